@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out/demo
+export MPLBACKEND = Agg
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test test-all lint bench clean help
+help:                   ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+# Stamps make a second call install nothing; they are renewed when the requirements change.
+$(VENV)/.base: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("mfh needs Python 3.11 or newer; this is %d.%d. Name another one: make PYTHON=python3.12 ..." % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.base     ## the main job on real data: does pix teach zer, and which part of it?
+	test -f out/mfeat.npz || $(BIN)/mfh data mfeat --out out/mfeat.npz
+	$(BIN)/mfh study --data out/mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out $(OUT)
+	@echo "The report: $(abspath $(OUT))/report.html"
+
+test: $(VENV)/.dev lint ## lint, types, doctests and the quick tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-all: $(VENV)/.dev lint ## the slow tests too
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not gpu'
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev     ## every benchmark, then one table of ratios
+	$(BIN)/python -m benchmarks
+
+clean:                  ## remove the environment and outputs of `make demo`
+	rm -rf $(VENV) out

@@ -1,0 +1,101 @@
+"""Files that appear whole or not at all, and folders that say whether they can be written."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from mfh._checks import InputError
+
+
+def write_atomic(path: Path | str, write: Callable[[IO[bytes]], object]) -> Path:
+    """Write a file so that no reader ever sees half of it.
+
+    `write` gets a temporary file in the same folder, which is flushed to disk and renamed over `path`. If
+    `write` raises, `path` is untouched and the temporary file is gone.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+        temporary = None
+    except OSError as error:
+        raise InputError(
+            f"`{path}` cannot be written: {error.strerror or error}. Nothing was left."
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write UTF-8 text atomically; see `write_atomic`."""
+    return write_atomic(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_json(path: Path | str, value: object) -> Path:
+    """Write JSON atomically, numbers in full precision; NaN and infinity are written as null."""
+    return write_text(path, json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write arrays atomically as a compressed npz that loads without pickle."""
+    return write_atomic(path, lambda file: np.savez_compressed(file, **dict(arrays)))  # type: ignore[arg-type]
+
+
+def plain(value: object) -> Any:
+    """Turn numpy scalars, tuples, paths and mappings into what JSON knows.
+
+    >>> plain({"a": (np.float64(1.5), float("nan"))})
+    {'a': [1.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, (str, int, bool)) or value is None:
+        return value
+    return str(value)
+
+
+def writable_folder(path: Path | str, name: str = "out") -> Path:
+    """Make the folder if it is absent, and prove that it can be written.
+
+    Raises:
+        InputError: it is a file, or cannot be made or written.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"`{name}` must be a folder. `{path}` is a file: name another.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"`{name}` must be a folder that can be written. `{path}`: {error.strerror or error}."
+        ) from error
+    return path

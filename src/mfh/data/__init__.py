@@ -1,0 +1,1 @@
+"""Paired data: the one data type, and one module per source."""

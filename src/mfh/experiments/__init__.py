@@ -1,0 +1,1 @@
+"""Recipes: one module per figure, table or dataset of the paper. No mechanisms."""

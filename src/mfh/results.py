@@ -1,0 +1,328 @@
+"""Frozen results of every kind of run, to JSON and back. Free of torch, so that reports are quick.
+
+`OUT/results.json` is the one file that everything else (report, figures, comparisons) is made from. Arrays
+too large for JSON stand beside it in `saliency.npz`.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from mfh._checks import InputError, listing
+from mfh._files import write_json, write_npz
+from mfh._version import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trained student.
+
+    Attributes:
+        arm: what it learned from; see the list of arms in the documentation.
+        ratio: share of channels removed from its teacher, in [0, 1); None where nothing is removed.
+        seed: the seed that fixed split, initial student and batches.
+        metric: name of the metric of the next three fields.
+        train, validation, test: the metric on each split at `best_epoch`, accuracies in percent.
+        best_epoch: the first epoch, counted from 1, with the best validation metric.
+        seconds: wall time of this student's training. Students trained together share their time equally.
+        draw: which of several draws (arm `random`), counted from 0; None elsewhere.
+    """
+
+    arm: str
+    ratio: float | None
+    seed: int
+    metric: str
+    train: float
+    validation: float
+    test: float
+    best_epoch: int
+    seconds: float
+    draw: int | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One arm at one ratio: mean, standard deviation over seeds and 95% interval on the test split."""
+
+    arm: str
+    ratio: float | None
+    metric: str
+    n: int
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm `a` minus arm `b`, paired by seed, in points of the metric on the test split.
+
+    Attributes:
+        a, b: the arms; `general (chosen)` is `general` at the ratio that validation chose in each seed.
+        ratio: of both or of the one that has one; None for chosen ratios and for arms without one.
+        n: number of seeds.
+        difference: mean over seeds.
+        low, high: 95% interval over re-split seeds, Nadeau-Bengio corrected; None for a single seed.
+        low_boot, high_boot: 95% interval of a paired bootstrap over groups; None without groups.
+        p, p_holm: two-sided p-value, and the same corrected by Holm over the primary comparisons (None else).
+        primary: whether it was declared before the data were seen.
+    """
+
+    a: str
+    b: str
+    ratio: float | None
+    n: int
+    difference: float
+    low: float | None
+    high: float | None
+    low_boot: float | None
+    high_boot: float | None
+    p: float | None
+    p_holm: float | None
+    primary: bool
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """One trained teacher of one seed: metric on each split and how soft its soft labels are.
+
+    Attributes:
+        teacher: `regular`, `joint`, `unimodal`, or a focused one as `general@0.5`.
+        seed: the seed.
+        metric: name of the metric.
+        train, validation, test: the metric on each split, accuracies in percent.
+        entropy: mean entropy of its soft labels on the training split at the study's temperature, in nats.
+        saturated: share of training samples with a probability over 0.99, in [0, 1].
+    """
+
+    teacher: str
+    seed: int
+    metric: str
+    train: float
+    validation: float
+    test: float
+    entropy: float
+    saturated: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says.
+
+    Attributes:
+        verdict: `help`, `hurt`, `no-effect` or `abstain`, from the interval of general - no-kd.
+        focusing: True when `general` beats `joint`, `important`, `softened` and `mismatched` alike, else
+            False; None when there are too few seeds to say.
+        sentence: both in plain words.
+        reasons: further sentences: what each control says, warnings.
+    """
+
+    verdict: Literal["help", "hurt", "no-effect", "abstain"]
+    focusing: bool | None
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What every run leaves behind.
+
+    Attributes:
+        config: the resolved configuration.
+        environment: versions, machine, and the command that reproduces the run.
+        timings: seconds by stage.
+        records: one entry per trained student.
+        summary: test metric per arm and ratio over seeds.
+        comparisons: paired differences.
+    """
+
+    kind: ClassVar[str] = "run"
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    records: Sequence[Record] = ()
+    summary: Sequence[Summary] = ()
+    comparisons: Sequence[Comparison] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values, in the layout of `results.json`."""
+        return {"schema_version": SCHEMA_VERSION, "kind": self.kind} | asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        known = {f.name for f in fields(cls)}
+        given = {key: value for key, value in values.items() if key in known}
+        for name, kind in cls._tables().items():
+            given[name] = tuple(kind(**row) for row in given.get(name, ()))
+        return cls(**given)
+
+    @classmethod
+    def _tables(cls) -> dict[str, type]:
+        return {"records": Record, "summary": Summary, "comparisons": Comparison}
+
+    def frame(self, table: str = "records") -> "pd.DataFrame":
+        """One of the tables (`records`, `summary`, `comparisons`, ...) as a pandas data frame.
+
+        Raises:
+            InputError: there is no such table.
+        """
+        import pandas as pd  # slow to import, and only needed here
+
+        if table not in self._tables():
+            raise InputError(f"`table` must be one of {listing(self._tables())}. Got {table!r} instead.")
+        rows = [row if isinstance(row, dict) else asdict(row) for row in getattr(self, table)]
+        return pd.DataFrame(rows)
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `results.json` into `folder`, atomically; returns its path."""
+        return write_json(Path(folder) / "results.json", self.to_dict())
+
+
+@dataclass(frozen=True)
+class StudyResult(RunResult):
+    """The whole experiment: arms, controls, statistics, verdict.
+
+    Attributes:
+        teachers: one entry per teacher and seed.
+        saliency: `overlap` of the kept channels of `general` and `important` by split and ratio, share of
+            `negative` increases, rank correlation between seeds (`rank_correlation`).
+        verdict: in the words of `Verdict`.
+        data: sizes, classes, groups, modalities, file and fingerprint.
+        channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
+            `importance_train`, each (seed, channel), and the like for validation.
+    """
+
+    kind: ClassVar[str] = "study"
+
+    teachers: Sequence[TeacherRecord] = ()
+    saliency: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def _tables(cls) -> dict[str, type]:
+        return super()._tables() | {"teachers": TeacherRecord}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields but `channels`, which stand in `saliency.npz`."""
+        values = super().to_dict()
+        values.pop("channels")
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        verdict = values.get("verdict")
+        if isinstance(verdict, Mapping):
+            verdict = Verdict(**{**verdict, "reasons": tuple(verdict.get("reasons", ()))})
+        return super().from_dict({**values, "verdict": verdict})
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `saliency.npz` and then `results.json`; returns the path of the latter."""
+        if self.channels:
+            write_npz(Path(folder) / "saliency.npz", self.channels)
+        return super().save(folder)
+
+
+@dataclass(frozen=True)
+class GaussianResult(RunResult):
+    """A Gaussian experiment: `rows` as printed in the paper's figure or table, `notes` beside them.
+
+    Attributes:
+        figure: `fig2`, `fig3`, `table2` or `regime`.
+        rows: one mapping per point of the figure or line of the table.
+        notes: sentences: what the numbers allow one to say.
+    """
+
+    kind: ClassVar[str] = "gaussian"
+
+    figure: str = ""
+    rows: Sequence[Mapping[str, Any]] = ()
+    notes: Sequence[str] = ()
+
+    @classmethod
+    def _tables(cls) -> dict[str, type]:
+        return super()._tables() | {"rows": dict}
+
+
+KINDS: dict[str, type[RunResult]] = {cls.kind: cls for cls in (StudyResult, GaussianResult)}
+
+
+def load_results(folder: Path | str) -> RunResult:
+    """Read `results.json` of a run, and the arrays beside it.
+
+    Raises:
+        InputError: there is none, it is damaged, or a newer version of mfh wrote it.
+    """
+    path = Path(folder)
+    path = path / "results.json" if path.suffix != ".json" else path
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"`{path}` does not exist. Name the folder that a run wrote with --out.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"`{path}` cannot be read: {error}. Repeat the command that wrote it.") from error
+    if not isinstance(values, dict) or values.get("kind") not in KINDS:
+        raise InputError(f"`{path}` is not a result of mfh: its `kind` must be one of {listing(KINDS)}.")
+    if values.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"`{path}` has schema version {values.get('schema_version')}; this is mfh {__version__}, "
+            f"which reads version {SCHEMA_VERSION}. Install the version that wrote it, or repeat the run."
+        )
+    arrays = path.with_name("saliency.npz")
+    if values["kind"] == StudyResult.kind and arrays.exists():
+        values["channels"] = read_arrays(arrays)
+    try:
+        return KINDS[values["kind"]].from_dict(values)
+    except TypeError as error:
+        raise InputError(f"`{path}` is damaged: {error}. Repeat the command that wrote it.") from error
+
+
+def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+    """Read an npz without pickle.
+
+    Raises:
+        InputError: it is absent or damaged, or holds objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise InputError(f"`{path}` does not exist.") from None
+    except Exception as error:
+        raise InputError(f"`{path}` cannot be read as arrays: {error}.") from error
+
+
+def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
+    """Versions and machine, for the record. `command` defaults to the running one."""
+    packages = ("torch", "numpy", "scipy", "accelerate", "numba", "torchmetrics", "safetensors")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "mfh": __version__,
+        "python": platform.python_version(),
+        "packages": versions,
+        "system": platform.platform(terse=True),
+        "machine": platform.machine(),
+        "command": list(command if command is not None else sys.argv),
+    }

@@ -1,0 +1,1 @@
+"""Training: the loop, checkpoints, cached teacher outputs, many students at once."""
