@@ -1,0 +1,220 @@
+"""Typed configurations: the same fields serve Python, YAML and the command line. Free of torch.
+
+Each class checks itself when it is made and reports every broken rule at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mfh._checks import InputError
+
+
+class _Problems:
+    """Collects broken rules so that all of them are reported at once."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def check(self, holds: bool, name: str, rule: str, value: object, way_out: str = "") -> None:
+        if not holds:
+            self.texts.append(
+                f"`{name}` must {rule}. Got {value!r} instead{'. ' + way_out if way_out else ''}."
+            )
+
+    def raise_all(self) -> None:
+        if self.texts:
+            raise InputError(" ".join(self.texts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How one network is trained.
+
+    Attributes:
+        optimizer: sgd (with momentum) or adamw.
+        lr: learning rate, above 0.
+        momentum: momentum of sgd, in [0, 1); adamw ignores it.
+        weight_decay: weight decay, 0 or more (decoupled for adamw, added to the gradient for sgd).
+        schedule: learning rate over the epochs: constant, cosine (to 0, by step), or step (x 0.1 every
+            `step_epochs`).
+        step_epochs: epochs between two falls of the schedule step, 1 or more.
+        batch_size: samples a step over all processes, 1 or more.
+        epochs: passes over the training split, 1 or more.
+        patience: stop after this many epochs without a better validation metric; 0 trains all epochs.
+        clip: largest norm of the gradient, above 0; none by default.
+        precision: no (float32), bf16 or fp16 mixed precision.
+        device: auto, cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    step_epochs: int = 25
+    batch_size: int = 64
+    epochs: int = 60
+    patience: int = 0
+    clip: float | None = None
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check every field; all broken rules are reported together."""
+        problems = _Problems()
+        self._check(problems)
+        problems.raise_all()
+
+    def _check(self, problems: _Problems) -> None:
+        check = problems.check
+        check(self.optimizer in ("sgd", "adamw"), "optimizer", "be `sgd` or `adamw`", self.optimizer)
+        check(0 < self.lr < float("inf"), "lr", "be a number above 0", self.lr)
+        check(0 <= self.momentum < 1, "momentum", "lie in [0, 1)", self.momentum)
+        check(0 <= self.weight_decay < float("inf"), "weight_decay", "be 0 or more", self.weight_decay)
+        schedules = ("constant", "cosine", "step")
+        check(self.schedule in schedules, "schedule", "be `constant`, `cosine` or `step`", self.schedule)
+        check(self.step_epochs >= 1, "step_epochs", "be 1 or more", self.step_epochs)
+        check(self.batch_size >= 1, "batch_size", "be 1 or more", self.batch_size)
+        check(self.epochs >= 1, "epochs", "be 1 or more", self.epochs)
+        check(self.patience >= 0, "patience", "be 0 or more", self.patience)
+        check(self.clip is None or self.clip > 0, "clip", "be above 0, or left out", self.clip)
+        check(
+            self.precision in ("no", "bf16", "fp16"), "precision", "be `no`, `bf16` or `fp16`", self.precision
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(TrainConfig):
+    """How a student is trained: label_weight x cross-entropy + distill_weight x KL.
+
+    Attributes:
+        label_weight: weight of the cross-entropy on labels, 0 or more.
+        distill_weight: weight of the KL divergence from the teacher's soft labels, 0 or more; not both 0.
+        temperature: temperature T of the soft labels, above 0; the loss carries the factor T^2.
+    """
+
+    label_weight: float = 0.0
+    distill_weight: float = 1.0
+    temperature: float = 1.0
+
+    def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
+        weights = {"label_weight": self.label_weight, "distill_weight": self.distill_weight}
+        for name, value in weights.items():
+            problems.check(0 <= value < float("inf"), name, "be 0 or more", value)
+        problems.check(
+            any(value > 0 for value in weights.values()),
+            "label_weight` and `distill_weight",
+            "not both be 0",
+            tuple(weights.values()),
+            "A student needs something to learn from",
+        )
+        problems.check(0 < self.temperature < float("inf"), "temperature", "be above 0", self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig(DistillConfig):
+    """The whole experiment: which modalities, how many seeds, which ratios, which variant of the design.
+
+    Attributes:
+        teacher: modality that the teacher sees; by default the first of two.
+        student: modality that the student sees; by default the other one of two.
+        layer: layer of the teacher whose channels are ranked; by default the input of its last linear layer.
+        seeds: number of seeds, 1 or more; each redraws split, teachers, saliency and students.
+        seed: the first seed, 0 or more; the others follow it.
+        ratio: shares of channels to remove, each in (0, 1).
+        teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
+        saliency_split: split that saliency is computed on; train is the paper's.
+        score: what ranks the channels: increase (the paper's) or followed.
+        teacher_outputs: in-sample, or cross-fit (each training sample's soft label comes from a teacher that
+            was not fitted on it).
+        folds: number of folds of cross-fit, 2 or more.
+        smoothing: shares of label smoothing that no-kd-smoothed tries; validation chooses.
+        random_draws: draws of random channels a seed, 1 or more.
+        fix_split: draw the split once, from the first seed, instead of anew for every seed.
+        hidden: widths of the hidden layers of the default networks.
+        engine: many (students of a seed at once, where the networks allow), loop (one by one), or auto.
+        jobs: processes that work on seeds side by side, 1 or more.
+    """
+
+    teacher: str | None = None
+    student: str | None = None
+    layer: str | None = None
+    seeds: int = 10
+    seed: int = 0
+    ratio: Sequence[float] = (0.25, 0.5, 0.75)
+    teacher_source: Literal["joint", "regular"] = "joint"
+    saliency_split: Literal["train", "validation"] = "train"
+    score: Literal["increase", "followed"] = "increase"
+    teacher_outputs: Literal["in-sample", "cross-fit"] = "in-sample"
+    folds: int = 5
+    smoothing: Sequence[float] = (0.05, 0.1, 0.2)
+    random_draws: int = 5
+    fix_split: bool = False
+    hidden: Sequence[int] = (128, 64)
+    engine: Literal["auto", "loop", "many"] = "auto"
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        """Sort the ratios, then check every field."""
+        object.__setattr__(self, "ratio", tuple(sorted({float(r) for r in self.ratio})))
+        object.__setattr__(self, "smoothing", tuple(self.smoothing))
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        super().__post_init__()
+
+    def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
+        check = problems.check
+        check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
+        for ratio in self.ratio:
+            check(
+                0 <= ratio < 1,
+                "ratio",
+                "lie in [0, 1)",
+                ratio,
+                "Removing every channel leaves nothing to teach",
+            )
+        check(self.seeds >= 1, "seeds", "be 1 or more", self.seeds)
+        check(self.seed >= 0, "seed", "be 0 or more", self.seed)
+        check(
+            self.teacher is None or self.teacher != self.student,
+            "student",
+            "differ from `teacher`",
+            self.student,
+        )
+        check(
+            self.teacher_source in ("joint", "regular"),
+            "teacher_source",
+            "be `joint` or `regular`",
+            self.teacher_source,
+        )
+        check(
+            self.saliency_split in ("train", "validation"),
+            "saliency_split",
+            "be `train` or `validation`",
+            self.saliency_split,
+        )
+        check(self.score in ("increase", "followed"), "score", "be `increase` or `followed`", self.score)
+        outputs = ("in-sample", "cross-fit")
+        check(
+            self.teacher_outputs in outputs,
+            "teacher_outputs",
+            "be `in-sample` or `cross-fit`",
+            self.teacher_outputs,
+        )
+        check(self.folds >= 2, "folds", "be 2 or more", self.folds)
+        check(
+            all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)
+        )
+        check(len(self.smoothing) > 0, "smoothing", "name one share or more", list(self.smoothing))
+        check(self.random_draws >= 1, "random_draws", "be 1 or more", self.random_draws)
+        check(
+            all(width >= 1 for width in self.hidden), "hidden", "hold widths of 1 or more", list(self.hidden)
+        )
+        check(self.engine in ("auto", "loop", "many"), "engine", "be `auto`, `loop` or `many`", self.engine)
+        check(self.jobs >= 1, "jobs", "be 1 or more", self.jobs)

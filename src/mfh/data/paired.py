@@ -1,0 +1,324 @@
+"""The one data type: samples that several modalities show, with a label, an id, a group and a split."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mfh._checks import InputError, listing, require
+from mfh.results import read_arrays
+
+SPLITS = ("train", "validation", "test")
+Transform = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class PairedDataset:
+    """Paired samples of two or more modalities. Make one with `from_arrays` or `from_npz`.
+
+    Attributes:
+        modalities: name -> values of shape (sample, *shape), a tensor or a memory-mapped array. Rows of all
+            modalities belong together: row i of each shows sample i.
+        label: class of each sample, 0 ... K - 1, int64, shape (sample,).
+        id: distinct names of the samples; whatever is cached about a sample is kept under its id.
+        group: code 0 ... G - 1 of the actor, speaker or patient behind each sample; None without groups.
+        split: `train`, `validation` or `test` for each sample where the data bring a split; else None.
+        class_names: K names, in the order of the codes in `label`.
+        group_names: G names, in the order of the codes in `group`.
+        transforms: modality -> function from a batch of raw values to the network's input (a float tensor).
+    """
+
+    modalities: Mapping[str, Tensor | np.ndarray]
+    label: Tensor
+    id: np.ndarray
+    group: np.ndarray | None = None
+    split: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+    group_names: tuple[str, ...] = ()
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        modalities: Mapping[str, Any],
+        *,
+        label: Any,
+        id: Any = None,
+        group: Any = None,
+        split: Any = None,
+        class_names: Sequence[str] | None = None,
+        transforms: Mapping[str, Transform] | None = None,
+    ) -> Self:
+        """Make a data set of arrays or tensors that lie in memory or are memory-mapped.
+
+        Args:
+            modalities: name -> array (sample, *shape) of numbers. float64 and float16 become float32;
+                memory-mapped arrays and integers stay as they are.
+            label: one integer or name per sample. Two classes or more must occur.
+            id: one name per sample, all different; by default the row numbers.
+            group: one integer or name per sample.
+            split: one of `train`, `validation`, `test` per sample; `validation` may be absent.
+            class_names: names of the classes 0 ... K - 1 when `label` holds these integers.
+            transforms: see the class.
+
+        Raises:
+            InputError: lengths differ, a value is NaN or infinite (its place is named), text stands where
+                numbers belong, fewer than two classes or modalities.
+
+        Example:
+            >>> data = PairedDataset.from_arrays(
+            ...     {"audio": np.zeros((4, 3)), "image": np.ones((4, 2))}, label=["cat", "dog", "cat", "dog"]
+            ... )
+            >>> len(data), data.class_names, data.shape("audio")
+            (4, ('cat', 'dog'), (3,))
+        """
+        require(len(modalities) >= 2, f"`modalities` must hold two or more. Got {listing(modalities)}.")
+        codes, names = _codes("label", label)
+        if class_names is not None:
+            codes, names = _given_classes(np.asarray(label), class_names)
+        require(
+            len(names) >= 2,
+            f"`label` must hold two classes or more. Got only {listing(names)}: nothing to tell apart.",
+        )
+        count = len(codes)
+        values = {name: _values(name, array, count) for name, array in modalities.items()}
+        ids = np.asarray([str(i) for i in (range(count) if id is None else id)])
+        _same_length("id", ids, count)
+        unique, counts = np.unique(ids, return_counts=True)
+        require(
+            len(unique) == count, f"`id` must differ between samples. {unique[counts.argmax()]!r} repeats."
+        )
+        group_codes, group_names = (None, ()) if group is None else _codes("group", group)
+        if group_codes is not None:
+            _same_length("group", group_codes, count)
+        return cls(
+            modalities=values,
+            label=torch.from_numpy(codes),
+            id=ids,
+            group=group_codes,
+            split=None if split is None else _splits(split, count),
+            class_names=names,
+            group_names=group_names,
+            transforms=dict(transforms or {}),
+        )
+
+    @classmethod
+    def from_npz(
+        cls,
+        path: Path | str,
+        *,
+        modalities: Sequence[str] | None = None,
+        label: str = "label",
+        group: str | None = None,
+        split: str | None = None,
+        id: str | None = None,
+    ) -> Self:
+        """Read an npz with one array per modality and one value per sample for label, group, split and id.
+
+        Args:
+            path: the file. It is read without pickle: arrays of objects are refused.
+            modalities: arrays to take; by default every numeric array of two or more dimensions.
+            label: array of labels.
+            group: array of groups; by default `group` where there is one. `none` ignores it.
+            split: array of splits; by default `split` where there is one. `none` ignores it.
+            id: array of ids; by default `id` where there is one.
+
+        Raises:
+            InputError: as `from_arrays`; or no such file or array (those present are listed).
+        """
+        arrays = read_arrays(path)
+        arrays = {name: array for name, array in arrays.items() if array.dtype != object}
+        optional = {"group": group, "split": split, "id": id}
+        chosen = {
+            role: None if name == "none" else (name or (role if role in arrays else None))
+            for role, name in optional.items()
+        }
+        taken = {label, *filter(None, chosen.values())}
+        if modalities is None:
+            modalities = [
+                n for n, a in arrays.items() if a.ndim >= 2 and a.dtype.kind in "fiub" and n not in taken
+            ]
+        for role, names in (
+            ("modality", modalities),
+            ("label", [label]),
+            *((r, [n]) for r, n in chosen.items()),
+        ):
+            for name in names:
+                require(
+                    name is None or name in arrays,
+                    f"`{path}` holds no {role} `{name}`. It holds {_described(arrays)}: name one of these.",
+                )
+        columns: dict[str, Any] = {role: None if n is None else arrays[n] for role, n in chosen.items()}
+        return cls.from_arrays({n: arrays[n] for n in modalities}, label=arrays[label], **columns)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.class_names)
+
+    def shape(self, modality: str) -> tuple[int, ...]:
+        """Shape of one raw sample of a modality.
+
+        Raises:
+            InputError: there is no such modality; those present are listed.
+        """
+        self.require_modality(modality)
+        return tuple(self.modalities[modality].shape[1:])
+
+    def require_modality(self, name: str) -> None:
+        """Raise InputError, listing the modalities there are, unless `name` is one of them."""
+        require(
+            name in self.modalities,
+            f"The data hold no modality `{name}`. They hold {listing(self.modalities)}: name one of these.",
+        )
+
+    def inputs(self, modality: str, index: Tensor | slice, *, device: torch.device | str = "cpu") -> Tensor:
+        """What a network is fed: rows `index` of a modality, on `device`, transformed to float."""
+        rows = self.modalities[modality]
+        if isinstance(rows, Tensor):
+            batch = rows[index]
+        else:  # a memory-mapped array: only these rows are read
+            batch = torch.from_numpy(
+                np.ascontiguousarray(rows[index.numpy() if isinstance(index, Tensor) else index])
+            )
+        batch = batch.to(device)
+        transform = self.transforms.get(modality)
+        batch = transform(batch) if transform else batch
+        return batch if batch.is_floating_point() else batch.float()
+
+    def with_transforms(self, transforms: Mapping[str, Transform]) -> Self:
+        """The same samples with other transforms for the modalities named."""
+        return replace(self, transforms={**self.transforms, **transforms})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any value, label, id, group or split (not with transforms)."""
+        digest = hashlib.blake2b(digest_size=8)
+        parts: dict[str, Any] = {**self.modalities, "label": self.label, "id": self.id}
+        parts |= {"group": self.group, "split": self.split, "classes": np.asarray(self.class_names)}
+        for name, part in parts.items():
+            if part is None:
+                continue
+            array = part.numpy() if isinstance(part, Tensor) else part
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            step = max(1, 2**26 // max(1, array[:1].nbytes))
+            for start in range(0, len(array), step):
+                digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Standardize:
+    """Per-feature (x - mean) / sd, with training-split statistics; a constant feature becomes 0."""
+
+    mean: Tensor
+    sd: Tensor
+
+    @classmethod
+    def fit(cls, values: Tensor) -> Self:
+        """Take mean and standard deviation over samples, in float64, of shape (1, *shape)."""
+        values = values.double()
+        sd, mean = torch.std_mean(values, dim=0, correction=0, keepdim=True)
+        # below rounding of the mean a feature is constant; dividing by its sd would blow up noise
+        constant = sd <= 1e-6 * mean.abs()
+        return cls(mean.float(), torch.where(constant, torch.inf, sd).float())
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Standardise a batch (sample, *shape)."""
+        return (values.float() - self.mean.to(values.device)) / self.sd.to(values.device)
+
+
+def _codes(name: str, values: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
+    require(array.dtype != object, f"`{name}` must hold integers or text. Got an array of objects.")
+    require(array.ndim == 1, f"`{name}` must hold one value per sample. Got shape {array.shape} instead.")
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (array == np.round(array))
+        require(
+            bool(whole.all()),
+            f"`{name}` must hold integers or text. Got {array[~whole][0]} at sample {(~whole).argmax()}.",
+        )
+        array = array.astype(np.int64)
+    names, codes = np.unique(array, return_inverse=True)
+    empty = [n for n in names if array.dtype.kind in "US" and not str(n).strip()]
+    require(
+        not empty, f"`{name}` must be given for every sample. It is empty at sample {_first(array, empty)}."
+    )
+    return codes.astype(np.int64), tuple(str(n) for n in names)
+
+
+def _first(array: np.ndarray, values: list[Any]) -> int:
+    return int(np.isin(array, values).argmax())
+
+
+def _given_classes(label: np.ndarray, class_names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    inside = (label >= 0) & (label < len(class_names))
+    require(
+        bool(inside.all()),
+        f"`label` must lie in 0 ... {len(class_names) - 1}, one per name in `class_names`. "
+        f"Got {label[~inside][:1]} at sample {(~inside).argmax()}.",
+    )
+    return label.astype(np.int64), tuple(class_names)
+
+
+def _values(name: str, array: Any, count: int) -> Tensor | np.ndarray:
+    if isinstance(array, np.memmap):  # its rows are checked where they are written, not on every start
+        _same_length(name, array, count)
+        return array
+    values = array if isinstance(array, Tensor) else np.asarray(array)
+    if isinstance(values, np.ndarray):
+        require(
+            values.dtype.kind in "fiub",
+            f"Modality `{name}` must hold numbers. Got "
+            f"{'text' if values.dtype.kind in 'US' else values.dtype} instead.",
+        )
+        values = torch.from_numpy(np.ascontiguousarray(values))
+    require(values.ndim >= 2, f"Modality `{name}` must have shape (sample, ...). Got {tuple(values.shape)}.")
+    _same_length(name, values, count)
+    if values.is_floating_point():
+        bad = (~torch.isfinite(values)).flatten(1)
+        if bad.any():
+            row, column = (int(i) for i in bad.nonzero()[0])
+            value = values[row].flatten()[column].item()
+            raise InputError(
+                f"Modality `{name}` must be finite. Got {value} at sample {row}, value {column} "
+                f"({int(bad.sum())} in all): remove these samples or fill the values in."
+            )
+        values = values.float()
+        require(
+            bool(torch.isfinite(values).all()),
+            f"Modality `{name}` must fit into 32-bit floats. Its largest value is beyond 3.4e38: rescale it.",
+        )
+    return values.contiguous()
+
+
+def _same_length(name: str, values: Any, count: int) -> None:
+    require(
+        len(values) == count,
+        f"`{name}` has {len(values)} samples, `label` has {count}: each row must show the same sample.",
+    )
+
+
+def _splits(split: Any, count: int) -> np.ndarray:
+    values = np.asarray(split).astype(str)
+    _same_length("split", values, count)
+    unknown = sorted(set(values) - set(SPLITS))
+    require(not unknown, f"`split` must hold {listing(SPLITS)}. Got {listing(unknown)} instead.")
+    missing = sorted({"train", "test"} - set(values))
+    require(not missing, f"`split` must hold train and test samples. No sample is in {listing(missing)}.")
+    return values
+
+
+def _described(arrays: Mapping[str, np.ndarray]) -> str:
+    return (
+        ", ".join(f"`{name}` {array.dtype}{list(array.shape)}" for name, array in arrays.items()) or "nothing"
+    )

@@ -1,0 +1,125 @@
+"""Training, validation and test splits: stratified by label, group-disjoint, seeded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mfh._checks import InputError, listing, require
+from mfh.data.paired import SPLITS, PairedDataset
+
+SHARES = (0.6, 0.2, 0.2)
+VALIDATION_OF_TRAIN = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Row numbers of each split, ascending, disjoint.
+
+    Attributes:
+        train, validation, test: row numbers.
+        redrawn: whether another seed gives other rows.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    redrawn: bool = True
+
+
+def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHARES) -> Split:
+    """Split the samples, or take the split that the data bring.
+
+    Without a split in the data, samples are divided by `shares` (training, validation, test), each class in
+    the same proportions; where the data have groups, no group stands in two splits, and groups are dealt so
+    that the classes stay as even as they allow. A split that comes with the data is used as it is; without
+    validation samples, 10% of its training samples (stratified, by group) are taken for it.
+
+    Raises:
+        InputError: a class would be absent from a split, or there are fewer than three groups.
+    """
+    rng = np.random.default_rng([seed, 0x5EED])
+    labels = data.label.numpy()
+    if data.split is None:
+        parts = divide(labels, data.group, shares, rng)
+        train, validation, test = (np.sort(part) for part in parts)
+        split = Split(train, validation, test)
+    else:
+        rows = {name: np.flatnonzero(data.split == name) for name in SPLITS}
+        redrawn = len(rows["validation"]) == 0
+        if redrawn:
+            train = rows["train"]
+            group = None if data.group is None else data.group[train]
+            shares = (1 - VALIDATION_OF_TRAIN, VALIDATION_OF_TRAIN)
+            kept, held = divide(labels[train], group, shares, rng)
+            rows |= {"train": np.sort(train[kept]), "validation": np.sort(train[held])}
+        split = Split(rows["train"], rows["validation"], rows["test"], redrawn)
+    for name in SPLITS:
+        present = np.unique(labels[getattr(split, name)])
+        absent = [data.class_names[k] for k in range(data.num_classes) if k not in present]
+        require(
+            not absent,
+            f"Class {listing(absent)} is absent from the {name} split (seed {seed}): every split needs every "
+            "class. Give more samples of it, drop it, or bring a split of your own.",
+        )
+    return split
+
+
+def divide(
+    labels: np.ndarray, groups: np.ndarray | None, shares: Sequence[float], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Deal row numbers into parts of the given shares, stratified by label, whole groups where given."""
+    if groups is None:
+        return _divide_samples(labels, shares, rng)
+    count = len(np.unique(groups))
+    if count < len(shares):
+        raise InputError(
+            f"`group` must hold {len(shares)} groups or more, one for each split. Got {count}: "
+            "bring a split of your own, or leave the groups out."
+        )
+    return _divide_groups(labels, groups, shares, rng)
+
+
+def _divide_samples(
+    labels: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> list[np.ndarray]:
+    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    cuts = np.cumsum(shares)[:-1]
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        # a class of three samples or more is in every part, whatever rounding says
+        ends = np.round(cuts * len(rows)).astype(int)
+        if len(rows) >= len(shares):
+            for i in range(len(ends)):
+                lowest = (ends[i - 1] if i else 0) + 1
+                ends[i] = min(max(ends[i], lowest), len(rows) - (len(ends) - i))
+        for part, piece in zip(parts, np.split(rows, ends), strict=True):
+            part.append(piece)
+    return [np.concatenate(part) for part in parts]
+
+
+def _divide_groups(
+    labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+) -> list[np.ndarray]:
+    names, codes = np.unique(groups, return_inverse=True)
+    classes, label_codes = np.unique(labels, return_inverse=True)
+    table = np.zeros((len(names), len(classes)))
+    np.add.at(table, (codes, label_codes), 1)
+    targets = np.outer(shares, table.sum(axis=0))
+    filled = np.zeros_like(targets)
+    # shuffled, then large groups first while there is room to even them out; the sort is stable
+    order = rng.permutation(len(names))
+    order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
+    owner = np.empty(len(names), dtype=int)
+    for position, g in enumerate(order):
+        left = len(order) - position
+        empty = [p for p in range(len(shares)) if not filled[p].any()]
+        candidates = empty if len(empty) == left else range(len(shares))
+        # the part that is furthest from full with this group in it, class by class
+        costs = [
+            (((filled[p] + table[g] - targets[p]) / targets[p].clip(1e-9))[table[g] > 0]).mean()
+            for p in candidates
+        ]
+        owner[g] = candidates[int(np.argmin(costs))]
+        filled[owner[g]] += table[g]
+    return [np.flatnonzero(owner[codes] == part) for part in range(len(shares))]
