@@ -1,5 +1,59 @@
-"""Which part of a teacher of one modality can a student of another modality learn from?"""
+"""Which part of a teacher of one modality can a student of another modality learn from?
 
-from mfh._checks import InputError as InputError
-from mfh._version import __version__ as __version__
-from mfh.results import load_results as load_results
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mfh._checks import InputError as InputError
+    from mfh._focus import FocusedTeacher as FocusedTeacher
+    from mfh._focus import select as select
+    from mfh._report import report as report
+    from mfh._saliency import SaliencyAccumulator as SaliencyAccumulator
+    from mfh._saliency import saliency as saliency
+    from mfh._saliency_result import SaliencyResult as SaliencyResult
+    from mfh._split import LayerInfo as LayerInfo
+    from mfh._split import layers as layers
+    from mfh._split import split as split
+    from mfh._study import study as study
+    from mfh._version import __version__ as __version__
+    from mfh.config import DistillConfig as DistillConfig
+    from mfh.config import StudyConfig as StudyConfig
+    from mfh.config import TrainConfig as TrainConfig
+    from mfh.data.paired import PairedDataset as PairedDataset
+    from mfh.results import load_results as load_results
+
+_HOMES = {
+    "InputError": "mfh._checks",
+    "FocusedTeacher": "mfh._focus",
+    "select": "mfh._focus",
+    "report": "mfh._report",
+    "SaliencyAccumulator": "mfh._saliency",
+    "saliency": "mfh._saliency",
+    "SaliencyResult": "mfh._saliency_result",
+    "LayerInfo": "mfh._split",
+    "layers": "mfh._split",
+    "split": "mfh._split",
+    "study": "mfh._study",
+    "__version__": "mfh._version",
+    "DistillConfig": "mfh.config",
+    "StudyConfig": "mfh.config",
+    "TrainConfig": "mfh.config",
+    "PairedDataset": "mfh.data.paired",
+    "load_results": "mfh.results",
+}
+__all__ = tuple(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mfh' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -131,6 +131,8 @@ class StudyConfig(DistillConfig):
         teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
         saliency_split: split that saliency is computed on; train is the paper's.
         score: what ranks the channels: increase (the paper's) or followed.
+        num_permutations: permutations a channel where the part of the teacher after the layer is not one
+            linear layer, 1 or more; after a linear layer saliency is exact.
         teacher_outputs: in-sample, or cross-fit (each training sample's soft label comes from a teacher that
             was not fitted on it).
         folds: number of folds of cross-fit, 2 or more.
@@ -151,6 +153,7 @@ class StudyConfig(DistillConfig):
     teacher_source: Literal["joint", "regular"] = "joint"
     saliency_split: Literal["train", "validation"] = "train"
     score: Literal["increase", "followed"] = "increase"
+    num_permutations: int = 30
     teacher_outputs: Literal["in-sample", "cross-fit"] = "in-sample"
     folds: int = 5
     smoothing: Sequence[float] = (0.05, 0.1, 0.2)
@@ -207,6 +210,7 @@ class StudyConfig(DistillConfig):
             "be `in-sample` or `cross-fit`",
             self.teacher_outputs,
         )
+        check(self.num_permutations >= 1, "num_permutations", "be 1 or more", self.num_permutations)
         check(self.folds >= 2, "folds", "be 2 or more", self.folds)
         check(
             all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)

@@ -115,7 +115,7 @@ def fit(
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of `count` training rows in an epoch (counted from 1): a permutation that depends on these."""
+    """Order of `count` training rows in an epoch (counted from 1): a permutation fixed by these three."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(count, generator=generator)
 
@@ -180,11 +180,11 @@ def logits_of(outputs: Any) -> Tensor:
     if isinstance(outputs, Tensor):
         return outputs
     if hasattr(outputs, "logits"):
-        return outputs.logits  # type: ignore[no-any-return]
+        return outputs.logits
     if isinstance(outputs, (tuple, list)) and outputs and isinstance(outputs[0], Tensor):
         return outputs[0]
     raise InputError(
-        f"A network must return a tensor of logits, an object with `.logits`, or a tuple that begins with the "
+        "A network must return a tensor of logits, an object with `.logits`, or a tuple that begins with the "
         f"logits. Got {type(outputs).__name__} instead: wrap it in a module that returns its logits."
     )
 

@@ -1,0 +1,312 @@
+"""The whole experiment: every arm and control, seed by seed, with statistics and a verdict."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from mfh._arms import METRIC, Build, Progress, SeedResult, SeedRun
+from mfh._checks import listing, require
+from mfh._resume import Store
+from mfh._verdict import compare, judge, summarize_arms, tabulate
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset, Standardize
+from mfh.models.mlp import mlp
+from mfh.results import StudyResult, environment
+from mfh.stats import rank_correlation, t_interval
+
+logger = logging.getLogger(__name__)
+TEACHERS_PER_SEED = 3
+
+
+def study(
+    data: PairedDataset,
+    teacher: Build | None = None,
+    student: Build | None = None,
+    *,
+    config: StudyConfig | None = None,
+    out: Path | str | None = None,
+    progress: bool = False,
+) -> StudyResult:
+    """Find out whether a teacher of one modality makes a better student of another, and by which channels.
+
+    Per seed: a split, a regular teacher, Algorithm 1's pair, a teacher of the student's own modality,
+    saliency on two splits, and one student for every arm, control, ratio and draw, all from the same initial
+    weights and the same batches. Test data choose nothing.
+
+    Args:
+        data: paired samples of two modalities or more.
+        teacher: function without arguments that makes the teacher's network; it sees `config.teacher`. By
+            default a multilayer perceptron on inputs standardised with training statistics.
+        student: the same for the student's network, which sees `config.student`.
+        config: the design; see `StudyConfig`.
+        out: folder for results, checkpoints and the state that lets the same call resume; None keeps all in
+            memory.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        Records of every student, statistics and the verdict, with accuracies in percent.
+
+    Raises:
+        InputError: the data or the configuration break a rule, or `out` holds another run's results.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> label = np.arange(120) % 2
+        >>> shared = label[:, None] + rng.normal(size=(120, 3))
+        >>> data = PairedDataset.from_arrays(
+        ...     {"lidar": np.hstack([shared, rng.normal(size=(120, 3))]), "camera": shared}, label=label
+        ... )
+        >>> quick = StudyConfig(seeds=2, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8,))
+        >>> study(data, config=quick).frame("summary").arm.head(3).tolist()
+        ['no-kd', 'no-kd-smoothed', 'regular']
+    """
+    start = time.perf_counter()
+    config = with_modalities(data, config or StudyConfig())
+    networks = Networks(data, config, teacher, student)
+    seeds = range(config.seed, config.seed + config.seeds)
+    store = Store.open(out, networks.identity()) if out is not None else None
+    done: dict[int, SeedResult] = {}
+    if store is not None:
+        done = {seed: result for seed in seeds if (result := store.load(seed)) is not None}
+        if done:
+            logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
+    for result in _run(networks, [seed for seed in seeds if seed not in done], store, progress):
+        done[result.seed] = result
+    return assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
+
+
+def with_modalities(data: PairedDataset, config: StudyConfig) -> StudyConfig:
+    """Fill in which modality the teacher and the student see, where there are just two."""
+    names = list(data.modalities)
+    teacher, student = config.teacher, config.student
+    for name in filter(None, (teacher, student)):
+        data.require_modality(name)
+    if len(names) == 2:
+        teacher = teacher or next(name for name in names if name != student)
+        student = student or next(name for name in names if name != teacher)
+    require(
+        teacher is not None and student is not None,
+        f"`teacher` and `student` must be named: the data hold {len(names)} modalities, {listing(names)}.",
+    )
+    return replace(config, teacher=teacher, student=student)
+
+
+@dataclass(eq=False)
+class Networks:
+    """The two networks of a study, given or default, and the data as they see them."""
+
+    data: PairedDataset
+    config: StudyConfig
+    teacher: Build | None
+    student: Build | None
+    standardized: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
+        self.standardized = tuple(name for name, build in sides if build is None)
+
+    def build_teacher(self) -> torch.nn.Module:
+        """A new teacher."""
+        return self.teacher() if self.teacher else self._default(str(self.config.teacher))
+
+    def build_student(self) -> torch.nn.Module:
+        """A new student."""
+        return self.student() if self.student else self._default(str(self.config.student))
+
+    def _default(self, modality: str) -> torch.nn.Module:
+        size = int(np.prod(self.data.shape(modality)))
+        return mlp(size, self.data.num_classes, hidden=self.config.hidden)
+
+    def transforms(self, data: PairedDataset, train: Tensor) -> PairedDataset:
+        """The data standardised with the statistics of some rows, where the default networks want it."""
+        fitted = {name: Standardize.fit(data.inputs(name, train)) for name in self.standardized}
+        values = {name: fit(data.inputs(name, slice(None))) for name, fit in fitted.items()}
+        kept = {name: t for name, t in data.transforms.items() if name not in values}
+        return replace(data, modalities={**data.modalities, **values}, transforms=kept)
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for two runs to share results."""
+        free = ("seeds", "jobs", "device", "engine")
+        fields = {name: value for name, value in self.config.to_dict().items() if name not in free}
+        return {
+            **fields,
+            "data": self.data.fingerprint,
+            "teacher network": repr(self.build_teacher()),
+            "student network": repr(self.build_student()),
+        }
+
+    def students_per_seed(self) -> int:
+        """Students that one seed trains."""
+        per_ratio = 5 + self.config.random_draws
+        return 5 + len(self.config.smoothing) + per_ratio * len(self.config.ratio)
+
+
+def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | None = None) -> SeedResult:
+    """One seed, in this process."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return SeedRun(
+        networks.data,
+        networks.build_teacher,
+        networks.build_student,
+        networks.config,
+        seed,
+        transforms=networks.transforms,
+        progress=progress,
+    ).run()
+
+
+def _run(
+    networks: Networks, seeds: Sequence[int], store: Store | None, progress: bool
+) -> Iterator[SeedResult]:
+    """Run the seeds that are left, save each as it ends, and hand it over."""
+    config = networks.config
+    teachers = TEACHERS_PER_SEED * (1 + config.folds * (config.teacher_outputs == "cross-fit"))
+    units = (teachers + networks.students_per_seed()) * config.epochs
+    with tqdm(total=units * len(seeds), disable=not progress, unit="epoch", unit_scale=True) as bar:
+
+        def advance(stage: str, count: int) -> None:
+            bar.set_description(stage, refresh=False)
+            bar.update(count)
+
+        if config.jobs == 1:
+            results: Iterator[SeedResult] = (run_seed(networks, seed, advance) for seed in seeds)
+        else:
+            threads = max(1, torch.get_num_threads() // config.jobs)
+            parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
+            task = joblib.delayed(run_seed)
+            results = parallel(task(networks, seed, _silent, threads) for seed in seeds)
+        for result in results:
+            if store is not None:
+                store.save(result)
+            bar.n = units * len(seeds) if result.seed == seeds[-1] else bar.n
+            if config.jobs > 1:
+                bar.update(units)
+            yield result
+
+
+def _silent(stage: str, count: int) -> None:
+    """Progress of a seed in another process is counted when it ends."""
+
+
+def assemble(
+    data: PairedDataset, config: StudyConfig, seeds: Sequence[SeedResult], *, elapsed: float
+) -> StudyResult:
+    """Statistics, verdict and everything the report shows, from the results of the seeds."""
+    records = [record for seed in seeds for record in seed.records]
+    correct = [right for seed in seeds for right in seed.correct]
+    redrawn = all(seed.split.redrawn for seed in seeds) and data.split is None and not config.fix_split
+    ratios = [len(seed.split.test) / len(seed.split.train) for seed in seeds]
+    test_over_train = float(np.mean(ratios)) if redrawn else 0.0
+    groups = None
+    if data.group is not None:
+        groups = {seed.seed: data.group[seed.split.test] for seed in seeds}
+    table = tabulate(records, correct)
+    comparisons = compare(table, groups, test_over_train)
+    verdict = judge(comparisons)
+    if not redrawn and len(seeds) > 1:
+        note = "The split is the same in every seed: the intervals do not cover the choice of test samples."
+        verdict = replace(verdict, reasons=(*verdict.reasons, note))
+    stages: dict[str, float] = {}
+    for seed in seeds:
+        for stage, seconds in seed.timings.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    return StudyResult(
+        config=config.to_dict() | {"layer": seeds[0].layer},
+        environment=environment(),
+        timings=stages | {"total": elapsed},
+        records=tuple(records),
+        summary=summarize_arms(table, METRIC, test_over_train),
+        comparisons=comparisons,
+        teachers=tuple(teacher for seed in seeds for teacher in seed.teachers),
+        saliency=describe_saliency(config, seeds),
+        verdict=verdict,
+        data=describe_data(data, config, seeds[0]),
+        channels=_stack(seeds),
+    )
+
+
+def describe_data(data: PairedDataset, config: StudyConfig, seed: SeedResult) -> dict[str, Any]:
+    """Sizes, classes and groups, for the report."""
+    return {
+        "fingerprint": data.fingerprint,
+        "num_samples": len(data),
+        "splits": {name: len(getattr(seed.split, name)) for name in ("train", "validation", "test")},
+        "redrawn": data.split is None and not config.fix_split,
+        "classes": list(data.class_names),
+        "num_groups": len(data.group_names) if data.group is not None else None,
+        "teacher": config.teacher,
+        "student": config.student,
+        "shapes": {name: list(data.shape(name)) for name in data.modalities},
+    }
+
+
+def describe_saliency(config: StudyConfig, seeds: Sequence[SeedResult]) -> dict[str, Any]:
+    """How far the ranking differs from importance, and how stable it is."""
+    overlap, negative, correlation = [], [], []
+    for name in ("train", "validation"):
+        for ratio in config.ratio:
+            shares = np.array([seed.overlap[name, ratio] for seed in seeds])
+            interval = t_interval(shares)
+            row = {
+                "split": name,
+                "ratio": ratio,
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+            }
+            overlap.append(row)
+        shares = [float((seed.channels[f"increase_{name}"] < 0).mean()) for seed in seeds]
+        negative.append({"split": name, "share": float(np.mean(shares))})
+        correlation.append(
+            {
+                "what": f"saliency and importance, {name}",
+                "mean": _mean(
+                    rank_correlation(seed.channels[f"increase_{name}"], seed.channels[f"importance_{name}"])
+                    for seed in seeds
+                ),
+            }
+        )
+    within = (
+        rank_correlation(seed.channels["increase_train"], seed.channels["increase_validation"])
+        for seed in seeds
+    )
+    correlation.append({"what": "saliency on train and on validation", "mean": _mean(within)})
+    vectors = [seed.channels[f"increase_{config.saliency_split}"] for seed in seeds]
+    between = (rank_correlation(a, b) for i, a in enumerate(vectors) for b in vectors[:i])
+    correlation.append(
+        {
+            "what": "saliency of two seeds",
+            "mean": _mean(between),
+            "note": "near 0 where networks start from other weights: each numbers its channels anew",
+        }
+    )
+    return {
+        "layer": seeds[0].layer,
+        "num_channels": len(vectors[0]),
+        "score": config.score,
+        "split": config.saliency_split,
+        "overlap": overlap,
+        "negative": negative,
+        "rank_correlation": correlation,
+    }
+
+
+def _mean(values: Iterator[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _stack(seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
+    names: Mapping[str, np.ndarray] = seeds[0].channels
+    arrays = {name: np.stack([seed.channels[name] for seed in seeds]) for name in names}
+    return {"seed": np.array([seed.seed for seed in seeds]), **arrays}

@@ -1,0 +1,89 @@
+"""The command line: parse, call, print. Errors of the user are one line on stderr and exit status 2."""
+
+import argparse
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from types import FrameType, ModuleType
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+from mfh._checks import InputError
+from mfh._version import __version__
+from mfh.commands import data, study
+
+COMMANDS: tuple[ModuleType, ...] = (study, data)
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+class _Parser(ArgumentParser):
+    """Errors become exceptions, so that they can be shown in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        text = " ".join(str(message).split())
+        raise InputError(f"{text.rstrip('.')}. See `{self.prog} --help`.") from ex
+
+
+def build_parser() -> ArgumentParser:
+    """The parser with all subcommands."""
+    parser = _Parser(
+        prog="mfh",
+        description="Which part of a teacher of one modality can a student of another modality learn from?",
+        epilog="example:\n  mfh data mfeat --out mfeat.npz\n"
+        "  mfh study --data mfeat.npz --teacher pix --student zer --out out/pix-zer",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mfh {__version__}")
+    commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
+    for command in COMMANDS:
+        sub = _Parser(description=command.description, formatter_class=_Formatter)
+        command.add_options(sub)
+        commands.add_subcommand(command.name, sub, help=command.help)
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, options with their defaults."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        default = action.default
+        if default in (None, argparse.SUPPRESS, "==SUPPRESS==") or not action.option_strings:
+            return text
+        shown = " ".join(str(d) for d in default) if isinstance(default, (list, tuple)) else str(default)
+        return f"{text} (default: {shown.replace('%', '%%')})"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0; 2 after an error of the user; 130 or 143 after an interrupt, with everything finished so far kept.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        options = build_parser().parse_args(list(arguments) if arguments is not None else None)
+        command = next(c for c in COMMANDS if c.name == options.command)
+        chosen = options[options.command]
+        level = logging.WARNING if chosen.quiet else logging.INFO
+        logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+        logging.captureWarnings(True)
+        warnings.formatwarning = lambda message, *_, **__: str(message)
+        command.run(chosen)
+    except InputError as error:
+        sys.stderr.write(f"mfh: {' '.join(str(error).split())}\n")
+        return EXIT_USAGE
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
+        return int(interrupt.args[0]) if interrupt.args else EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_USAGE
+    return 0
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt(128 + number)

@@ -1,0 +1,110 @@
+"""Options from configs: each field of a config class becomes a flag with dashes, a type and its docstring."""
+
+import inspect
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import docstring_parser
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
+
+if TYPE_CHECKING:
+    from mfh.results import RunResult
+
+
+def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
+    """Add the flags every command has."""
+    if config:
+        parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
+    parser.add_argument("--quiet", action=ActionYesNo, default=False, help="show no progress, only warnings")
+
+
+def add_config(parser: ArgumentParser, config: type, *, skip: Iterable[str] = ()) -> None:
+    """Add one flag per field of a config class."""
+    hints, texts = get_type_hints(config), field_texts(config)
+    own = list(inspect.get_annotations(config))  # a class's own fields come before those of its bases
+    for spec in sorted(fields(config), key=lambda spec: spec.name not in own):
+        if spec.name not in skip:
+            _add_field(parser, spec, hints[spec.name], texts.get(spec.name, "").rstrip("."))
+
+
+def _add_field(parser: ArgumentParser, spec: Field[Any], hint: Any, text: str) -> None:
+    default = spec.default if spec.default is not MISSING else None
+    flag = "--" + spec.name.replace("_", "-")
+    if hint is bool:
+        parser.add_argument(
+            flag, action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=default, help=text
+        )
+    elif get_origin(hint) in (list, Sequence) or getattr(get_origin(hint), "__name__", "") == "Sequence":
+        inner = get_args(hint)[0]
+        values = list(default) if default is not None else None
+        parser.add_argument(
+            flag, type=inner, nargs="+", default=values, help=text, metavar=inner.__name__.upper()
+        )
+    else:
+        plain = _plain(hint)
+        choices = "{" + ",".join(str(arg) for arg in get_args(plain)) + "}"
+        metavar = choices if get_origin(plain) is Literal else plain.__name__.upper()
+        parser.add_argument(flag, type=hint, default=default, help=text, metavar=metavar)
+
+
+def _plain(hint: Any) -> Any:
+    """The type in an optional one."""
+    inner = [arg for arg in get_args(hint) if arg is not type(None)]
+    return inner[0] if inner and get_origin(hint) is not Literal else hint
+
+
+def field_texts(config: type) -> Mapping[str, str]:
+    """What the docstrings of a config class and its bases say of each field, on one line each."""
+    texts: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        for param in docstring_parser.parse(inspect.getdoc(base) or "").params:
+            texts[param.arg_name] = " ".join((param.description or "").split())
+    return texts
+
+
+def make_config(config: type, options: Namespace, **given: Any) -> Any:
+    """Make a config of the options that bear its fields' names."""
+    values = {
+        spec.name: getattr(options, spec.name) for spec in fields(config) if hasattr(options, spec.name)
+    }
+    return config(**{**values, **given})
+
+
+def finish(result: "RunResult", out: Path) -> None:
+    """Write a run's results, figures and report into its folder, and say where the report is."""
+    from mfh._report import report, save_figures
+
+    result.save(out)
+    save_figures(result, out / "figures")
+    path = report(result, out / "report.html")
+    logging.getLogger("mfh").info("The report: %s", path)
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
+    """A plain text table: text to the left, numbers with two decimals to the right.
+
+    >>> print(table([{"arm": "no-kd", "mean": 80.0}, {"arm": "joint", "mean": None}], ["arm", "mean"]))
+    arm     mean
+    no-kd  80.00
+    joint      -
+    """
+    cells = [[_cell(row.get(name)) for name in columns] for row in rows]
+    widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(columns)]
+    numeric = [not any(isinstance(row.get(name), str) for row in rows) for name in columns]
+
+    def line(texts: Sequence[str]) -> str:
+        parts = (
+            t.rjust(w) if right else t.ljust(w) for t, w, right in zip(texts, widths, numeric, strict=True)
+        )
+        return "  ".join(parts).rstrip()
+
+    return "\n".join(line(texts) for texts in (columns, *cells))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
