@@ -1,0 +1,102 @@
+"""Students to be trained, one by one or many at once, with the same results."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Literal
+
+import torch
+from torch import nn
+
+from mfh._checks import choice, require
+from mfh.config import TrainConfig
+from mfh.training.jobs import StudentFit, StudentJob
+from mfh.training.loop import accuracy, fit, predict
+from mfh.training.many import MEMORY, train_many, why_not_many
+
+__all__ = ["StudentFit", "StudentJob", "seeded", "train_students"]
+
+
+def train_students(
+    jobs: Sequence[StudentJob],
+    config: TrainConfig,
+    *,
+    engine: Literal["auto", "loop", "many"] = "auto",
+    on_progress: Callable[[int], None] | None = None,
+    memory: int = MEMORY,
+) -> list[StudentFit]:
+    """Train students; the networks in `jobs` stay as they are.
+
+    Both engines show every student the same batches and end with the same weights, but for rounding.
+
+    Args:
+        jobs: the students.
+        config: how all of them are trained.
+        engine: `many` trains them at once, `loop` one by one, `auto` takes `many` for every student whose
+            network allows it (`why_not_many`) and `loop` for the others.
+        on_progress: called with the number of student-epochs that have come to an end since the last call;
+            they add up to `len(jobs) * config.epochs`, those that an early stop leaves out included.
+        memory: bytes that students trained at once may take; see `train_many`.
+
+    Returns:
+        One result per job, in the order of `jobs`.
+
+    Raises:
+        InputError: the engine is `many` and a network cannot be trained with others (the text says why); a
+            student has nothing to learn from; a loss is not finite.
+    """
+    choice("engine", engine, ("auto", "loop", "many"))
+    for number, job in enumerate(jobs):
+        _require_objective(number, job)
+    reasons = [None if engine == "many" else "asked for" if engine == "loop" else why_not_many(job, config)
+               for job in jobs]  # fmt: skip
+    together = [number for number, reason in enumerate(reasons) if reason is None]
+    fits: dict[int, StudentFit] = {}
+    if together:
+        done = train_many([jobs[n] for n in together], config, on_progress=on_progress, memory=memory)
+        fits = dict(zip(together, done, strict=True))
+    for number, job in enumerate(jobs):
+        if number not in fits:
+            fits[number] = _train_one(job, config, on_progress)
+    return [fits[number] for number in range(len(jobs))]
+
+
+def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a network whose initial weights depend on `seed` alone; the global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _train_one(job: StudentJob, config: TrainConfig, on_progress: Callable[[int], None] | None) -> StudentFit:
+    """Train one student with the loop."""
+    labels = job.data.label[job.validation]
+    result = fit(
+        deepcopy(job.model),
+        job.data,
+        job.objective,
+        modalities=(job.modality,),
+        train=job.train,
+        score=lambda model: accuracy(predict(model, job.data, job.modality, job.validation), labels),
+        config=config,
+        seed=job.seed,
+        on_epoch=None if on_progress is None else lambda _: on_progress(1),
+    )
+    if on_progress is not None and len(result.history) < config.epochs:
+        on_progress(config.epochs - len(result.history))
+    return StudentFit(
+        state={name: value.detach().cpu() for name, value in result.model.state_dict().items()},
+        best_epoch=result.best_epoch,
+        validation=tuple(epoch.validation for epoch in result.history),
+        loss=tuple(epoch.loss for epoch in result.history),
+        seconds=result.seconds,
+    )
+
+
+def _require_objective(number: int, job: StudentJob) -> None:
+    objective = job.objective
+    require(
+        bool(objective.label_weight)
+        or bool(objective.distill_weight and objective.teacher_logits is not None),
+        f"Student {number} has nothing to learn from: give its objective a `label_weight` above 0, or "
+        "`teacher_logits` and a `distill_weight` above 0.",
+    )
