@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+R = TypeVar("R", bound="RunResult")
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Record:
         ratio: share of channels removed from its teacher, in [0, 1); None where nothing is removed.
         seed: the seed that fixed split, initial student and batches.
         metric: name of the metric of the next three fields.
-        train, validation, test: the metric on each split at `best_epoch`, accuracies in percent.
-        best_epoch: the first epoch, counted from 1, with the best validation metric.
+        train, validation, test: the metric on each split at `best_epoch`, accuracies in percent; `validation`
+            is None where there is no such split.
+        best_epoch: the first epoch, counted from 1, with the best validation metric; the last one without it.
         seconds: wall time of this student's training. Students trained together share their time equally.
         draw: which of several draws (arm `random`), counted from 0; None elsewhere.
     """
@@ -45,7 +47,7 @@ class Record:
     seed: int
     metric: str
     train: float
-    validation: float
+    validation: float | None
     test: float
     best_epoch: int
     seconds: float
@@ -163,7 +165,7 @@ class RunResult:
         return {"schema_version": SCHEMA_VERSION, "kind": self.kind} | asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls: type[R], values: Mapping[str, Any]) -> R:
         """The inverse of `to_dict`."""
         known = {f.name for f in fields(cls)}
         given = {key: value for key, value in values.items() if key in known}
@@ -226,7 +228,7 @@ class StudyResult(RunResult):
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> "StudyResult":  # type: ignore[override]
         """The inverse of `to_dict`."""
         verdict = values.get("verdict")
         if isinstance(verdict, Mapping):
@@ -241,24 +243,50 @@ class StudyResult(RunResult):
 
 
 @dataclass(frozen=True)
+class GaussianRecord(Record):
+    """One trained model, teachers too, of a Gaussian experiment.
+
+    `arm` is the stem of a column of `rows`, `ratio` is None, `best_epoch` the number of steps.
+
+    Attributes:
+        gamma: share of the decisive features that both modalities hold, in [0, 1].
+        mode: how Table 2 chose the teacher's channels (`random`, `gt`, `alg1`); None in the figures.
+        num_train: samples of its training split.
+        noise: channels of modality b, the student's, that hold no decisive feature.
+        recovery: share of the modality-general channels of its input that Algorithm 1 ranks highest; None for
+            models that it does not rank.
+    """
+
+    gamma: float = 0.0
+    mode: str | None = None
+    num_train: int = 0
+    noise: int = 0
+    recovery: float | None = None
+
+
+@dataclass(frozen=True)
 class GaussianResult(RunResult):
     """A Gaussian experiment: `rows` as printed in the paper's figure or table, `notes` beside them.
 
     Attributes:
         figure: `fig2`, `fig3`, `table2` or `regime`.
         rows: one mapping per point of the figure or line of the table.
+        differences: what the claims rest on, paired by run: `gamma`, `mode`, arms `a` and `b`, `n` runs, mean
+            `difference` a - b in points of test accuracy, 95% interval `low` to `high` (None for one run).
         notes: sentences: what the numbers allow one to say.
     """
 
     kind: ClassVar[str] = "gaussian"
 
+    records: Sequence[GaussianRecord] = ()
     figure: str = ""
     rows: Sequence[Mapping[str, Any]] = ()
+    differences: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
 
     @classmethod
     def _tables(cls) -> dict[str, type]:
-        return super()._tables() | {"rows": dict}
+        return super()._tables() | {"records": GaussianRecord, "rows": dict, "differences": dict}
 
 
 KINDS: dict[str, type[RunResult]] = {cls.kind: cls for cls in (StudyResult, GaussianResult)}
@@ -301,7 +329,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
         InputError: it is absent or damaged, or holds objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist.") from None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class PairedDataset:
         split: Any = None,
         class_names: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
-    ) -> Self:
+    ) -> "PairedDataset":
         """Make a data set of arrays or tensors that lie in memory or are memory-mapped.
 
         Args:
@@ -92,7 +92,7 @@ class PairedDataset:
         _same_length("id", ids, count)
         unique, counts = np.unique(ids, return_counts=True)
         require(
-            len(unique) == count, f"`id` must differ between samples. {unique[counts.argmax()]!r} repeats."
+            len(unique) == count, f"`id` must differ between samples. `{unique[counts.argmax()]}` repeats."
         )
         group_codes, group_names = (None, ()) if group is None else _codes("group", group)
         if group_codes is not None:
@@ -118,7 +118,7 @@ class PairedDataset:
         group: str | None = None,
         split: str | None = None,
         id: str | None = None,
-    ) -> Self:
+    ) -> "PairedDataset":
         """Read an npz with one array per modality and one value per sample for label, group, split and id.
 
         Args:
@@ -195,7 +195,7 @@ class PairedDataset:
         batch = transform(batch) if transform else batch
         return batch if batch.is_floating_point() else batch.float()
 
-    def with_transforms(self, transforms: Mapping[str, Transform]) -> Self:
+    def with_transforms(self, transforms: Mapping[str, Transform]) -> "PairedDataset":
         """The same samples with other transforms for the modalities named."""
         return replace(self, transforms={**self.transforms, **transforms})
 
@@ -224,7 +224,7 @@ class Standardize:
     sd: Tensor
 
     @classmethod
-    def fit(cls, values: Tensor) -> Self:
+    def fit(cls, values: Tensor) -> "Standardize":
         """Take mean and standard deviation over samples, in float64, of shape (1, *shape)."""
         values = values.double()
         sd, mean = torch.std_mean(values, dim=0, correction=0, keepdim=True)

@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save as safetensors_bytes
 
-from mfh._arms import SeedResult
 from mfh._checks import InputError, require
 from mfh._files import plain, writable_folder, write_atomic, write_json, write_npz
+from mfh._study.seed import SeedResult
 from mfh.data.splits import Split
 from mfh.results import Record, TeacherRecord, read_arrays
 
@@ -23,7 +23,7 @@ class Store:
         self.folder = folder
 
     @classmethod
-    def open(cls, folder: Path | str, identity: Mapping[str, Any]) -> Self:
+    def open(cls, folder: Path | str, identity: Mapping[str, Any]) -> "Store":
         """Open the folder of a run, or start one.
 
         Raises:

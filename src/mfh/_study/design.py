@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mfh._arms import METRIC, Build, Progress, SeedResult, SeedRun
 from mfh._checks import listing, require
-from mfh._resume import Store
-from mfh._verdict import compare, judge, summarize_arms, tabulate
+from mfh._study.resume import Store
+from mfh._study.seed import METRIC, Build, Progress, SeedResult, SeedRun
+from mfh._study.verdict import compare, judge, summarize_arms, tabulate
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset, Standardize
 from mfh.models.mlp import mlp

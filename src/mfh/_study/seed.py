@@ -1,7 +1,8 @@
-"""One seed of a study: its teachers, what each arm's student learns from, and the students."""
+"""One seed of a study: its teachers, their saliency, and the students of every arm."""
 
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,14 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._focus import channel_means, layers, select, split
+from mfh._focus import channel_means, select, split
 from mfh._saliency import SaliencyResult, saliency
+from mfh._study.arms import ArmKey, Tables, is_linear, last_hidden, without
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, divide, draw_split
 from mfh.losses import soft_label_entropy
 from mfh.results import Record, TeacherRecord
-from mfh.stats import bisect
 from mfh.training.loop import accuracy, fit, logits_of, predict
 from mfh.training.objectives import Distill, Pair, joint
 from mfh.training.students import StudentFit, StudentJob, seeded, train_students
@@ -25,15 +26,6 @@ from mfh.training.students import StudentFit, StudentJob, seeded, train_students
 Build = Callable[[], nn.Module]
 Progress = Callable[[str, int], None]
 METRIC = "accuracy"
-
-
-@dataclass(frozen=True)
-class ArmKey:
-    """Which student: its arm, the ratio of its teacher's removed channels, the draw of random channels."""
-
-    arm: str
-    ratio: float | None = None
-    draw: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,9 +197,7 @@ class SeedRun:
         )
         return Trained(regular, pair.teacher, pair.student, unimodal, train, *lone)
 
-    def rank(
-        self, trained: Trained
-    ) -> tuple["Tables", dict[str, np.ndarray], dict[tuple[str, float], float]]:
+    def rank(self, trained: Trained) -> tuple[Tables, dict[str, np.ndarray], dict[tuple[str, float], float]]:
         """Saliency on training and validation split, and every arm's teacher outputs."""
         from_joint = self.config.teacher_source == "joint"
         model = trained.joint_teacher if from_joint else trained.regular
@@ -278,7 +268,7 @@ class SeedRun:
 
     def focus(
         self,
-        tables: "Tables",
+        tables: Tables,
         features: Tensor,
         head: nn.Module,
         rankings: tuple[np.ndarray, np.ndarray],
@@ -299,7 +289,7 @@ class SeedRun:
             for key, gone in removed.items():
                 tables.focused[key] = without(features, head, gone, fill)
 
-    def cross_fit(self, tables: "Tables") -> None:
+    def cross_fit(self, tables: Tables) -> None:
         """Replace the teacher outputs on the training rows by those of teachers not fitted on them."""
         labels, groups = self.data.label.numpy(), self.data.group
         train = self.train.numpy()
@@ -316,7 +306,7 @@ class SeedRun:
             self.data = data
             tables.take(fold, held)
 
-    def describe_teachers(self, tables: "Tables") -> tuple[TeacherRecord, ...]:
+    def describe_teachers(self, tables: Tables) -> tuple[TeacherRecord, ...]:
         """Accuracy, entropy and saturation of every teacher."""
         named = dict(tables.logits) | {
             f"{key.arm}@{key.ratio:g}": logits for key, logits in tables.focused.items() if not key.draw
@@ -342,7 +332,7 @@ class SeedRun:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: accuracy(logits[rows], self.data.label[rows]) for name, rows in splits.items()}
 
-    def jobs(self, tables: "Tables") -> dict[ArmKey, StudentJob]:
+    def jobs(self, tables: Tables) -> dict[ArmKey, StudentJob]:
         """One student per arm, ratio and draw; all begin with the same weights and see the same batches."""
         config = self.config
         teach = Distill(
@@ -406,76 +396,8 @@ class SeedRun:
         return tuple(records), np.stack(correct), fits[general].state, chosen
 
 
-@dataclass(eq=False)
-class Tables:
-    """Logits of every teacher for every sample of the data set, each (sample, output)."""
-
-    temperature: float
-    logits: dict[str, Tensor]
-    focused: dict[ArmKey, Tensor] = field(default_factory=dict)
-
-    def take(self, other: "Tables", rows: Tensor) -> None:
-        """Take the given rows from another set of teachers."""
-        for mine, theirs in ((self.logits, other.logits), (self.focused, other.focused)):
-            for key in mine:
-                mine[key] = mine[key].index_copy(0, rows, theirs[key][rows])  # type: ignore[index]
-
-    def arms(self, train: Tensor, shuffled: Tensor) -> dict[ArmKey, Tensor]:
-        """What each distilled arm's student learns from."""
-        arms = {ArmKey(name): logits for name, logits in self.logits.items()}
-        arms[ArmKey("mismatched")] = self.logits["joint"][shuffled]
-        arms |= self.focused
-        for key, logits in self.focused.items():
-            if key.arm == "general":
-                entropy = self.entropy(logits[train])
-                for arm, name in (("softened", "joint"), ("softened-regular", "regular")):
-                    arms[ArmKey(arm, key.ratio)] = self.soften(self.logits[name], train, entropy)
-        return arms
-
-    def entropy(self, logits: Float[Tensor, "sample output"]) -> float:
-        """Mean entropy of the soft labels, in nats."""
-        return float(soft_label_entropy(logits.double(), temperature=self.temperature).mean())
-
-    def soften(self, logits: Tensor, train: Tensor, entropy: float) -> Tensor:
-        """Divide logits by the temperature that gives them a mean entropy on the training rows."""
-        mine = logits[train].double()
-        exponent = bisect(lambda power: self.entropy(mine / 2**power), entropy, -10, 20)
-        return logits / 2**exponent
-
-
 def load(job: StudentJob, done: StudentFit) -> nn.Module:
     """A network of its own with the trained weights."""
-    from copy import deepcopy
-
     model = deepcopy(job.model)
     model.load_state_dict(done.state)
     return model.eval()
-
-
-@torch.no_grad()
-def without(features: Tensor, head: nn.Module, removed: Tensor, fill: Tensor) -> Tensor:
-    """Logits of the head when some channels (dimension 1) are replaced by their fill."""
-    changed = features.clone()
-    shape = [1, -1] + [1] * (features.ndim - 2)
-    changed[:, removed] = fill[removed].to(features.dtype).view(shape)
-    return logits_of(head(changed))
-
-
-def is_linear(head: nn.Module) -> bool:
-    """Whether a head is one linear layer, possibly after flattening."""
-    parts = list(head) if isinstance(head, nn.Sequential) else [head]
-    parts = [part for part in parts if not isinstance(part, (nn.Flatten, nn.Identity))]
-    return len(parts) == 1 and isinstance(parts[0], nn.Linear)
-
-
-def last_hidden(model: nn.Module, example: Tensor) -> str:
-    """Name of the layer that feeds a network's last linear layer."""
-    modules = dict(model.named_modules())
-    leaves = [info.name for info in layers(model, example) if not list(modules[info.name].children())]
-    linear = [place for place, name in enumerate(leaves) if isinstance(modules[name], nn.Linear)]
-    if not linear or linear[-1] == 0:
-        raise InputError(
-            "`layer` cannot be chosen: the teacher has no linear layer after another layer. Name one with "
-            f"`layer`; it has {', '.join(leaves)}."
-        )
-    return leaves[linear[-1] - 1]

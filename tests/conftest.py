@@ -1,0 +1,23 @@
+"""Fixtures that several tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from samples import make_paired
+
+from mfh import PairedDataset
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of third-party data, from the environment variable MFH_DATA."""
+    folder = os.environ.get("MFH_DATA")
+    if not folder:
+        pytest.skip("MFH_DATA does not name the folder of third-party data")
+    return Path(folder)
+
+
+@pytest.fixture
+def paired() -> PairedDataset:
+    return make_paired()
