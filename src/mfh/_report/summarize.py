@@ -1,0 +1,213 @@
+"""Step one of a report: a result becomes a plain dict of numbers and sentences."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any
+
+from mfh._checks import InputError
+from mfh._files import plain
+from mfh._report import students, wording
+from mfh._report.answer import first_screen
+from mfh._report.cautions import cautions
+from mfh._report.channels import summarize_channels
+from mfh._report.wording import number, percent, shorten
+from mfh.results import GaussianResult, RunResult, StudyResult, TeacherRecord
+
+ZONE = 1.0  # points; a difference whose interval stays inside +-ZONE is called none
+
+GAUSSIAN_TITLES: dict[str, str] = {
+    "fig2": "Does a larger shared part make a better teacher? (Figure 2)",
+    "fig3": "Is a more accurate teacher a better teacher? (Figure 3)",
+    "table2": "Does a teacher that uses only shared channels teach better? (Table 2)",
+    "regime": "When does focusing a teacher pay?",
+}
+
+
+def summarize(result: RunResult) -> dict[str, Any]:
+    """All that a report of `result` says, as plain values.
+
+    Raises:
+        InputError: there is no report for this kind of result.
+    """
+    if isinstance(result, StudyResult):
+        values = _study(result)
+    elif isinstance(result, GaussianResult):
+        values = _gaussian(result)
+    else:
+        raise InputError(
+            f"`result` must be a StudyResult or a GaussianResult. Got {type(result).__name__} instead."
+        )
+    summary: dict[str, Any] = plain(values | _circumstances(result))
+    return summary
+
+
+def _circumstances(result: RunResult) -> dict[str, Any]:
+    """What every kind of run has."""
+    environment = dict(result.environment)
+    command = environment.pop("command", None)
+    return {
+        "kind": result.kind,
+        "config": dict(result.config),
+        "environment": environment,
+        "timings": dict(result.timings),
+        "command": _command(command),
+    }
+
+
+def _command(argv: object) -> str:
+    """The command line as one would type it."""
+    if isinstance(argv, str):
+        return argv
+    if not isinstance(argv, Sequence) or not argv:
+        return ""
+    program = PurePath(str(argv[0]))
+    words = [str(word) for word in argv[1:]]
+    if program.name == "__main__.py":
+        return shlex.join(["python", "-m", program.parent.name, *words])
+    return shlex.join([program.name if program.name == "mfh" else str(program), *words])
+
+
+def _gaussian(result: GaussianResult) -> dict[str, Any]:
+    notes = [str(note) for note in result.notes]
+    return {
+        "title": GAUSSIAN_TITLES.get(result.figure, f"Gaussian data: {result.figure or 'a run'}"),
+        "figure": result.figure,
+        "headline": notes[0] if notes else "",
+        "notes": notes[1:],
+        "rows": [dict(row) for row in result.rows],
+        "differences": [dict(row) for row in result.differences],
+    }
+
+
+def _study(result: StudyResult) -> dict[str, Any]:
+    config, data = plain(result.config), plain(result.data)
+    names = {
+        role: shorten(data.get(role) or config.get(role) or f"the {role}'s modality", 40)
+        for role in ("teacher", "student")
+    }
+    metrics = [row.metric for row in result.summary] + [row.metric for row in result.records]
+    metric = next(iter(metrics), "accuracy")
+    source = config.get("teacher_source") or "joint"
+    chosen = students.chosen_ratios(result.records, "general", source)
+    shown = students.shown_ratio(chosen, result.summary)
+    arms = students.rows(result.records, result.summary, metric, source)
+    summary: dict[str, Any] = {
+        "modalities": names,
+        "config": config,
+        "metric": metric,
+        "unit": "%" if "accuracy" in metric else "",
+        "zone": ZONE,
+        "source": source,
+        "num_seeds": len({record.seed for record in result.records})
+        or max((row.n for row in result.summary), default=0),
+        "epochs": config.get("epochs"),
+        "late_share": _late_share(result),
+        "chosen": {str(seed): ratio for seed, ratio in chosen.items()},
+        "shown_ratio": shown,
+        "arms": arms,
+        "sweep": students.sweep(arms, source),
+        "differences": [_row(row) for row in students.differences(result.comparisons, shown)],
+        "comparisons": [_row(row) for row in result.comparisons],
+        "has_groups": any(row.low_boot is not None for row in result.comparisons),
+        "teachers": _teachers(result.teachers),
+        "saliency": _saliency(result, shown),
+        "channels": summarize_channels(result, chosen=chosen, ratio=shown),
+        "data": data,
+    }
+    summary["ratios"] = sorted(
+        {p["ratio"] for line in summary["sweep"]["lines"].values() for p in line} - {0}
+    )
+    for row in arms:
+        row["explain"] = wording.explain(row["arm"], source=summary["source"], **names)
+    summary["teachers_note"] = _teachers_note(summary)
+    return summary | first_screen(result, summary) | {"cautions": cautions(summary)}
+
+
+def _row(comparison: Any) -> dict[str, Any]:
+    row = asdict(comparison)
+    code = wording.reading(row, ZONE)
+    name = wording.base(row["b"])
+    asks = wording.CONTROLS.get(name, {}).get("asks", "")
+    return row | {"name": name, "asks": asks, "reading": code, "meaning": wording.meaning(row, code)}
+
+
+def _late_share(result: StudyResult) -> float | None:
+    """Share of students whose best epoch is among the last 5% of the epochs."""
+    epochs = result.config.get("epochs")
+    best = [record.best_epoch for record in result.records if record.best_epoch is not None]
+    if not isinstance(epochs, int) or epochs < 2 or not best:
+        return None
+    return sum(epoch > 0.95 * epochs for epoch in best) / len(best)
+
+
+def _teachers(teachers: Sequence[TeacherRecord]) -> list[dict[str, Any]]:
+    """Means over seeds, focused teachers last and by ratio."""
+    groups: dict[str, list[TeacherRecord]] = {}
+    for teacher in teachers:
+        groups.setdefault(teacher.teacher, []).append(teacher)
+    rows = []
+    for name, group in groups.items():
+        row: dict[str, Any] = {"teacher": name, "n": len(group)}
+        for field in ("train", "validation", "test", "entropy", "saturated"):
+            values = [v for teacher in group if (v := getattr(teacher, field)) is not None]
+            row[field] = sum(values) / len(values) if values else None
+        rows.append(row)
+    return sorted(rows, key=lambda row: _teacher_rank(row["teacher"]))
+
+
+def _teacher_rank(name: str) -> tuple[bool, tuple[int, str, bool], float]:
+    arm, _, ratio = name.partition("@")
+    try:
+        return bool(ratio), wording.rank(arm), float(ratio or 0)
+    except ValueError:
+        return True, wording.rank(name), 0.0
+
+
+def _saliency(result: StudyResult, shown: float | None) -> dict[str, Any]:
+    values = plain(result.saliency)
+    overlap = values.get("overlap") or []
+    return {
+        "layer": values.get("layer") or "",
+        "num_channels": values.get("num_channels"),
+        "score": values.get("score") or result.config.get("score") or "increase",
+        "split": values.get("split") or result.config.get("saliency_split"),
+        "overlap": sorted(overlap, key=lambda row: (row.get("split", ""), row.get("ratio") or 0.0)),
+        "overlap_at_reference": {
+            row.get("split"): row.get("mean") for row in overlap if row.get("ratio") == shown
+        },
+        "negative": {row.get("split"): row.get("share") for row in values.get("negative") or []},
+        "notes": _saliency_notes(values),
+    }
+
+
+def _saliency_notes(values: Mapping[str, Any]) -> list[str]:
+    notes = []
+    for row in values.get("negative") or []:
+        if row.get("share") is not None:
+            share = percent(row["share"])
+            notes.append(f"Channels whose shuffling brings the two closer, {row.get('split')} data: {share}.")
+    for row in values.get("rank_correlation") or []:
+        if row.get("mean") is not None:
+            more = f" ({row['note']})" if row.get("note") else ""
+            what = row.get("what") or f"two seeds on {row.get('split')} data"
+            notes.append(f"Rank correlation of {what}: {number(row['mean'], 2)}{more}.")
+    return notes
+
+
+def _teachers_note(summary: Mapping[str, Any]) -> str:
+    """What focusing costs the teacher, beside what it does for the student."""
+    unit, tests = summary["unit"], {row["teacher"]: row["test"] for row in summary["teachers"]}
+    shown = f"general@{summary['shown_ratio']:g}" if summary["shown_ratio"] else ""
+    if tests.get("regular") is None or tests.get(shown) is None:
+        return "A better teacher is not always the one that teaches better."
+    cost = tests["regular"] - tests[shown]
+    note = (
+        f"At ratio {summary['shown_ratio']:g} the focused teacher is right for {number(tests[shown])}{unit} "
+        f"of the test data, the regular one for {number(tests['regular'])}{unit}."
+    )
+    row = next((row for row in summary["differences"] if row["name"] == "regular"), None)
+    if cost > 0 and row and row["reading"] == "better":
+        note += " The less accurate of the two teaches the better student."
+    return note

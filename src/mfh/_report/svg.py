@@ -1,0 +1,148 @@
+"""Figures as SVG that lies inside a page, and as files."""
+
+import base64
+import io
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from matplotlib.figure import Figure
+
+from mfh._checks import InputError, listing
+from mfh._files import write_atomic
+from mfh._report import figures
+
+FORMATS = ("svg", "pdf", "png")
+
+# What the style sheet calls the colours of the figures.
+VARIABLES = {
+    figures.INK: "currentColor",
+    figures.MUTED: "var(--muted)",
+    figures.FAINT: "var(--faint)",
+    figures.SURFACE: "var(--surface)",
+    figures.BLUE: "var(--blue)",
+    figures.ORANGE: "var(--orange)",
+    figures.GREEN: "var(--green)",
+    figures.PURPLE: "var(--purple)",
+}
+
+
+def draw(name: str, summary: Mapping[str, Any], *, file_format: str = "svg", inline: bool = False) -> bytes:
+    """One figure as the bytes of a file; empty where the study holds nothing to draw.
+
+    Args:
+        name: one of `figures.FIGURES`.
+        summary: of a study.
+        file_format: svg, pdf or png (300 dots an inch).
+        inline: keep text as text instead of outlines, to be set in the page's own font.
+    """
+    buffer = io.BytesIO()
+    metadata: dict[str, Any] = {
+        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        "png": {"Software": None},
+    }[file_format]
+    more: dict[str, Any] = {"svg.fonttype": "none" if inline else "path"}
+    if file_format == "png":
+        more["savefig.facecolor"] = "white"
+    with figures.style(**more), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure: Figure | None = figures.FIGURES[name](summary)
+        if figure is None:
+            return b""
+        figure.savefig(buffer, format=file_format, dpi=300, metadata=metadata)
+    return buffer.getvalue()
+
+
+def inline(name: str, summary: Mapping[str, Any]) -> str:
+    """One figure as an `<svg>` element for the page: colours of the style sheet, ids of its own."""
+    drawn = draw(name, summary, inline=True).decode("utf-8")
+    return embed(drawn, prefix=name) if drawn else ""
+
+
+def embed(drawn: str, *, prefix: str) -> str:
+    """Turn what matplotlib wrote into an element that can share a page with others.
+
+    Its style element would apply to the whole page, its ids would collide with those of the next figure, and
+    its colours would stay those of a light page. Only attributes are rewritten, never the text of a label.
+    """
+    root = ElementTree.fromstring(drawn)  # noqa: S314  (matplotlib's own output, not a file of someone else's)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style") or (_local(child.tag) == "defs" and not len(child)):
+                parent.remove(child)
+    values = " ".join(value for element in root.iter() for value in element.attrib.values())
+    referenced = set(re.findall(r"#([\w.-]+)", values))
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        element.text, element.tail = (
+            None if not (t or "").strip() else t for t in (element.text, element.tail)
+        )
+        rewritten = {
+            _local(key): _attribute(_local(key), value, prefix)
+            for key, value in element.attrib.items()
+            if _local(key) != "id" or value in referenced
+        }
+        element.attrib.clear()
+        element.attrib.update(rewritten)
+    box = root.get("viewBox", "")
+    root.attrib.clear()
+    root.attrib.update({"viewBox": box, "aria-hidden": "true", "focusable": "false"})
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _local(name: str) -> str:
+    """A name without its namespace; HTML knows those of SVG by themselves."""
+    return name.rpartition("}")[2]
+
+
+def _attribute(key: str, value: str, prefix: str) -> str:
+    if key == "id":
+        return f"{prefix}-{value}"
+    if key == "href" or "url(#" in value:
+        return value.replace("#", f"#{prefix}-")
+    if key == "style":
+        value = re.sub(r"\s*font-family:[^;]*;?", "", value)
+        for colour, variable in VARIABLES.items():
+            value = value.replace(colour, variable)
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", value).replace("\n", " ").strip()
+
+
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+def as_image(path: Path) -> str:
+    """An SVG file as a data URI, which runs no script, loads nothing and keeps its styles to itself.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror or error}.") from error
+    return "data:image/svg+xml;base64," + base64.b64encode(content).decode("ascii")
+
+
+def save(summary: Mapping[str, Any], folder: Path | str, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write every figure of a study into `folder` in each format; returns the paths.
+
+    Raises:
+        InputError: an unknown format, or the folder cannot be written.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise InputError(f"`formats` must be among {listing(FORMATS)}. Got {listing(unknown)} instead.")
+    paths = []
+    for name in figures.FIGURES:
+        for file_format in formats:
+            content = draw(name, summary, file_format=file_format)
+            if content:
+                path = Path(folder) / f"{name}.{file_format}"
+                paths.append(write_atomic(path, partial(_write, content)))
+    return paths

@@ -1,0 +1,132 @@
+import re
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import pytest
+
+from mfh._checks import InputError
+from mfh._report import figures, save_figures, svg
+from mfh._report.summarize import summarize
+
+
+@pytest.fixture(scope="module")
+def summary(make_study):
+    return summarize(make_study())
+
+
+@pytest.fixture(scope="module")
+def drawn(summary):
+    with figures.style():
+        return {name: draw(summary) for name, draw in figures.FIGURES.items()}
+
+
+def lines(ax, marker=None):
+    return [line for line in ax.lines if marker is None or line.get_marker() == marker]
+
+
+def test_differences_draw_every_comparison_at_its_value(summary, drawn):
+    points = lines(drawn["differences"].axes[0], "D")
+    assert [point.get_xdata()[0] for point in points] == [row["difference"] for row in summary["differences"]]
+    filled = [point.get_markerfacecolor() == figures.BLUE for point in points]
+    assert filled == [row["primary"] for row in summary["differences"]]
+    assert sum(filled) == 3
+
+
+def test_arms_draw_one_dot_a_seed(summary, drawn):
+    rows = [row for row in summary["arms"] if row["main"]]
+    dots = [line for line in drawn["arms"].axes[0].lines if line.get_alpha() == 0.45]
+    assert [list(line.get_xdata()) for line in dots] == [row["dots"] for row in rows]
+    labels = [text.get_text() for text in drawn["arms"].axes[0].get_yticklabels()]
+    assert "general (chosen)" in labels
+    assert f"random at {summary['shown_ratio']:g}" in labels
+
+
+def test_lines_of_the_sweep_differ_in_more_than_colour(summary, drawn):
+    ax = drawn["ratio"].axes[0]
+    labelled = [line for line in ax.lines if not line.get_label().startswith("_")]
+    looks = [(line.get_marker(), str(line._dash_pattern)) for line in labelled]
+    assert {line.get_label() for line in labelled} == {*summary["sweep"]["lines"], "no-kd", "regular"}
+    assert len(set(looks)) == len(looks)
+
+
+def test_saliency_draws_removed_channels_hollow(summary, drawn):
+    bars = drawn["saliency"].axes[0].patches
+    assert len(bars) == 64
+    hollow = sum(matplotlib.colors.same_color(bar.get_facecolor(), figures.SURFACE) for bar in bars)
+    assert hollow == summary["channels"]["num_removed"]
+
+
+def test_overlap_has_a_line_a_split_and_one_for_chance(drawn):
+    labels = [line.get_label() for line in drawn["overlap"].axes[0].lines]
+    assert [label for label in labels if not label.startswith("_")] == [
+        "train split",
+        "validation split",
+        "by chance",
+    ]
+
+
+def test_nothing_is_drawn_from_nothing(make_study):
+    empty = summarize(type(make_study())())
+    assert all(svg.inline(name, empty) == "" for name in figures.FIGURES)
+
+
+def test_elements_for_the_page_share_no_ids_styles_or_fixed_colours(summary):
+    seen = set()
+    for name in figures.FIGURES:
+        text = svg.inline(name, summary)
+        root = ElementTree.fromstring(text)
+        ids = {element.get("id") for element in root.iter() if element.get("id")}
+        assert not ids & seen
+        seen |= ids
+        references = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text))
+        assert references == ids
+        assert not re.search(r"#[0-9a-f]{6}\b", text), "a colour that a dark page cannot change"
+        assert not re.search(r"<style|<metadata|font-family|<!--|xlink", text)
+        assert root.get("viewBox")
+        assert root.get("width") is None
+
+
+def test_text_of_labels_is_left_as_it_is(make_study):
+    label = f"{figures.INK} font-family: x; 1.23456 $y$"
+    result = make_study(seeds=2)
+    first = result.comparisons[0]
+    named = type(first)(**{**vars(first), "b": label})
+    text = svg.inline("differences", summarize(type(result)(comparisons=[named])))
+    assert f"{label[:19]}\N{HORIZONTAL ELLIPSIS}" in ElementTree.fromstring(text).itertext()
+
+
+def test_every_figure_is_written_with_its_fonts(make_study, tmp_path):
+    paths = save_figures(make_study(seeds=3), tmp_path, formats=["pdf"])
+    assert [path.name for path in paths] == [f"{name}.pdf" for name in figures.FIGURES]
+    for path in paths:
+        content = path.read_bytes()
+        assert b"/FontFile2" in content
+        assert b"/Type3" not in content
+
+
+def test_every_format_is_the_same_each_time_and_has_no_date(make_study, tmp_path):
+    result = make_study(seeds=3)
+    result = type(result)(comparisons=result.comparisons)
+    first, second = (save_figures(result, tmp_path / name) for name in "ab")
+    drawing, document, pixels = contents = [path.read_bytes() for path in first]
+    assert contents == [path.read_bytes() for path in second]
+    assert [path.name for path in first] == ["differences.svg", "differences.pdf", "differences.png"]
+    assert b"<text" not in drawing
+    assert b"dc:date" not in drawing
+    assert b"CreationDate" not in document
+    assert pixels.startswith(b"\x89PNG")
+
+
+def test_formats_are_checked(make_study, gaussian, tmp_path):
+    with pytest.raises(InputError, match=r"`formats` must be among `svg`, `pdf`, `png`. Got `gif` instead"):
+        save_figures(make_study(seeds=2), tmp_path, formats=["gif"])
+    assert save_figures(gaussian, tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_callers_settings_neither_matter_nor_change(summary):
+    before = svg.inline("arms", summary)
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": True}):
+        settings = dict(matplotlib.rcParams)
+        assert svg.inline("arms", summary) == before
+        assert dict(matplotlib.rcParams) == settings
