@@ -117,6 +117,12 @@ def test_every_format_is_the_same_each_time_and_has_no_date(make_study, tmp_path
     assert pixels.startswith(b"\x89PNG")
 
 
+def test_making_a_pdf_says_nothing(make_study, tmp_path, caplog):
+    caplog.set_level("INFO")
+    save_figures(type(make_study())(comparisons=make_study().comparisons), tmp_path, formats=["pdf"])
+    assert caplog.records == []
+
+
 def test_formats_are_checked(make_study, gaussian, tmp_path):
     with pytest.raises(InputError, match=r"`formats` must be among `svg`, `pdf`, `png`. Got `gif` instead"):
         save_figures(make_study(seeds=2), tmp_path, formats=["gif"])

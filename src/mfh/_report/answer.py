@@ -114,4 +114,4 @@ def _focusing(result: StudyResult, summary: Mapping[str, Any]) -> dict[str, str]
         value = "Open"
         some_absent = 0 < len(absent) < len(NEEDED)
         note = f"not compared: {sequence(absent)}" if some_absent else "too few seeds to say"
-    return {"label": "Is it the focusing that helps?", "value": value, "note": note}
+    return {"label": "Does focusing itself help?", "value": value, "note": note}

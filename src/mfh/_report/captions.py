@@ -9,7 +9,8 @@ Summary = Mapping[str, Any]
 
 OVERLAP = (
     "How many of the channels that general keeps are also kept by important, which ranks them by the teacher "
-    "alone. Near 100%, the two are one ranking, and looking at the student has changed nothing."
+    "alone. Near 100% the two are one ranking, and looking at the student has changed nothing; below the "
+    "dotted line they agree less than by chance."
 )
 
 

@@ -66,7 +66,7 @@ def _strong_student(summary: Summary) -> dict[str, str] | None:
     names, unit = summary["modalities"], summary["unit"]
     return _caution(
         "strong-student",
-        "The student is as good as its teacher",
+        f"The student is {'better than' if student > teacher + 1 else 'as good as'} its teacher",
         f"From labels alone a student that sees {names['student']} reaches {number(student)}{unit} on test "
         f"data; the {names['teacher']} teacher reaches {number(teacher)}{unit}. Such a teacher has little to "
         "pass on. The other direction may be the more useful one.",
@@ -87,8 +87,8 @@ def _fitted_saliency(summary: Summary) -> dict[str, str] | None:
     return _caution(
         "fitted-saliency",
         "Saliency comes from the data that the networks were fitted to",
-        "That is what the paper does. But there the student already agrees with the teacher, and the ranking "
-        f"comes close to plain importance, which never looks at the student.{numbers} Compare with "
+        "That is what the paper does. Where the student already agrees with the teacher on these data, the "
+        f"ranking comes close to plain importance, which never looks at the student.{numbers} Compare with "
         "`--saliency-split validation`.",
     )
 

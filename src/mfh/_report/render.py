@@ -13,8 +13,8 @@ from mfh._report import captions, svg, tables, wording
 
 TABLES = {
     "study": (
-        tables.arms, tables.comparisons, tables.overlap, tables.teachers, tables.data, tables.config,
-        tables.environment, tables.timings,
+        tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, tables.data,
+        tables.config, tables.environment, tables.timings,
     ),
     "gaussian": (
         tables.gaussian_rows, tables.gaussian_differences, tables.config, tables.environment, tables.timings,
@@ -66,7 +66,7 @@ def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str
         ("controls", "What the comparisons rule out", bool(summary.get("differences"))),
         ("students", "All students", "arms" in parts),
         ("comparisons", "All comparisons", "comparisons" in parts),
-        ("saliency", "Saliency", bool(parts & {"saliency", "overlap"})),
+        ("saliency", "Saliency", bool(parts & {"saliency", "overlap", "stability"})),
         ("teachers", "Teachers", "teachers" in parts),
         ("data", "Data", "data" in parts),
         ("run", "How it was run", True),

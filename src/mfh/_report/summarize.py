@@ -12,7 +12,7 @@ from mfh._report import students, wording
 from mfh._report.answer import first_screen
 from mfh._report.cautions import cautions
 from mfh._report.channels import summarize_channels
-from mfh._report.wording import number, percent, shorten
+from mfh._report.wording import number, shorten
 from mfh.results import GaussianResult, RunResult, StudyResult, TeacherRecord
 
 ZONE = 1.0  # points; a difference whose interval stays inside +-ZONE is called none
@@ -178,22 +178,8 @@ def _saliency(result: StudyResult, shown: float | None) -> dict[str, Any]:
             row.get("split"): row.get("mean") for row in overlap if row.get("ratio") == shown
         },
         "negative": {row.get("split"): row.get("share") for row in values.get("negative") or []},
-        "notes": _saliency_notes(values),
+        "rank_correlation": values.get("rank_correlation") or [],
     }
-
-
-def _saliency_notes(values: Mapping[str, Any]) -> list[str]:
-    notes = []
-    for row in values.get("negative") or []:
-        if row.get("share") is not None:
-            share = percent(row["share"])
-            notes.append(f"Channels whose shuffling brings the two closer, {row.get('split')} data: {share}.")
-    for row in values.get("rank_correlation") or []:
-        if row.get("mean") is not None:
-            more = f" ({row['note']})" if row.get("note") else ""
-            what = row.get("what") or f"two seeds on {row.get('split')} data"
-            notes.append(f"Rank correlation of {what}: {number(row['mean'], 2)}{more}.")
-    return notes
 
 
 def _teachers_note(summary: Mapping[str, Any]) -> str:

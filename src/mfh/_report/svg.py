@@ -2,10 +2,12 @@
 
 import base64
 import io
+import logging
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -31,37 +33,58 @@ VARIABLES = {
 }
 
 
-def draw(name: str, summary: Mapping[str, Any], *, file_format: str = "svg", inline: bool = False) -> bytes:
-    """One figure as the bytes of a file; empty where the study holds nothing to draw.
+METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+
+
+def draw(
+    name: str, summary: Mapping[str, Any], formats: Sequence[str] = ("svg",), **settings: Any
+) -> dict[str, bytes]:
+    """One figure as the contents of a file of each format; empty where there is nothing to draw.
 
     Args:
         name: one of `figures.FIGURES`.
         summary: of a study.
-        file_format: svg, pdf or png (300 dots an inch).
-        inline: keep text as text instead of outlines, to be set in the page's own font.
+        formats: any of svg, pdf, png (300 dots an inch).
+        **settings: rcParams.
     """
-    buffer = io.BytesIO()
-    metadata: dict[str, Any] = {
-        "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-        "png": {"Software": None},
-    }[file_format]
-    more: dict[str, Any] = {"svg.fonttype": "none" if inline else "path"}
-    if file_format == "png":
-        more["savefig.facecolor"] = "white"
-    with figures.style(**more), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    contents = {}
+    with figures.style(**settings), _quiet():
         figure: Figure | None = figures.FIGURES[name](summary)
         if figure is None:
-            return b""
-        figure.savefig(buffer, format=file_format, dpi=300, metadata=metadata)
-    return buffer.getvalue()
+            return {}
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not again for each format
+        for file_format in formats:
+            buffer = io.BytesIO()
+            face = "white" if file_format == "png" else "none"
+            metadata = METADATA[file_format]
+            figure.savefig(buffer, format=file_format, dpi=300, facecolor=face, metadata=metadata)
+            contents[file_format] = buffer.getvalue()
+    return contents
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No word about characters that a font lacks, nor about every table of the fonts that go into a PDF."""
+    logger = logging.getLogger("fontTools")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def inline(name: str, summary: Mapping[str, Any]) -> str:
     """One figure as an `<svg>` element for the page: colours of the style sheet, ids of its own."""
-    drawn = draw(name, summary, inline=True).decode("utf-8")
-    return embed(drawn, prefix=name) if drawn else ""
+    drawn = draw(name, summary, **{"svg.fonttype": "none"})
+    return embed(drawn["svg"].decode("utf-8"), prefix=name) if drawn else ""
 
 
 def embed(drawn: str, *, prefix: str) -> str:
@@ -140,9 +163,7 @@ def save(summary: Mapping[str, Any], folder: Path | str, formats: Sequence[str] 
         raise InputError(f"`formats` must be among {listing(FORMATS)}. Got {listing(unknown)} instead.")
     paths = []
     for name in figures.FIGURES:
-        for file_format in formats:
-            content = draw(name, summary, file_format=file_format)
-            if content:
-                path = Path(folder) / f"{name}.{file_format}"
-                paths.append(write_atomic(path, partial(_write, content)))
+        for file_format, content in draw(name, summary, formats).items():
+            path = Path(folder) / f"{name}.{file_format}"
+            paths.append(write_atomic(path, partial(_write, content)))
     return paths

@@ -112,8 +112,24 @@ def overlap(summary: Mapping[str, Any]) -> Table | None:
         ]
         for row in summary["saliency"]["overlap"]
     ]
-    columns = ("Saliency from split", "Ratio #", "In common #", "Range #", "By chance #")
+    columns = ("Saliency from split", "Ratio #", "In common #", "95% interval #", "By chance #")
     return table("overlap", "Kept channels that general and important have in common", columns, rows)
+
+
+def stability(summary: Mapping[str, Any]) -> Table | None:
+    """How well defined the ranking is: signs, and rank correlations."""
+    saliency = summary["saliency"]
+    rows = [
+        [cell(f"negative increases, {split} split"), cell(percent(share), share)]
+        for split, share in saliency["negative"].items()
+        if share is not None
+    ]
+    for row in saliency["rank_correlation"]:
+        if row.get("mean") is not None:
+            what = row.get("what") or f"two seeds, {row.get('split')} split"
+            name = cell(f"rank correlation: {what}", note=row.get("note") or "")
+            rows.append([name, cell(number(row["mean"], 2), row["mean"])])
+    return table("stability", "How well defined the ranking is", ("Mean over seeds", "Value #"), rows)
 
 
 def data(summary: Mapping[str, Any]) -> Table | None:
@@ -132,8 +148,10 @@ def data(summary: Mapping[str, Any]) -> Table | None:
         rows.append((f"{role.capitalize()} sees", name + size))
     if values.get("num_samples"):
         rows.append(("Samples", f"{values.pop('num_samples'):,}"))
+    redrawn = values.pop("redrawn", None)
     if splits:
-        rows.append(("Splits", ", ".join(f"{name} {size:,}" for name, size in splits.items())))
+        drawn = "" if redrawn is None else "; drawn anew in every seed" if redrawn else "; one for all seeds"
+        rows.append(("Splits", ", ".join(f"{name} {size:,}" for name, size in splits.items()) + drawn))
     if classes:
         shown = ", ".join(shorten(name, 40) for name in classes[:MAX_CLASSES])
         more = f" and {len(classes) - MAX_CLASSES:,} more" if len(classes) > MAX_CLASSES else ""
@@ -187,11 +205,11 @@ def gaussian_differences(summary: Mapping[str, Any]) -> Table | None:
 
 def _mappings(name: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> Table | None:
     """Mappings as a table, with the keys of any of them as columns."""
-    columns = {}
+    columns: dict[Any, int | None] = {}
     for key in dict.fromkeys(key for row in rows for key in row):
-        values = [row.get(key) for row in rows]
-        numeric = any(map(_is_number, values)) and all(v is None or _is_number(v) for v in values)
-        columns[key] = _digits(values) if numeric else None
+        known = [row[key] for row in rows if row.get(key) is not None]
+        if known:
+            columns[key] = _digits(known) if all(map(_is_number, known)) else None
     cells = [
         [
             cell(shorten(_plain(row.get(key)), 60))
@@ -209,11 +227,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _digits(values: Sequence[Any]) -> int:
-    known = [value for value in values if value is not None]
-    if all(float(value).is_integer() for value in known):
+def _digits(values: Sequence[float | int]) -> int:
+    """Decimals of a column: none for whole numbers, three for shares, two for accuracies and points."""
+    if all(float(value).is_integer() for value in values):
         return 0
-    return 2 if max(abs(value) for value in known) >= 1.5 else 3
+    return 3 if all(0 <= value <= 1 for value in values) else 2
 
 
 def _ratio(row: Mapping[str, Any]) -> Cell:
