@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mfh._checks import InputError as InputError
     from mfh._focus import FocusedTeacher as FocusedTeacher
+    from mfh._focus import LayerInfo as LayerInfo
+    from mfh._focus import layers as layers
     from mfh._focus import select as select
+    from mfh._focus import split as split
     from mfh._report import report as report
     from mfh._saliency import SaliencyAccumulator as SaliencyAccumulator
+    from mfh._saliency import SaliencyResult as SaliencyResult
     from mfh._saliency import saliency as saliency
-    from mfh._saliency_result import SaliencyResult as SaliencyResult
-    from mfh._split import LayerInfo as LayerInfo
-    from mfh._split import layers as layers
-    from mfh._split import split as split
     from mfh._study import study as study
     from mfh._version import __version__ as __version__
     from mfh.config import DistillConfig as DistillConfig
@@ -32,10 +32,10 @@ _HOMES = {
     "report": "mfh._report",
     "SaliencyAccumulator": "mfh._saliency",
     "saliency": "mfh._saliency",
-    "SaliencyResult": "mfh._saliency_result",
-    "LayerInfo": "mfh._split",
-    "layers": "mfh._split",
-    "split": "mfh._split",
+    "SaliencyResult": "mfh._saliency",
+    "LayerInfo": "mfh._focus",
+    "layers": "mfh._focus",
+    "split": "mfh._focus",
     "study": "mfh._study",
     "__version__": "mfh._version",
     "DistillConfig": "mfh.config",

@@ -13,9 +13,9 @@ from jsonargparse import ArgumentParser
 
 from mfh._checks import InputError
 from mfh._version import __version__
-from mfh.commands import data, study
+from mfh.commands import data, gaussian, report, study
 
-COMMANDS: tuple[ModuleType, ...] = (study, data)
+COMMANDS: tuple[ModuleType, ...] = (study, report, data, gaussian)
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = build_parser().parse_args(list(arguments) if arguments is not None else None)
         command = next(c for c in COMMANDS if c.name == options.command)
         chosen = options[options.command]
-        level = logging.WARNING if chosen.quiet else logging.INFO
-        logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+        logging.getLogger("mfh").setLevel(logging.WARNING if chosen.quiet else logging.INFO)
         logging.captureWarnings(True)
         warnings.formatwarning = lambda message, *_, **__: str(message)
         command.run(chosen)

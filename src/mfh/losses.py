@@ -18,6 +18,7 @@ def kl_divergence(
     the mean over samples and outputs instead, which is 1/K of this at T = 1 for K outputs.
 
     Example:
+        >>> import torch
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
         >>> kl_divergence(logits, logits).item()
         0.0

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mfh._checks import InputError
-from mfh._saliency_linear import SaliencyAccumulator
+from mfh._saliency.linear import SaliencyAccumulator
 from mfh.data.gaussian import draw_table
 from mfh.experiments.gaussian import FIGURES, PAPER_FIGURES, run, run_all
 from mfh.experiments.gaussian_table import count, most_salient, series

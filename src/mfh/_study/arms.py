@@ -68,13 +68,6 @@ def without(features: Tensor, head: nn.Module, removed: Tensor, fill: Tensor) ->
     return logits_of(head(changed))
 
 
-def is_linear(head: nn.Module) -> bool:
-    """Whether a head is one linear layer, possibly after flattening."""
-    parts = list(head) if isinstance(head, nn.Sequential) else [head]
-    parts = [part for part in parts if not isinstance(part, (nn.Flatten, nn.Identity))]
-    return len(parts) == 1 and isinstance(parts[0], nn.Linear)
-
-
 def last_hidden(model: nn.Module, example: Tensor) -> str:
     """Name of the layer that feeds a network's last linear layer."""
     modules = dict(model.named_modules())

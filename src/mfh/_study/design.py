@@ -81,7 +81,10 @@ def study(
             logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
     for result in _run(networks, [seed for seed in seeds if seed not in done], store, progress):
         done[result.seed] = result
-    return assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
+    result = assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
+    if store is not None:
+        result.save(store.folder)
+    return result
 
 
 def with_modalities(data: PairedDataset, config: StudyConfig) -> StudyConfig:
@@ -210,9 +213,9 @@ def assemble(
     groups = None
     if data.group is not None:
         groups = {seed.seed: data.group[seed.split.test] for seed in seeds}
-    table = tabulate(records, correct)
+    table = tabulate(records, correct, source=config.teacher_source)
     comparisons = compare(table, groups, test_over_train)
-    verdict = judge(comparisons)
+    verdict = judge(comparisons, source=config.teacher_source)
     if not redrawn and len(seeds) > 1:
         note = "The split is the same in every seed: the intervals do not cover the choice of test samples."
         verdict = replace(verdict, reasons=(*verdict.reasons, note))

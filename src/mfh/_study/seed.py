@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, require
 from mfh._focus import channel_means, select, split
-from mfh._saliency import SaliencyResult, saliency
-from mfh._study.arms import ArmKey, Tables, is_linear, last_hidden, without
+from mfh._saliency import SaliencyResult, linear_start, saliency
+from mfh._study.arms import ArmKey, Tables, last_hidden, without
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, divide, draw_split
@@ -206,8 +206,9 @@ class SeedRun:
             raise InputError(
                 "A regular teacher is ranked against a student trained on labels; there is none."
             )
-        self.layer = self.layer or last_hidden(model, self.data.inputs(self.teacher, self.all[:2]))
-        trunk, head = split(model, self.layer)
+        example = self.data.inputs(self.teacher, self.all[:2])
+        self.layer = self.layer or last_hidden(model, example)
+        trunk, head = split(model, self.layer, example=example)
         student_logits = predict(partner, self.data, self.student, self.all)
         features = self.features(trunk)
         tables = Tables(
@@ -247,7 +248,8 @@ class SeedRun:
 
     def saliency(self, features: Tensor, head: nn.Module, student_logits: Tensor) -> SaliencyResult:
         """Exact where the head is linear, else sampled."""
-        exact = is_linear(head)
+        start = linear_start(head, features)
+        exact = start is not None and start.rest is None
         return saliency(
             features,
             head,

@@ -11,7 +11,6 @@ from mfh.stats import group_bootstrap, holm, t_interval
 
 CHOSEN = " (chosen)"
 PRIMARY = ("regular", "joint", "important" + CHOSEN)
-FOCUSING = ("joint", "important" + CHOSEN, "softened" + CHOSEN, "mismatched")
 NO_EFFECT = 1.0
 Key = tuple[str, float | None]
 
@@ -33,12 +32,23 @@ class Outcome:
 Table = Mapping[Key, Mapping[int, Outcome]]
 
 
-def tabulate(records: Sequence[Record], correct: Sequence[np.ndarray]) -> dict[Key, dict[int, Outcome]]:
+def focusing_controls(source: str) -> tuple[str, ...]:
+    """The arms that `general` must beat before focusing itself may be credited.
+
+    `source` is the teacher whose channels are removed, `joint` or `regular`: with nothing removed, a control.
+    """
+    return source, "important" + CHOSEN, "softened" + CHOSEN, "mismatched"
+
+
+def tabulate(
+    records: Sequence[Record], correct: Sequence[np.ndarray], *, source: str = "joint"
+) -> dict[Key, dict[int, Outcome]]:
     """Average draws within a seed, and add the arms whose ratio validation chooses.
 
     `general (chosen)` is `general` at the ratio with the best validation accuracy of that seed (the smallest
-    of equals; 0, which is `joint`, among them), `important (chosen)` likewise by its own validation accuracy,
-    and `softened (chosen)` stands at the ratio chosen for `general`, whose entropy it has.
+    of equals; 0, which is the `source` teacher with nothing removed, among them), `important (chosen)`
+    likewise by its own validation accuracy, and `softened (chosen)`, the source teacher softened, stands at
+    the ratio chosen for `general`, whose entropy it has.
     """
     drawn: dict[tuple[Key, int], list[tuple[Record, np.ndarray]]] = defaultdict(list)
     for record, right in zip(records, correct, strict=True):
@@ -52,22 +62,23 @@ def tabulate(records: Sequence[Record], correct: Sequence[np.ndarray]) -> dict[K
         )
     for seed in table["no-kd", None]:
         for arm in ("general", "important"):
-            ratio = chosen_ratio(table, arm, seed)
-            table[arm + CHOSEN, None][seed] = _at(table, arm, ratio, seed)
+            ratio = chosen_ratio(table, arm, seed, source=source)
+            table[arm + CHOSEN, None][seed] = _at(table, arm, ratio, seed, source)
             if arm == "general":
-                table["softened" + CHOSEN, None][seed] = _at(table, "softened", ratio, seed)
+                softened = "softened" if source == "joint" else "softened-regular"
+                table["softened" + CHOSEN, None][seed] = _at(table, softened, ratio, seed, source)
     return dict(table)
 
 
-def chosen_ratio(table: Table, arm: str, seed: int) -> float:
-    """The ratio with the best validation accuracy in a seed, the smallest of equals; 0 is `joint`."""
-    candidates = {0.0: table["joint", None][seed].validation}
+def chosen_ratio(table: Table, arm: str, seed: int, *, source: str = "joint") -> float:
+    """The ratio with the best validation accuracy in a seed, the smallest of equals; 0 is the source."""
+    candidates = {0.0: table[source, None][seed].validation}
     candidates |= {r: rows[seed].validation for (a, r), rows in table.items() if a == arm and r is not None}
     return min(candidates, key=lambda ratio: (-candidates[ratio], ratio))
 
 
-def _at(table: Table, arm: str, ratio: float, seed: int) -> Outcome:
-    return table["joint", None][seed] if ratio == 0 else table[arm, ratio][seed]
+def _at(table: Table, arm: str, ratio: float, seed: int, source: str) -> Outcome:
+    return table[source, None][seed] if ratio == 0 else table[arm, ratio][seed]
 
 
 def summarize_arms(table: Table, metric: str, test_over_train: float) -> tuple[Summary, ...]:
@@ -151,7 +162,7 @@ def compare_arms(
     )  # fmt: skip
 
 
-def judge(comparisons: Sequence[Comparison]) -> Verdict:
+def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdict:
     """The verdict on distillation from the interval of general - no-kd, and on focusing from its controls."""
     versus = {c.b: c for c in comparisons if c.a == "general" + CHOSEN}
     gain = versus["no-kd"]
@@ -176,15 +187,21 @@ def judge(comparisons: Sequence[Comparison]) -> Verdict:
             "abstain",
             f"These seeds cannot tell whether crossmodal distillation helps ({span}).",
         )
-    beaten = [arm for arm in FOCUSING if (low := versus[arm].low) is not None and low > 0]
-    focusing = len(beaten) == len(FOCUSING)
-    names = ", ".join(f"`{arm.removesuffix(CHOSEN)}`" for arm in FOCUSING if arm not in beaten)
+    controls = focusing_controls(source)
+    beaten = [arm for arm in controls if (low := versus[arm].low) is not None and low > 0]
+    focusing = len(beaten) == len(controls)
+    names = ", ".join(f"`{arm.removesuffix(CHOSEN)}`" for arm in controls if arm not in beaten)
     sentence += (
         " Focusing on modality-general channels did it: it beats every control."
         if focusing
         else f" Focusing on modality-general channels is not shown to matter: it does not beat {names}."
     )
-    return Verdict(verdict, focusing, sentence, tuple(_reason(versus[arm]) for arm in (*FOCUSING, "regular")))  # type: ignore[arg-type]
+    return Verdict(
+        verdict,
+        focusing,
+        sentence,
+        tuple(_reason(versus[arm]) for arm in dict.fromkeys((*controls, "joint", "regular"))),
+    )  # type: ignore[arg-type]
 
 
 def _reason(comparison: Comparison) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mfh import InputError
-from mfh._split import LayerInfo, layers, split
+from mfh._focus.splitting import LayerInfo, layers, split
 
 
 def draw(*shape, seed=0):

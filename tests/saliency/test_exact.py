@@ -238,9 +238,9 @@ def test_blocks_do_not_show(monkeypatch):
     maps, wide, teacher = setting(300, 4, 3, 5)
     whole = [saliency(*x, warn=False) for x in ((features, head, student), (maps, wide, teacher))]
     l1 = saliency(features, head, student, distance="l1", warn=False)
-    monkeypatch.setattr("mfh._saliency_linear.row_blocks.__defaults__", (100,))
-    monkeypatch.setattr("mfh._saliency_spatial._RESPONSE_ELEMENTS", 1)
-    monkeypatch.setattr("mfh._saliency_l1._ELEMENTS", 1)
+    monkeypatch.setattr("mfh._saliency.linear.row_blocks.__defaults__", (100,))
+    monkeypatch.setattr("mfh._saliency.spatial._RESPONSE_ELEMENTS", 1)
+    monkeypatch.setattr("mfh._saliency.l1._ELEMENTS", 1)
     cut = [saliency(*x, warn=False) for x in ((features, head, student), (maps, wide, teacher))]
     for one, other in zip(whole, cut, strict=True):
         for name in ARRAYS:

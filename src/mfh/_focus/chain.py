@@ -1,0 +1,111 @@
+"""Modules in turn: what an nn.Sequential does, and what other code does that could be one."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+
+def sequence(modules: Sequence[nn.Module]) -> nn.Module:
+    """Modules in turn as one that leaves its input as it is: an nn.Sequential, the only one, or nothing."""
+    steps = list(_unrolled(modules))
+    steps = [_Copy(), *steps] if _may_write_input(steps) else steps
+    return nn.Sequential(*steps) if len(steps) > 1 else steps[0] if steps else nn.Identity()
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether to call the module is to call its children in turn, and nothing else."""
+    own_forward = type(module).forward is nn.Sequential.forward and "forward" not in vars(module)
+    return own_forward and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def leading_modules(whole: fx.GraphModule) -> tuple[list[nn.Module], fx.Node]:
+    """The modules that a graph of one input begins with, each the only use of what comes before it.
+
+    Functions that flatten or pool all of a map count as their modules.
+
+    Returns:
+        The modules, and the node whose value they give.
+    """
+    for flattening in _FLATTENINGS:
+        fx.replace_pattern(whole, flattening, _flatten)
+    steps: list[nn.Module] = []
+    node = next(iter(whole.graph.nodes))
+    while (step := _step(whole, node)) is not None:
+        steps.append(step)
+        node = next(iter(node.users))
+    return steps, node
+
+
+def _step(whole: fx.GraphModule, source: fx.Node) -> nn.Module | None:
+    """The module that makes the only use of a node, if that is all there is to its use."""
+    node = next(iter(source.users), None)
+    if node is None or len(source.users) > 1 or node.args[:1] != (source,):
+        return None
+    if node.op == "call_module" and len(node.args) == 1 and not node.kwargs:
+        return whole.get_submodule(str(node.target))
+    if node.target is torch.flatten and node.args == (source, 1) and not node.kwargs:
+        return nn.Flatten()
+    if node.target in _POOLS and len(node.args) == 2 and not node.kwargs:
+        return _POOLS[node.target](node.args[1])
+    if node.target is functional.dropout and node.kwargs.get("training") is False:
+        return nn.Identity()
+    return None
+
+
+def _flatten(x: Any) -> Any:
+    return torch.flatten(x, 1)
+
+
+_FLATTENINGS: tuple[Callable[[Any], Any], ...] = (
+    lambda x: x.flatten(1),
+    lambda x: x.flatten(1, -1),
+    lambda x: x.flatten(start_dim=1),
+    lambda x: torch.flatten(x, start_dim=1),
+    lambda x: x.view(x.size(0), -1),
+    lambda x: x.view(x.shape[0], -1),
+    lambda x: x.view(x.size()[0], -1),
+    lambda x: x.reshape(x.size(0), -1),
+    lambda x: x.reshape(x.shape[0], -1),
+    lambda x: x.reshape(x.size()[0], -1),
+    lambda x: torch.reshape(x, (x.size(0), -1)),
+    lambda x: torch.reshape(x, (x.shape[0], -1)),
+)
+_POOLS: dict[Any, Callable[[Any], nn.Module]] = {
+    functional.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
+    functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
+    functional.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
+}
+
+
+def _unrolled(modules: Iterable[nn.Module | None]) -> Iterator[nn.Module]:
+    for module in modules:
+        if module is not None and is_plain(module):
+            yield from _unrolled(module._modules.values())
+        elif module is not None:
+            yield module
+
+
+class _Copy(nn.Module):
+    """Keeps what follows from writing into what it is given."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """A copy."""
+        return features.clone()
+
+
+_NEW_OUTPUT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def _may_write_input(steps: Sequence[nn.Module]) -> bool:
+    """Whether an in-place operation may reach the input; code other than torch's own is not trusted."""
+    for step in steps:
+        if any(
+            getattr(m, "inplace", False) or not m.__module__.startswith("torch.nn.") for m in step.modules()
+        ):
+            return True
+        if isinstance(step, _NEW_OUTPUT):
+            return False
+    return False

@@ -1,0 +1,146 @@
+"""Which channels to remove, and what replaces them."""
+
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mfh._checks import InputError, choice, require
+from mfh._focus.splitting import arguments
+from mfh._saliency.heads import evaluating
+
+ARMS = ("general", "specific", "important", "random")
+
+
+def select(
+    saliency: object, ratio: float, arm: str, *, generator: torch.Generator | None = None
+) -> Int[Tensor, " removed"]:
+    """Choose the channels that an arm removes: floor(ratio x C) of C, in ascending order.
+
+    The product is rounded at the ninth decimal first, so that .3 of 10 channels is 3, not 2 by the error of
+    floating point. Channels are ranked by descending saliency; of equal ones the lower index ranks higher.
+
+    Args:
+        saliency: one value per channel, finite: an array, a tensor, or an object with `.values`.
+        ratio: share of channels to remove, in [0, 1).
+        arm: `general` removes the least salient channels (mode 1 of the MFH paper's released code),
+            `specific` the most salient (mode 2), `random` any (mode 0); `important` does as `general`, for a
+            ranking by the teacher alone.
+        generator: fixes the channels of `random`, which needs it; on the CPU.
+
+    Raises:
+        InputError: one of these breaks its rule.
+
+    Warns:
+        UserWarning: the ratio is above 0 but too small to remove a channel.
+
+    Example:
+        >>> select(torch.tensor([0.9, 0.1, 0.5, 0.0]), 0.5, "general")
+        tensor([1, 3])
+    """
+    choice("arm", arm, ARMS)
+    values = saliency if isinstance(saliency, Tensor) else getattr(saliency, "values", saliency)
+    try:
+        values = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"`saliency` of `select` must be an array of numbers. {error}") from error
+    require(
+        values.ndim == 1 and len(values) > 0,
+        f"`saliency` of `select` must hold one value per channel. Got shape {tuple(values.shape)} instead.",
+    )
+    require(
+        bool(values.isfinite().all()),
+        "`saliency` of `select` must be finite. "
+        f"Channels {(~values.isfinite()).nonzero().flatten().tolist()[:12]} are not: they have no rank.",
+    )
+    num_removed = _num_removed(ratio, len(values))
+    if arm == "random":
+        if generator is None:
+            raise InputError(
+                "`generator` of `select` must be given for the arm `random`, so that its channels can be "
+                "drawn again. Pass torch.Generator().manual_seed(...)."
+            )
+        ranking = torch.randperm(len(values), generator=generator)
+    else:
+        ranking = values.argsort(descending=True, stable=True)
+    removed = ranking[:num_removed] if arm == "specific" else ranking[len(values) - num_removed :]
+    return removed.sort().values
+
+
+def _num_removed(ratio: float, num_channels: int) -> int:
+    why = "removing every channel leaves nothing to teach" if ratio >= 1 else "it is a share of the channels"
+    require(0 <= ratio < 1, f"`ratio` of `select` must lie in [0, 1). Got {ratio}: {why}.")
+    num_removed = min(math.floor(round(ratio * num_channels, 9)), num_channels - 1)
+    if ratio > 0 and num_removed == 0:
+        warnings.warn(
+            f"`ratio` {ratio} removes nothing: floor({ratio} x {num_channels}) channels is 0. "
+            f"The smallest ratio that removes one is {1 / num_channels:.4g}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return num_removed
+
+
+def channel_means(
+    inputs: Tensor | Iterable[Any],
+    trunk: nn.Module | None = None,
+    *,
+    per_position: bool = False,
+    channel_dim: int = 1,
+) -> Float[Tensor, "channel *position"]:
+    """Mean of every channel of a layer's output over samples: what removed channels are replaced by.
+
+    Sums are kept in float64, whatever the number of batches; the means have the type of the layer's output.
+    The trunk runs in evaluation mode and without gradients.
+
+    Args:
+        inputs: of the training split: a tensor, sample first, or batches, each a tensor or, for a trunk, a
+            tuple or a dict of inputs.
+        trunk: what maps inputs to the layer's output (sample, channel, *position); None when they are that.
+        per_position: keep a mean for each position instead of one for all.
+        channel_dim: the dimension of the layer's output that counts as channels.
+
+    Raises:
+        InputError: there are no samples, or the layer's output has no channels or changes its shape.
+
+    Example:
+        >>> channel_means(torch.tensor([[1.0, 4.0], [3.0, 8.0]]))
+        tensor([2., 6.])
+    """
+    total, count, dtype = torch.zeros((), dtype=torch.float64), 0, torch.float64
+    with evaluating(trunk):
+        for batch in inputs.split(256) if isinstance(inputs, Tensor) else inputs:
+            args, kwargs = arguments(batch)
+            features = batch if trunk is None else trunk(*args, **kwargs)
+            moved = channels_second(features, channel_dim, "channel_means").detach()
+            kept = [0] if per_position else [0, *range(2, moved.ndim)]
+            sums = moved.sum(kept, dtype=torch.float64)
+            require(
+                total.ndim == 0 or total.shape == sums.shape,
+                "`inputs` of `channel_means` must give features of one shape. "
+                f"Got {tuple(sums.shape)} after {tuple(total.shape)}.",
+            )
+            total = total.to(sums.device) + sums
+            count += moved.numel() // sums.numel()
+            dtype = torch.result_type(moved, 1.0)
+    require(count > 0, "`inputs` of `channel_means` must hold at least one sample. Got none.")
+    return (total / count).to(dtype)
+
+
+def channels_second(features: Any, channel_dim: int, caller: str) -> Tensor:
+    """The features with channels as dimension 1."""
+    if not isinstance(features, Tensor):
+        raise InputError(
+            f"The layer of `{caller}` must return a tensor. Got {type(features).__name__}: name another."
+        )
+    held = -features.ndim <= channel_dim < features.ndim and channel_dim % features.ndim != 0
+    require(
+        held,
+        f"`channel_dim` of `{caller}` must be a dimension of the layer's output other than the first, the "
+        f"samples. Got {channel_dim} for shape {tuple(features.shape)}.",
+    )
+    return features.movedim(channel_dim, 1)

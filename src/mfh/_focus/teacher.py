@@ -1,0 +1,231 @@
+"""The teacher that is left when channels of a layer are removed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mfh._checks import InputError, choice, listing, require
+from mfh._files import write_atomic, write_json
+from mfh._focus.selection import channels_second
+from mfh._focus.splitting import Hooked, find
+
+SCHEMA_VERSION = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "focus.json"
+
+
+class FocusedTeacher(Hooked):
+    """A model with some channels of one layer's output replaced by fixed values, and nothing retrained.
+
+    The values are the same for every sample, so that no output depends on the other samples of a batch (the
+    released code's batch means made it so). The model is shared, not copied, and not changed: used directly,
+    or wrapped by another teacher, it does not know of this one. A tuple from the layer has its first element
+    focused.
+
+    Args:
+        model: the teacher, any module; it keeps its mode, so call `.eval()` for fixed outputs.
+        layer: name of a submodule that is called once in a forward pass; see `layers`.
+        removed: indices of the removed channels; see `select`.
+        fill: what replaces them, finite: their values or those of all channels, (channel,) or
+            (channel, *position), as from `channel_means`; "zero"; or a number.
+        channel_dim: the dimension of the layer's output that counts as channels.
+
+    Raises:
+        InputError: one of these breaks its rule, at once or, where only the layer's output shows it, when the
+            teacher is called.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> teacher = FocusedTeacher(model, "0", [0, 2], "zero")
+        >>> x = torch.ones(1, 2)
+        >>> hidden = model[0](x) * torch.tensor([0.0, 1.0, 0.0])
+        >>> torch.equal(teacher(x), model[1](hidden))
+        True
+    """
+
+    removed: Tensor
+    fill: Tensor
+
+    def __init__(
+        self, model: nn.Module, layer: str, removed: object, fill: object, *, channel_dim: int = 1
+    ) -> None:
+        super().__init__(model, layer)
+        find(model, layer, "FocusedTeacher")
+        indices, order = _indices(removed)
+        self.channel_dim = channel_dim
+        self.num_channels: int | None = None
+        self.largest = int(indices[-1]) if len(indices) else -1  # read once: it may sit on an accelerator
+        values = _fill_values(fill, len(indices))
+        if len(values) == len(indices):
+            values = values[order]
+        else:
+            self.num_channels = len(values)
+            _check_range(self.largest, len(values))
+            values = values[indices]
+        device = next((parameter.device for parameter in model.parameters()), values.device)
+        self.register_buffer("removed", indices.to(device))
+        self.register_buffer("fill", values.to(device))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the model returns, with the channels replaced."""
+        calls = 0
+
+        def focus(output: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if type(output) in (tuple, list) and output:
+                return type(output)((self._replace(output[0]), *output[1:]))
+            return self._replace(output)
+
+        result = self.run(focus, *args, **kwargs)
+        require(
+            calls == 1,
+            "`layer` of `FocusedTeacher` must be called once in a forward pass. "
+            f"`{self.layer}` is called {calls} times: name another.",
+        )
+        return result
+
+    def _replace(self, output: Any) -> Tensor:
+        features = channels_second(output, self.channel_dim, "FocusedTeacher")
+        num_samples, num_channels, *positions = features.shape
+        require(
+            self.num_channels in (None, num_channels),
+            f"`fill` of `FocusedTeacher` must hold a value for each of {len(self.removed)} removed channels "
+            f"or of all {num_channels} of `{self.layer}`. Got {self.num_channels} values.",
+        )
+        _check_range(self.largest, num_channels)
+        if len(self.removed) == 0:
+            return output
+        require(
+            self.fill.ndim == 1 or list(self.fill.shape[1:]) == positions,
+            f"`fill` of `FocusedTeacher` must have one value a channel or one for each of its positions "
+            f"{tuple(positions)}. Got positions {tuple(self.fill.shape[1:])}.",
+        )
+        values = self.fill if self.fill.ndim > 1 else self.fill.view(-1, *(1 for _ in positions))
+        values = values.to(features).expand(num_samples, -1, *positions)
+        replaced = features.index_copy(1, self.removed.to(features.device), values)
+        return replaced.movedim(1, self.channel_dim)
+
+    def extra_repr(self) -> str:
+        """Layer and number of removed channels, for `print`."""
+        return f"{super().extra_repr()}, removed={len(self.removed)}"
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the model's weights to `model.safetensors` and the rest to `focus.json`; returns the folder.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        state = self.model.state_dict()
+        other = [name for name, value in state.items() if not isinstance(value, Tensor)]
+        require(not other, f"`model` must have a state of tensors only to be saved. It has {listing(other)}.")
+        # copies, for the format refuses tensors that share memory, as tied weights do
+        weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        content = safetensors.torch.save(weights)
+        write_atomic(folder / WEIGHTS, lambda file: file.write(content))
+        description = {
+            "schema_version": SCHEMA_VERSION,
+            "layer": self.layer,
+            "channel_dim": self.channel_dim,
+            "removed": self.removed.tolist(),
+            "fill": self.fill.tolist(),
+            "fill_dtype": str(self.fill.dtype).removeprefix("torch."),
+            "shapes": {name: list(value.shape) for name, value in weights.items()},
+        }
+        write_json(folder / DESCRIPTION, description)
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path | str, model: nn.Module) -> "FocusedTeacher":
+        """Read what `save` wrote; the weights go into `model`, which is shared, not copied.
+
+        Args:
+            folder: as given to `save`.
+            model: a module of the same architecture; it is unchanged if anything does not fit.
+
+        Raises:
+            InputError: files are absent, damaged or of two different teachers, or a parameter does not fit.
+        """
+        folder = Path(folder)
+        try:
+            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
+            version = description["schema_version"]
+            require(
+                version == SCHEMA_VERSION,
+                f"`{folder / DESCRIPTION}` has schema version {version}; this mfh reads {SCHEMA_VERSION}. "
+                "Install the version of mfh that wrote it.",
+            )
+            fill = torch.tensor(description["fill"], dtype=getattr(torch, description["fill_dtype"]))
+            shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
+            layer, removed = description["layer"], description["removed"]
+            channel_dim = description["channel_dim"]
+        except FileNotFoundError as error:
+            raise InputError(
+                f"`{error.filename}` does not exist. Name a folder that `FocusedTeacher.save` wrote."
+            ) from None
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"`{folder}` cannot be read as a focused teacher: {error}. Save it anew."
+            ) from error
+        found = {name: tuple(value.shape) for name, value in weights.items()}
+        _check_shapes(found, shapes, f"`{DESCRIPTION}`, so the files are of two different teachers")
+        own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        _check_shapes(found, own, "`model`: pass one of the architecture that was saved")
+        teacher = cls(model, layer, removed, fill, channel_dim=channel_dim)
+        model.load_state_dict(weights)
+        return teacher
+
+
+def _indices(removed: Any) -> tuple[Int[Tensor, " removed"], Int[Tensor, " removed"]]:
+    """Indices of channels in ascending order, and the order that makes them so."""
+    indices = torch.as_tensor(removed).detach().cpu()
+    indices = indices.long() if indices.numel() == 0 else indices
+    whole = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
+    require(
+        whole and indices.ndim == 1 and len(indices.unique()) == len(indices),
+        "`removed` of `FocusedTeacher` must be distinct indices of channels, as `select` gives them. "
+        f"Got {indices.tolist()}.",
+    )
+    ascending = indices.long().sort()
+    require(
+        bool((indices >= 0).all()),
+        f"`removed` of `FocusedTeacher` must be 0 or more. Got {indices.tolist()}.",
+    )
+    return ascending.values, ascending.indices
+
+
+def _check_range(largest: int, num_channels: int) -> None:
+    require(
+        largest < num_channels,
+        f"`removed` of `FocusedTeacher` must be below the layer's number of channels, {num_channels}. "
+        f"Got {largest}.",
+    )
+
+
+def _fill_values(fill: Any, num_removed: int) -> Float[Tensor, "channel *position"]:
+    if isinstance(fill, str):
+        choice("fill", fill, ("zero",))
+        fill = 0.0
+    values = torch.as_tensor(fill).detach()
+    values = values.clone() if values.is_floating_point() else values.to(torch.get_default_dtype())
+    require(
+        bool(values.isfinite().all()),
+        "`fill` of `FocusedTeacher` must be finite. Got NaN or infinity: is there any in the training split?",
+    )
+    return values.repeat(num_removed) if values.ndim == 0 else values
+
+
+def _check_shapes(saved: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], of: str) -> None:
+    """Refuse weights whose names or shapes differ, naming them."""
+    for names, verb in ((wanted.keys() - saved.keys(), "lacks"), (saved.keys() - wanted.keys(), "also has")):
+        require(not names, f"`{WEIGHTS}` {verb} {listing(sorted(names))}, compared with {of}.")
+    for name, shape in wanted.items():
+        require(saved[name] == shape, f"`{name}` has shape {saved[name]} in `{WEIGHTS}` and {shape} in {of}.")

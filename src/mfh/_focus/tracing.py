@@ -1,0 +1,226 @@
+"""What a model does after a layer, as a module of its own, by torch.fx with the model's modules as steps."""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from mfh._checks import InputError, fail
+from mfh._focus.chain import leading_modules, sequence
+
+INSTEAD = "or pass a trunk and a head of your own."
+_CONSTANTS = "_constants"
+
+
+class UntraceableError(InputError):
+    """The code around a layer does not become a head."""
+
+
+def trace_head(
+    model: nn.Module, layer: str, example: tuple[tuple[Any, ...], Mapping[str, Any]] | None
+) -> nn.Module:
+    """The head of a model cut at a layer, from the code of those modules that contain the layer.
+
+    All other modules are steps of the head as they are. The inputs of the model are symbols, so it shows
+    where the head needs them.
+
+    Args:
+        model: a module, in evaluation mode.
+        layer: name of a submodule.
+        example: positional and named inputs, to know which are given; None for those without a default.
+
+    Raises:
+        UntraceableError: the code cannot be traced, or does not call the layer exactly once.
+        InputError: the head needs what was computed before the layer.
+    """
+    tracer = _Tracer(model, layer, recording=True)
+
+    def run() -> Any:
+        bound = _symbols(tracer, model, example)
+        return model(*bound.args, **bound.kwargs)
+
+    graph = tracer.record(run)
+    here = (node for node in graph.nodes if node.op == "call_module" and tracer.is_target(node.target))
+    return _module(tracer, _after(graph, next(here), tracer.cut))
+
+
+def trace_rest(model: nn.Module, layer: str, run: Callable[[Callable[[Any], Any]], Any]) -> nn.Module:
+    """As `trace_head`, where the code that leads to the layer cannot be traced: that part runs on an example.
+
+    Python numbers that it takes from the example become constants of the head, so the caller has to compare
+    the head with the model on other inputs.
+
+    Args:
+        model: a module, in evaluation mode.
+        layer: name of a submodule.
+        run: runs the model on an example; its argument gives what takes the place of the layer's output.
+    """
+    tracer = _Tracer(model, layer, recording=False)
+    return _module(tracer, tracer.record(lambda: run(tracer.start)))
+
+
+class _Tracer(fx.Tracer):
+    """Records calls of modules, save of those that contain the layer: their code is traced through.
+
+    With `recording` False everything up to the layer just runs.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, *, recording: bool) -> None:
+        super().__init__()
+        self.model, self.recording, self.symbolic = model, recording, recording
+        self.target = model.get_submodule(layer)
+        self.cut = f"`split` cannot cut at `{layer}`"
+        self.calls = 0
+        self.names = {module: name for name, module in model.named_modules()}
+        self.around = {m for m in model.modules() if m is not self.target and self.target in m.modules()}
+        self.tensors: dict[str, Tensor] = dict(chain(model.named_parameters(), model.named_buffers()))
+        self.paths = {id(tensor): path for path, tensor in self.tensors.items()}
+
+    def record(self, run: Callable[[], Any]) -> fx.Graph:
+        """Trace `run`, in which the layer has to be called once."""
+        try:
+            graph = self.trace(run)
+        except InputError:
+            raise
+        except Exception as error:
+            raise UntraceableError(
+                f"{self.cut}: the code around it cannot be traced ({type(error).__name__}: {error}). "
+                f"Give an `example` of several samples, name a later layer, {INSTEAD}"
+            ) from error
+        if self.calls != 1:
+            raise UntraceableError(
+                f"{self.cut}: a forward pass calls it {self.calls} times, and a head follows one call. "
+                f"Name a layer that is called once, {INSTEAD}"
+            )
+        return graph
+
+    def start(self, _: object) -> fx.Proxy:
+        """Begin to record, with a symbol in the place of the layer's output."""
+        self.recording = True
+        return self.create_proxy("placeholder", "features", (), {})
+
+    def is_target(self, path: str) -> bool:
+        """Whether that is the layer."""
+        return self.model.get_submodule(path) is self.target
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        """Whether a call of the module is one step; one made in passing is not, for it has no name."""
+        return m in self.names and m not in self.around
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        """The module's name in the model."""
+        return self.names.get(mod, "")
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Record the call; before the layer, just make it."""
+        self.calls += m is self.target
+        return super().call_module(m, forward, args, kwargs) if self.recording else forward(*args, **kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:  # noqa: ARG002
+        """Record the use of a parameter or buffer, so that the head shares it."""
+        path = self.paths.get(id(attr_val)) if self.recording else None
+        return attr_val if path is None else self.create_proxy("get_attr", path, (), {})
+
+    def create_arg(self, a: Any) -> Any:
+        """A step's argument; a tensor is one of the model's own, or else a constant of its code."""
+        if not isinstance(a, Tensor):
+            return super().create_arg(a)
+        if id(a) not in self.paths:
+            if not self.symbolic:  # computed from the example, for all one can tell
+                fail(
+                    f"{self.cut}: what follows it also needs a tensor of shape {tuple(a.shape)} that is "
+                    f"neither its output nor a parameter or buffer. Name a layer after the place where "
+                    f"both meet, {INSTEAD}"
+                )
+            self.paths[id(a)] = f"{_CONSTANTS}.tensor{len(self.tensors)}"
+            self.tensors[self.paths[id(a)]] = a.detach()
+        return self.create_node("get_attr", self.paths[id(a)], (), {})
+
+
+def _symbols(
+    tracer: _Tracer, model: nn.Module, example: tuple[tuple[Any, ...], Mapping[str, Any]] | None
+) -> inspect.BoundArguments:
+    """The arguments of a call of the model with a symbol for every tensor."""
+    signature = inspect.signature(model.forward)
+    if example is None:
+        required = [p for p in signature.parameters.values() if p.default is p.empty]
+        some = torch.empty(0)
+        values = {p.name: (some,) if p.kind is p.VAR_POSITIONAL else some for p in required}
+        values = {p.name: values[p.name] for p in required if p.kind is not p.VAR_KEYWORD}
+        bound = inspect.BoundArguments(signature, OrderedDict(values))
+    else:
+        bound = signature.bind(*example[0], **example[1])
+
+    for name, value in bound.arguments.items():
+
+        def symbol(item: Any, name: str = name) -> Any:
+            return tracer.create_proxy("placeholder", name, (), {}) if isinstance(item, Tensor) else item
+
+        bound.arguments[name] = fx.node.map_aggregate(value, symbol)
+    return bound
+
+
+def _after(graph: fx.Graph, start: fx.Node, cut: str) -> fx.Graph:
+    """The part of a graph that depends on a node, with that node as its only input.
+
+    What it needs besides is taken along if no input of the graph goes into it, else refused.
+    """
+    part = fx.Graph()
+    copies = {start: part.placeholder("features")}
+    reads_input: set[fx.Node] = set()
+    follows = {start}
+
+    def copy(node: fx.Node) -> fx.Node:
+        if node not in copies:
+            if node in reads_input:
+                fail(
+                    f"{cut}: what follows it also needs {_describe(node)}, which the layer's output does not "
+                    f"hold. Name a layer before both or after the place where they meet, {INSTEAD}"
+                )
+            copies[node] = part.node_copy(node, copy)
+        return copies[node]
+
+    for node in graph.nodes:
+        if node.op == "placeholder" or reads_input.intersection(node.all_input_nodes):
+            reads_input.add(node)
+        if node.op == "output":
+            part.output(fx.node.map_arg(node.args[0], copy))
+        elif follows.intersection(node.all_input_nodes):
+            follows.add(node)
+            copies[node] = part.node_copy(node, copy)
+    return part
+
+
+def _describe(node: fx.Node) -> str:
+    if node.op == "placeholder":
+        return f"the model's input `{node.target}`"
+    if node.op == "call_module":
+        return f"the output of `{node.target}`"
+    return f"the result of `{getattr(node.target, '__name__', node.target)}`"
+
+
+def _module(tracer: _Tracer, graph: fx.Graph) -> nn.Module:
+    """A graph with one input as a module: an nn.Sequential for as far as it is a chain of modules."""
+    calls = graph.find_nodes(op="call_module")
+    parts = tracer.tensors | {node.target: tracer.model.get_submodule(node.target) for node in calls}
+    whole = fx.GraphModule(parts, graph)
+    steps, node = leading_modules(whole)
+    if not all(user.op == "output" and user.args == (node,) for user in node.users):
+        rest = fx.GraphModule(whole, _after(whole.graph, node, tracer.cut))
+        _share_buffers(rest, tracer.model)
+        steps.append(rest)
+    return sequence(steps)
+
+
+def _share_buffers(rest: nn.Module, model: nn.Module) -> None:
+    """Let buffers that code of the model reads follow the model to another device, as parameters do."""
+    for path, _ in list(rest.named_buffers(remove_duplicate=False)):
+        owner, _, _ = path.rpartition(".")
+        if owner != _CONSTANTS:
+            rest.get_submodule(owner)._buffers = model.get_submodule(owner)._buffers

@@ -1,0 +1,6 @@
+"""Algorithm 1: how salient each channel of a teacher is, exactly or by sampling."""
+
+from mfh._saliency.algorithm import saliency as saliency
+from mfh._saliency.heads import linear_start as linear_start
+from mfh._saliency.linear import SaliencyAccumulator as SaliencyAccumulator
+from mfh._saliency.result import SaliencyResult as SaliencyResult

@@ -1,0 +1,145 @@
+"""Algorithm 1: the modality-general saliency of a teacher's channels."""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from mfh._checks import InputError, choice, require
+from mfh._saliency.heads import Head, LinearStart, evaluating, linear_start
+from mfh._saliency.inputs import check_pair, check_width, warn_of_negatives
+from mfh._saliency.l1 import exact_l1
+from mfh._saliency.linear import SaliencyAccumulator
+from mfh._saliency.result import Distance, SaliencyResult, Score
+from mfh._saliency.sampled import sampled
+from mfh._saliency.spatial import exact_spatial
+
+
+def saliency(
+    features: Tensor,
+    head: Head,
+    student_logits: Tensor,
+    *,
+    distance: str = "mse",
+    num_permutations: int | str = "exact",
+    score: str = "increase",
+    generator: torch.Generator | None = None,
+    memory_budget: int | None = None,
+    warn: bool = True,
+) -> SaliencyResult:
+    """How much further from the student a teacher moves when one channel of a layer is permuted.
+
+    Step 2 of Algorithm 1 of the MFH paper (arXiv 2206.06487): D_c is the distance between the teacher's
+    logits with channel c permuted across samples and the student's logits, averaged over permutations. A
+    channel is salient, read as modality-general and decisive, when D_c is large. For a linear head the
+    average over all n! permutations has a closed form, which is computed instead of drawing any.
+
+    What the increase can see depends on the samples. Where the student fits the teacher, as on the training
+    split after joint training, it becomes `importance`, which never looks at the student. On held-out samples
+    increases can be negative; `followed` then ranks more reliably.
+
+    Args:
+        features: (sample, channel, *position), the layer's output, floating-point.
+        head: what follows the layer: a callable from features to logits (sample, output), or to a tuple that
+            begins with them, or to an object with `.logits`. A module is run in evaluation mode and left as
+            it was. Linear heads are recognised: `nn.Linear`, and an `nn.Sequential` of [global average
+            pooling,] [Flatten,] Linear. Positions are flattened innermost.
+        student_logits: (sample, output), of the student on the same samples in the same order.
+        distance: `mse` or `l1`, mean over samples and outputs.
+        num_permutations: `exact`, for linear heads, or how many permutations to draw, at least 1. Every
+            channel meets the same ones.
+        score: what to rank by. `increase` is D_c minus the distance with nothing permuted. `followed` is the
+            part of it that depends on how the student's logits vary, increase(s) - increase(mean of s), under
+            MSE only.
+        generator: source of the permutations; a new one seeded with 0 when None.
+        memory_budget: bytes to work in, beside the inputs, roughly; 32 MiB on a processor, 1 GiB on other
+            devices when None. It changes the speed, not the result.
+        warn: whether to warn when increases are negative and the score is `increase`.
+
+    Returns:
+        Arrays per channel; see `SaliencyResult`.
+
+    Raises:
+        InputError: shapes that do not fit, too few samples, integers, NaN, an exact result for a head that
+            is not linear, or an unknown option.
+
+    Example:
+        >>> signs = torch.tensor([-1.0, 1.0])
+        >>> features = torch.cartesian_prod(signs, signs, signs)  # three channels, uncorrelated
+        >>> head = torch.nn.Linear(3, 2, bias=False)
+        >>> head.weight.data = torch.tensor([[1.0, 1.0, 0.0], [1.0, -1.0, 0.0]])
+        >>> student_logits = features[:, [0, 0]]  # the student sees the first channel only
+        >>> result = saliency(features, head, student_logits)
+        >>> result.increase.tolist(), result.importance.tolist()
+        ([2.0, 0.0, 0.0], [2.0, 2.0, 0.0])
+        >>> result.ranking.tolist()
+        [0, 1, 2]
+    """
+    _check_options(distance, num_permutations, score, memory_budget)
+    check_pair(features, student_logits)
+    features, student_logits = features.detach(), student_logits.detach().to(features.device)
+    with evaluating(head):
+        start = linear_start(head, features)
+        if start is not None and start.rest is None:
+            check_width(student_logits, len(start.weight))
+        if isinstance(num_permutations, str):
+            result = _exact(features, start, student_logits, cast(Distance, distance), cast(Score, score))
+        else:
+            result = sampled(
+                features,
+                head,
+                start,
+                student_logits,
+                distance=cast(Distance, distance),
+                score=cast(Score, score),
+                num_permutations=num_permutations,
+                generator=torch.Generator().manual_seed(0) if generator is None else generator,
+                memory_budget=memory_budget or (2**25 if features.device.type == "cpu" else 2**30),
+            )
+    if warn:
+        warn_of_negatives(result)
+    return result
+
+
+def _exact(
+    features: Tensor, start: LinearStart | None, student_logits: Tensor, distance: Distance, score: Score
+) -> SaliencyResult:
+    """The average over all permutations, for a head that is linear from the features on."""
+    if start is None or start.rest is not None:
+        raise InputError(
+            "`num_permutations` must be a number for a `head` that is not known to be linear, such as "
+            "num_permutations=100. Got 'exact', which takes nn.Linear, or nn.Sequential of [global average "
+            "pooling,] [Flatten,] Linear, without hooks."
+        )
+    # mps has no float64
+    weight = start.weight.to("cpu" if features.device.type == "mps" else features.device, torch.float64)
+    bias = weight.new_zeros(len(weight)) if start.bias is None else start.bias.to(weight)
+    if start.pooled:
+        features = torch.cat([part.to(weight).flatten(2).mean(2) for part in features.split(256)])
+    elif features[0, 0].numel() == 1:
+        features = features.flatten(1)
+    accumulator = SaliencyAccumulator(weight, bias, score=score)
+    if distance == "l1":
+        return exact_l1(features, weight, bias, student_logits)
+    if features.ndim > 2:
+        return exact_spatial(features, weight, bias, student_logits, score=score)
+    return accumulator.update(features, student_logits).compute(warn=False)
+
+
+def _check_options(distance: str, num_permutations: int | str, score: str, memory_budget: int | None) -> None:
+    choice("distance", distance, ("mse", "l1"))
+    choice("score", score, ("increase", "followed"))
+    counted = not isinstance(num_permutations, (str, bool)) and num_permutations >= 1
+    require(
+        counted or num_permutations == "exact",
+        f"`num_permutations` must be 'exact' or a whole number of at least 1. Got {num_permutations!r}.",
+    )
+    require(
+        distance == "mse" or score == "increase",
+        "`score` must be 'increase' with distance='l1': the part that the student follows is defined by "
+        "squared distances. Got 'followed': use distance='mse'.",
+    )
+    require(
+        memory_budget is None or memory_budget > 0,
+        f"`memory_budget` must be a positive number of bytes, or None. Got {memory_budget}.",
+    )

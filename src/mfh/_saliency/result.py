@@ -1,0 +1,183 @@
+"""What a saliency computation gives back."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mfh._checks import InputError, require
+from mfh._files import write_npz
+from mfh.results import read_arrays
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Distance = Literal["mse", "l1"]
+Score = Literal["increase", "followed"]
+PerChannel = Float[np.ndarray, " channel"]
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SaliencyResult:
+    """Saliency of every channel of a teacher's layer, by Algorithm 1 of the MFH paper (arXiv 2206.06487).
+
+    All arrays are float64 of shape (channel,), in units of the distance.
+
+    Attributes:
+        mean: D_c, the expected distance to the student's logits when channel c is permuted; at least 0.
+        increase: `mean` - `baseline`; negative where permuting the channel brings the teacher closer to the
+            student.
+        followed: the part of `increase` that depends on how the student's logits vary over samples,
+            increase(s) - increase(mean of s); 2 W_c . Cov(s, h_c) / K for a linear head. None under L1.
+        importance: 2 ||W_c||^2 Var(h_c) / K, what `increase` would be for a student that copies the teacher:
+            it never looks at the student. None unless the head is linear and the distance is MSE.
+        stderr_data: standard error of `values` from the finite number of samples.
+        stderr_permutation: standard error of `values` from the finite number of permutations; 0 when exact,
+            nan for a single permutation.
+        baseline: D, the distance with nothing permuted.
+        score: which of `increase` and `followed` the ranking goes by.
+        distance: `mse` or `l1`.
+        num_samples: number of samples.
+        num_permutations: permutations drawn per channel, or `exact`.
+    """
+
+    mean: PerChannel = field(repr=False)
+    increase: PerChannel = field(repr=False)
+    followed: PerChannel | None = field(repr=False)
+    importance: PerChannel | None = field(repr=False)
+    stderr_data: PerChannel = field(repr=False)
+    stderr_permutation: PerChannel = field(repr=False)
+    baseline: float
+    score: Score
+    distance: Distance
+    num_samples: int
+    num_permutations: int | Literal["exact"]
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels."""
+        return len(self.increase)
+
+    @property
+    def values(self) -> PerChannel:
+        """The chosen score: `increase` or `followed`."""
+        values = self.followed if self.score == "followed" else self.increase
+        assert values is not None  # noqa: S101 - `followed` is refused where it does not exist
+        return values
+
+    @property
+    def scaled(self) -> PerChannel:
+        """`values` mapped to [0, 1] by minimum and maximum over channels; zeros when all are equal."""
+        values = self.values
+        span = values.max() - values.min()
+        return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+
+    @property
+    def ranking(self) -> Int[np.ndarray, " channel"]:
+        """Channels from the most to the least salient; equal ones in the order of their index."""
+        return np.argsort(-self.values, kind="stable")
+
+    @property
+    def stderr(self) -> PerChannel:
+        """Standard error of `values` from samples and permutations together."""
+        return np.hypot(self.stderr_data, self.stderr_permutation)
+
+    def frame(self) -> "pd.DataFrame":
+        """One row per channel, as a pandas data frame; `rank` counts from 0, the most salient.
+
+        Example:
+            >>> import torch
+            >>> from mfh._saliency import SaliencyAccumulator
+            >>> accumulator = SaliencyAccumulator(torch.tensor([[1.0, 2.0]]))
+            >>> features = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+            >>> result = accumulator.update(features, features[:, :1]).compute()
+            >>> result.frame()[["channel", "values", "rank", "importance"]]
+               channel  values  rank  importance
+            0        0     0.5     0         0.5
+            1        1     0.0     1         2.0
+        """
+        import pandas as pd  # slow to import, and only needed here
+
+        rank = np.empty(self.num_channels, dtype=np.int64)
+        rank[self.ranking] = np.arange(self.num_channels)
+        columns = {
+            "channel": np.arange(self.num_channels),
+            "values": self.values,
+            "scaled": self.scaled,
+            "rank": rank,
+        } | {name: values for name, values in self._arrays().items() if values is not None}
+        return pd.DataFrame(columns)
+
+    def save(self, path: Path | str) -> Path:
+        """Write everything to an npz file, atomically and free of pickle; returns its path.
+
+        Raises:
+            InputError: the name does not end in `.npz`, or the file cannot be written.
+        """
+        path = Path(path)
+        require(
+            path.suffix == ".npz",
+            f"`path` of `save` must end in .npz. Got `{path}`: name it `{path.with_suffix('.npz')}`.",
+        )
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
+        return write_npz(path, arrays | {"saliency_format": np.asarray(_FORMAT)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> "SaliencyResult":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is absent, damaged, or no saliency that this version can read.
+        """
+        arrays = read_arrays(path)
+        optional = {"followed", "importance"}
+        missing = {f.name for f in fields(cls)} - optional - set(arrays)
+        if missing or int(arrays.get("saliency_format", 0)) != _FORMAT:
+            raise InputError(f"`{path}` is not a saliency that this version of mfh wrote. Compute it again.")
+        given = {
+            f.name: (arrays[f.name] if arrays[f.name].ndim else arrays[f.name].item())
+            for f in fields(cls)
+            if f.name in arrays
+        }
+        return cls(**(dict.fromkeys(optional) | given))
+
+    def _arrays(self) -> dict[str, np.ndarray | None]:
+        names = ("mean", "increase", "followed", "importance", "stderr_data", "stderr_permutation")
+        return {name: getattr(self, name) for name in names}
+
+    def _repr_html_(self) -> str:
+        """The ten most salient channels and what the ranking rests on, for notebooks."""
+        facts = [
+            f"{self.num_channels} channels, {self.num_samples} samples, distance {self.distance}, "
+            f"score {self.score}, permutations: {self.num_permutations}",
+            f"distance with nothing permuted: {self.baseline:.6g}",
+            f"channels with a negative increase: {int((self.increase < 0).sum())}",
+        ]
+        if self.importance is not None and self.num_channels > 1:
+            facts.append(
+                "rank correlation with importance, which never looks at the student: "
+                f"{_rank_correlation(self.values, self.importance):.2f}"
+            )
+        head = "".join(f"<th>{name}</th>" for name in ("channel", "value", "scaled", "standard error"))
+        columns = (self.values, self.scaled, self.stderr)
+        rows = "".join(
+            f"<tr><td>{c}</td>" + "".join(f"<td>{column[c]:.4g}</td>" for column in columns) + "</tr>"
+            for c in self.ranking[:10]
+        )
+        items = "".join(f"<li>{fact}</li>" for fact in facts)
+        return f"<div><b>Saliency</b><ul>{items}</ul><table><tr>{head}</tr>{rows}</table></div>"
+
+
+def _rank_correlation(a: PerChannel, b: PerChannel) -> float:
+    """Spearman's rank correlation; nan where one is constant."""
+    from scipy.stats import rankdata  # slow to import, and only needed here
+
+    ranks = np.stack([rankdata(a), rankdata(b)])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    norm = np.sqrt((ranks**2).sum(axis=1).prod())
+    return float((ranks[0] * ranks[1]).sum() / norm) if norm > 0 else float("nan")
