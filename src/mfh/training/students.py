@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-from mfh._checks import choice, require
+from mfh._checks import choice, listing, require
 from mfh.config import TrainConfig
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.loop import accuracy, fit, predict
-from mfh.training.many import MEMORY, train_many, why_not_many
+from mfh.training.many import MEMORY, train_many, why_alone
 
 __all__ = ["StudentFit", "StudentJob", "seeded", "train_students"]
 
@@ -31,8 +31,9 @@ def train_students(
     Args:
         jobs: the students.
         config: how all of them are trained.
-        engine: `many` trains them at once, `loop` one by one, `auto` takes `many` for every student whose
-            network allows it (`why_not_many`) and `loop` for the others.
+        engine: `many` trains them at once, `loop` one by one. `auto` takes `many` for every student whose
+            network and data allow it (`mfh.training.many.why_not_many`), but not for networks whose batches
+            keep a CPU busy alone; the others go through the loop.
         on_progress: called with the number of student-epochs that have come to an end since the last call;
             they add up to `len(jobs) * config.epochs`, those that an early stop leaves out included.
         memory: bytes that students trained at once may take; see `train_many`.
@@ -46,9 +47,10 @@ def train_students(
     """
     choice("engine", engine, ("auto", "loop", "many"))
     for number, job in enumerate(jobs):
-        _require_objective(number, job)
-    reasons = [None if engine == "many" else "asked for" if engine == "loop" else why_not_many(job, config)
-               for job in jobs]  # fmt: skip
+        _require_job(number, job)
+    reasons: Sequence[str | None] = [None] * len(jobs) if engine == "many" else ["asked for"] * len(jobs)
+    if engine == "auto":
+        reasons = why_alone(jobs, config)
     together = [number for number, reason in enumerate(reasons) if reason is None]
     fits: dict[int, StudentFit] = {}
     if together:
@@ -92,7 +94,13 @@ def _train_one(job: StudentJob, config: TrainConfig, on_progress: Callable[[int]
     )
 
 
-def _require_objective(number: int, job: StudentJob) -> None:
+def _require_job(number: int, job: StudentJob) -> None:
+    rows = {"train": job.train, "validation": job.validation}
+    empty = [name for name, chosen in rows.items() if not len(chosen)]
+    require(
+        not empty,
+        f"Student {number} needs samples to train on and to validate with. It has no {listing(empty)}.",
+    )
     objective = job.objective
     require(
         bool(objective.label_weight)

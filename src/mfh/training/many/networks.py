@@ -1,6 +1,7 @@
 """Networks of one shape side by side: all their weights in one matrix, one row per network."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Protocol
 
 import torch
@@ -8,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-ACTIVATIONS = (nn.ReLU, nn.Identity)
+from mfh.training.evaluate import logits_of
+from mfh.training.many.perceptron import Perceptron
 
 
 def weights_matrix(models: Sequence[nn.Module], device: torch.device) -> Float[Tensor, "network weight"]:
@@ -44,73 +46,65 @@ class StackedMLP:
     """Linear layers and ReLUs, forward and backward written out: nothing of autograd's bookkeeping.
 
     Args:
-        model: one of the networks: a sequence of Flatten, Linear, ReLU and Identity.
-        weights, gradients: one row per network (see `weights_matrix`).
+        network: what the networks look like.
+        weights, gradients: one row per network, each matrix (output, input) followed by its bias.
     """
 
-    def __init__(self, model: nn.Sequential, weights: Tensor, gradients: Tensor) -> None:
-        named, into = views(weights, model), views(gradients, model)
-        self.layers: list[nn.Module] = [m for m in model if not isinstance(m, (nn.Flatten, nn.Identity))]
-        names = {module: name for name, module in model.named_modules()}
-        self.parameters: list[tuple[Tensor, Tensor | None]] = []
-        self.into: list[tuple[Tensor, Tensor | None]] = []
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                weight, bias = f"{names[layer]}.weight", f"{names[layer]}.bias"
-                self.parameters.append((named[weight], named.get(bias)))
-                self.into.append((into[weight], into.get(bias)))
+    def __init__(self, network: Perceptron, weights: Tensor, gradients: Tensor) -> None:
+        self.rectified = network.rectified
+        self.weight, self.bias = _layers(network, weights)
+        self.to_weight, self.to_bias = _layers(network, gradients)
         self.seen: list[Tensor] = []
 
     def forward(self, inputs: Tensor) -> Tensor:
         """See `Stack`."""
+        values = inputs.flatten(1).expand(len(self.weight[0]), -1, -1)
         self.seen = []
-        return self._run(inputs, self.seen)
+        for weight, bias, rectified in zip(self.weight, self.bias, self.rectified, strict=True):
+            self.seen.append(values)
+            if bias is None:
+                values = torch.bmm(values, weight.mT)
+            else:
+                values = torch.baddbmm(bias.unsqueeze(1), values, weight.mT)
+            if rectified:
+                values.relu_()
+        return values
 
     def predict(self, inputs: Tensor) -> Tensor:
         """See `Stack`."""
-        return self._run(inputs, None)
+        return self.forward(inputs)
 
     def backward(self, gradient: Tensor) -> None:
         """See `Stack`."""
-        parameters, into = list(self.parameters), list(self.into)
-        for layer in reversed(self.layers):
-            values = self.seen.pop()
-            if isinstance(layer, nn.ReLU):
-                gradient = gradient.masked_fill_(values <= 0, 0)
-                continue
-            (weight, _), (to_weight, to_bias) = parameters.pop(), into.pop()
-            torch.bmm(gradient.transpose(1, 2), values, out=to_weight)
+        for layer in reversed(range(len(self.weight))):
+            values, to_bias = self.seen[layer], self.to_bias[layer]
+            torch.bmm(gradient.mT, values, out=self.to_weight[layer])
             if to_bias is not None:
                 torch.sum(gradient, dim=1, out=to_bias)
-            if parameters:
-                gradient = torch.bmm(gradient, weight)
+            if layer:
+                gradient = torch.bmm(gradient, self.weight[layer])
+                if self.rectified[layer - 1]:
+                    gradient.masked_fill_(values <= 0, 0)
 
-    def _run(self, inputs: Tensor, seen: list[Tensor] | None) -> Tensor:
-        """Evaluate; `seen` takes what `backward` needs: inputs of linear layers, outputs of ReLUs."""
-        count = len(self.parameters[0][0])
-        values = inputs.flatten(1).expand(count, -1, -1)
-        parameters = iter(self.parameters)
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                if seen is not None:
-                    seen.append(values)
-                weight, bias = next(parameters)
-                if bias is None:
-                    values = torch.bmm(values, weight.transpose(1, 2))
-                else:
-                    values = torch.baddbmm(bias.unsqueeze(1), values, weight.transpose(1, 2))
-            else:
-                values = values.relu_() if values.data_ptr() != inputs.data_ptr() else values.relu()
-                if seen is not None:
-                    seen.append(values)
-        return values
+
+def _layers(network: Perceptron, matrix: Tensor) -> tuple[list[Tensor], list[Tensor | None]]:
+    """The stacks of weights and of biases, sharing the matrix's memory."""
+    weights: list[Tensor] = []
+    biases: list[Tensor | None] = []
+    start = 0
+    for below, above, biased in zip(network.sizes, network.sizes[1:], network.biased, strict=False):
+        weights.append(matrix[:, start : start + above * below].view(-1, above, below))
+        start += above * below
+        biases.append(matrix[:, start : start + above] if biased else None)
+        start += above * biased
+    return weights, biases
 
 
 class StackedModule:
     """Any network without randomness and running statistics, through `torch.func`."""
 
     def __init__(self, model: nn.Module, weights: Tensor, gradients: Tensor) -> None:
-        self.model = model
+        self.model = deepcopy(model)
         named = views(weights, model)
         self.parameters = {name: value.detach().requires_grad_() for name, value in named.items()}
         self.into = views(gradients, model)
@@ -137,23 +131,12 @@ class StackedModule:
 
     def _run(self, inputs: Tensor) -> Tensor:
         def one(parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-            return functional_call(self.model, dict(parameters), (inputs,))
+            return logits_of(functional_call(self.model, dict(parameters), (inputs,)))
 
         return vmap(one, in_dims=(0, None))(self.parameters, inputs)
 
 
-def stack(model: nn.Module, weights: Tensor, gradients: Tensor) -> Stack:
-    """The quickest way to evaluate networks shaped like `model`."""
-    return (StackedMLP if is_mlp(model) else StackedModule)(model, weights, gradients)  # type: ignore[arg-type]
-
-
-def is_mlp(model: nn.Module) -> bool:
-    """Whether a network is nothing but Flatten, Linear, ReLU and Identity, one after another."""
-    if not isinstance(model, nn.Sequential):
-        return False
-    plain = all(
-        type(part) in (nn.Linear, nn.ReLU, nn.Identity)
-        or (isinstance(part, nn.Flatten) and (part.start_dim, part.end_dim) == (1, -1))
-        for part in model
-    )
-    return plain and any(isinstance(part, nn.Linear) for part in model)
+def stack(model: nn.Module, weights: Tensor, gradients: Tensor, shape: Sequence[int]) -> Stack:
+    """The quickest way to evaluate networks like `model`, fed samples of this shape."""
+    network = Perceptron.of(model, shape)
+    return StackedMLP(network, weights, gradients) if network else StackedModule(model, weights, gradients)

@@ -1,0 +1,201 @@
+"""Students of one shape as one batched computation in torch, on any device."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError
+from mfh.config import TrainConfig
+from mfh.training.batches import epoch_order
+from mfh.training.evaluate import EVALUATION_BATCH
+from mfh.training.jobs import StudentFit, StudentJob
+from mfh.training.many.common import not_finite
+from mfh.training.many.networks import stack, views, weights_matrix
+from mfh.training.many.targets import stack_terms, terms
+
+
+def train_stacked(
+    numbers: Sequence[int],
+    jobs: Sequence[StudentJob],
+    config: TrainConfig,
+    device: torch.device,
+    on_progress: Callable[[int], None],
+) -> list[StudentFit]:
+    """Train students with the same data, modality, rows, seed and shape of network.
+
+    Args:
+        numbers: what messages call them.
+        jobs: the students.
+        config: how all of them are trained.
+        device: where.
+        on_progress: called with the number of student-epochs that have come to an end since the last call.
+
+    Raises:
+        InputError: a loss is not finite.
+    """
+    run = _Run(numbers, jobs, config, device)
+    start = time.perf_counter()
+    count, record = len(jobs), _Record(len(jobs), config.patience)
+    best = run.weights.clone()
+    for epoch in range(1, config.epochs + 1):
+        better = record.add(run.epoch(epoch), run.validate()).to(device)
+        best = torch.where(better[:, None], run.weights, best)
+        on_progress(count)
+        if record.stopped():
+            on_progress(count * (config.epochs - epoch))
+            break
+    seconds = (time.perf_counter() - start) / count
+    rows = best.cpu()
+    return [
+        StudentFit(_state(job.model, rows[place]), *record.of(place), seconds)
+        for place, job in enumerate(jobs)
+    ]
+
+
+@dataclass(eq=False)
+class _Record:
+    """Losses, validation accuracies and the best epoch of each student."""
+
+    count: int
+    patience: int
+    losses: list[Tensor] = field(default_factory=list)
+    accuracies: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.best = torch.zeros(self.count, dtype=torch.int64)
+        self.last = torch.zeros(self.count, dtype=torch.int64)
+
+    def add(self, losses: Tensor, accuracies: Tensor) -> Tensor:
+        """Take the results of an epoch; returns which students have never been better."""
+        self.losses.append(losses)
+        self.accuracies.append(accuracies)
+        number = len(self.losses)
+        going = self._going()
+        self.last[going] = number
+        table = torch.stack(self.accuracies)
+        highest = table.gather(0, (self.best - 1).clamp(min=0)[None])[0]
+        better = going & ((self.best == 0) | (accuracies > highest))
+        self.best[better] = number
+        return better
+
+    def stopped(self) -> bool:
+        """Whether no student goes on."""
+        return not self._going().any()
+
+    def of(self, place: int) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+        """Best epoch, accuracies and losses of one student."""
+        last = int(self.last[place])
+        tables = (self.accuracies[:last], self.losses[:last])
+        accuracies, losses = (tuple(float(row[place]) for row in table) for table in tables)
+        return int(self.best[place]), accuracies, losses
+
+    def _going(self) -> Tensor:
+        """Which students have not been stopped."""
+        if not self.patience:
+            return torch.ones(self.count, dtype=torch.bool)
+        return self.last - self.best < self.patience
+
+
+class _Run:
+    """The students' weights and what they are trained with."""
+
+    def __init__(
+        self, numbers: Sequence[int], jobs: Sequence[StudentJob], config: TrainConfig, device: torch.device
+    ) -> None:
+        self.numbers, self.jobs, self.config, self.device = numbers, jobs, config, device
+        job = jobs[0]
+        self.inputs = job.data.inputs(job.modality, job.train, device=device)
+        self.unseen = job.data.inputs(job.modality, job.validation, device=device)
+        self.label = job.data.label[job.validation].to(device)
+        self.weights = weights_matrix([j.model for j in jobs], device)
+        self.gradients = torch.zeros_like(self.weights)
+        self.stack = stack(job.model, self.weights, self.gradients, self.unseen.shape[1:])
+        outputs = self.stack.predict(self.unseen[:1]).shape[2]
+        label = job.data.label[job.train]
+        found = [terms(j.objective, label, j.train, outputs, self.weights.dtype) for j in jobs]
+        self.terms = stack_terms(found, device)
+        self.optimizer = _Optimizer(config, self.weights, self.gradients)
+        self.steps = math.ceil(len(job.train) / config.batch_size)
+
+    def epoch(self, number: int) -> Tensor:
+        """Go once through the training samples; returns each student's mean loss, in float64 on the CPU."""
+        job = self.jobs[0]
+        order = epoch_order(len(job.train), job.seed, number)
+        losses = []
+        for step, rows in enumerate(order.to(self.device).split(self.config.batch_size)):
+            logits = self.stack.forward(self.inputs[rows])
+            gradient = torch.zeros_like(logits)
+            losses.append(torch.stack([term.add(logits, rows, gradient) for term in self.terms]).sum(dim=0))
+            self.stack.backward(gradient)
+            self.optimizer.step(self.config.learning_rate((number - 1) * self.steps + step, self.steps))
+        table = torch.stack(losses).cpu().double()
+        self._require_finite(table, order, number)
+        return table.sum(dim=0) / len(order)
+
+    def validate(self) -> Tensor:
+        """Each student's validation accuracy in percent, in float64 on the CPU."""
+        size = max(self.config.batch_size, EVALUATION_BATCH // len(self.jobs))
+        parts = zip(self.unseen.split(size), self.label.split(size), strict=True)
+        right = [(self.stack.predict(inputs).argmax(dim=2) == label).sum(dim=1) for inputs, label in parts]
+        return 100 * (torch.stack(right).sum(dim=0).cpu().double() / len(self.label))
+
+    def _require_finite(self, losses: Tensor, order: Tensor, epoch: int) -> None:
+        bad = ~torch.isfinite(losses)
+        if bad.any():
+            step, place = (int(i) for i in bad.nonzero()[0])
+            raise self._not_finite(f"The loss is {float(losses[step, place])}", order, epoch, step, place)
+        finite = torch.isfinite(self.weights).all(dim=1).cpu()
+        if not finite.all():
+            place = int((~finite).nonzero()[0])
+            raise self._not_finite("A weight is not finite", order, epoch, self.steps - 1, place)
+
+    def _not_finite(self, what: str, order: Tensor, epoch: int, step: int, place: int) -> InputError:
+        job, size = self.jobs[place], self.config.batch_size
+        rows = job.train[order[step * size : (step + 1) * size]]
+        return not_finite(self.numbers[place], what, epoch, job.data, rows)
+
+
+@dataclass(eq=False)
+class _Optimizer:
+    """SGD or AdamW on one row of weights per student, as torch.optim does it."""
+
+    config: TrainConfig
+    weights: Tensor
+    gradients: Tensor
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        self.first = torch.zeros_like(self.weights)
+        self.second = torch.zeros_like(self.weights if self.config.optimizer == "adamw" else self.weights[:0])
+
+    def step(self, lr: float) -> None:
+        """Change the weights by the gradients, which are lost."""
+        config, gradients = self.config, self.gradients
+        self.number += 1
+        if config.clip is not None:
+            norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+            gradients *= (config.clip / (norm + 1e-6)).clamp_(max=1)
+        if config.optimizer == "adamw":
+            self._adamw(lr)
+            return
+        if config.weight_decay:
+            gradients.add_(self.weights, alpha=config.weight_decay)
+        if config.momentum:
+            gradients = self.first.mul_(config.momentum).add_(gradients)
+        self.weights.add_(gradients, alpha=-lr)
+
+    def _adamw(self, lr: float) -> None:
+        first, second = 0.9, 0.999
+        self.weights.mul_(1 - lr * self.config.weight_decay)
+        self.first.lerp_(self.gradients, 1 - first)
+        self.second.mul_(second).addcmul_(self.gradients, self.gradients, value=1 - second)
+        root = self.second.sqrt().div_(math.sqrt(1 - second**self.number)).add_(1e-8)
+        self.weights.addcdiv_(self.first, root, value=-lr / (1 - first**self.number))
+
+
+def _state(model: nn.Module, weights: Tensor) -> dict[str, Tensor]:
+    return {name: part[0].clone() for name, part in views(weights[None], model).items()}

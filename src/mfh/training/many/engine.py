@@ -1,0 +1,191 @@
+"""Which students can be trained with others, and how."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import require
+from mfh.config import TrainConfig
+from mfh.training.device import make_accelerator
+from mfh.training.jobs import StudentFit, StudentJob
+from mfh.training.many.batched import train_stacked
+from mfh.training.many.networks import StackedModule, weights_matrix
+from mfh.training.many.perceptron import Perceptron
+from mfh.training.many.threads import Threaded, train_threaded
+
+MEMORY = 2**31
+BUSY = 2**20
+"""Values of a batch, over all layers, above which batching convolutional students was slower on a CPU."""
+Progress = Callable[[int], None]
+
+
+def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
+    """Why a student cannot be trained together with others; None where it can.
+
+    Its data must lie in memory, under a transform without randomness; its network must be free of randomness
+    and of buffers (such as running statistics), and have weights of one type, none shared between layers,
+    none frozen. `config` must ask for neither mixed precision nor trackers.
+    """
+    model, data = job.model, job.data
+    if config.precision != "no":
+        return f"`precision` is {config.precision}"
+    if config.tracker:
+        return "`tracker` follows single networks"
+    if not isinstance(data.modalities[job.modality], Tensor):
+        return f"modality `{job.modality}` does not lie in memory"
+    parameters = list(model.parameters())
+    if not parameters or not all(p.requires_grad for p in parameters):
+        return "some of its weights are frozen, or it has none"
+    if len({p.dtype for p in parameters}) > 1:
+        return "its weights have several types"
+    if len(parameters) < len(list(model.named_parameters(remove_duplicate=False))):
+        return "its layers share weights"
+    if next(model.buffers(), None) is not None:
+        return "it has buffers, such as the running statistics of a batch normalisation"
+    rows = job.train[:3]
+    inputs = data.inputs(job.modality, rows)
+    if not torch.equal(inputs, torch.cat([data.inputs(job.modality, row[None]) for row in rows])):
+        return f"the transform of modality `{job.modality}` gives other values each time"
+    if inputs.dtype != parameters[0].dtype:
+        return f"its weights are {parameters[0].dtype}, its inputs {inputs.dtype}"
+    return None if Perceptron.of(model, inputs.shape[1:]) else _differs(model, inputs)
+
+
+def train_many(
+    jobs: Sequence[StudentJob],
+    config: TrainConfig,
+    *,
+    on_progress: Progress | None = None,
+    memory: int = MEMORY,
+) -> list[StudentFit]:
+    """Train students at once, with the results that `mfh.training.loop.fit` would give one by one.
+
+    Multilayer perceptrons on the CPU run side by side in as many threads as torch uses. Others are batched
+    where they have the same data, modality, rows, seed and shape of network.
+
+    Args:
+        jobs: the students.
+        config: how all of them are trained.
+        on_progress: called with the number of student-epochs that have come to an end since the last call.
+        memory: bytes that students batched together may take, about: weights, gradients, the optimiser's
+            state, soft labels and activations. More students are trained in several goes. In threads, only
+            as many are under way as there are threads.
+
+    Returns:
+        One result per job, in the order of `jobs`. It does not depend on the other jobs, but for rounding
+        where students are batched.
+
+    Raises:
+        InputError: a network cannot be trained with others; a loss is not finite.
+    """
+    for number, reason in enumerate(why_not(jobs, config)):
+        require(
+            reason is None, f"Student {number} cannot be trained with others: {reason}. Use engine `loop`."
+        )
+    device = make_accelerator(config).device
+    report = on_progress or (lambda _: None)
+    fits: dict[int, StudentFit] = {}
+    alike: dict[object, list[int]] = {}
+    threaded: list[Threaded] = []
+    for number, job in enumerate(jobs):
+        network = _perceptron(job)
+        if network and device.type == "cpu":
+            threaded.append(Threaded(number, job, network, _shared(job)))
+        else:
+            alike.setdefault((_shared(job), _shape(job.model)), []).append(number)
+    if threaded:
+        done = train_threaded(threaded, config, report)
+        fits = {student.number: fit for student, fit in zip(threaded, done, strict=True)}
+    for numbers in alike.values():
+        size = _chunk(jobs[numbers[0]], config, memory)
+        for start in range(0, len(numbers), size):
+            chunk = numbers[start : start + size]
+            done = train_stacked(chunk, [jobs[n] for n in chunk], config, device, report)
+            fits |= dict(zip(chunk, done, strict=True))
+    return [fits[number] for number in range(len(jobs))]
+
+
+def why_not(jobs: Sequence[StudentJob], config: TrainConfig) -> list[str | None]:
+    """`why_not_many` of each job."""
+    return _each(jobs, lambda job: why_not_many(job, config))
+
+
+def why_alone(jobs: Sequence[StudentJob], config: TrainConfig) -> list[str | None]:
+    """Why each student had better be trained alone: because it must, or because that is quicker."""
+    on_cpu = make_accelerator(config).device.type == "cpu"
+
+    def reason(job: StudentJob) -> str | None:
+        hard = why_not_many(job, config)
+        if hard is None and on_cpu and not _perceptron(job):
+            values = _values_per_sample(job) * min(config.batch_size, len(job.train))
+            return "one of its batches keeps the processor busy" if values > BUSY else None
+        return hard
+
+    return _each(jobs, reason)
+
+
+def _each(jobs: Sequence[StudentJob], reason: Callable[[StudentJob], str | None]) -> list[str | None]:
+    """A reason for each job; jobs with the same network and data are looked at once."""
+    known: dict[tuple[int, int, str], str | None] = {}
+    for job in jobs:
+        key = (id(job.model), id(job.data), job.modality)
+        if key not in known:
+            known[key] = reason(job)
+    return [known[id(job.model), id(job.data), job.modality] for job in jobs]
+
+
+def _perceptron(job: StudentJob) -> Perceptron | None:
+    return Perceptron.of(job.model, job.data.inputs(job.modality, job.train[:1]).shape[1:])
+
+
+def _shared(job: StudentJob) -> object:
+    """Equal for jobs that share their batches."""
+    rows = tuple(rows.numpy().tobytes() for rows in (job.train, job.validation))
+    return id(job.data), job.modality, rows, job.seed
+
+
+def _shape(model: nn.Module) -> object:
+    """Equal for networks that differ in nothing but their weights."""
+    return repr(model), tuple((name, p.shape, p.dtype) for name, p in model.named_parameters())
+
+
+def _chunk(job: StudentJob, config: TrainConfig, memory: int) -> int:
+    """How many students of this kind fit into the memory."""
+    weights = sum(p.numel() for p in job.model.parameters()) * (6 if config.optimizer == "adamw" else 5)
+    targets = 2 * len(job.train) * (job.data.num_classes + 1)
+    batch = min(config.batch_size, len(job.train))
+    values = 3 * batch * _values_per_sample(job)
+    return max(1, memory // ((weights + targets + values) * next(job.model.parameters()).element_size()))
+
+
+def _values_per_sample(job: StudentJob) -> int:
+    """Numbers that the modules of a network without children give out for one sample."""
+    model = deepcopy(job.model).cpu()
+    count = 0
+
+    def add(_module: nn.Module, _inputs: object, outputs: object) -> None:
+        nonlocal count
+        count += outputs.numel() if isinstance(outputs, Tensor) else 0
+
+    for module in model.modules():
+        if next(module.children(), None) is None:
+            module.register_forward_hook(add)
+    with torch.no_grad():
+        model.eval()(job.data.inputs(job.modality, job.train[:1]))
+    return count
+
+
+def _differs(model: nn.Module, inputs: Tensor) -> str | None:
+    """Compare the network, batched, with itself on a few inputs."""
+    inputs = inputs.to(next(model.parameters()).device)
+    try:
+        weights = weights_matrix([model, model], inputs.device)
+        stacked = StackedModule(model, weights, torch.zeros_like(weights)).forward(inputs)
+        alone = deepcopy(model).train()(inputs).detach()
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        return f"it cannot be batched ({str(error).splitlines()[0]})"
+    if stacked.shape[1:] != alone.shape or not torch.allclose(stacked, alone.expand_as(stacked), atol=1e-5):
+        return "batched, it gives other values"
+    return None

@@ -1,0 +1,266 @@
+"""One multilayer perceptron trained in compiled code, with all that it needs in a core's cache.
+
+Level 0 holds the inputs of a batch, level l the outputs of linear layer l (after its ReLU); the last level
+holds the logits. A level is `width` elements wide, with zeros that fill up blocks. One element follows that
+is 1, so that the bias of the next layer is the last row of its matrix. Weights lie as (input, output), one
+layer after the other in a flat array; gradients and the optimiser's state lie the same way.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from mfh.training.compiled import compiled
+from mfh.training.many.product import ROWS, VECTOR, product
+
+
+class Layout(NamedTuple):
+    """Where everything of a network lies (see the module).
+
+    Attributes:
+        width: of each level.
+        pitch: elements from row to row of each level.
+        start: of each level in an array that holds all levels of a batch; its last entry is their sum.
+        weight: where each layer's matrix starts; the last entry is the number of elements.
+        rectified, biased: whether each layer is followed by a ReLU, and has a bias.
+        lanes: elements in a vector.
+    """
+
+    width: np.ndarray
+    pitch: np.ndarray
+    start: np.ndarray
+    weight: np.ndarray
+    rectified: np.ndarray
+    biased: np.ndarray
+    lanes: int
+
+
+def lay_out(
+    sizes: Sequence[int], rectified: Sequence[bool], biased: Sequence[bool], batch: int, itemsize: int
+) -> Layout:
+    """Lay out a network with layers of these sizes, for batches of `batch` samples."""
+    lanes = VECTOR // itemsize
+    # the gradient of a matrix has as many rows as its level has elements, the one included
+    width = [_fill(sizes[0] + 1, ROWS) - 1, *(_fill(size, lanes) for size in sizes[1:])]
+    pitch = [width[0] + 1, *(w + lanes for w in width[1:])]
+    matrices = [(below + 1) * above for below, above in pairwise(width)]
+    return Layout(
+        width=np.array(width),
+        pitch=np.array(pitch),
+        start=np.cumsum([0, *(batch * p for p in pitch)]),
+        weight=np.cumsum([0, *matrices]),
+        rectified=np.array(rectified),
+        biased=np.array(biased),
+        lanes=lanes,
+    )
+
+
+def _fill(size: int, block: int) -> int:
+    return -(-size // block) * block
+
+
+def room(layout: Layout, dtype: np.dtype) -> np.ndarray:
+    """An array for all levels of a batch: zeros, and the ones that biases are multiplied with."""
+    values = np.zeros(layout.start[-1], dtype)
+    for level, width in enumerate(layout.width):
+        rows = values[layout.start[level] : layout.start[level + 1]].reshape(-1, layout.pitch[level])
+        rows[:, width] = 1
+    return values
+
+
+def _exp(value):  # type: ignore[no-untyped-def]
+    """The exponential function of a number that is 0 or less."""
+    return math.exp(value)
+
+
+@overload(_exp)
+def _overload_exp(value):  # type: ignore[no-untyped-def]
+    if value != types.float32:
+        return lambda value: math.exp(value)
+
+    def single(value):  # type: ignore[no-untyped-def]
+        # exp(x) = 2^k e^r with |r| <= log(2) / 2, log(2) in two parts; Taylor's series to r^7 has float32's
+        # precision, and unlike a call of the C library it lets the loop around it become vector instructions
+        f = np.float32
+        x = max(value, f(-87))
+        k = np.floor(x * f(1.4426950408889634) + f(0.5))
+        r = (x - k * f(0.693359375)) - k * f(-2.12194440e-4)
+        tail = f(1 / 24) + r * (f(1 / 120) + r * (f(1 / 720) + r * f(1 / 5040)))
+        series = f(1) + r * (f(1) + r * (f(1 / 2) + r * (f(1 / 6) + r * tail)))
+        return series * np.int32((np.int32(k) + np.int32(127)) << np.int32(23)).view(np.float32)
+
+    return single
+
+
+@compiled()
+def _copy(row, values, start):  # type: ignore[no-untyped-def]
+    for j in range(len(row)):
+        values[start + j] = row[j]
+
+
+@compiled()
+def _forward(count, weights, values, layout):  # type: ignore[no-untyped-def]
+    """Fill levels 1 and up from level 0."""
+    width, pitch, start, one = layout.width, layout.pitch, layout.start, np.intp(1)
+    for layer in range(len(width) - 1):
+        above = width[layer + 1]
+        product(
+            count, above, width[layer] + 1, values, start[layer], pitch[layer], one,
+            weights, layout.weight[layer], above, values, start[layer + 1], pitch[layer + 1],
+            layout.lanes, layout.rectified[layer],
+        )  # fmt: skip
+
+
+@compiled()
+def _backward(count, weights, gradients, values, deltas, transposed, layout):  # type: ignore[no-untyped-def]
+    """Fill the gradients from the last level of `deltas`, which has the layout of `values`."""
+    width, pitch, start, lanes = layout.width, layout.pitch, layout.start, layout.lanes
+    one, no = np.intp(1), np.bool_(False)  # for literals, `product` would be compiled again
+    for layer in range(len(width) - 2, -1, -1):
+        below, above, here = width[layer], width[layer + 1], layout.weight[layer]
+        product(
+            below + 1, above, count, values, start[layer], one, pitch[layer],
+            deltas, start[layer + 1], pitch[layer + 1], gradients, here, above, lanes, no,
+        )  # fmt: skip
+        if not layout.biased[layer]:
+            gradients[here + below * above : here + (below + 1) * above] = 0
+        if layer == 0:
+            break
+        for o in range(above):
+            for i in range(below):
+                transposed[o * below + i] = weights[here + i * above + o]
+        product(
+            count, below, above, deltas, start[layer + 1], pitch[layer + 1], one,
+            transposed, start[0], below, deltas, start[layer], pitch[layer], lanes, no,
+        )  # fmt: skip
+        if layout.rectified[layer - 1]:
+            delta = deltas[start[layer] : start[layer] + count * pitch[layer]]
+            value = values[start[layer] : start[layer] + count * pitch[layer]]
+            for j in range(len(delta)):
+                delta[j] = delta[j] if value[j] > 0 else delta.dtype.type(0)
+
+
+@compiled("contract")
+def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):  # type: ignore[no-untyped-def]
+    """Sum of the losses of a batch; `delta` takes the gradient of their mean.
+
+    What the student learns from is as in `mfh.training.many.targets`: `target` is (term, sample, class),
+    `constant` (term, sample), `scale` and `weight` (term).
+    """
+    count, classes = len(rows), target.shape[2]
+    total = 0.0
+    delta[:] = 0
+    for term in range(len(scale)):
+        factor = weight[term] * scale[term] / logits.dtype.type(count)
+        for sample in range(count):
+            z, d = logits[sample * pitch : sample * pitch + classes], delta[sample * pitch :]
+            t = target[term, rows[sample]]
+            largest = z[0]
+            for j in range(1, classes):
+                largest = max(largest, z[j])
+            for j in range(classes):
+                work[j] = (z[j] - largest) * scale[term]
+            cross = logits.dtype.type(0)
+            for j in range(classes):
+                cross -= t[j] * work[j]
+            for j in range(classes):
+                work[j] = _exp(work[j])
+            mass = logits.dtype.type(0)
+            for j in range(classes):
+                mass += work[j]
+            total += weight[term] * (cross + math.log(mass)) + constant[term, rows[sample]]
+            for j in range(classes):
+                d[j] += factor * (work[j] / mass - t[j])
+    return total
+
+
+@compiled("contract", "reassoc")
+def _clip(gradients, limit):  # type: ignore[no-untyped-def]
+    """Scale the gradients so that their norm is at most `limit`."""
+    squares = gradients.dtype.type(0)
+    for j in range(len(gradients)):
+        squares += gradients[j] * gradients[j]
+    factor = limit / (math.sqrt(squares) + 1e-6)
+    if factor < 1:
+        for j in range(len(gradients)):
+            gradients[j] *= gradients.dtype.type(factor)
+
+
+@compiled("contract")
+def _sgd(weights, gradients, first, lr, momentum, decay):  # type: ignore[no-untyped-def]
+    """A step of torch.optim.SGD."""
+    for j in range(len(weights)):
+        velocity = momentum * first[j] + (gradients[j] + decay * weights[j])
+        first[j] = velocity
+        weights[j] -= lr * velocity
+
+
+@compiled("contract")
+def _adamw(weights, gradients, first, second, lr, decay, number):  # type: ignore[no-untyped-def]
+    """A step of torch.optim.AdamW; `number` counts from 1."""
+    real = weights.dtype.type
+    beta, gamma = real(0.9), real(0.999)
+    keep, rate = real(1 - lr * decay), real(lr / (1 - 0.9**number))
+    root = real(1 / math.sqrt(1 - 0.999**number))
+    for j in range(len(weights)):
+        gradient = gradients[j]
+        first[j] += (real(1) - beta) * (gradient - first[j])
+        second[j] = gamma * second[j] + (real(1) - gamma) * gradient * gradient
+        weights[j] = weights[j] * keep - rate * first[j] / (math.sqrt(second[j]) * root + real(1e-8))
+
+
+@compiled()
+def train_epoch(  # type: ignore[no-untyped-def]
+    inputs, order, batch, target, constant, scale, weight,
+    weights, gradients, first, second, values, deltas, transposed, work, layout,
+    rates, done, momentum, decay, clip, adamw, losses,
+):  # fmt: skip
+    """Go once through the training samples.
+
+    `inputs` (sample, feature) are the training samples, `order` is their order in this epoch, `batch` the
+    size of a step; `target`, `constant`, `scale`, `weight` are as in `_loss`. `weights`, `gradients`, `first`
+    and `second` (used by AdamW alone) are changed. `values` and `deltas` hold all levels of a batch (see
+    `room`), `transposed` one matrix, `work` the logits of one sample. `rates` holds the learning rate of each
+    step of this epoch, `done` counts the steps before it; a `clip` of 0 leaves the gradients as they are.
+    `losses` takes the sum of the losses of each step.
+    """
+    top, pitch = layout.start[-2], layout.pitch[-1]
+    real = weights.dtype.type
+    for step in range(len(rates)):
+        rows = order[step * batch : (step + 1) * batch]
+        count = len(rows)
+        for sample in range(count):
+            _copy(inputs[rows[sample]], values, sample * layout.pitch[0])
+        _forward(count, weights, values, layout)
+        losses[step] = _loss(
+            rows, values[top : top + count * pitch], deltas[top : top + count * pitch], pitch,
+            target, constant, scale, weight, work,
+        )  # fmt: skip
+        _backward(count, weights, gradients, values, deltas, transposed, layout)
+        if clip > 0:
+            _clip(gradients, clip)
+        if adamw:
+            _adamw(weights, gradients, first, second, rates[step], decay, done + step + 1)
+        else:
+            _sgd(weights, gradients, first, real(rates[step]), real(momentum), real(decay))
+
+
+@compiled()
+def count_right(inputs, label, classes, batch, weights, values, layout):  # type: ignore[no-untyped-def]
+    """Number of samples whose largest logit (the first of equals) is their class."""
+    top, pitch = layout.start[-2], layout.pitch[-1]
+    right = 0
+    for begin in range(0, len(inputs), batch):
+        count = min(batch, len(inputs) - begin)
+        for sample in range(count):
+            _copy(inputs[begin + sample], values, sample * layout.pitch[0])
+        _forward(count, weights, values, layout)
+        for sample in range(count):
+            place = top + sample * pitch
+            right += np.argmax(values[place : place + classes]) == label[begin + sample]
+    return right

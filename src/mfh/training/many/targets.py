@@ -1,0 +1,125 @@
+"""What students learn from, as soft labels: loss and gradient of many students in closed form.
+
+With q = softmax(s z) both terms of `Distill` have the form weight x (-sum_k t_k log q_k) + constant for a
+distribution t: cross-entropy with t the (smoothed) label and s = 1, distillation with t the teacher's softmax
+at temperature T and s = 1 / T. The gradient by the logits z is weight x s x (q - t). Where both have the same
+s, they are one term whose t is their mean.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mfh._checks import require
+from mfh.training.objectives import Distill
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of one student's loss.
+
+    Attributes:
+        scale: s.
+        weight: weight of the term in the loss, any factor of T included.
+        target: t.
+        constant: what the loss of each sample has besides.
+    """
+
+    scale: float
+    weight: float
+    target: Float[Tensor, "sample output"]
+    constant: Float[Tensor, " sample"]
+
+
+def terms(
+    objective: Distill,
+    label: Int[Tensor, " sample"],
+    rows: Int[Tensor, " sample"],
+    num_outputs: int,
+    dtype: torch.dtype,
+) -> list[Term]:
+    """What a student learns from on some rows of the data set, on the CPU.
+
+    Args:
+        objective: labels, a teacher, or both.
+        label: classes of these rows.
+        rows: their places in the data set (in `Distill.teacher_logits`).
+        num_outputs: logits of the student.
+        dtype: type of its weights.
+
+    Returns:
+        One term, or two where it learns from labels and, at another temperature than 1, from a teacher.
+
+    Raises:
+        InputError: the teacher or the labels do not fit the student's logits.
+    """
+    found = []
+    if objective.label_weight:
+        largest = int(label.max())
+        require(
+            largest < num_outputs,
+            f"A student needs one logit per class. It has {num_outputs}, and there is a class {largest}.",
+        )
+        target = torch.full((len(rows), num_outputs), objective.smoothing / num_outputs, dtype=dtype)
+        target[torch.arange(len(rows)), label] += 1 - objective.smoothing
+        found.append(Term(1.0, objective.label_weight, target, torch.zeros(len(rows), dtype=dtype)))
+    if objective.distill_weight and objective.teacher_logits is not None:
+        logits = objective.teacher_logits[rows].cpu()
+        require(
+            logits.shape[1] == num_outputs,
+            "`teacher_logits` must have as many outputs as the student. "
+            f"Got {logits.shape[1]} for a student with {num_outputs}.",
+        )
+        log_p = torch.log_softmax(logits / objective.temperature, dim=1)
+        weight = objective.distill_weight * objective.temperature**2
+        soft = log_p.exp().to(dtype)
+        found.append(Term(1 / objective.temperature, weight, soft, weight * (soft * log_p).sum(dim=1)))
+    if len(found) == 2 and found[1].scale == 1:
+        hard, kd = found
+        weight = hard.weight + kd.weight
+        target = (hard.weight * hard.target + kd.weight * kd.target) / weight
+        found = [Term(1.0, weight, target, kd.constant)]
+    return found
+
+
+@dataclass(frozen=True)
+class StackedTerm:
+    """One term of the losses of several students; a student without it has weight 0."""
+
+    scale: Float[Tensor, "student 1 1"]
+    weight: Float[Tensor, "student 1 1"]
+    target: Float[Tensor, "student sample output"]
+    constant: Float[Tensor, "student sample"]
+
+    def add(
+        self,
+        logits: Float[Tensor, "student batch output"],
+        rows: Int[Tensor, " batch"],
+        gradient: Float[Tensor, "student batch output"],
+    ) -> Float[Tensor, " student"]:
+        """Add the gradient of the mean loss over `rows` to `gradient`; returns the sums of the losses."""
+        log_q = torch.log_softmax(logits * self.scale, dim=2)
+        target = self.target[:, rows]
+        losses = self.constant[:, rows].sum(dim=1) - ((target * log_q) * self.weight).sum(dim=(1, 2))
+        gradient.add_((log_q.exp_() - target).mul_(self.scale * self.weight / len(rows)))
+        return losses
+
+
+def stack_terms(students: Sequence[list[Term]], device: torch.device) -> list[StackedTerm]:
+    """The terms of several students side by side."""
+    one = students[0][0]
+    empty = Term(1.0, 0.0, torch.zeros_like(one.target), torch.zeros_like(one.constant))
+    result = []
+    for place in range(max(len(found) for found in students)):
+        chosen = [found[place] if place < len(found) else empty for found in students]
+        scale, weight = (
+            torch.tensor(values, dtype=one.target.dtype, device=device).view(-1, 1, 1)
+            for values in ([c.scale for c in chosen], [c.weight for c in chosen])
+        )
+        target = torch.stack([c.target for c in chosen]).to(device)
+        constant = torch.stack([c.constant for c in chosen]).to(device)
+        result.append(StackedTerm(scale, weight, target, constant))
+    return result

@@ -1,0 +1,189 @@
+"""Multilayer perceptrons on the CPU: each student in compiled code, several side by side in threads.
+
+A student with its optimiser's state stays in a core's cache for all of its training, and no interpreter is in
+the way. What it becomes depends on nothing but its own job: neither on the students trained with it nor on
+the number of threads.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mfh._checks import InputError
+from mfh.config import TrainConfig
+from mfh.training.batches import epoch_order
+from mfh.training.jobs import StudentFit, StudentJob
+from mfh.training.many.common import not_finite
+from mfh.training.many.kernel import count_right, lay_out, room, train_epoch
+from mfh.training.many.perceptron import Perceptron
+from mfh.training.many.targets import terms
+
+EVALUATION_ROWS = 64
+
+
+@dataclass(eq=False)
+class _Data:
+    """What students of one data set, split and seed share; made when the first of them needs it."""
+
+    job: StudentJob
+    config: TrainConfig
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        return self._inputs(self.job.train)
+
+    @cached_property
+    def validation(self) -> np.ndarray:
+        return self._inputs(self.job.validation)
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        return self.job.data.label[self.job.validation].numpy()
+
+    @cached_property
+    def orders(self) -> np.ndarray:
+        """The order of the training samples in each epoch."""
+        count, epochs = len(self.job.train), range(1, self.config.epochs + 1)
+        return torch.stack([epoch_order(count, self.job.seed, n).int() for n in epochs]).numpy()
+
+    def _inputs(self, rows: Tensor) -> np.ndarray:
+        values = self.job.data.inputs(self.job.modality, rows).flatten(1)
+        return values.contiguous().numpy()
+
+    def ready(self) -> "_Data":
+        """Make everything, once."""
+        with self.lock:
+            _ = self.train, self.validation, self.label, self.orders
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Threaded:
+    """A student for a thread.
+
+    Attributes:
+        number: what messages call it.
+        job: the student.
+        network: what its network looks like.
+        shared: equal for students with the same data, modality, rows and seed.
+    """
+
+    number: int
+    job: StudentJob
+    network: Perceptron
+    shared: object
+
+
+def train_threaded(
+    students: Sequence[Threaded], config: TrainConfig, on_progress: Callable[[int], None]
+) -> list[StudentFit]:
+    """Train students, as many side by side as torch uses threads.
+
+    Args:
+        students: in the order of the results.
+        config: how all of them are trained.
+        on_progress: called with the epochs of each student when it is done.
+
+    Raises:
+        InputError: a loss is not finite.
+    """
+    start = time.perf_counter()
+    data: dict[object, _Data] = {}
+    fits = []
+    with ThreadPoolExecutor(min(len(students), torch.get_num_threads())) as pool:
+        futures = []
+        for student in students:
+            shared = data.setdefault(student.shared, _Data(student.job, config))
+            futures.append(pool.submit(_train, student, shared, config))
+        del data, shared  # what students share goes when the last of them is done
+        try:
+            for future in futures:
+                fits.append(future.result())
+                on_progress(config.epochs)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    seconds = (time.perf_counter() - start) / len(students)
+    return [replace(fit, seconds=seconds) for fit in fits]
+
+
+def _train(student: Threaded, data: _Data, config: TrainConfig) -> StudentFit:
+    """One student, all epochs."""
+    training = _Training(student, data.ready(), config)
+    loss: list[float] = []
+    accuracy: list[float] = []
+    best, best_epoch = training.weights.copy(), 0
+    for epoch in range(1, config.epochs + 1):
+        loss.append(training.epoch(epoch))
+        accuracy.append(training.validate())
+        if best_epoch == 0 or accuracy[-1] > accuracy[best_epoch - 1]:
+            best[:], best_epoch = training.weights, epoch
+        if config.patience and epoch - best_epoch >= config.patience:
+            break
+    state = student.network.unpack(best, training.layout)
+    return StudentFit(state, best_epoch, tuple(accuracy), tuple(loss), seconds=0.0)
+
+
+class _Training:
+    """The weights of one student, and all that changes them."""
+
+    def __init__(self, student: Threaded, data: _Data, config: TrainConfig) -> None:
+        self.student, self.data, self.config = student, data, config
+        job, network, dtype = student.job, student.network, data.train.dtype
+        self.batch = min(config.batch_size, len(data.train))
+        self.rows = max(self.batch, EVALUATION_ROWS)
+        self.classes = network.sizes[-1]
+        self.layout = lay_out(network.sizes, network.rectified, network.biased, self.rows, dtype.itemsize)
+        self.weights = network.pack(job.model, self.layout)
+        self.gradients, self.first, self.transposed = (np.zeros_like(self.weights) for _ in range(3))
+        self.second = np.zeros_like(self.weights if config.optimizer == "adamw" else self.weights[:0])
+        self.values, self.deltas = room(self.layout, dtype), np.zeros(self.layout.start[-1], dtype)
+        self.work = np.empty(self.classes, dtype)
+        kind = torch.from_numpy(self.work).dtype
+        found = terms(job.objective, job.data.label[job.train], job.train, self.classes, kind)
+        self.target = np.stack([term.target.numpy() for term in found])
+        self.constant = np.stack([term.constant.numpy() for term in found])
+        self.scale = np.array([term.scale for term in found], dtype)
+        self.weight = np.array([term.weight for term in found], dtype)
+        self.steps = math.ceil(len(data.train) / config.batch_size)
+
+    def epoch(self, number: int) -> float:
+        """Go once through the training samples; returns the mean loss."""
+        config, done = self.config, (number - 1) * self.steps
+        rates = np.array([config.learning_rate(done + step, self.steps) for step in range(self.steps)])
+        order, losses = self.data.orders[number - 1], np.empty(self.steps)
+        train_epoch(
+            self.data.train, order, self.batch, self.target, self.constant, self.scale, self.weight,
+            self.weights, self.gradients, self.first, self.second,
+            self.values, self.deltas, self.transposed, self.work, self.layout,
+            rates, done, config.momentum, config.weight_decay, config.clip or 0.0,
+            config.optimizer == "adamw", losses,
+        )  # fmt: skip
+        bad = ~np.isfinite(losses)
+        if bad.any():
+            raise self._not_finite(f"The loss is {losses[bad][0]}", number, int(bad.argmax()))
+        if not np.isfinite(self.weights).all():
+            raise self._not_finite("A weight is not finite", number, self.steps - 1)
+        return float(losses.sum()) / len(order)
+
+    def validate(self) -> float:
+        """The validation accuracy, in percent."""
+        data = self.data
+        right = count_right(
+            data.validation, data.label, self.classes, self.rows, self.weights, self.values, self.layout
+        )
+        return 100 * (right / len(data.label))
+
+    def _not_finite(self, what: str, epoch: int, step: int) -> InputError:
+        job, order = self.student.job, self.data.orders[epoch - 1]
+        rows = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
+        return not_finite(self.student.number, what, epoch, job.data, job.train[rows.long()])
