@@ -25,6 +25,8 @@ from mfh.stats import rank_correlation, t_interval
 
 logger = logging.getLogger(__name__)
 TEACHERS_PER_SEED = 3
+SMALL_INPUT = 2_000
+SMALL_NETWORK = 500_000
 
 
 def study(
@@ -147,6 +149,14 @@ class Networks:
             "student network": repr(self.build_student()),
         }
 
+    def small(self) -> bool:
+        """Whether both networks read short vectors and have few weights."""
+        modalities = (str(self.config.teacher), str(self.config.student))
+        values = max(int(np.prod(self.data.shape(name))) for name in modalities)
+        networks = (self.build_teacher(), self.build_student())
+        weights = max(sum(p.numel() for p in network.parameters()) for network in networks)
+        return values <= SMALL_INPUT and weights <= SMALL_NETWORK
+
     def students_per_seed(self) -> int:
         """Students that one seed trains."""
         per_ratio = 5 + self.config.random_draws
@@ -155,17 +165,21 @@ class Networks:
 
 def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | None = None) -> SeedResult:
     """One seed, in this process."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return SeedRun(
-        networks.data,
-        networks.build_teacher,
-        networks.build_student,
-        networks.config,
-        seed,
-        transforms=networks.transforms,
-        progress=progress,
-    ).run()
+    before = torch.get_num_threads()
+    # a small network's step is over before a second thread has woken up, and waiting for it costs both cores
+    torch.set_num_threads(1 if networks.small() else threads or before)
+    try:
+        return SeedRun(
+            networks.data,
+            networks.build_teacher,
+            networks.build_student,
+            networks.config,
+            seed,
+            transforms=networks.transforms,
+            progress=progress,
+        ).run()
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run(
