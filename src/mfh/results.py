@@ -228,7 +228,7 @@ class StudyResult(RunResult):
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "StudyResult":  # type: ignore[override]
+    def from_dict(cls, values: Mapping[str, Any]) -> "StudyResult":
         """The inverse of `to_dict`."""
         verdict = values.get("verdict")
         if isinstance(verdict, Mapping):

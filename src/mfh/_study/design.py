@@ -14,8 +14,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mfh._checks import listing, require
+from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
-from mfh._study.seed import METRIC, Build, Progress, SeedResult, SeedRun
+from mfh._study.seed import SeedRun
+from mfh._study.teachers import METRIC, Build, Progress
 from mfh._study.verdict import compare, judge, summarize_arms, tabulate
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset, Standardize
@@ -78,11 +80,11 @@ def study(
     store = Store.open(out, networks.identity()) if out is not None else None
     done: dict[int, SeedResult] = {}
     if store is not None:
-        done = {seed: result for seed in seeds if (result := store.load(seed)) is not None}
+        done = {seed: kept for seed in seeds if (kept := store.load(seed)) is not None}
         if done:
             logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
-    for result in _run(networks, [seed for seed in seeds if seed not in done], store, progress):
-        done[result.seed] = result
+    for finished in _run(networks, [seed for seed in seeds if seed not in done], store, progress):
+        done[finished.seed] = finished
     result = assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
     if store is not None:
         result.save(store.folder)
@@ -282,8 +284,8 @@ def describe_saliency(config: StudyConfig, seeds: Sequence[SeedResult]) -> dict[
                 "high": interval.high,
             }
             overlap.append(row)
-        shares = [float((seed.channels[f"increase_{name}"] < 0).mean()) for seed in seeds]
-        negative.append({"split": name, "share": float(np.mean(shares))})
+        below = [float((seed.channels[f"increase_{name}"] < 0).mean()) for seed in seeds]
+        negative.append({"split": name, "share": float(np.mean(below))})
         correlation.append(
             {
                 "what": f"saliency and importance, {name}",

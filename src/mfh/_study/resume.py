@@ -11,7 +11,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from mfh._checks import InputError, require
 from mfh._files import plain, writable_folder, write_atomic, write_json, write_npz
-from mfh._study.seed import SeedResult
+from mfh._study.outcome import SeedResult
 from mfh.data.splits import Split
 from mfh.results import Record, TeacherRecord, read_arrays
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -173,6 +174,7 @@ def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdic
         )
         return Verdict("abstain", None, sentence)
     span = f"{gain.difference:+.2f} points, 95% interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} seeds"
+    verdict: Literal["help", "hurt", "no-effect", "abstain"]
     if gain.low > 0:
         verdict, sentence = "help", f"Crossmodal distillation helps this student ({span})."
     elif gain.high < 0:
@@ -201,7 +203,7 @@ def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdic
         focusing,
         sentence,
         tuple(_reason(versus[arm]) for arm in dict.fromkeys((*controls, "joint", "regular"))),
-    )  # type: ignore[arg-type]
+    )
 
 
 def _reason(comparison: Comparison) -> str:

@@ -37,7 +37,7 @@ def add_options(parser: ArgumentParser) -> None:
         "id": (None, "array of sample ids; default `id` if present"),
     }
     for column, (default, text) in columns.items():
-        parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)  # type: ignore[arg-type]
+        parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
     add_config(parser, StudyConfig, skip=("tracker",))
     add_common(parser)
 

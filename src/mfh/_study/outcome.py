@@ -1,0 +1,41 @@
+"""What one seed of a study leaves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from mfh.data.splits import Split
+from mfh.results import Record, TeacherRecord
+
+
+@dataclass(frozen=True, eq=False)
+class SeedResult:
+    """What one seed leaves.
+
+    Attributes:
+        seed: the seed.
+        split: its rows.
+        records: one per student, in the order of `correct`.
+        teachers: one per teacher.
+        correct: whether each student is right about each test sample, shape (student, test sample).
+        channels: per-channel arrays, each of shape (channel,).
+        overlap: (split, ratio) -> share of the channels kept by `general` that `important` keeps too.
+        timings: seconds by stage.
+        weights: checkpoint name -> weights.
+        smoothing: label smoothing that validation chose.
+        layer: the layer that was used.
+    """
+
+    seed: int
+    split: Split
+    records: tuple[Record, ...]
+    teachers: tuple[TeacherRecord, ...]
+    correct: np.ndarray
+    channels: Mapping[str, np.ndarray]
+    overlap: Mapping[tuple[str, float], float]
+    timings: Mapping[str, float]
+    weights: Mapping[str, Mapping[str, Tensor]] = field(repr=False)
+    smoothing: float
+    layer: str
