@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Literal
 
 import torch
 from torch import nn
@@ -20,7 +19,7 @@ def train_students(
     jobs: Sequence[StudentJob],
     config: TrainConfig,
     *,
-    engine: Literal["auto", "loop", "many"] = "auto",
+    engine: str = "auto",
     on_progress: Callable[[int], None] | None = None,
     memory: int = MEMORY,
 ) -> list[StudentFit]:

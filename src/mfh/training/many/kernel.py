@@ -9,7 +9,7 @@ layer after the other in a flat array; gradients and the optimiser's state lie t
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from numba import types
@@ -73,17 +73,20 @@ def room(layout: Layout, dtype: np.dtype) -> np.ndarray:
     return values
 
 
-def _exp(value):  # type: ignore[no-untyped-def]
+@no_type_check
+def _exp(value):
     """The exponential function of a number that is 0 or less."""
     return math.exp(value)
 
 
 @overload(_exp)
-def _overload_exp(value):  # type: ignore[no-untyped-def]
+@no_type_check
+def _overload_exp(value):
     if value != types.float32:
         return lambda value: math.exp(value)
 
-    def single(value):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def single(value):
         # exp(x) = 2^k e^r with |r| <= log(2) / 2, log(2) in two parts; Taylor's series to r^7 has float32's
         # precision, and unlike a call of the C library it lets the loop around it become vector instructions
         f = np.float32
@@ -98,13 +101,15 @@ def _overload_exp(value):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _copy(row, values, start):  # type: ignore[no-untyped-def]
+@no_type_check
+def _copy(row, values, start):
     for j in range(len(row)):
         values[start + j] = row[j]
 
 
 @compiled()
-def _forward(count, weights, values, layout):  # type: ignore[no-untyped-def]
+@no_type_check
+def _forward(count, weights, values, layout):
     """Fill levels 1 and up from level 0."""
     width, pitch, start, one = layout.width, layout.pitch, layout.start, np.intp(1)
     for layer in range(len(width) - 1):
@@ -117,7 +122,8 @@ def _forward(count, weights, values, layout):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _backward(count, weights, gradients, values, deltas, transposed, layout):  # type: ignore[no-untyped-def]
+@no_type_check
+def _backward(count, weights, gradients, values, deltas, transposed, layout):
     """Fill the gradients from the last level of `deltas`, which has the layout of `values`."""
     width, pitch, start, lanes = layout.width, layout.pitch, layout.start, layout.lanes
     one, no = np.intp(1), np.bool_(False)  # for literals, `product` would be compiled again
@@ -146,7 +152,8 @@ def _backward(count, weights, gradients, values, deltas, transposed, layout):  #
 
 
 @compiled("contract")
-def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):  # type: ignore[no-untyped-def]
+@no_type_check
+def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
     """Sum of the losses of a batch; `delta` takes the gradient of their mean.
 
     What the student learns from is as in `mfh.training.many.targets`: `target` is (term, sample, class),
@@ -180,7 +187,8 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):  #
 
 
 @compiled("contract", "reassoc")
-def _clip(gradients, limit):  # type: ignore[no-untyped-def]
+@no_type_check
+def _clip(gradients, limit):
     """Scale the gradients so that their norm is at most `limit`."""
     squares = gradients.dtype.type(0)
     for j in range(len(gradients)):
@@ -192,7 +200,8 @@ def _clip(gradients, limit):  # type: ignore[no-untyped-def]
 
 
 @compiled("contract")
-def _sgd(weights, gradients, first, lr, momentum, decay):  # type: ignore[no-untyped-def]
+@no_type_check
+def _sgd(weights, gradients, first, lr, momentum, decay):
     """A step of torch.optim.SGD."""
     for j in range(len(weights)):
         velocity = momentum * first[j] + (gradients[j] + decay * weights[j])
@@ -201,7 +210,8 @@ def _sgd(weights, gradients, first, lr, momentum, decay):  # type: ignore[no-unt
 
 
 @compiled("contract")
-def _adamw(weights, gradients, first, second, lr, decay, number):  # type: ignore[no-untyped-def]
+@no_type_check
+def _adamw(weights, gradients, first, second, lr, decay, number):
     """A step of torch.optim.AdamW; `number` counts from 1."""
     real = weights.dtype.type
     beta, gamma = real(0.9), real(0.999)
@@ -215,7 +225,8 @@ def _adamw(weights, gradients, first, second, lr, decay, number):  # type: ignor
 
 
 @compiled()
-def train_epoch(  # type: ignore[no-untyped-def]
+@no_type_check
+def train_epoch(
     inputs, order, batch, target, constant, scale, weight,
     weights, gradients, first, second, values, deltas, transposed, work, layout,
     rates, done, momentum, decay, clip, adamw, losses,
@@ -251,7 +262,8 @@ def train_epoch(  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def count_right(inputs, label, classes, batch, weights, values, layout):  # type: ignore[no-untyped-def]
+@no_type_check
+def count_right(inputs, label, classes, batch, weights, values, layout):
     """Number of samples whose largest logit (the first of equals) is their class."""
     top, pitch = layout.start[-2], layout.pitch[-1]
     right = 0

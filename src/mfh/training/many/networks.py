@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ def views(matrix: Float[Tensor, "network weight"], model: nn.Module) -> dict[str
     }
 
 
+@runtime_checkable
 class Stack(Protocol):
     """Networks that read the same inputs, evaluated together."""
 

@@ -6,7 +6,7 @@ shared dimension: one load of b and `ROWS` multiply-adds a turn. Every element i
 shared dimension, so that it does not depend on what is computed beside it.
 """
 
-from typing import Any
+from typing import Any, no_type_check
 
 import llvmlite.binding  # type: ignore[import-untyped]
 from llvmlite import ir
@@ -32,11 +32,13 @@ def _block(rows: int) -> Any:
     """A function that computes `rows` rows and one vector of columns of a product."""
 
     @intrinsic
-    def block(_typing, a, a_start, a_row, a_step, b, b_start, b_step, c, c_start, c_row, depth, rectify):  # type: ignore[no-untyped-def]  # noqa: ARG001
+    @no_type_check
+    def block(_typing, a, a_start, a_row, a_step, b, b_start, b_step, c, c_start, c_row, depth, rectify):  # noqa: ARG001
         i = types.intp
         signature = types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean)
 
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        @no_type_check
+        def generate(context, builder, signature, arguments):
             def pointer(place: int) -> Any:
                 array = context.make_array(signature.args[place])(context, builder, arguments[place])
                 return builder.gep(array.data, [arguments[place + 1]])
@@ -62,7 +64,8 @@ class _Vectors:
         self.type = ir.VectorType(element, self.lanes)
         self.zero = ir.Constant(self.type, None)
 
-    def sums(self, rows, a, a_row, a_step, b, b_step, depth):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def sums(self, rows, a, a_row, a_step, b, b_step, depth):
         """For each row r the vector sum over k of a[r * a_row + k * a_step] * b[k * b_step]."""
         build, count = self.builder, depth.type
         row_starts = [build.mul(a_row, ir.Constant(count, r)) for r in range(rows)]
@@ -88,7 +91,8 @@ class _Vectors:
         build.position_at_end(after)
         return sums
 
-    def store(self, sums, c, c_row, rectify):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def store(self, sums, c, c_row, rectify):
         """Write the vectors to the rows of c, as they are or through a ReLU (which leaves NaN alone)."""
         build, rectified = self.builder, self.spread(rectify)
         for r, total in enumerate(sums):
@@ -96,12 +100,14 @@ class _Vectors:
             place = self.at(c, ir.Constant(c_row.type, r), c_row)
             build.store(build.select(cut, self.zero, total), place, align=self.bytes_each)
 
-    def at(self, array, row, pitch):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def at(self, array, row, pitch):
         """Address of the vector that starts at a row."""
         start = self.builder.gep(array, [self.builder.mul(row, pitch)])
         return self.builder.bitcast(start, self.type.as_pointer())
 
-    def spread(self, scalar):  # type: ignore[no-untyped-def]
+    @no_type_check
+    def spread(self, scalar):
         """A vector with the same value in every lane."""
         undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
@@ -113,7 +119,8 @@ _many_rows, _one_row = _block(ROWS), _block(1)
 
 
 @compiled()
-def product(  # type: ignore[no-untyped-def]
+@no_type_check
+def product(
     rows, columns, depth, a, a_start, a_row, a_step, b, b_start, b_step, c, c_start, c_row, lanes, rectify
 ):
     """The product c = a b of matrices inside flat arrays of one type, as it is or through a ReLU.
