@@ -36,10 +36,11 @@ class _Moments(NamedTuple):
     xxyy: Tensor
 
     @staticmethod
-    def of(x: Tensor, y: Tensor) -> "_Moments":
-        xy = x * y
-        products = (x * x, y * y, xy, xy * x, xy * y, xy * xy)
-        return _Moments(*(product.sum(0) for product in products))
+    def of(x: Tensor, y: Tensor, scratch: tuple[Tensor, Tensor]) -> "_Moments":
+        xy = torch.mul(x, y, out=scratch[0])
+        pairs = (x, x), (y, y), (xy, x), (xy, y), (xy, xy)
+        xx, yy, xxy, xyy, xxyy = (torch.mul(a, b, out=scratch[1]).sum(0) for a, b in pairs)
+        return _Moments(xx, yy, xy.sum(0), xxy, xyy, xxyy)
 
     def plus(self, other: "_Moments") -> "_Moments":
         return _Moments(*(a + b for a, b in zip(self, other, strict=True)))
@@ -197,11 +198,13 @@ class SaliencyAccumulator:
             warn_of_negatives(result)
         return result
 
-    def _variables(self, features: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _variables(
+        self, features: Tensor, logits: Tensor, out: tuple[Tensor | None, ...] = (None, None, None)
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The variable whose covariance with h is the score, that of the other score, and the residual."""
-        residual = features @ self._weight.T - logits
-        increase = torch.addmm(features * self._norm, residual, self._weight, alpha=-1)
-        followed = logits @ self._weight
+        residual = torch.mm(features, self._weight.T, out=out[0]).sub_(logits)
+        increase = torch.mul(features, self._norm, out=out[1]).addmm_(residual, self._weight, alpha=-1)
+        followed = torch.mm(logits, self._weight, out=out[2])
         pair = (increase, followed) if self.score == "increase" else (followed, increase)
         return *pair, residual
 
@@ -210,12 +213,17 @@ class SaliencyAccumulator:
         center, target = (mean_of(x, self._weight, blocks) for x in (features, logits))
         zero = torch.zeros_like(center)
         state = _State(len(features), center, target, _Moments(*[zero] * 6), zero, zero.sum())
+        # memory that is fresh for every block would cost as much as the arithmetic
+        wide = center.new_empty(4, blocks[0].stop, len(center))
+        narrow = target.new_empty(2, blocks[0].stop, len(target))
         for rows in blocks:
-            x = features[rows].to(center) - center
-            y, other, residual = self._variables(x, logits[rows].to(target) - target)
-            state.moments = state.moments.plus(_Moments.of(x, y))
-            state.other = state.other + (x * other).sum(0)
-            state.residual = state.residual + residual.square().sum()
+            used = slice(rows.stop - rows.start)
+            x = torch.sub(features[rows].to(center.device), center, out=wide[0, used])
+            s = torch.sub(logits[rows].to(target.device), target, out=narrow[0, used])
+            y, other, residual = self._variables(x, s, (narrow[1, used], wide[1, used], wide[2, used]))
+            state.residual = state.residual + residual.square_().sum()
+            state.other = state.other + other.mul_(x).sum(0)
+            state.moments = state.moments.plus(_Moments.of(x, y, (wide[3, used], other)))
         return state
 
     def _absorb(self, new: _State) -> None:
@@ -248,7 +256,7 @@ def row_blocks(count: int, width: int, elements: int = _BLOCK_ELEMENTS) -> Itera
 def mean_of(x: Tensor, like: Tensor, blocks: list[slice]) -> Tensor:
     """Mean over samples in the type of `like`, taken about the first one: exact where all are equal."""
     first = x[0].to(like)
-    return first + sum((x[rows].to(like) - first).sum(0) for rows in blocks) / len(x)
+    return first + sum((x[rows].to(like.device) - first).sum(0) for rows in blocks) / len(x)
 
 
 def _numpy(x: Float[Tensor, " channel"]) -> Float[np.ndarray, " channel"]:

@@ -1,0 +1,118 @@
+"""Saliency against one evaluation of the head for every channel and permutation.
+
+512 channels, 100 classes, 20,000 samples, 100 permutations: 51,200 evaluations of the head alone (the
+released code runs the whole network). The baseline overwrites one column of one copy, so it moves as little
+as a plain loop can; captum's FeaturePermutation copies all of the features each time. Both are timed on a
+slice and scaled, since a loop's time is proportional to its number of evaluations. Everything runs on one
+thread, so that the ratios do not depend on what else the machine is doing.
+"""
+
+import time
+
+import numpy as np
+import torch
+from captum.attr import FeaturePermutation
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from benchmarks._common import measure, record
+from mfh import SaliencyResult, saliency
+
+CHANNELS, OUTPUTS, SAMPLES, PERMUTATIONS, HIDDEN = 512, 100, 20_000, 100, 256
+EVALUATIONS = CHANNELS * PERMUTATIONS
+SLICE_CHANNELS, SLICE_PERMUTATIONS = 8, 5
+
+
+def run() -> None:
+    """Time the exact and the sampled saliency of a linear head, and the sampled one of a perceptron."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _run()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(SAMPLES, CHANNELS, generator=generator)
+    linear = nn.Linear(CHANNELS, OUTPUTS)
+    perceptron = nn.Sequential(nn.Linear(CHANNELS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, OUTPUTS))
+    for parameter in (*linear.parameters(), *perceptron.parameters()):
+        parameter.data.normal_(std=CHANNELS**-0.5, generator=generator)
+    noise = torch.randn(SAMPLES, OUTPUTS, generator=generator)
+    with torch.no_grad():
+        student = 0.5 * linear(features) + 0.5 * noise
+    work = {
+        "channels": CHANNELS,
+        "outputs": OUTPUTS,
+        "samples": SAMPLES,
+        "permutations": PERMUTATIONS,
+        "baseline_evaluations_timed": SLICE_CHANNELS * SLICE_PERMUTATIONS,
+        "baseline_evaluations_scaled_to": EVALUATIONS,
+    }
+
+    plain, values = _plain(features, linear, student)
+    captum = _captum(features, linear, student)
+    exact = measure(lambda: saliency(features, linear, student), repeats=7)
+    record("saliency_exact", plain, exact, captum=captum, captum_ratio=captum / exact, **work)
+
+    begin = time.perf_counter()
+    saliency(features, linear, student, num_permutations=PERMUTATIONS)
+    sampled = time.perf_counter() - begin
+    record("saliency_sampled", plain, sampled, captum=captum, captum_ratio=captum / sampled, **work)
+    _agree(values, saliency(features, linear, student, num_permutations=SLICE_PERMUTATIONS))
+
+    plain, values = _plain(features, perceptron, student)
+    begin = time.perf_counter()
+    result = saliency(features, perceptron, student, num_permutations=1, warn=False)
+    sampled = (time.perf_counter() - begin) * PERMUTATIONS
+    _agree(values[:, :1], result)
+    record("saliency_sampled_perceptron", plain, sampled, hidden=HIDDEN, permutations_timed=1, **work)
+
+
+def _permutations() -> torch.Tensor:
+    """The first permutations that `saliency` draws by default."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([torch.randperm(SAMPLES, generator=generator) for _ in range(SLICE_PERMUTATIONS)])
+
+
+@torch.no_grad()
+def _plain(features: torch.Tensor, head: nn.Module, student: torch.Tensor) -> tuple[float, np.ndarray]:
+    """Seconds that a loop over channels and permutations takes, and the distances of the slice timed."""
+    permuted, permutations = features.clone(), _permutations()
+    values = np.zeros((SLICE_CHANNELS, SLICE_PERMUTATIONS))
+
+    def loop() -> None:
+        for channel in range(SLICE_CHANNELS):
+            for i, permutation in enumerate(permutations):
+                permuted[:, channel] = features[permutation, channel]
+                values[channel, i] = mse_loss(head(permuted), student)
+            permuted[:, channel] = features[:, channel]
+
+    return measure(loop, repeats=2) * EVALUATIONS / values.size, values
+
+
+@torch.no_grad()
+def _captum(features: torch.Tensor, head: nn.Module, student: torch.Tensor) -> float:
+    """Seconds that captum takes; the channels beyond the slice count as one feature."""
+    calls = 0
+
+    def distance(x: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return mse_loss(head(x), student)
+
+    mask = torch.arange(CHANNELS).clamp_max(SLICE_CHANNELS)[None]
+    with torch.random.fork_rng():
+        begin = time.perf_counter()
+        FeaturePermutation(distance).attribute(features, feature_mask=mask)
+        seconds = time.perf_counter() - begin
+    return seconds * EVALUATIONS / calls
+
+
+def _agree(values: np.ndarray, result: SaliencyResult) -> None:
+    """Stop when the loop and the library differ on the same permutations."""
+    mean, ours = values.mean(axis=1), result.mean[: len(values)]
+    if not np.allclose(mean, ours, rtol=1e-5):
+        raise RuntimeError(f"The baseline and the library disagree: {mean} and {ours}.")
