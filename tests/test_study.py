@@ -101,6 +101,7 @@ def test_both_engines_agree() -> None:
     assert gap <= 100 / 48 + 1e-9  # one sample of the test split
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_one(result: StudyResult) -> None:
     two = mfh.study(make_paired(), config=replace(QUICK, jobs=2))
     assert two.frame().test.tolist() == result.frame().test.tolist()

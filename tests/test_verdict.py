@@ -61,10 +61,10 @@ def test_validation_chooses_the_ratio_and_zero_is_allowed() -> None:
     made = table()
     assert chosen_ratio(made, "general", 0) == 0.5
     records = [
-        Record("joint", None, 0, "accuracy", 99, 91.0, 50.0, 1, 0.1),
-        Record("no-kd", None, 0, "accuracy", 99, 10.0, 10.0, 1, 0.1),
+        Record("joint", None, 0, "accuracy", 99.0, 91.0, 50.0, 1, 0.1),
+        Record("no-kd", None, 0, "accuracy", 99.0, 10.0, 10.0, 1, 0.1),
         *(
-            Record(arm, r, 0, "accuracy", 99, 91.0, 60.0, 1, 0.1)
+            Record(arm, r, 0, "accuracy", 99.0, 91.0, 60.0, 1, 0.1)
             for arm in ("general", "important")
             for r in RATIOS
         ),

@@ -55,7 +55,7 @@ class Tables:
     def soften(self, logits: Tensor, train: Tensor, entropy: float) -> Tensor:
         """Divide logits by the temperature that gives them a mean entropy on the training rows."""
         mine = logits[train].double()
-        exponent = bisect(lambda power: self.entropy(mine / 2**power), entropy, -10, 20)
+        exponent = bisect(lambda power: self.entropy(mine / 2**power), entropy, -10.0, 20.0)
         return logits / 2**exponent
 
 
