@@ -96,17 +96,29 @@ def mfcc(
     Raises:
         InputError: the window is shorter than one Fourier window.
     """
-    require(frames >= 2, f"`frames` must be 2 or more. Got {frames}.")
-    hop = round(seconds * rate / frames)
-    length = hop * (frames - 1)
-    require(
-        length >= _FFT,
-        f"`seconds` must be longer than {_FFT / rate:.2f} at {rate} Hz, the length of a Fourier window. "
-        f"Got {seconds} in {frames} frames.",
-    )
-    window = _around_utterance(waveform, length)
+    hop = hop_length(frames, seconds, rate)
+    window = _around_utterance(waveform, hop * (frames - 1))
     result = need("librosa.feature").mfcc(y=window, sr=rate, n_mfcc=coefficients, hop_length=hop, n_fft=_FFT)
     return np.ascontiguousarray(result, dtype=np.float32)
+
+
+def hop_length(frames: int, seconds: float, rate: int = SAMPLE_RATE) -> int:
+    """Samples between two of `frames` audio frames that span `seconds`.
+
+    Raises:
+        InputError: together they are shorter than one Fourier window of 2048 samples.
+
+    Example:
+        >>> hop_length(256, 3.5)
+        301
+    """
+    require(frames >= 2, f"`audio_frames` must be 2 or more. Got {frames}.")
+    hop = round(seconds * rate / frames)
+    require(
+        hop * (frames - 1) >= _FFT,
+        f"`seconds` must be longer than {_FFT / rate:.2f} at {rate} Hz, a Fourier window. Got {seconds}.",
+    )
+    return hop
 
 
 def layout(frames: int, height: int, width: int) -> tuple[int, int]:

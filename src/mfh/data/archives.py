@@ -1,0 +1,133 @@
+"""Files in folders and in zip archives alike: archives are read member by member and never extracted.
+
+An archive with anything in it that could do harm is refused as a whole, before a byte of it is unpacked.
+"""
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mfh._checks import InputError, require
+
+MEMBER_LIMIT = 2**29
+RATIO_LIMIT = 100
+_SMALL = 2**20
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in a folder, or a member of a zip.
+
+    Attributes:
+        path: the file, or the archive.
+        member: name inside the archive; None for a file in a folder.
+    """
+
+    path: Path
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of its name, as `01-01-01-01-01-01-01.mp4`."""
+        return PurePosixPath(self.member).name if self.member is not None else self.path.name
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member is not None else str(self.path)
+
+    def source(self) -> Path | bytes:
+        """The path of a file, or the content of a member, its CRC checked.
+
+        Raises:
+            InputError: the archive or the member is damaged.
+        """
+        if self.member is None:
+            return self.path
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(self.member)
+        except (OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"damaged in its archive: {error}") from error
+
+
+def stored_files(root: Path | str, suffixes: tuple[str, ...], *, argument: str = "raw") -> list[StoredFile]:
+    """Every file with one of the suffixes (lower case) under a folder and inside the zips there; sorted.
+
+    Files in folders come before members of archives. What macOS adds (`__MACOSX`, `._name`) is left out.
+
+    Args:
+        root: a folder, or a single zip.
+        suffixes: for instance `(".mp4", ".wav")`.
+        argument: what `root` is called in errors.
+
+    Raises:
+        InputError: `root` does not exist, or an archive is damaged or could do harm (see `require_safe`).
+    """
+    root = Path(root)
+    require(root.exists(), f"`{argument}` must be a folder or a zip. `{root}` does not exist.")
+    paths = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
+    found = [StoredFile(path) for path in paths if _fits(path, suffixes)]
+    for path in paths:
+        if path.suffix.lower() == ".zip" and not path.name.startswith("._"):
+            members = [PurePosixPath(name) for name in _member_names(path)]
+            found += [StoredFile(path, str(member)) for member in members if _fits(member, suffixes)]
+    return found
+
+
+def require_safe(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that could do harm.
+
+    Raises:
+        InputError: a member has an absolute name, one with `..`, a backslash or a drive, is a link, is
+            encrypted, is larger than 512 MiB or more than 100 times its compressed size; or all of them
+            together are more than 100 times the size of the archive, as with overlapping members.
+    """
+    total = 0
+    for info in archive.infolist():
+        total += info.file_size
+        problem = _problem(info)
+        if problem:
+            raise InputError(
+                f"`{path}` is refused: its member {info.orig_filename!r} {problem}. "
+                "Nothing was unpacked; get the archive from its source again."
+            )
+    if total > max(_SMALL, RATIO_LIMIT * path.stat().st_size):
+        raise InputError(
+            f"`{path}` is refused: its members unpack to {total} bytes, more than {RATIO_LIMIT} times its "
+            "size. Nothing was unpacked."
+        )
+
+
+def _problem(info: zipfile.ZipInfo) -> str:
+    name = info.orig_filename
+    checks = {
+        "has an absolute name": name.startswith("/") or name[1:2] == ":",
+        "has a backslash in its name": "\\" in name,
+        "has `..` in its name": ".." in PurePosixPath(name).parts,
+        "has a NUL in its name": "\0" in name,
+        "is a link": stat.S_ISLNK(info.external_attr >> 16),
+        "is encrypted": bool(info.flag_bits & 1),
+        f"is larger than {MEMBER_LIMIT >> 20} MiB": info.file_size > MEMBER_LIMIT,
+        f"unpacks to more than {RATIO_LIMIT} times its size": (
+            info.file_size > max(_SMALL, RATIO_LIMIT * info.compress_size)
+        ),
+    }
+    return next((text for text, holds in checks.items() if holds), "")
+
+
+def _member_names(path: Path) -> Iterator[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            require_safe(path, archive)
+            yield from sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"`{path}` cannot be read as a zip: {error}. Is it whole? Download it again."
+        ) from error
+
+
+def _fits(path: Path | PurePosixPath, suffixes: tuple[str, ...]) -> bool:
+    hidden = path.name.startswith("._") or "__MACOSX" in path.parts
+    return path.suffix.lower() in suffixes and not hidden
