@@ -286,6 +286,50 @@ def test_all_means_the_three_of_the_paper():
     assert FIGURES[:3] == PAPER_FIGURES
 
 
+def documented(heading):
+    """Cells of the first table below a heading of the documentation."""
+    lines = (ROOT / "docs" / "gaussian.md").read_text(encoding="utf-8").split(heading, 1)[1].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    table = [line for line in lines[first : lines.index("", first)] if line.startswith("|")]
+    return [
+        [cell.strip().replace("\N{MINUS SIGN}", "-") for cell in line.split("|")[1:-1]] for line in table[2:]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("figure", "heading", "columns"),
+    [
+        ("fig2", "## Figure 2", ["gamma", "teacher_share", "teacher_mean", "no_kd_mean", "kd_mean"]),
+        ("fig3", "## Figure 3", ["alpha", "teacher_share", "teacher_mean", "no_kd_mean", "kd_mean"]),
+    ],
+)
+def test_the_documentation_holds_the_figures(figure, heading, columns):
+    table, rows = documented(heading), default(figure).rows
+    assert len(table) == len(rows)
+    for cells, row in zip(table, rows, strict=True):
+        np.testing.assert_allclose([float(cell) for cell in cells[:5]], [row[c] for c in columns], atol=0.05)
+        gain = [float(part) for part in cells[5].split("±")]
+        np.testing.assert_allclose(gain, [row["delta_mean"], row["delta_std"]], atol=0.05)
+
+
+def test_the_documentation_holds_the_table():
+    columns = [
+        "regular_teacher",
+        "no_kd",
+        "regular_kd",
+        "regular_kd_as_released",
+        "general_teacher",
+        "general_kd",
+    ]
+    table, rows = documented("## Table 2"), default("table2").rows
+    assert len(table) == len(rows) == 18
+    for cells, row in zip(table, rows, strict=True):
+        assert (float(cells[0]), cells[1]) == (round(row["gamma"], 3), row["mode"])
+        # Other processors round otherwise, which moves a sample or two of 10,000.
+        expected = [row[f"{column}_mean"] for column in columns]
+        np.testing.assert_allclose([float(cell) for cell in cells[2:8]], expected, atol=0.05)
+
+
 def plain_procedure():
     path = ROOT / "benchmarks" / "_gaussian_plain.py"
     spec = importlib.util.spec_from_file_location("gaussian_plain", path)
