@@ -244,6 +244,18 @@ def test_modules_run_in_evaluation_mode_and_get_their_own_mode_back():
     assert [module.training for module in head.modules()] == modes
 
 
+@pytest.mark.parametrize("num_permutations", ["exact", 3])
+def test_the_callers_inference_mode_makes_no_difference(num_permutations):
+    net = double(nn.Linear(5, 2)) if num_permutations == "exact" else double(nn.ReLU(True), nn.Linear(5, 2))
+    features, student = draw(40, 5), draw(40, 2, seed=3)
+    expected = saliency(features, net, student, num_permutations=num_permutations, warn=False)
+    with torch.inference_mode():
+        result = saliency(
+            features.clone(), net, student.clone(), num_permutations=num_permutations, warn=False
+        )
+    np.testing.assert_array_equal(result.mean, expected.mean)
+
+
 def test_a_hook_on_the_first_layer_is_obeyed():
     head = double(nn.Linear(5, 2))
     features = draw(40, 5)

@@ -134,7 +134,8 @@ def evaluating(head: object) -> Iterator[None]:
     try:
         if isinstance(head, nn.Module):
             head.eval()
-        with torch.no_grad():
+        # outside of inference mode, since only there do tensors tell that they were changed in place
+        with torch.inference_mode(False), torch.no_grad():
             yield
     finally:
         for module, mode in zip(modules, training, strict=True):
