@@ -102,7 +102,7 @@ def test_bad_input_is_one_line_and_status_2(
     error = capsys.readouterr().err.strip()
     assert text in error
     assert len(error.splitlines()) == 1
-    assert not (out / "results.json").exists()
+    assert not out.exists()
 
 
 def test_unwritable_and_foreign_folders(

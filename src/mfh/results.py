@@ -7,6 +7,7 @@ too large for JSON stand beside it in `saliency.npz`.
 import json
 import platform
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
@@ -328,13 +329,31 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
     Raises:
         InputError: it is absent or damaged, or holds objects.
     """
+    name = ""
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with Path(path).open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise InputError(f"`{path}` cannot be read as arrays: it is no npz, or it is damaged.")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {}
+                for name in archive.files:
+                    arrays[name] = archive[name]
+                return arrays
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist.") from None
+    except InputError:
+        raise
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise InputError(f"`{path}` cannot be read as arrays: `{name}` is damaged ({error}).") from error
+        raise InputError(
+            f"`{path}` cannot be read as arrays: `{name}` holds Python objects, which can run code when they "
+            "are loaded. Save it as numbers or text: np.asarray(values, dtype=float), or dtype=str."
+        ) from error
     except Exception as error:
-        raise InputError(f"`{path}` cannot be read as arrays: {error}.") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise InputError(f"`{path}` cannot be read as arrays: {reason}.") from error
 
 
 def environment(command: Sequence[str] | None = None) -> dict[str, Any]:

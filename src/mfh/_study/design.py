@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mfh._checks import listing, require
+from mfh._checks import InputError, listing, require
 from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.seed import SeedRun
@@ -83,8 +83,13 @@ def study(
         done = {seed: kept for seed in seeds if (kept := store.load(seed)) is not None}
         if done:
             logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
-    for finished in _run(networks, [seed for seed in seeds if seed not in done], store, progress):
-        done[finished.seed] = finished
+    try:
+        for finished in _run(networks, [seed for seed in seeds if seed not in done], store, progress):
+            done[finished.seed] = finished
+    except InputError:
+        if store is not None:
+            store.discard()
+        raise
     result = assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
     if store is not None:
         result.save(store.folder)

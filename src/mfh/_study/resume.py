@@ -19,8 +19,10 @@ from mfh.results import Record, TeacherRecord, read_arrays
 class Store:
     """The folder of one run: `run.json` says whose it is, `state/` holds one pair of files per seed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, made: bool) -> None:
         self.folder = folder
+        self.identity = identity
+        self._made = made
 
     @classmethod
     def open(cls, folder: Path | str, identity: Mapping[str, Any]) -> "Store":
@@ -30,6 +32,7 @@ class Store:
             InputError: it cannot be written, or holds a run with another identity; the differing fields are
                 named.
         """
+        made = not Path(folder).exists()
         folder = writable_folder(folder)
         mark = folder / "run.json"
         mine = plain(identity)
@@ -55,11 +58,17 @@ class Store:
                 not (folder / "results.json").exists(),
                 f"`out` {folder} holds another run's results. Name another folder, or remove this one.",
             )
-            write_json(mark, mine)
-        return cls(folder)
+        return cls(folder, mine, made=made)
+
+    def discard(self) -> None:
+        """Remove the folder if this run made it and has left nothing in it."""
+        if self._made and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
     def save(self, result: SeedResult) -> None:
         """Write a finished seed; its json comes last and marks it as complete."""
+        if not (self.folder / "run.json").exists():
+            write_json(self.folder / "run.json", self.identity)
         base = self.folder / "state" / f"seed-{result.seed:04d}"
         for name, weights in result.weights.items():
             path = self.folder / "checkpoints" / f"seed-{result.seed:04d}" / f"{name}.safetensors"

@@ -47,7 +47,6 @@ def run(options: Namespace) -> None:
     config = make_config(StudyConfig, options)  # before anything slow is imported
 
     import mfh
-    from mfh._files import writable_folder
 
     modalities = [m for m in (config.teacher, config.student) if m is not None]
     data = mfh.PairedDataset.from_npz(
@@ -58,7 +57,7 @@ def run(options: Namespace) -> None:
         split=options.split,
         id=options.id,
     )
-    out = writable_folder(options.out)
+    out = Path(options.out)
     result = mfh.study(data, config=config, out=out, progress=not options.quiet)
     columns = {"file": str(Path(options.data)), "label": options.label, "group": options.group}
     result = replace(result, data={**result.data, **columns})
