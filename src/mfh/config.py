@@ -3,6 +3,7 @@
 Each class checks itself when it is made and reports every broken rule at once.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -45,6 +46,11 @@ class TrainConfig:
         clip: largest norm of the gradient, above 0; none by default.
         precision: no (float32), bf16 or fp16 mixed precision.
         device: auto, cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.
+        micro_batch: most samples in one forward pass, 1 or more; a larger batch is taken in parts whose
+            gradients are added up. By default a process takes its share of a batch at once.
+        channels_last: lay out pictures with channels last, which is quicker for many convolutions.
+        tracker: what records losses and metrics besides: names that Hugging Face Accelerate knows, such as
+            tensorboard, wandb or mlflow; none by default.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -59,9 +65,14 @@ class TrainConfig:
     clip: float | None = None
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: str = "auto"
+    micro_batch: int | None = None
+    channels_last: bool = False
+    tracker: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check every field; all broken rules are reported together."""
+        names = (self.tracker,) if isinstance(self.tracker, str) else tuple(self.tracker)
+        object.__setattr__(self, "tracker", tuple(name for name in names if name != "none"))
         problems = _Problems()
         self._check(problems)
         problems.raise_all()
@@ -82,6 +93,31 @@ class TrainConfig:
         check(
             self.precision in ("no", "bf16", "fp16"), "precision", "be `no`, `bf16` or `fp16`", self.precision
         )
+        check(
+            self.micro_batch is None or self.micro_batch >= 1,
+            "micro_batch",
+            "be 1 or more, or left out",
+            self.micro_batch,
+        )
+        check(
+            all(isinstance(name, str) and name for name in self.tracker),
+            "tracker",
+            "hold names of trackers",
+            list(self.tracker),
+        )
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of a training with `steps` steps an epoch.
+
+        >>> config = TrainConfig(lr=1.0, epochs=2, schedule="cosine")
+        >>> [round(config.learning_rate(step, steps=2), 3) for step in range(4)]
+        [1.0, 0.854, 0.5, 0.146]
+        """
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * step / (self.epochs * steps))) / 2
+        if self.schedule == "step":
+            return self.lr * 0.1 ** (step // (self.step_epochs * steps))
+        return self.lr
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -173,6 +209,13 @@ class StudyConfig(DistillConfig):
     def _check(self, problems: _Problems) -> None:
         super()._check(problems)
         check = problems.check
+        check(
+            not self.tracker,
+            "tracker",
+            "be left out here",
+            list(self.tracker),
+            "A study trains hundreds of networks; trackers follow single ones",
+        )
         check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
         for ratio in self.ratio:
             check(

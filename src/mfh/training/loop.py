@@ -1,31 +1,29 @@
 """The one training loop: plain fitting, joint training and distillation alike, on Hugging Face Accelerate."""
 
-import math
-import time
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mfh._checks import InputError, require
+from mfh._checks import require
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
-from mfh.training.objectives import Batch, Objective
+from mfh.training.checkpoint import Store, require_tensors
+from mfh.training.device import Processes, make_accelerator, synchronised
+from mfh.training.evaluate import accuracy as accuracy
+from mfh.training.evaluate import logits_of as logits_of
+from mfh.training.evaluate import predict as predict
+from mfh.training.fingerprint import short, structure
+from mfh.training.objectives import Objective
+from mfh.training.run import Epoch as Epoch
+from mfh.training.run import Run
+from mfh.training.step import Stepper
 
-EVALUATION_BATCH = 2048
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch left: number from 1, mean training loss, validation metric."""
-
-    number: int
-    loss: float
-    validation: float
+HOW_NOT_WHAT = ("device", "micro_batch", "channels_last", "tracker")
+"""Fields of the config that change the result by rounding at most: a training may go on with others."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,9 @@ class FitResult:
 
     Attributes:
         model: the network, in evaluation mode, on the device it was trained on.
-        best_epoch: the first epoch, counted from 1, with the best validation metric.
+        best_epoch: the first epoch, counted from 1, with the best validation metric; the last without one.
         history: one entry per epoch.
-        seconds: wall time.
+        seconds: wall time, with that of earlier calls which were stopped.
     """
 
     model: nn.Module
@@ -52,161 +50,104 @@ def fit(
     *,
     modalities: Sequence[str],
     train: Tensor,
-    score: Callable[[nn.Module], float],
     config: TrainConfig,
     seed: int,
+    score: Callable[[nn.Module], float] | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    checkpoint: Path | str | None = None,
+    save_every: float = 120.0,
+    progress: bool = False,
 ) -> FitResult:
     """Train a network and keep its best epoch.
 
     The order of the samples depends on `seed` and the epoch alone (`epoch_order`), so networks trained with
-    one seed see the same batches whatever they learn from.
+    one seed see the same batches whatever they learn from. What dropout and the like draw from torch's
+    generators depends on `seed` and the step alone, and the global generators stay as they were.
+
+    With `checkpoint`, a call that was stopped goes on where its last checkpoint was written when it is made
+    again; on the CPU the result is the same to the last bit. One that came to its end is not trained again.
+
+    Under `torchrun` or `accelerate launch` every process makes the same call, and each computes its share of
+    each batch: `config.batch_size` is the size of the whole. Batch normalisation is synchronised on CUDA.
 
     Args:
         model: trained in place; called as `model(*inputs)` with one input per entry of `modalities`.
         data: the samples.
-        objective: function of (outputs, batch) to the mean loss of the batch.
+        objective: function of (outputs, batch) to the mean loss of the batch; see `Objective`.
         modalities: what the network is fed, in this order.
         train: rows to train on, int64.
-        score: validation metric of the network, the larger the better; called after every epoch.
         config: optimiser, epochs, device and the like.
-        seed: fixes the batches.
-        on_epoch: called after every epoch.
+        seed: fixes batches and dropout.
+        score: validation metric of the network, the larger the better; called after every epoch, with the
+            network in evaluation mode and not in mixed precision. Of several processes all call it, and the
+            main one's value counts. None keeps the last epoch, and then `config.patience` has no effect.
+        on_epoch: called after every epoch that this call trains.
+        checkpoint: folder for checkpoints; see `mfh.training.checkpoint`.
+        save_every: seconds between checkpoints, the work that a kill can cost; 0 writes one after every step.
+        progress: whether to show loss and rate on stderr once two seconds have passed.
 
     Raises:
-        InputError: the loss is not finite; the text holds the ids of the samples of that batch.
+        InputError: the loss is not finite (the text holds the ids of the samples of that batch, and where the
+            last good state is); there is no such device, precision or tracker; the folder holds another
+            training's checkpoint.
+
+    Example:
+        >>> from mfh import PairedDataset, TrainConfig
+        >>> from mfh.training.objectives import Distill
+        >>> x = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
+        >>> data = PairedDataset.from_arrays({"a": x, "b": x}, label=[0, 0, 1, 1])
+        >>> rows = torch.arange(4)
+        >>> result = fit(
+        ...     nn.Linear(1, 2), data, Distill(), modalities=["a"], train=rows, seed=0,
+        ...     config=TrainConfig(epochs=30, device="cpu"),
+        ...     score=lambda model: accuracy(predict(model, data, "a", rows), data.label),
+        ... )
+        >>> max(epoch.validation for epoch in result.history)
+        100.0
     """
     require(len(train) > 0, "`train` must hold one row or more. Got none.")
-    accelerator = make_accelerator(config)
-    model.to(accelerator.device)
-    optimizer = make_optimizer(model, config)
-    steps = math.ceil(len(train) / config.batch_size)
-    scheduler = _scheduler(optimizer, config, steps)
-    prepared, optimizer = accelerator.prepare(model, optimizer)
-    history: list[Epoch] = []
-    best: dict[str, Tensor] = {}
-    best_epoch, start = 0, time.perf_counter()
-    for number in range(1, config.epochs + 1):
-        prepared.train()
-        total = torch.zeros((), device=accelerator.device)
-        for rows in train[epoch_order(len(train), seed, number)].split(config.batch_size):
-            batch = make_batch(data, modalities, rows, accelerator.device)
-            with accelerator.autocast():
-                loss = objective(prepared(*batch.inputs), batch)
-            _require_finite(loss, rows, data, number)
-            accelerator.backward(loss)
-            if config.clip is not None:
-                accelerator.clip_grad_norm_(prepared.parameters(), config.clip)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            total += loss.detach() * len(rows)
-        model.eval()
-        epoch = Epoch(number, float(total) / len(train), score(model))
-        history.append(epoch)
-        if on_epoch is not None:
-            on_epoch(epoch)
-        if not best or epoch.validation > history[best_epoch - 1].validation:
-            best, best_epoch = deepcopy(model.state_dict()), number
-        if config.patience and number - best_epoch >= config.patience:
-            break
-    model.load_state_dict(best)
-    return FitResult(model.eval(), best_epoch, tuple(history), time.perf_counter() - start)
+    require(save_every >= 0, f"`save_every` must be 0 seconds or more. Got {save_every} instead.")
+    store = None
+    if checkpoint is not None:
+        require_tensors(model)
+        identity = _identity(model, data, objective, modalities, train, config, seed)
+        store = Store(checkpoint, identity | {"keeps": "last epoch" if score is None else "best epoch"})
+    accelerator = make_accelerator(config, folder=None if store is None else store.folder)
+    processes = Processes.on(accelerator.device)
+    model.to(processes.device)
+    if config.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    drawing = [processes.device] if processes.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=drawing), synchronised(model, processes):
+        stepper = Stepper(model, objective, config, seed, accelerator, processes)
+        run = Run(stepper, data, tuple(modalities), train, score, on_epoch, store, save_every)
+        run.restore()
+        run.finish(progress=progress)
+    if config.channels_last:
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return FitResult(model.eval(), run.at.best_epoch, tuple(run.at.history), run.at.seconds)
 
 
-def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """Order of `count` training rows in an epoch (counted from 1): a permutation fixed by these three."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(count, generator=generator)
-
-
-def make_batch(data: PairedDataset, modalities: Sequence[str], rows: Tensor, device: torch.device) -> Batch:
-    """The inputs and labels of some rows, on a device."""
-    inputs = tuple(data.inputs(name, rows, device=device) for name in modalities)
-    return Batch(inputs, data.label[rows].to(device), rows)
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    require(len(parameters) > 0, "The network has no parameters to train.")
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(
-        parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-    )
-
-
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    """Where to train, and in which precision.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    if config.device not in ("auto", "cpu"):
-        try:
-            torch.zeros(1, device=config.device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"`device` {config.device!r} cannot be used here: {reason}") from error
-        if config.device.startswith("cuda"):
-            torch.cuda.set_device(config.device)
-    return Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision)
-
-
-@torch.no_grad()
-def predict(
+def _identity(
     model: nn.Module,
     data: PairedDataset,
-    modality: str,
-    rows: Tensor,
-    *,
-    batch_size: int = EVALUATION_BATCH,
-) -> Tensor:
-    """What a network answers to some rows, in their order, in evaluation mode, on the CPU.
-
-    The network may return a tensor, or an object with `.logits`.
-    """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    training = model.training
-    model.eval()
-    parts = [logits_of(model(data.inputs(modality, part, device=device))) for part in rows.split(batch_size)]
-    model.train(training)
-    return torch.cat(parts).float().cpu()
-
-
-def logits_of(outputs: Any) -> Tensor:
-    """The logits in what a network returns: the tensor itself, `.logits`, or the first of a tuple."""
-    if isinstance(outputs, Tensor):
-        return outputs
-    if hasattr(outputs, "logits"):
-        return outputs.logits
-    if isinstance(outputs, (tuple, list)) and outputs and isinstance(outputs[0], Tensor):
-        return outputs[0]
-    raise InputError(
-        "A network must return a tensor of logits, an object with `.logits`, or a tuple that begins with the "
-        f"logits. Got {type(outputs).__name__} instead: wrap it in a module that returns its logits."
-    )
-
-
-def accuracy(logits: Tensor, label: Tensor) -> float:
-    """Share of samples whose largest logit is their class, in percent."""
-    return 100 * float((logits.argmax(dim=1) == label).double().mean())
-
-
-def _scheduler(
-    optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if config.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs * steps)
-    size = config.step_epochs * steps if config.schedule == "step" else 2**62
-    return torch.optim.lr_scheduler.StepLR(optimizer, step_size=size, gamma=0.1)
-
-
-def _require_finite(loss: Tensor, rows: Tensor, data: PairedDataset, epoch: int) -> None:
-    if not torch.isfinite(loss):
-        ids = ", ".join(str(i) for i in data.id[rows.numpy()][:8])
-        raise InputError(
-            f"The loss is {loss.item()} in epoch {epoch}, in the batch of samples {ids} ...: lower `lr`, set "
-            "`clip`, or look at these samples."
-        )
+    objective: Objective,
+    modalities: Sequence[str],
+    train: Tensor,
+    config: TrainConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """What a training is made of, in words that tell two apart."""
+    names = [spec.name for spec in fields(TrainConfig) if spec.name not in HOW_NOT_WHAT]
+    kind = getattr(objective, "__qualname__", type(objective).__qualname__)
+    shapes = {name: str(getattr(value, "shape", "")) for name, value in model.state_dict().items()}
+    return {
+        **{name: getattr(config, name) for name in names},
+        "modalities": list(modalities),
+        "seed": seed,
+        "objective": f"{kind} {short(objective)}",
+        "network": f"{type(model).__qualname__} {short([structure(model), shapes])}",
+        "train": f"{len(train)} rows {short(train)}",
+        "data": data.fingerprint,
+        "transforms": short({name: data.transforms.get(name) for name in modalities}),
+    }

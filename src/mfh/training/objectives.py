@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfh.losses import cross_entropy, kl_divergence, mse
+from mfh.training.evaluate import logits_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,11 @@ class Batch:
 
 
 Objective = Callable[[Any, Batch], Tensor]
+"""From what a network returns and its batch to the mean loss over the samples of the batch.
+
+The parts of a batch that is divided (among processes, or by `micro_batch`) are weighted by their numbers of
+samples, so the loss must be a mean over samples of something that each sample has by itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,9 @@ class Distill:
     temperature: float = 1.0
     smoothing: float = 0.0
 
-    def __call__(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """The mean loss of a batch of student logits."""
-        terms = []
+    def __call__(self, outputs: Any, batch: Batch) -> Tensor:
+        """The mean loss of a batch of what the student returns; see `logits_of`."""
+        outputs, terms = logits_of(outputs), []
         if self.label_weight:
             terms.append(self.label_weight * cross_entropy(outputs, batch.label, smoothing=self.smoothing))
         if self.distill_weight and self.teacher_logits is not None:
@@ -60,7 +66,7 @@ class Pair(nn.Module):
 
     def forward(self, teacher_input: Tensor, student_input: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of both."""
-        return self.teacher(teacher_input), self.student(student_input)
+        return logits_of(self.teacher(teacher_input)), logits_of(self.student(student_input))
 
 
 def joint(outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:

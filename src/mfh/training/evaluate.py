@@ -1,0 +1,76 @@
+"""What a trained network answers, and how often it is right."""
+
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError
+from mfh._saliency.heads import evaluating
+from mfh.data.paired import PairedDataset
+from mfh.training.device import Processes
+
+EVALUATION_BATCH = 2048
+EVALUATION_VALUES = 2**24
+
+
+def predict(
+    model: nn.Module,
+    data: PairedDataset,
+    modality: str,
+    rows: Tensor,
+    *,
+    batch_size: int | None = None,
+    shared: bool = False,
+) -> Tensor:
+    """What a network answers to some rows, in their order, in evaluation mode, on the CPU, as float32.
+
+    Args:
+        model: the network. It may return a tensor, or an object with `.logits`.
+        data: the samples.
+        modality: what the network is fed.
+        rows: which samples, int64.
+        batch_size: samples a forward pass; by default `EVALUATION_BATCH`, and fewer where a sample has many
+            values, so that a batch holds `EVALUATION_VALUES` at most.
+        shared: every process of a distributed run makes this call, and each computes its share of the rows.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if batch_size is None:
+        batch_size = min(EVALUATION_BATCH, max(1, EVALUATION_VALUES // prod(data.shape(modality))))
+    processes = Processes.on(device)
+    mine = rows
+    if shared and processes.count > 1:  # as many rows for each, so that the parts fit together
+        filler = rows[:1].expand(-len(rows) % processes.count)
+        mine = torch.cat([rows, filler])[processes.rank :: processes.count]
+    with evaluating(model):
+        parts = [
+            logits_of(model(data.inputs(modality, part, device=device))) for part in mine.split(batch_size)
+        ]
+    outputs = torch.cat(parts).float()
+    if shared:
+        outputs = processes.collect(outputs)[: len(rows)]
+    return outputs.cpu()
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """The logits in what a network returns: the tensor itself, `.logits`, or the first of a tuple."""
+    if isinstance(outputs, Tensor):
+        return outputs
+    if hasattr(outputs, "logits"):
+        return outputs.logits
+    if isinstance(outputs, (tuple, list)) and outputs and isinstance(outputs[0], Tensor):
+        return outputs[0]
+    raise InputError(
+        "A network must return a tensor of logits, an object with `.logits`, or a tuple that begins with the "
+        f"logits. Got {type(outputs).__name__} instead: wrap it in a module that returns its logits."
+    )
+
+
+def accuracy(logits: Tensor, label: Tensor) -> float:
+    """Share of samples whose largest logit is their class, in percent.
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
+    50.0
+    """
+    return 100 * float((logits.argmax(dim=1) == label).double().mean())

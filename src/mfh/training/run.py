@@ -1,0 +1,255 @@
+"""A training from its first step, or from where its checkpoint was written, to its end."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError, listing, require
+from mfh.data.paired import PairedDataset
+from mfh.training.batches import epoch_order, feed, shares
+from mfh.training.checkpoint import Checkpoint, Store, load_optimizer, optimizer_groups
+from mfh.training.monitor import Monitor
+from mfh.training.step import Stepper
+
+LOOK_EVERY = 20  # steps between two looks at the losses where each look waits for other hardware
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch left: number from 1, mean training loss, validation metric (NaN without one)."""
+
+    number: int
+    loss: float
+    validation: float
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    Attributes:
+        epoch: the one being trained, from 1.
+        step: steps of it that are done.
+        total: sum of the loss over these steps' samples.
+        best_epoch: the best one so far, 0 before the first.
+        seconds: wall time.
+        finished: whether there is nothing left to do.
+        history: one entry per epoch that is done.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    total: float = 0.0
+    best_epoch: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    history: list[Epoch] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Run:
+    """One call of `fit`, whose arguments these are, but for `stepper` and `store`."""
+
+    stepper: Stepper
+    data: PairedDataset
+    modalities: Sequence[str]
+    train: Tensor
+    score: Callable[[nn.Module], float] | None
+    on_epoch: Callable[[Epoch], None] | None
+    store: Store | None
+    save_every: float
+    at: Position = field(default_factory=Position)
+    best: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Derive what every step needs."""
+        self.model, self.config = self.stepper.model, self.stepper.config
+        self.processes, self.device = self.stepper.processes, self.stepper.processes.device
+        self.steps = math.ceil(len(self.train) / self.config.batch_size)
+        waits = self.device.type != "cpu" or self.processes.count > 1
+        self.look_every = LOOK_EVERY if waits else 1
+        self.pending: list[Tensor] = []
+        self.parts: tuple[Tensor, ...] = ()
+        self.written = 0  # epoch whose weights are in the file of the best one, if this call wrote it
+        self.kept = "No state was saved yet."
+        self.started = self.saved = time.monotonic()
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that are done, in all."""
+        return (self.at.epoch - 1) * self.steps + self.at.step
+
+    def restore(self) -> None:
+        """Take over the state on disk, if there is one."""
+        found = None if self.store is None else self.store.load()
+        if found is not None:
+            values = dict(found.values["position"])
+            self.at = Position(**{**values, "history": [Epoch(**epoch) for epoch in values["history"]]})
+            self.model.load_state_dict(dict(found.groups["model"]))
+            self.best = {name: value.to(self.device) for name, value in found.groups.get("best", {}).items()}
+            self._note_kept()
+        require(
+            self.num_steps == self.processes.from_main(float(self.num_steps)),
+            "`checkpoint` must be a folder that every process of a distributed run can read.",
+        )
+        if found is not None and not self.at.finished:
+            load_optimizer(
+                self.stepper.optimizer, found.groups.get("optimizer", {}), found.values["optimizer"]
+            )
+            if self.stepper.scaler is not None:
+                self.stepper.scaler.load_state_dict(found.values["scaler"])
+
+    def finish(self, *, progress: bool) -> None:
+        """Train all epochs that are left, and give the network the weights of the best one."""
+        if not self.at.finished:
+            self.started = time.monotonic() - self.at.seconds
+            count = len(self.train)
+            done = (self.at.epoch - 1) * count + min(count, self.at.step * self.config.batch_size)
+            with Monitor(
+                self.stepper.accelerator,
+                self.config,
+                total=self.config.epochs * count,
+                done=done,
+                progress=progress,
+            ) as self.monitor:
+                while self._epoch():
+                    pass
+            self._save()
+        if self.best:
+            self.model.load_state_dict(dict(self.best))
+
+    def _epoch(self) -> bool:
+        """What is left of the epoch, and its evaluation; whether another one follows."""
+        at, processes = self.at, self.processes
+        order = epoch_order(len(self.train), self.stepper.seed, at.epoch)
+        self.parts = self.train[order].split(self.config.batch_size)
+        plan = [
+            shares(rows, rank=processes.rank, count=processes.count, largest=self.config.micro_batch)
+            for rows in self.parts[at.step :]
+        ]
+        rows = [rows for parts in plan for rows, _ in parts]
+        self.stepper.forward.train()
+        with closing(
+            feed(self.data, self.modalities, rows, self.device, channels_last=self.config.channels_last)
+        ) as batches:
+            for parts in plan:
+                self.pending.append(self.stepper.step(parts, batches, self.num_steps, self.steps))
+                at.step += 1
+                if len(self.pending) >= self.look_every or at.step == self.steps:
+                    self._look()
+                    self._save_when_due()
+        self._evaluate()
+        self._save_when_due()
+        return not at.finished
+
+    def _look(self) -> None:
+        """Take in the losses since the last look; stop at one that is not finite."""
+        alone = len(self.pending) == 1
+        values = [self.pending[0].item()] if alone else torch.stack(self.pending).tolist()
+        if self.processes.count > 1:
+            values = self.processes.total(values)
+        first, samples = self.at.step - len(self.pending), 0
+        self.pending.clear()
+        for step, loss in enumerate(values, start=first):
+            if not math.isfinite(loss):
+                raise self._not_finite(f"The loss is {loss}", step)
+            self.at.total += loss * len(self.parts[step])
+            samples += len(self.parts[step])
+        if not self.monitor.idle:
+            self.monitor.batches(samples, values[-1], self.num_steps)
+
+    def _evaluate(self) -> None:
+        """End the epoch: its metric, whether it is the best, whether it is the last."""
+        at, number = self.at, self.at.epoch
+        self._require_finite_weights()
+        self.processes.copy_from_main(list(self.model.buffers()))
+        epoch = Epoch(number, at.total / len(self.train), self._score())
+        at.history.append(epoch)
+        if self.score is None:
+            at.best_epoch = number
+        elif not self.best or epoch.validation > at.history[at.best_epoch - 1].validation:
+            at.best_epoch, self.best = number, _copy(self.model)
+        stopped = self.config.patience and number - at.best_epoch >= self.config.patience
+        at.finished = bool(stopped) or number == self.config.epochs
+        at.epoch, at.step, at.total = number + 1, 0, 0.0
+        rate = self.stepper.optimizer.param_groups[0]["lr"]
+        curves = {"loss": epoch.loss, "validation": epoch.validation, "epoch": float(number), "lr": rate}
+        self.monitor.epoch({k: v for k, v in curves.items() if not math.isnan(v)}, self.num_steps)
+        if self.on_epoch is not None:
+            self.on_epoch(epoch)
+
+    def _score(self) -> float:
+        """The validation metric; NaN where there is none."""
+        if self.score is None:
+            return math.nan
+        self.model.eval()
+        with torch.no_grad():
+            value = self.processes.from_main(float(self.score(self.model)))
+        require(
+            not math.isnan(value),
+            f"`score` must give a number. Got NaN after epoch {self.at.epoch}: no epoch can be the best.",
+        )
+        return value
+
+    def _require_finite_weights(self) -> None:
+        """No state is kept, and none called the best, in which a step has overflowed."""
+        if not self.stepper.finite():
+            raise self._not_finite("A weight is not finite", self.at.step - 1)
+
+    def _not_finite(self, what: str, step: int) -> InputError:
+        ids = listing(self.data.id[self.parts[step].numpy()], limit=1024)
+        return InputError(
+            f"{what} in epoch {self.at.epoch}, in the batch of samples {ids}: lower `lr`, set `clip`, or "
+            f"look at these samples.{' ' + self.kept if self.store is not None else ''}"
+        )
+
+    def _save_when_due(self) -> None:
+        if self.store is None or self.at.finished:
+            return
+        due = time.monotonic() - self.saved >= self.save_every
+        if self.processes.from_main(float(due)):
+            self._save()
+
+    def _save(self) -> None:
+        """Write the state; at the end without what only further training needs."""
+        if self.store is None:
+            return
+        at, optimizer, scaler = self.at, self.stepper.optimizer, self.stepper.scaler
+        at.seconds = time.monotonic() - self.started
+        if not at.finished and at.step:
+            self._require_finite_weights()
+        if self.processes.main:
+            groups: dict[str, Mapping[str, Any]] = {"model": self.model.state_dict(), "best": self.best}
+            values: dict[str, Any] = {"position": asdict(at)}
+            if not at.finished:
+                groups["optimizer"], values["optimizer"] = optimizer_groups(optimizer)
+                values["scaler"] = None if scaler is None else scaler.state_dict()
+            if at.best_epoch != self.written:
+                self.store.save_best(self.best or groups["model"], epoch=at.best_epoch)
+                self.written = at.best_epoch
+            self.store.save(Checkpoint(values, groups))
+            if at.finished:
+                self.store.close()
+        self.saved = time.monotonic()
+        self._note_kept()
+
+    def _note_kept(self) -> None:
+        place = f"epoch {self.at.epoch} after {self.at.step} of {self.steps} steps"
+        if self.store is not None:
+            self.kept = f"The last good state, {place}, is in `{self.store.last}`."
+
+
+def _copy(model: nn.Module) -> dict[str, Any]:
+    """A network's state, apart from the network."""
+    state = model.state_dict()
+    return {
+        name: value.detach().clone() if isinstance(value, Tensor) else deepcopy(value)
+        for name, value in state.items()
+    }
