@@ -121,6 +121,7 @@ class Run:
             ) as self.monitor:
                 while self._epoch():
                     pass
+            self.at.seconds = time.monotonic() - self.started
             self._save()
         if self.best:
             self.model.load_state_dict(dict(self.best))
@@ -231,8 +232,9 @@ class Run:
             if not at.finished:
                 groups["optimizer"], values["optimizer"] = optimizer_groups(optimizer)
                 values["scaler"] = None if scaler is None else scaler.state_dict()
-            if at.best_epoch != self.written:
-                self.store.save_best(self.best or groups["model"], epoch=at.best_epoch)
+            best = groups["model"] if at.finished and self.score is None else self.best
+            if best and at.best_epoch != self.written:
+                self.store.save_best(best, epoch=at.best_epoch)
                 self.written = at.best_epoch
             self.store.save(Checkpoint(values, groups))
             if at.finished:
