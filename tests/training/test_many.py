@@ -16,7 +16,7 @@ from mfh.training.batches import epoch_order
 from mfh.training.compiled import compiled
 from mfh.training.device import make_accelerator
 from mfh.training.many import train_many, why_alone, why_not_many
-from mfh.training.many.batched import train_stacked
+from mfh.training.many.batched import _Run, train_stacked
 from mfh.training.many.kernel import _exp
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.product import VECTOR, product
@@ -205,6 +205,16 @@ def test_a_weight_that_overflows_with_the_last_step_is_noticed():
     for way in (train_many, stacked):
         with pytest.raises(InputError, match=r"Student 0: A weight is not finite in epoch 1.*clip 149\b"):
             way([replace(job, data=loud(job.data))], settings)
+
+
+def test_a_student_that_was_stopped_may_diverge_without_stopping_the_others():
+    jobs = make_jobs(torch.float64)[:2]
+    run = _Run(range(2), jobs, config(), CPU)
+    run.weights[1] = torch.inf
+    losses = run.epoch(1, torch.tensor([True, False]))
+    np.testing.assert_allclose(losses[0], train_many(jobs[:1], config())[0].loss[0])
+    with pytest.raises(InputError, match="Student 1: The loss is nan in epoch 2"):
+        run.epoch(2, torch.tensor([True, True]))
 
 
 def loud(data):

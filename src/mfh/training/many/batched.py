@@ -42,10 +42,10 @@ def train_stacked(
     count, record = len(jobs), _Record(len(jobs), config.patience)
     best = run.weights.clone()
     for epoch in range(1, config.epochs + 1):
-        better = record.add(run.epoch(epoch), run.validate()).to(device)
+        better = record.add(run.epoch(epoch, record.going()), run.validate()).to(device)
         best = torch.where(better[:, None], run.weights, best)
         on_progress(count)
-        if record.stopped():
+        if not record.going().any():
             on_progress(count * (config.epochs - epoch))
             break
     seconds = (time.perf_counter() - start) / count
@@ -74,17 +74,13 @@ class _Record:
         self.losses.append(losses)
         self.accuracies.append(accuracies)
         number = len(self.losses)
-        going = self._going()
+        going = self.going()
         self.last[going] = number
         table = torch.stack(self.accuracies)
         highest = table.gather(0, (self.best - 1).clamp(min=0)[None])[0]
         better = going & ((self.best == 0) | (accuracies > highest))
         self.best[better] = number
         return better
-
-    def stopped(self) -> bool:
-        """Whether no student goes on."""
-        return not self._going().any()
 
     def of(self, place: int) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
         """Best epoch, accuracies and losses of one student."""
@@ -93,7 +89,7 @@ class _Record:
         accuracies, losses = (tuple(float(row[place]) for row in table) for table in tables)
         return int(self.best[place]), accuracies, losses
 
-    def _going(self) -> Tensor:
+    def going(self) -> Tensor:
         """Which students have not been stopped."""
         if not self.patience:
             return torch.ones(self.count, dtype=torch.bool)
@@ -121,8 +117,11 @@ class _Run:
         self.optimizer = _Optimizer(config, self.weights, self.gradients)
         self.steps = math.ceil(len(job.train) / config.batch_size)
 
-    def epoch(self, number: int) -> Tensor:
-        """Go once through the training samples; returns each student's mean loss, in float64 on the CPU."""
+    def epoch(self, number: int, going: Tensor) -> Tensor:
+        """Go once through the training samples; returns each student's mean loss, in float64 on the CPU.
+
+        Whether a student that is not `going` stays finite does not matter.
+        """
         job = self.jobs[0]
         order = epoch_order(len(job.train), job.seed, number)
         losses = []
@@ -133,7 +132,7 @@ class _Run:
             self.stack.backward(gradient)
             self.optimizer.step(self.config.learning_rate((number - 1) * self.steps + step, self.steps))
         table = torch.stack(losses).cpu().double()
-        self._require_finite(table, order, number)
+        self._require_finite(table, going, order, number)
         return table.sum(dim=0) / len(order)
 
     def validate(self) -> Tensor:
@@ -143,14 +142,14 @@ class _Run:
         right = [(self.stack.predict(inputs).argmax(dim=2) == label).sum(dim=1) for inputs, label in parts]
         return 100 * (torch.stack(right).sum(dim=0).cpu().double() / len(self.label))
 
-    def _require_finite(self, losses: Tensor, order: Tensor, epoch: int) -> None:
-        bad = ~torch.isfinite(losses)
+    def _require_finite(self, losses: Tensor, going: Tensor, order: Tensor, epoch: int) -> None:
+        bad = ~torch.isfinite(losses) & going
         if bad.any():
             step, place = (int(i) for i in bad.nonzero()[0])
             raise self._not_finite(f"The loss is {float(losses[step, place])}", order, epoch, step, place)
-        finite = torch.isfinite(self.weights).all(dim=1).cpu()
-        if not finite.all():
-            place = int((~finite).nonzero()[0])
+        bad = ~torch.isfinite(self.weights).all(dim=1).cpu() & going
+        if bad.any():
+            place = int(bad.nonzero()[0])
             raise self._not_finite("A weight is not finite", order, epoch, self.steps - 1, place)
 
     def _not_finite(self, what: str, order: Tensor, epoch: int, step: int, place: int) -> InputError:
