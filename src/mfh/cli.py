@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
 from mfh._version import __version__
-from mfh.commands import data, gaussian, report, study
+from mfh.commands import data, gaussian, ravdess, report, study
 
-COMMANDS: tuple[ModuleType, ...] = (study, report, data, gaussian)
+COMMANDS: tuple[ModuleType, ...] = (study, report, data, gaussian, ravdess)
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -41,8 +41,8 @@ def build_parser() -> ArgumentParser:
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for command in COMMANDS:
         sub = _Parser(description=command.description, formatter_class=_Formatter)
-        command.add_options(sub)
         commands.add_subcommand(command.name, sub, help=command.help)
+        command.add_options(sub)  # afterwards: a command's own steps must come below it
     return parser
 
 
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = next(c for c in COMMANDS if c.name == options.command)
         chosen = options[options.command]
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-        logging.getLogger("mfh").setLevel(logging.WARNING if chosen.quiet else logging.INFO)
+        logging.getLogger("mfh").setLevel(logging.WARNING if _is_quiet(chosen) else logging.INFO)
         logging.captureWarnings(True)
         warnings.formatwarning = lambda message, *_, **__: str(message)
         command.run(chosen)
@@ -83,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return EXIT_USAGE
     return 0
+
+
+def _is_quiet(options: Namespace) -> bool:
+    """The flag of a command, or of the step of it that was chosen."""
+    return bool(options.get("quiet", "step" in options and options[options.step].quiet))
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

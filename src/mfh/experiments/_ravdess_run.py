@@ -1,0 +1,287 @@
+"""The folder of a RAVDESS run: what one command leaves there for the next.
+
+`run.json` says whose it is; `checkpoints` holds the networks, `saliency-place5.npz` (or `.npy`, where it was
+handed in) the saliency, `students` one file per student, `teacher-outputs` what teachers answer, `training`
+the state of what is being trained.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor, nn
+
+from mfh._checks import InputError, require
+from mfh._files import plain, write_atomic, write_json
+from mfh._saliency import SaliencyResult
+from mfh._study.resume import Store
+from mfh._study.teachers import METRIC, derived_seed
+from mfh.config import TrainConfig
+from mfh.data.paired import PairedDataset
+from mfh.data.splits import draw_split
+from mfh.experiments.ravdess_config import RavdessConfig
+from mfh.losses import soft_label_entropy
+from mfh.models.ravdess import RavdessNetwork, load_weights
+from mfh.results import Record, TeacherRecord
+from mfh.training.loop import HOW_NOT_WHAT, accuracy
+
+TEACHERS = ("teacher-joint", "student-joint", "teacher-regular")
+OWN = ("student", "width", "seed", "released_audio_order")
+WHAT = (*(f.name for f in fields(TrainConfig) if f.name not in HOW_NOT_WHAT), *OWN)
+"""What two commands on one folder must agree on."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """One finished student: its record, whether it is right about each test sample, and what made it."""
+
+    record: Record
+    correct: np.ndarray
+    settings: Mapping[str, Any]
+
+
+class Run:
+    """An open folder, with the data and the configuration it belongs to.
+
+    Args:
+        data: RAVDESS, with the modalities `audio` and `image`.
+        out: the folder; made if it is absent.
+        config: how networks are built and trained.
+
+    Raises:
+        InputError: the folder is another run's (the text says what differs), or cannot be written.
+    """
+
+    def __init__(self, data: PairedDataset, out: Path | str, config: RavdessConfig) -> None:
+        for modality in ("audio", "image"):
+            data.require_modality(modality)
+        self.data, self.config = data, config
+        self.split = draw_split(data, config.seed)
+        self.train, self.validation, self.test = (
+            torch.from_numpy(rows) for rows in (self.split.train, self.split.validation, self.split.test)
+        )
+        identity = {name: getattr(config, name) for name in WHAT}
+        self.identity = {"experiment": "ravdess", **identity, "data": data.fingerprint}
+        self.out = Path(out)
+        if any((self.out / name).exists() for name in ("run.json", "results.json")):
+            self.claim()
+
+    def claim(self) -> None:
+        """Write into the folder whose it is, or refuse it; what fails before that leaves nothing there."""
+        Store.open(self.out, self.identity)
+        if not (self.out / "run.json").exists():
+            write_json(self.out / "run.json", self.identity)
+
+    def network(self, side: str, role: str, seed: int | None = None) -> RavdessNetwork:
+        """A new network for the `teacher` or the `student`, whose weights depend on seed and role alone."""
+        modality = self.config.teacher if side == "teacher" else self.config.student
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.config.seed if seed is None else seed, role))
+            return RavdessNetwork(modality, width=self.config.width, num_classes=self.data.num_classes)
+
+    def checkpoint(self, name: str) -> Path:
+        """The file of a trained network's weights."""
+        return self.out / "checkpoints" / f"{name}.safetensors"
+
+    def save_weights(self, name: str, network: nn.Module) -> None:
+        """Write a trained network's weights."""
+        self.claim()
+        state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+        write_atomic(self.checkpoint(name), lambda file: file.write(safetensors_bytes(state)))
+
+    def trained(self, name: str, way: str) -> RavdessNetwork:
+        """One of `TEACHERS`, as it was trained or handed in.
+
+        Raises:
+            InputError: it is not there; `way` says what to do.
+        """
+        path = self.checkpoint(name)
+        require(path.exists(), f"`{self.out}` holds no {name}. {way}")
+        network = self.network(name.split("-", maxsplit=1)[0], name)
+        load_weights(network, path)
+        return network.eval()
+
+    def adopt_network(self, name: str, path: Path | str | None) -> None:
+        """Take a checkpoint that was handed in as one of `TEACHERS`.
+
+        Raises:
+            InputError: it does not fit the network, or the folder holds another one already.
+        """
+        if path is None:
+            return
+        network = self.network(name.split("-", maxsplit=1)[0], name)
+        load_weights(network, path)
+        if self.checkpoint(name).exists():
+            held = self.trained(name, "").state_dict()
+            same = all(torch.equal(held[key], value) for key, value in network.state_dict().items())
+            require(
+                same,
+                f"`{self.out}` holds another {name.replace('-', ' (')}) than `{path}`. Name another `out`.",
+            )
+        self.save_weights(name, network)
+
+    def saliency_file(self, place: int, suffix: str = ".npz") -> Path:
+        """Where a place's saliency stands."""
+        return self.out / f"saliency-place{place}{suffix}"
+
+    def adopt_saliency(self, place: int, path: Path | str | None) -> None:
+        """Take a saliency vector that was handed in: the authors' `.npy`, or a `.npz` of `saliency`.
+
+        Raises:
+            InputError: it is no vector of finite numbers, or the folder holds another one already.
+        """
+        if path is None:
+            return
+        values = read_vector(path)
+        if found := self._saliency_values(place):
+            require(
+                np.array_equal(found[0], values),
+                f"`{self.out}` holds another saliency of place {place} than `{path}`. Name another `out`.",
+            )
+            return
+        self.claim()
+        target = self.saliency_file(place, ".npy")
+        write_atomic(target, lambda file: np.save(file, values, allow_pickle=False))
+
+    def saliency_values(self, place: int) -> Float[np.ndarray, " channel"]:
+        """The saliency that channels are ranked by.
+
+        Raises:
+            InputError: there is none yet.
+        """
+        if found := self._saliency_values(place):
+            return found[0]
+        raise InputError(
+            f"`{self.out}` holds no saliency of place {place}. Run `mfh ravdess saliency --place {place}` "
+            "with the same --data and --out first, or hand a vector in with --saliency."
+        )
+
+    def _saliency_values(self, place: int) -> list[np.ndarray]:
+        files = (self.saliency_file(place, suffix) for suffix in (".npz", ".npy"))
+        return [read_vector(path) for path in files if path.exists()][:1]
+
+    def student_file(self, arm: str, ratio: float | None, seed: int) -> Path:
+        """Where a finished student stands."""
+        share = "" if ratio is None else f"-{ratio:g}"
+        return self.out / "students" / f"{arm}{share}-seed-{seed:04d}.json"
+
+    def save_student(self, student: Student) -> None:
+        """Write a finished student."""
+        record = student.record
+        values = {"record": asdict(record), "settings": student.settings, "correct": student.correct.tolist()}
+        write_json(self.student_file(record.arm, record.ratio, record.seed), values)
+
+    def students(self) -> list[Student]:
+        """All finished students, in the order of their names; a damaged file counts as absent."""
+        return [s for path in sorted((self.out / "students").glob("*.json")) if (s := read_student(path))]
+
+    def save_teachers(self, records: list[TeacherRecord]) -> None:
+        """Write or replace what is known of teachers, by name and seed."""
+        known = {(row.teacher, row.seed): row for row in [*self.teachers(), *records]}
+        write_json(self.out / "teachers.json", [asdict(row) for row in known.values()])
+
+    def teachers(self) -> list[TeacherRecord]:
+        """What is known of teachers."""
+        try:
+            rows = json.loads((self.out / "teachers.json").read_text(encoding="utf-8"))
+            return [TeacherRecord(**row) for row in rows]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def accuracies(self, logits: Float[Tensor, "sample output"]) -> dict[str, float]:
+        """Accuracy on each split, in percent."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: accuracy(logits[rows], self.data.label[rows]) for name, rows in splits.items()}
+
+    def teacher_record(self, name: str, logits: Tensor, *, temperature: float, seed: int) -> TeacherRecord:
+        """How good a teacher is, and how soft its soft labels are on the training split."""
+        soft = torch.softmax(logits[self.train] / temperature, dim=1)
+        return TeacherRecord(
+            teacher=name,
+            seed=seed,
+            metric=METRIC,
+            **self.accuracies(logits),
+            entropy=float(soft_label_entropy(logits[self.train], temperature=temperature).double().mean()),
+            saturated=float((soft.max(dim=1).values > 0.99).double().mean()),
+        )
+
+    def training(self, name: str) -> Path:
+        """Where the state of a training is kept until it is finished."""
+        self.claim()
+        return self.out / "training" / name
+
+    def drop_training(self, name: str) -> None:
+        """Remove the state of a training whose outcome is written elsewhere by now."""
+        shutil.rmtree(self.training(name), ignore_errors=True)
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The actor of each test sample."""
+        return None if self.data.group is None else self.data.group[self.split.test]
+
+
+def read_vector(path: Path | str) -> Float[np.ndarray, " channel"]:
+    """A saliency vector from a `.npy`, as the authors', or a `.npz`, as `SaliencyResult.save` writes.
+
+    Raises:
+        InputError: the file is absent or damaged, or does not hold finite numbers, one per channel.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        return SaliencyResult.load(path).values
+    try:
+        with path.open("rb") as file:
+            values = np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"`{path}` does not exist: `saliency` must be a .npy or .npz file.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"`{path}` cannot be read as a saliency vector: {error}.") from error
+    require(
+        isinstance(values, np.ndarray)
+        and values.dtype.kind in "fiu"
+        and values.ndim == 1
+        and values.size > 0,
+        f"`{path}` must hold one number per channel. It holds {getattr(values, 'dtype', 'several arrays')}"
+        f"{list(getattr(values, 'shape', []))}.",
+    )
+    require(bool(np.isfinite(values).all()), f"`{path}` must hold finite numbers. It has NaN or infinity.")
+    return values.astype(np.float64)
+
+
+def read_student(path: Path) -> Student | None:
+    """A finished student; None where the file is absent or damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        correct = np.asarray(values["correct"], dtype=bool)
+        return Student(Record(**values["record"]), correct, values["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def stored_config(out: Path | str) -> dict[str, Any]:
+    """The configuration that a folder belongs to, as far as `run.json` holds it; empty for a new folder."""
+    try:
+        values = json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(values, dict) or values.get("experiment") != "ravdess":
+        return {}
+    return {name: values[name] for name in WHAT if name in values}
+
+
+def same_settings(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """What differs between the settings of two students, in words."""
+    mine, theirs = plain(mine), plain(theirs)
+    return [
+        f"`{name}` was {theirs[name]}, is {mine[name]}"
+        for name in sorted(mine.keys() & theirs.keys())
+        if mine[name] != theirs[name]
+    ]

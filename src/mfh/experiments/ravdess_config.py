@@ -1,0 +1,63 @@
+"""What the RAVDESS experiment can be told. Free of torch, so that `--help` is instant."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mfh._checks import InputError, listing
+from mfh.config import DistillConfig, _Problems
+
+MODES = {"general": 1, "specific": 2, "random": 0, "joint": -1, "regular": None, "no-kd": None}
+"""What a student learns from, and the released code's number for it."""
+FOCUSED = ("general", "specific", "random")
+DEFAULT_RATIO = 0.75
+RELEASED_DISTILL_WEIGHT = 0.125
+"""The released KL is a mean over samples and 8 classes: an eighth of the sum over classes used here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RavdessConfig(DistillConfig):
+    """How the networks of the RAVDESS experiment are built and trained; the defaults are the released ones.
+
+    Attributes:
+        student: what the student sees, image or audio; the teacher sees the other.
+        width: channels of the first convolution, 1 or more; 32 is the released size, 8 a small version.
+        seed: fixes initial weights and batches, 0 or more; students of further seeds follow it.
+        released_audio_order: exchange frames 0 and 2 of every MFCC array, as the released checkpoints need;
+            their files (.pkl, .pt, .pth) turn it on by themselves.
+    """
+
+    student: Literal["image", "audio"] = "image"
+    width: int = 32
+    seed: int = 0
+    released_audio_order: bool = False
+    lr: float = 0.01
+    epochs: int = 100
+
+    @property
+    def teacher(self) -> Literal["image", "audio"]:
+        """What the teacher sees."""
+        return "audio" if self.student == "image" else "image"
+
+    def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
+        problems.check(self.student in ("image", "audio"), "student", "be `image` or `audio`", self.student)
+        problems.check(self.width >= 1, "width", "be 1 or more", self.width)
+        problems.check(self.seed >= 0, "seed", "be 0 or more", self.seed)
+
+
+def arm_of(mode: str | int) -> str:
+    """The arm that a mode names, by word or by the released code's number.
+
+    Example:
+        >>> arm_of("general"), arm_of(1), arm_of("-1")
+        ('general', 'general', 'joint')
+
+    Raises:
+        InputError: there is no such mode.
+    """
+    numbers = {str(number): name for name, number in MODES.items() if number is not None}
+    name = numbers.get(str(mode), str(mode))
+    if name not in MODES:
+        told = [f"{word} ({number})" if number is not None else word for word, number in MODES.items()]
+        raise InputError(f"`mode` must be one of {listing(told)}. Got {mode!r} instead.")
+    return name
