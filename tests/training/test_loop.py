@@ -1,10 +1,6 @@
-"""The loop against plain PyTorch, and what it promises of seeds, precision, parts, processes and errors."""
+"""The loop against plain PyTorch, and what it promises of seeds, parts of batches, data and errors."""
 
-import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,48 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fits import CONFIG, TRAIN, flat, network, on_validation, seeded, train
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import make_paired
 from torch import Tensor, nn
 
 from mfh import InputError, PairedDataset, TrainConfig
-from mfh.training import monitor
 from mfh.training.batches import epoch_order, shares
-from mfh.training.device import Processes, make_accelerator, synchronised
-from mfh.training.evaluate import accuracy, predict
-from mfh.training.loop import FitResult, fit
+from mfh.training.evaluate import predict
+from mfh.training.loop import fit
 from mfh.training.objectives import Batch, Distill, Pair, joint
 from mfh.training.run import Run
-
-CONFIG = TrainConfig(epochs=3, batch_size=32, device="cpu")
-TRAIN, VALIDATION = torch.arange(0, 150), torch.arange(150, 240)
-
-
-def seeded(build: Callable[[], nn.Module], seed: int) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
-
-
-def network(*, dropout: float = 0.0) -> nn.Sequential:
-    middle = [nn.Dropout(dropout)] if dropout else []
-    return seeded(lambda: nn.Sequential(nn.Linear(10, 16), nn.ReLU(), *middle, nn.Linear(16, 3)), 0)
-
-
-def train(data: PairedDataset, model: nn.Module | None = None, **changes: Any) -> FitResult:
-    arguments: dict[str, Any] = {"modalities": ("audio",), "train": TRAIN, "config": CONFIG, "seed": 5}
-    objective = changes.pop("objective", Distill())
-    return fit(network() if model is None else model, data, objective, **(arguments | changes))
-
-
-def on_validation(data: PairedDataset) -> Callable[[nn.Module], float]:
-    labels = data.label[VALIDATION]
-    return lambda model: accuracy(predict(model, data, "audio", VALIDATION), labels)
-
-
-def flat(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 def plain_loop(data: PairedDataset, config: TrainConfig, schedule: Any = None) -> tuple[Tensor, list[float]]:
@@ -286,73 +251,6 @@ def test_channels_last_changes_the_layout_only() -> None:
     assert all(p.is_contiguous() for p in results[1].model.parameters())
 
 
-# --- device and precision
-
-
-def test_fits_of_one_process_may_differ_in_precision(paired: PairedDataset) -> None:
-    seen: list[torch.dtype] = []
-    model = network()
-    model[2].register_forward_hook(lambda _m, _i, output: seen.append(output.dtype))
-    before = train(paired)
-    half = train(paired, model, config=replace(CONFIG, precision="bf16"))
-    after = train(paired)
-    assert set(seen) == {torch.bfloat16}
-    assert {p.dtype for p in half.model.parameters()} == {torch.float32}
-    assert before.history[-1].loss == after.history[-1].loss
-    assert 0 < abs(half.history[-1].loss - before.history[-1].loss) < 0.02
-    seen.clear()
-    predict(half.model, paired, "audio", VALIDATION)
-    assert set(seen) == {torch.float32}, "the network itself computes as it did before"
-
-
-def test_an_accelerator_made_before_keeps_its_settings(paired: PairedDataset) -> None:
-    mine = make_accelerator(replace(CONFIG, precision="bf16"))
-    train(paired)
-    assert mine.mixed_precision == "bf16"
-    assert make_accelerator(CONFIG).mixed_precision == "no"
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"precision": "fp16"}, "`precision` fp16 needs an accelerator"),
-        ({"device": "nonsense"}, "`device` 'nonsense' cannot be used here"),
-        ({"tracker": "tensorboard"}, "`tracker` `tensorboard` needs a folder"),
-    ],
-)
-def test_what_is_not_here_is_refused(paired: PairedDataset, changes: dict[str, Any], text: str) -> None:
-    with pytest.raises(InputError, match=text):
-        train(paired, config=replace(CONFIG, **changes))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator")
-def test_an_absent_accelerator_is_refused(paired: PairedDataset) -> None:
-    with pytest.raises(InputError, match="`device` 'cuda' cannot be used here"):
-        train(paired, config=replace(CONFIG, device="cuda"))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-def test_trains_on_an_accelerator(paired: PairedDataset, precision: Any) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("there is no accelerator")
-    config = replace(CONFIG, device="cuda", precision=precision, clip=1.0)
-    result = train(paired, config=config, score=on_validation(paired))
-    expected = train(paired, config=replace(CONFIG, clip=1.0), score=on_validation(paired))
-    assert result.history[-1].loss == pytest.approx(expected.history[-1].loss, rel=0.03)
-
-
-def test_batch_normalisation_is_synchronised_on_cuda_and_given_back() -> None:
-    model = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), nn.BatchNorm2d(2))
-    layers = list(model.modules())
-    with synchronised(model, Processes(0, 2, torch.device("cpu"))):
-        assert list(model.modules()) == layers
-    with synchronised(model, Processes(0, 2, torch.device("cuda"))):
-        assert [type(m) for m in model.modules()].count(nn.SyncBatchNorm) == 2
-        assert model[1].weight is layers[-1].weight
-    assert list(model.modules()) == layers
-
-
 # --- errors
 
 
@@ -416,118 +314,3 @@ def test_nothing_to_train_is_refused(paired: PairedDataset) -> None:
         train(paired, train=torch.arange(0))
     with pytest.raises(InputError, match="no parameters to train"):
         train(paired, nn.Sequential(network().requires_grad_(False)))
-
-
-# --- what it shows
-
-
-def test_progress_shows_loss_and_rate(paired: PairedDataset, monkeypatch: Any, capsys: Any) -> None:
-    train(paired, progress=True)
-    assert capsys.readouterr().err == "", "a quick training shows nothing"
-    monkeypatch.setattr(monitor, "PATIENCE", 0.0)
-    monkeypatch.setattr(monitor, "BAR_EVERY", 0.0)
-    train(paired, progress=True, score=lambda _: time_passes())
-    shown = capsys.readouterr().err
-    assert "loss 0." in shown or "loss 1." in shown
-    assert "sample/s" in shown
-    train(paired)
-    assert capsys.readouterr().err == ""
-
-
-def time_passes() -> float:
-    """Longer than a bar waits between two updates."""
-    import time
-
-    time.sleep(0.15)
-    return 0.0
-
-
-def test_trackers_are_named(paired: PairedDataset, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"`tracker` must hold names of `aim`, .*Got 'abacus'"):
-        train(paired, config=replace(CONFIG, tracker="abacus"), checkpoint=tmp_path)
-    from accelerate.utils import is_clearml_available
-
-    if not is_clearml_available():
-        with pytest.raises(InputError, match="'clearml' is not installed: `pip install clearml`"):
-            train(paired, config=replace(CONFIG, tracker=["clearml"]), checkpoint=tmp_path)
-
-
-def test_tensorboard_gets_the_curves(paired: PairedDataset, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    config = replace(CONFIG, tracker="tensorboard")
-    result = train(paired, config=config, score=on_validation(paired), checkpoint=tmp_path)
-    events = EventAccumulator(str(tmp_path / "logs" / "mfh"))
-    events.Reload()
-    for name in ("loss", "validation"):
-        curve = [(event.step, event.value) for event in events.Scalars(name)]
-        wanted = [(5 * epoch.number, getattr(epoch, name)) for epoch in result.history]
-        np.testing.assert_allclose(curve, wanted, rtol=1e-6)
-
-
-# --- several processes
-
-SCRIPT = """
-import json, sys
-import torch
-from dataclasses import replace
-sys.path[:0] = {paths!r}
-from test_loop import CONFIG, TRAIN, VALIDATION, network
-from samples import make_paired
-from mfh.training.device import Processes
-from mfh.training.evaluate import accuracy, predict
-from mfh.training.loop import fit
-from mfh.training.objectives import Distill
-
-data = make_paired()
-labels = data.label[VALIDATION]
-def score(model):
-    return accuracy(predict(model, data, "audio", VALIDATION, shared=True), labels)
-config = replace(CONFIG, batch_size=37, epochs=4, micro_batch={micro}, device={device!r})
-result = fit(network(), data, Distill(), modalities=("audio",), train=TRAIN, config=config, seed=5,
-             score=score, checkpoint={folder!r}, save_every=0.0)
-processes = Processes.on(torch.device("cpu"))
-told = dict(loss=[e.loss for e in result.history], validation=[e.validation for e in result.history],
-            weights=torch.cat([p.detach().flatten() for p in result.model.parameters()]).tolist(),
-            count=processes.count)
-open({out!r} + str(processes.rank), "w").write(json.dumps(told))
-if processes.count > 1:
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-"""
-
-
-def launch(tmp_path: Path, count: int, micro: int | None, device: str) -> list[dict[str, Any]]:
-    here = Path(__file__).parent
-    script, out = tmp_path / f"{count}.py", str(tmp_path / f"told-{count}-")
-    paths = [str(here), str(here.parent)]
-    folder = str(tmp_path / f"checkpoint-{count}")
-    script.write_text(SCRIPT.format(paths=paths, micro=micro, folder=folder, out=out, device=device))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count)]
-    command += ["--master_port", str(29500 + os.getpid() % 1000), str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return [json.loads(Path(f"{out}{rank}").read_text()) for rank in range(count)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("micro", "device"), [(None, "cpu"), (7, "auto")])
-def test_two_processes_train_as_one(tmp_path: Path, micro: int | None, device: str) -> None:
-    if device == "auto" and torch.cuda.is_available():
-        pytest.skip("auto takes accelerators here")
-    data = make_paired()
-    config = replace(CONFIG, batch_size=37, epochs=4)  # the last batch of an epoch holds 2 samples
-    alone = train(data, config=config, score=on_validation(data))
-    told = launch(tmp_path, 2, micro, device)
-    assert [one["count"] for one in told] == [2, 2]
-    for one in told:
-        assert one["loss"] == pytest.approx([epoch.loss for epoch in alone.history], abs=1e-5)
-        assert one["validation"] == [epoch.validation for epoch in alone.history]
-        torch.testing.assert_close(torch.tensor(one["weights"]), flat(alone.model), rtol=0, atol=1e-5)
-    assert sorted(p.name for p in (tmp_path / "checkpoint-2").iterdir()) == [
-        "best.safetensors",
-        "last.safetensors",
-    ]
-    again = launch(tmp_path, 2, micro, device)
-    assert again == told, "a finished training is read, by every process"
