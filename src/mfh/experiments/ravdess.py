@@ -129,9 +129,14 @@ def saliency(
         f"sample. Got {len(rows)}.",
     )
     start = linear_start(head, first)
+    exact = start is not None and start.rest is None
     if num_permutations is None:
-        exact = start is not None and start.rest is None
         num_permutations = "exact" if exact else DEFAULT_PERMUTATIONS
+    require(
+        exact or num_permutations != "exact",
+        f"`num_permutations` must be a number at place {place}, which more than one layer follows. "
+        "Got 'exact'.",
+    )
     answers = teacher_logits(
         student, data, run.config.student, folder=run.out / OUTPUTS, name="student-joint", rows=rows
     )
