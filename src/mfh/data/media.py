@@ -22,6 +22,7 @@ NUM_MFCC = 40
 AUDIO_FRAMES = 256
 WINDOW_SECONDS = 3.5
 SILENCE_DB = 30
+MAX_SECONDS = 600
 _FFT = 2048
 
 Source = Path | bytes
@@ -48,7 +49,7 @@ def decode_audio(source: Source, rate: int = SAMPLE_RATE) -> Float32[np.ndarray,
     the same recording with one.
 
     Raises:
-        InputError: there is no sound, it is all zeros, or it is cut short or damaged.
+        InputError: there is no sound, it is all zeros, longer than 10 minutes, cut short or damaged.
     """
     _require_whole_riff(source)
     pieces = []
@@ -56,7 +57,10 @@ def decode_audio(source: Source, rate: int = SAMPLE_RATE) -> Float32[np.ndarray,
         require(len(container.streams.audio) > 0, "no audio track")
         stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="fltp", rate=rate)
+        heard = 0.0
         for frame in container.decode(stream):
+            heard += frame.samples / frame.sample_rate
+            require(heard <= MAX_SECONDS, f"the audio is longer than {MAX_SECONDS} seconds")
             pieces += [piece.to_ndarray() for piece in resampler.resample(frame)]
         pieces += [piece.to_ndarray() for piece in resampler.resample(None)] if pieces else []
         promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
@@ -175,7 +179,7 @@ def decode_picture(
         for frame in container.decode(stream):
             if decoded in wanted:
                 require(not frame.is_corrupt, f"the video is damaged at frame {decoded}")
-                taken.append(_centred(frame.to_image(), *tile))
+                taken.append(_centred(frame.to_ndarray(format="rgb24"), *tile))
             decoded += 1
     # containers promise a frame or two that their edit lists drop
     require(
@@ -190,11 +194,17 @@ def decode_picture(
 def _opened(source: Source) -> Iterator[tuple[Any, Any]]:
     """PyAV and an open container; every failure of FFmpeg inside becomes an InputError."""
     av = need("av")
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    require(size > 0, "the file is empty")
     try:
-        with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
+        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        with av.open(file, metadata_errors="replace") as container:
             yield av, container
-    except av.error.FFmpegError as error:
-        raise InputError(f"FFmpeg cannot decode it: {error.strerror}") from error
+    except InputError:
+        raise
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"FFmpeg cannot decode it: {reason}") from error
 
 
 def _require_whole_riff(source: Source) -> None:
@@ -204,7 +214,6 @@ def _require_whole_riff(source: Source) -> None:
     else:
         with source.open("rb") as file:
             head, size = file.read(8), source.stat().st_size
-    require(size > 0, "the file is empty")
     if head[:4] == b"RIFF":
         promised = int.from_bytes(head[4:8], "little")
         # streaming writers leave all ones or nothing there
@@ -231,9 +240,12 @@ def _count_packets(container: Any, stream: Any) -> int:
     return count
 
 
-def _centred(image: Any, height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
-    scale = min(image.width / width, image.height / height)
-    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+def _centred(
+    pixels: UInt8[np.ndarray, "rows columns 3"], height: int, width: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    rows, columns = pixels.shape[:2]
+    scale = min(columns / width, rows / height)
+    left, top = (columns - width * scale) / 2, (rows - height * scale) / 2
     box = (left, top, left + width * scale, top + height * scale)
-    resampling = need("PIL.Image").Resampling.BICUBIC
-    return np.asarray(image.convert("RGB").resize((width, height), resampling, box=box))
+    image = need("PIL.Image")
+    return np.asarray(image.fromarray(pixels).resize((width, height), image.Resampling.BICUBIC, box=box))

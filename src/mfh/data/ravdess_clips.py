@@ -4,7 +4,6 @@ import logging
 import re
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Self
 
 from mfh._checks import InputError, listing, require
 from mfh.data.archives import StoredFile, stored_files
@@ -54,7 +53,7 @@ class ClipName:
             require(1 <= value <= highest, f"{field.name} is {value:02d}, must be 01-{highest:02d}")
 
     @classmethod
-    def parse(cls, name: str) -> Self:
+    def parse(cls, name: str) -> "ClipName":
         """Read a name, with or without a suffix.
 
         Raises:

@@ -1,5 +1,6 @@
 """Decoding many RAVDESS clips side by side, each into one MFCC array and one picture. Free of torch."""
 
+import io
 import multiprocessing
 import os
 import signal
@@ -7,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from tqdm import tqdm
@@ -115,8 +118,15 @@ def _decode(clip: Clip, out: Path, settings: Settings) -> str:
         )
     except InputError as error:
         return f"{part}: {error}"
-    audio_path, image_path = targets(out, clip)
-    write_atomic(audio_path, lambda file: np.save(file, coefficients, allow_pickle=False))
-    image = media.need("PIL.Image").fromarray(picture)
-    write_atomic(image_path, lambda file: image.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0))
+    # By way of memory: numpy writes to a file through a buffer of its own and does not notice a full disk.
+    array, image = io.BytesIO(), io.BytesIO()
+    np.save(array, coefficients, allow_pickle=False)
+    jpeg = {"quality": _JPEG_QUALITY, "subsampling": 0}
+    media.need("PIL.Image").fromarray(picture).save(image, "JPEG", **jpeg)
+    for path, content in zip(targets(out, clip), (array.getvalue(), image.getvalue()), strict=True):
+        write_atomic(path, partial(_put, content))
     return ""
+
+
+def _put(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)

@@ -127,6 +127,7 @@ def prepare(
     parts, warning = _split(clips, split, seed)
     for name, part in parts.items():
         _write_split(out, name, part)
+    write_json(out / SETTINGS_FILE, {"settings": asdict(settings), "split": split, "seed": seed})
     if warning:
         logger.warning(warning)
     return PrepareReport(
@@ -146,19 +147,16 @@ def prepare(
 def _claim(out: Path, settings: Settings) -> None:
     """Note the settings in a new folder; refuse one that holds clips of other settings."""
     path = out / SETTINGS_FILE
-    wanted = asdict(settings)
     if not path.exists():
-        write_json(path, wanted)
+        write_json(path, {"settings": asdict(settings)})
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        different = [
+            f"`{key}` {found[key]} (now {v})" for key, v in asdict(settings).items() if found[key] != v
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"`{path}` cannot be read: {error}. Name another `out`.") from error
-    different = [
-        f"`{name}` {found.get(name) if isinstance(found, dict) else None} (now {value})"
-        for name, value in wanted.items()
-        if not isinstance(found, dict) or found.get(name) != value
-    ]
     require(
         not different,
         f"`out` must be new or prepared with the same settings. `{out}` has {', '.join(different)}: "
