@@ -25,7 +25,8 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(str(message).split())
-        raise InputError(f"{text.rstrip('.')}. See `{self.prog} --help`.") from ex
+        prog = self.prog.replace(" [options]", "")
+        raise InputError(f"{text.rstrip('.')}. See `{prog} --help`.") from ex
 
 
 def build_parser() -> ArgumentParser:
