@@ -26,6 +26,9 @@ demo: $(VENV)/.base     ## the main job on real data: does pix teach zer, and wh
 	$(BIN)/mfh study --data out/mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out $(OUT)
 	@echo "The report: $(abspath $(OUT))/report.html"
 
+# two test processes on two cores: a second thread in each would only wait
+test test-all: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/.dev lint ## lint, types, doctests and the quick tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
