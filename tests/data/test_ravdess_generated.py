@@ -37,12 +37,12 @@ def bits(label: int) -> np.ndarray:
     return np.array([(label >> place) & 1 for place in range(3)])
 
 
-@pytest.mark.parametrize(("shared", "audio_only"), [(1, 1), (2, 0), (1, 2), (3, 0), (0, 1)])
+@pytest.mark.parametrize(("shared", "audio_only"), [(1, 1), (1, 2), (0, 1)])
 def test_tone_and_picture_show_their_bits_and_no_others(tmp_path: Path, shared: int, audio_only: int) -> None:
-    made = make_clips(tmp_path, actors=2, shared=shared, audio_only=audio_only)
+    made = make_clips(tmp_path, actors=1, shared=shared, audio_only=audio_only)
     audible = np.arange(3) < shared + audio_only
     visible = (np.arange(3) < shared) | ~audible
-    assert made.clips == 16
+    assert made.clips == 8
     labels, tones, discs = [], [], []
     for wav in sorted(tmp_path.rglob("*.wav")):
         mp4 = wav.with_name(f"01{wav.stem[2:]}.mp4")
@@ -59,12 +59,12 @@ def test_tone_and_picture_show_their_bits_and_no_others(tmp_path: Path, shared: 
     assert np.abs(discs)[:, ~visible].max(initial=0) < 0.3 * bright
 
 
-@pytest.mark.parametrize(("shared", "audio_only", "share"), [(1, 1, 1 / 2), (2, 1, 2 / 3), (1, 2, 1 / 3)])
+@pytest.mark.parametrize(("shared", "audio_only", "share"), [(1, 1, 1 / 2), (2, 1, 2 / 3)])
 def test_the_teachers_share_is_what_a_picture_predicts_of_a_teacher_of_the_tone(
     tmp_path: Path, shared: int, audio_only: int, share: float
 ) -> None:
     """gamma_hat by hand: teacher logits linear in what is heard, predicted from what is seen."""
-    made = make_clips(tmp_path, actors=2, shared=shared, audio_only=audio_only, noise=0.1)
+    made = make_clips(tmp_path, actors=1, shared=shared, audio_only=audio_only, noise=0.1)
     tones = np.array([heard(path) for path in sorted(tmp_path.rglob("03-*.wav"))])
     discs = np.array([seen(path) for path in sorted(tmp_path.rglob("01-*.mp4"))])
     tones[:, shared + audio_only :] = 0
