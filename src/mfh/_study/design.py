@@ -184,6 +184,7 @@ def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | N
             seed,
             transforms=networks.transforms,
             progress=progress,
+            threads=threads or before,
         ).run()
     finally:
         torch.set_num_threads(before)

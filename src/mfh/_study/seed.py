@@ -16,7 +16,7 @@ from mfh.losses import soft_label_entropy
 from mfh.results import Record, TeacherRecord
 from mfh.training.loop import accuracy, predict
 from mfh.training.objectives import Distill
-from mfh.training.students import StudentFit, StudentJob, seeded, train_students
+from mfh.training.students import StudentFit, StudentJob, seeded
 
 
 class SeedRun(TeacherRun):
@@ -33,12 +33,7 @@ class SeedRun(TeacherRun):
             self.timer.lap("teachers")
         teachers = self.describe_teachers(tables)
         jobs = self.jobs(tables)
-        fits = train_students(
-            list(jobs.values()),
-            self.config,
-            engine=self.config.engine,
-            on_progress=lambda count: self.progress("students", count),
-        )
+        fits = self.train_alone(list(jobs.values()), "students")
         records, correct, best, smoothing = self.evaluate(dict(zip(jobs, fits, strict=True)))
         self.timer.lap("students")
         weights = {

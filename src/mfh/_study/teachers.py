@@ -72,10 +72,12 @@ class TeacherRun:
         *,
         transforms: Callable[[PairedDataset, Tensor], PairedDataset],
         progress: Progress = lambda _stage, _count: None,
+        threads: int | None = None,
     ) -> None:
         require(config.teacher is not None and config.student is not None, "Name `teacher` and `student`.")
         self.teacher, self.student = str(config.teacher), str(config.student)
         self.config, self.seed, self.progress = config, seed, progress
+        self.threads = threads or torch.get_num_threads()
         self.build_teacher, self.build_student = build_teacher, build_student
         self.split = draw_split(data, config.seed if config.fix_split else seed)
         self.train, self.validation, self.test = (
@@ -91,6 +93,20 @@ class TeacherRun:
     def derived(self, role: str) -> int:
         """A seed of its own for each role within this seed."""
         return derived_seed(self.seed, role)
+
+    def train_alone(self, jobs: list[StudentJob], stage: str) -> list[StudentFit]:
+        """Train networks of one modality, side by side on all the threads there are."""
+        inside = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            return train_students(
+                jobs,
+                self.config,
+                engine=self.config.engine,
+                on_progress=lambda count: self.progress(stage, count),
+            )
+        finally:
+            torch.set_num_threads(inside)
 
     def fit_teachers(self, data: PairedDataset, train: Tensor, *, fold: str) -> Trained:
         """The regular teacher, Algorithm 1's pair, a teacher of the student's modality, a lone student."""
@@ -108,12 +124,7 @@ class TeacherRun:
         ]
         if self.config.teacher_source == "regular":
             jobs.append(alone(self.build_student, self.student, "student"))
-        fits = train_students(
-            jobs,
-            self.config,
-            engine=self.config.engine,
-            on_progress=lambda count: self.progress("teachers", count),
-        )
+        fits = self.train_alone(jobs, "teachers")
         regular, unimodal, *lone = (load(job, done) for job, done in zip(jobs, fits, strict=True))
         pair = Pair(
             seeded(self.build_teacher, self.derived("teacher" + fold)),
