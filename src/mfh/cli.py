@@ -4,8 +4,10 @@ import argparse
 import logging
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import NoReturn
 
@@ -65,16 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 after an error of the user; 130 or 143 after an interrupt, with everything finished so far kept.
     """
-    signal.signal(signal.SIGTERM, _terminate)
     try:
         options = build_parser().parse_args(list(arguments) if arguments is not None else None)
         command = next(c for c in COMMANDS if c.name == options.command)
         chosen = options[options.command]
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
-        logging.getLogger("mfh").setLevel(logging.WARNING if _is_quiet(chosen) else logging.INFO)
-        logging.captureWarnings(True)
-        warnings.formatwarning = lambda message, *_, **__: str(message)
-        command.run(chosen)
+        with _messages_on_stderr(quiet=_is_quiet(chosen)), _stopped_by_sigterm():
+            command.run(chosen)
     except InputError as error:
         sys.stderr.write(f"mfh: {' '.join(str(error).split())}\n")
         return EXIT_USAGE
@@ -84,6 +82,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return EXIT_USAGE
     return 0
+
+
+@contextmanager
+def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
+    """Our messages and all warnings, a line each; whoever calls `main` finds logging as it was."""
+    logger, handler = logging.getLogger("mfh"), logging.StreamHandler(sys.stderr)
+    root, level, form = logging.getLogger(), logger.level, warnings.formatwarning
+    root.addHandler(handler)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.captureWarnings(True)
+    warnings.formatwarning = lambda message, *_, **__: str(message)
+    try:
+        yield
+    finally:
+        warnings.formatwarning = form
+        logging.captureWarnings(False)
+        logger.setLevel(level)
+        root.removeHandler(handler)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does. Only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_quiet(options: Namespace) -> bool:
