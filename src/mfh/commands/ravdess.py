@@ -205,7 +205,7 @@ def _saliency(options: Namespace) -> None:
     )  # fmt: skip
     rows = result.frame().sort_values("rank").head(10)
     columns = [c for c in ("channel", "scaled", "increase", "importance", "stderr_data") if c in rows]
-    shown = [{c: str(row[c]) if c == "channel" else row[c] for c in columns} for _, row in rows.iterrows()]
+    shown = [{c: f"{row[c]:.4g}" for c in columns} for row in rows[columns].to_dict("records")]
     print(table(shown, columns))  # noqa: T201
     above = int((result.scaled > 0.4).sum()), int((result.scaled < 0.1).sum())
     print(f"\n{result.num_channels} channels: {above[0]} above 0.4, {above[1]} below 0.1")  # noqa: T201
