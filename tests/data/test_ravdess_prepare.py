@@ -3,12 +3,14 @@
 import csv
 import json
 import logging
+import multiprocessing
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections import Counter
@@ -274,6 +276,23 @@ def test_processes_give_the_same_and_an_interrupt_leaves_whole_files(
     report = prepare_small(clips, out)
     assert report.resumed > 0
     assert report.clips == 24
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_in_an_error_and_what_is_done_is_kept(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def kill_one() -> None:
+        while not list(out.rglob("*.jpg")):
+            time.sleep(0.01)
+        multiprocessing.active_children()[0].kill()
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    with pytest.raises(InputError, match="A decoding process died"):
+        prepare_small(clips, out, jobs=2)
+    killer.join()
+    assert prepare_small(clips, out).resumed > 0
 
 
 def test_the_settings_are_noted(prepared: Path) -> None:

@@ -85,7 +85,7 @@ def _decoded(clips: Sequence[Clip], out: Path, settings: Settings, jobs: int) ->
         for clip in clips:
             yield clip, _decode(clip, out, settings)
         return
-    # Processes, so that a crash of FFmpeg on a damaged clip ends in an error message; a fork is not safe here.
+    # Processes, so that a crash of FFmpeg on a damaged clip ends in an error message; forking is not safe.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts) as pool:
         futures = {pool.submit(_decode, clip, out, settings): clip for clip in clips}
