@@ -221,11 +221,11 @@ def test_a_server_is_fetched_from(server: str, tmp_path: Path) -> None:
 
 
 def test_a_broken_connection_is_continued_where_it_broke(server: str, tmp_path: Path) -> None:
-    Server.break_off = [100_000, 70_000]
+    Server.break_off = [100_000]
     download(tmp_path, source=server, progress=False)
     assert zips(tmp_path) == of(*SPEECH)
     ours = [line for line in Server.asked if line.startswith(SPEECH[0])]
-    assert ours == [SPEECH[0], f"{SPEECH[0]} bytes=65536-", f"{SPEECH[0]} bytes=131072-"]
+    assert ours == [SPEECH[0], f"{SPEECH[0]} bytes=65536-"]
 
 
 def test_an_interrupted_download_is_continued_by_the_next_call(server: str, tmp_path: Path) -> None:

@@ -226,15 +226,16 @@ def test_a_missing_package_is_told_before_anything_is_written(
 
 
 def test_a_full_disk_stops_it_and_leaves_nothing_half_written(clips: Path, tmp_path: Path) -> None:
+    raw = copy(clips, tmp_path / "raw", 1)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # the arrays have 2688 bytes
     try:
         with pytest.raises(InputError, match=r"\.npy` cannot be written: File too large\. Nothing was left"):
-            prepare_small(clips, tmp_path / "out")
+            prepare_small(raw, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(files(tmp_path / "out")) == ["prepare.json"]
-    assert prepare_small(clips, tmp_path / "out").clips == 24
+    assert prepare_small(raw, tmp_path / "out").clips == 8
 
 
 SCRIPT = """
