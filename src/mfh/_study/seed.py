@@ -5,16 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from mfh._study.arms import ArmKey, Tables
 from mfh._study.outcome import SeedResult
-from mfh._study.teachers import METRIC, TeacherRun
+from mfh._study.teachers import METRIC, TeacherRun, accuracies, describe_teacher
 from mfh.data.splits import divide
-from mfh.losses import soft_label_entropy
 from mfh.results import Record, TeacherRecord
-from mfh.training.loop import accuracy, predict
+from mfh.training.loop import predict
 from mfh.training.objectives import Distill
 from mfh.training.students import StudentFit, StudentJob, seeded
 
@@ -70,26 +69,12 @@ class SeedRun(TeacherRun):
         named = dict(tables.logits) | {
             f"{key.arm}@{key.ratio:g}": logits for key, logits in tables.focused.items() if not key.draw
         }
-        return tuple(self.teacher_record(name, logits) for name, logits in named.items())
-
-    def teacher_record(self, name: str, logits: Tensor) -> TeacherRecord:
-        """How good one teacher is, and how soft its soft labels are on the training split."""
-        temperature = self.config.temperature
-        soft = torch.softmax(logits[self.train] / temperature, dim=1)
-        entropy = soft_label_entropy(logits[self.train], temperature=temperature)
-        return TeacherRecord(
-            teacher=name,
-            seed=self.seed,
-            metric=METRIC,
-            **self.accuracies(logits),
-            entropy=float(entropy.double().mean()),
-            saturated=float((soft.max(dim=1).values > 0.99).double().mean()),
+        return tuple(
+            describe_teacher(
+                name, self.seed, logits, self.data.label, self.split, temperature=self.config.temperature
+            )
+            for name, logits in named.items()
         )
-
-    def accuracies(self, logits: Float[Tensor, "sample output"]) -> dict[str, float]:
-        """Accuracy on each split, in percent, of logits for every sample of the data set."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: accuracy(logits[rows], self.data.label[rows]) for name, rows in splits.items()}
 
     def jobs(self, tables: Tables) -> dict[ArmKey, StudentJob]:
         """One student per arm, ratio and draw; all begin with the same weights and see the same batches."""
@@ -145,7 +130,7 @@ class SeedRun(TeacherRun):
                     ratio=key.ratio,
                     seed=self.seed,
                     metric=METRIC,
-                    **self.accuracies(logits),
+                    **accuracies(logits, self.data.label, self.split),
                     best_epoch=done.best_epoch,
                     seconds=done.seconds,
                     draw=key.draw if key.arm == "random" else None,

@@ -15,8 +15,10 @@ from mfh._focus import channel_means, select, split
 from mfh._saliency import SaliencyResult, linear_start, saliency
 from mfh._study.arms import ArmKey, Tables, last_hidden, without
 from mfh.config import StudyConfig
-from mfh.data.paired import PairedDataset
-from mfh.data.splits import draw_split
+from mfh.data.paired import SPLITS, PairedDataset
+from mfh.data.splits import Split, draw_split
+from mfh.losses import soft_label_entropy
+from mfh.results import TeacherRecord
 from mfh.training.loop import accuracy, fit, logits_of, predict
 from mfh.training.objectives import Distill, Pair, joint
 from mfh.training.students import StudentFit, StudentJob, seeded, train_students
@@ -43,6 +45,34 @@ def derived_seed(seed: int, role: str) -> int:
     """A seed of its own for each role (teacher, student, batches, ...) within a seed."""
     entropy = [seed, *role.encode()]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
+def accuracies(logits: Float[Tensor, "sample output"], label: Tensor, split: Split) -> dict[str, float]:
+    """Accuracy on each split, in percent, of logits for every sample of the data set."""
+    rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
+    return {name: accuracy(logits[chosen], label[chosen]) for name, chosen in rows.items()}
+
+
+def describe_teacher(
+    name: str,
+    seed: int,
+    logits: Float[Tensor, "sample output"],
+    label: Tensor,
+    split: Split,
+    *,
+    temperature: float,
+) -> TeacherRecord:
+    """How good a teacher is, and how soft its soft labels are on the training split."""
+    train = logits[torch.from_numpy(split.train)]
+    soft = torch.softmax(train / temperature, dim=1)
+    return TeacherRecord(
+        teacher=name,
+        seed=seed,
+        metric=METRIC,
+        **accuracies(logits, label, split),
+        entropy=float(soft_label_entropy(train, temperature=temperature).double().mean()),
+        saturated=float((soft.max(dim=1).values > 0.99).double().mean()),
+    )
 
 
 class Timer:

@@ -23,15 +23,14 @@ from mfh._checks import InputError, require
 from mfh._files import plain, write_atomic, write_json
 from mfh._saliency import SaliencyResult
 from mfh._study.resume import Store
-from mfh._study.teachers import METRIC, derived_seed
+from mfh._study.teachers import accuracies, derived_seed, describe_teacher
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.experiments.ravdess_config import RavdessConfig
-from mfh.losses import soft_label_entropy
 from mfh.models.ravdess import RavdessNetwork, load_weights
 from mfh.results import Record, TeacherRecord
-from mfh.training.loop import HOW_NOT_WHAT, accuracy
+from mfh.training.loop import HOW_NOT_WHAT
 
 TEACHERS = ("teacher-joint", "student-joint", "teacher-regular")
 OWN = ("student", "width", "seed", "released_audio_order")
@@ -198,20 +197,11 @@ class Run:
 
     def accuracies(self, logits: Float[Tensor, "sample output"]) -> dict[str, float]:
         """Accuracy on each split, in percent."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: accuracy(logits[rows], self.data.label[rows]) for name, rows in splits.items()}
+        return accuracies(logits, self.data.label, self.split)
 
     def teacher_record(self, name: str, logits: Tensor, *, temperature: float, seed: int) -> TeacherRecord:
         """How good a teacher is, and how soft its soft labels are on the training split."""
-        soft = torch.softmax(logits[self.train] / temperature, dim=1)
-        return TeacherRecord(
-            teacher=name,
-            seed=seed,
-            metric=METRIC,
-            **self.accuracies(logits),
-            entropy=float(soft_label_entropy(logits[self.train], temperature=temperature).double().mean()),
-            saturated=float((soft.max(dim=1).values > 0.99).double().mean()),
-        )
+        return describe_teacher(name, seed, logits, self.data.label, self.split, temperature=temperature)
 
     def training(self, name: str) -> Path:
         """Where the state of a training is kept until it is finished."""
