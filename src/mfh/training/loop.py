@@ -116,7 +116,7 @@ def fit(
     processes = Processes.on(accelerator.device)
     model.to(processes.device)
     if config.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     drawing = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=drawing), synchronised(model, processes):
         stepper = Stepper(model, objective, config, seed, accelerator, processes)
@@ -124,7 +124,7 @@ def fit(
         run.restore()
         run.finish(progress=progress)
     if config.channels_last:
-        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        model.to(memory_format=torch.contiguous_format)
     return FitResult(model.eval(), run.at.best_epoch, tuple(run.at.history), run.at.seconds)
 
 
