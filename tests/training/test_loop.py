@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mfh import InputError, PairedDataset, TrainConfig
+from mfh.data.decoded import SampleSource
 from mfh.training.batches import epoch_order, shares
 from mfh.training.evaluate import predict
 from mfh.training.loop import fit
@@ -174,7 +175,7 @@ def test_micro_batches_add_up_to_the_batch(paired: PairedDataset, size: int) -> 
 
 
 def test_memory_mapped_data_train_the_same(paired: PairedDataset, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("mfh.training.batches._reads_ahead", lambda _device, size: size > 0)
+    monkeypatch.setattr("mfh.training.batches._copies_ahead", lambda _device, size: size > 0)
     np.save(tmp_path / "audio.npy", torch.as_tensor(paired.modalities["audio"]).numpy())
     mapped = replace(
         paired, modalities={**paired.modalities, "audio": np.load(tmp_path / "audio.npy", mmap_mode="r")}
@@ -190,6 +191,26 @@ def test_memory_mapped_data_train_the_same(paired: PairedDataset, tmp_path: Path
         both.append(train(data, pair, objective=joint, modalities=("audio", "image")))
     assert [epoch.loss for epoch in both[0].history] == [epoch.loss for epoch in both[1].history]
     assert torch.equal(flat(both[0].model), flat(both[1].model))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_decoded_data_train_and_answer_the_same(paired: PairedDataset, workers: int) -> None:
+    values = {name: torch.as_tensor(paired.modalities[name]) for name in ("audio", "image")}
+    source = SampleSource(
+        len(paired),
+        lambda row, names: {name: values[name][row] for name in names},
+        {name: tuple(value.shape[1:]) for name, value in values.items()},
+        dict.fromkeys(values, np.dtype(np.float32)),
+        identity="",
+        workers=workers,
+    )
+    both = []
+    for data in (paired, replace(paired, modalities=source.rows())):
+        pair = Pair(network(), seeded(lambda: nn.Linear(7, 3), 1))
+        result = train(data, pair, objective=joint, modalities=("audio", "image"))
+        both.append((result.history, predict(result.model.teacher, data, "audio", TRAIN)))
+    assert both[0][0] == both[1][0]
+    assert torch.equal(both[0][1], both[1][1])
 
 
 class Wrapped(nn.Module):

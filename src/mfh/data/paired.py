@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mfh._checks import InputError, listing, require
+from mfh.data.decoded import DecodedRows, Index, Values, read_rows
 from mfh.results import read_arrays
 
 SPLITS = ("train", "validation", "test")
@@ -23,8 +24,9 @@ class PairedDataset:
     """Paired samples of two or more modalities. Make one with `from_arrays` or `from_npz`.
 
     Attributes:
-        modalities: name -> values of shape (sample, *shape), a tensor or a memory-mapped array. Rows of all
-            modalities belong together: row i of each shows sample i.
+        modalities: name -> values of shape (sample, *shape): a tensor, a memory-mapped array, or rows that
+            are decoded when they are asked for (`mfh.data.decoded`). Rows of all modalities belong together:
+            row i of each shows sample i.
         label: class of each sample, 0 ... K - 1, int64, shape (sample,).
         id: distinct names of the samples; whatever is cached about a sample is kept under its id.
         group: code 0 ... G - 1 of the actor, speaker or patient behind each sample; None without groups.
@@ -34,7 +36,7 @@ class PairedDataset:
         transforms: modality -> function from a batch of raw values to the network's input (a float tensor).
     """
 
-    modalities: Mapping[str, Tensor | np.ndarray]
+    modalities: Mapping[str, Values]
     label: Tensor
     id: np.ndarray
     group: np.ndarray | None = None
@@ -55,11 +57,11 @@ class PairedDataset:
         class_names: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
     ) -> "PairedDataset":
-        """Make a data set of arrays or tensors that lie in memory or are memory-mapped.
+        """Make a data set of arrays or tensors that lie in memory, are memory-mapped or decoded on demand.
 
         Args:
             modalities: name -> array (sample, *shape) of numbers. float64 and float16 become float32;
-                memory-mapped arrays and integers stay as they are.
+                memory-mapped arrays, `DecodedRows` and integers stay as they are.
             label: one integer or name per sample. Two classes or more must occur.
             id: one name per sample, all different; by default the row numbers.
             group: one integer or name per sample.
@@ -181,15 +183,13 @@ class PairedDataset:
             f"The data hold no modality `{name}`. They hold {listing(self.modalities)}: name one of these.",
         )
 
+    def read(self, modalities: Sequence[str], index: Index) -> dict[str, Tensor]:
+        """Raw rows `index` of some modalities, on the CPU; what is decoded together is decoded once."""
+        return read_rows(self.modalities, modalities, index)
+
     def inputs(self, modality: str, index: Tensor | slice, *, device: torch.device | str = "cpu") -> Tensor:
         """What a network is fed: rows `index` of a modality, on `device`, transformed to float."""
-        rows = self.modalities[modality]
-        if isinstance(rows, Tensor):
-            batch = rows[index]
-        else:  # a memory-mapped array: only these rows are read
-            batch = torch.from_numpy(
-                np.ascontiguousarray(rows[index.numpy() if isinstance(index, Tensor) else index])
-            )
+        batch = self.read([modality], index)[modality]
         batch = batch.to(device)
         transform = self.transforms.get(modality)
         batch = transform(batch) if transform else batch
@@ -201,7 +201,10 @@ class PairedDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any value, label, id, group or split (not with transforms)."""
+        """16 hex digits that change with any value, label, id, group or split (not with transforms).
+
+        What is decoded on demand is not decoded for this: its `identity` stands for it.
+        """
         digest = hashlib.blake2b(digest_size=8)
         parts: dict[str, Any] = {**self.modalities, "label": self.label, "id": self.id}
         parts |= {"group": self.group, "split": self.split, "classes": np.asarray(self.class_names)}
@@ -210,6 +213,9 @@ class PairedDataset:
                 continue
             array = part.numpy() if isinstance(part, Tensor) else part
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            if isinstance(array, DecodedRows):
+                digest.update(array.identity.encode())
+                continue
             step = max(1, 2**26 // max(1, array[:1].nbytes))
             for start in range(0, len(array), step):
                 digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
@@ -270,8 +276,9 @@ def _given_classes(label: np.ndarray, class_names: Sequence[str]) -> tuple[np.nd
     return label.astype(np.int64), tuple(class_names)
 
 
-def _values(name: str, array: Any, count: int) -> Tensor | np.ndarray:
-    if isinstance(array, np.memmap):  # its rows are checked where they are written, not on every start
+def _values(name: str, array: Any, count: int) -> Values:
+    # checked where they are written or decoded, not on every start
+    if isinstance(array, (np.memmap, DecodedRows)):
         _same_length(name, array, count)
         return array
     values = array if isinstance(array, Tensor) else np.asarray(array)

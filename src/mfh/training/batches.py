@@ -1,7 +1,8 @@
 """Batches: the order of the samples, each process's share, and reading from disk ahead of the network."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mfh.data.decoded import DecodedRows, sample_bytes
 from mfh.data.paired import PairedDataset
 from mfh.training.objectives import Batch
 
+AHEAD = 2  # batches that are read before they are needed
 AHEAD_BYTES = 2**20  # a batch of less is read as quickly as it is handed from thread to thread
 
 
@@ -64,8 +67,7 @@ def make_batch(
     channels_last: bool = False,
 ) -> Batch:
     """The inputs and labels of some rows, on a device."""
-    inputs = _inputs(data, modalities, rows, device, channels_last)
-    return Batch(inputs, data.label[rows].to(device), rows)
+    return _batch(data, modalities, rows, {}, device, channels_last)
 
 
 def feed(
@@ -78,45 +80,56 @@ def feed(
 ) -> Generator[Batch]:
     """The batches of some sets of rows, one after another.
 
-    While an accelerator computes, a thread reads the next batch of what does not lie in memory. Transforms
-    run here, so that those which draw random numbers draw them in turn.
+    While a batch is computed with, the next ones are read from disk or decoded. Transforms run here, so that
+    those which draw random numbers draw them in turn.
     """
-    mapped = [name for name in modalities if not isinstance(data.modalities[name], Tensor)]
-    size = sum(data.modalities[name][:1].nbytes for name in mapped) * len(parts[0]) if parts else 0
-    if not _reads_ahead(device, size):
+    slow = _read_ahead(data, modalities, device, len(parts[0]) if parts else 0)
+    if not slow:
         for rows in parts:
             yield make_batch(data, modalities, rows, device, channels_last=channels_last)
         return
     with ThreadPoolExecutor(1, "read-ahead") as reader:
-        upcoming = reader.submit(_read, data, mapped, parts[0])
-        for place, rows in enumerate(parts):
-            held = upcoming.result()
-            if place + 1 < len(parts):
-                upcoming = reader.submit(_read, data, mapped, parts[place + 1])
-            known = {name: data.modalities[name][rows] for name in modalities if name not in held}
-            near = replace(data, modalities=known | held)
-            inputs = _inputs(near, modalities, slice(None), device, channels_last)
-            yield Batch(inputs, data.label[rows].to(device), rows)
+        waiting = deque(reader.submit(data.read, slow, rows) for rows in parts[:AHEAD])
+        try:
+            for place, rows in enumerate(parts):
+                held = waiting.popleft().result()
+                if place + AHEAD < len(parts):
+                    waiting.append(reader.submit(data.read, slow, parts[place + AHEAD]))
+                yield _batch(data, modalities, rows, held, device, channels_last)
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def _reads_ahead(device: torch.device, size: int) -> bool:
-    """Whether a thread is worth its cost; where the CPU computes, it has no time to read as well."""
+def _read_ahead(data: PairedDataset, modalities: Sequence[str], device: torch.device, size: int) -> list[str]:
+    """The modalities that are worth a thread which reads them ahead, for batches of `size` samples.
+
+    Decoding is; so is reading a memory-mapped array while an accelerator computes. Where the CPU computes, it
+    has no time to copy as well.
+    """
+    values = {name: data.modalities[name] for name in modalities}
+    decoded = [n for n, v in values.items() if isinstance(v, DecodedRows) and v.source.workers > 0]
+    mapped = [n for n, v in values.items() if isinstance(v, np.ndarray)]
+    large = size * sum(sample_bytes(values[name]) for name in mapped)
+    return decoded + (mapped if _copies_ahead(device, large) else [])
+
+
+def _copies_ahead(device: torch.device, size: int) -> bool:
     return device.type != "cpu" and size >= AHEAD_BYTES
 
 
-def _read(data: PairedDataset, names: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
-    index = rows.numpy()
-    return {name: torch.from_numpy(np.ascontiguousarray(data.modalities[name][index])) for name in names}
-
-
-def _inputs(
+def _batch(
     data: PairedDataset,
     modalities: Sequence[str],
-    rows: Tensor | slice,
+    rows: Tensor,
+    held: Mapping[str, Tensor],
     device: torch.device,
     channels_last: bool,
-) -> tuple[Tensor, ...]:
-    inputs = tuple(data.inputs(name, rows, device=device) for name in modalities)
-    if not channels_last:
-        return inputs
-    return tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs)
+) -> Batch:
+    """A batch of which the raw values in `held` are read already."""
+    others = [name for name in modalities if name not in held]
+    near = replace(data, modalities={**held, **data.read(others, rows)})
+    inputs = tuple(near.inputs(name, slice(None), device=device) for name in modalities)
+    if channels_last:
+        inputs = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs)
+    return Batch(inputs, data.label[rows].to(device), rows)

@@ -1,15 +1,15 @@
 """What a trained network answers, and how often it is right."""
 
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import InputError
 from mfh._saliency.heads import evaluating
 from mfh.data.paired import PairedDataset
+from mfh.training.batches import feed
 from mfh.training.device import Processes
+from mfh.training.logits import logits_of
 
 EVALUATION_BATCH = 2048
 EVALUATION_VALUES = 2**24
@@ -44,27 +44,12 @@ def predict(
         filler = rows[:1].expand(-len(rows) % processes.count)
         mine = torch.cat([rows, filler])[processes.rank :: processes.count]
     with evaluating(model):
-        parts = [
-            logits_of(model(data.inputs(modality, part, device=device))) for part in mine.split(batch_size)
-        ]
+        batches = feed(data, (modality,), mine.split(batch_size), device)
+        parts = [logits_of(model(*batch.inputs)) for batch in batches]
     outputs = torch.cat(parts).float()
     if shared:
         outputs = processes.collect(outputs)[: len(rows)]
     return outputs.cpu()
-
-
-def logits_of(outputs: Any) -> Tensor:
-    """The logits in what a network returns: the tensor itself, `.logits`, or the first of a tuple."""
-    if isinstance(outputs, Tensor):
-        return outputs
-    if hasattr(outputs, "logits"):
-        return outputs.logits
-    if isinstance(outputs, (tuple, list)) and outputs and isinstance(outputs[0], Tensor):
-        return outputs[0]
-    raise InputError(
-        "A network must return a tensor of logits, an object with `.logits`, or a tuple that begins with the "
-        f"logits. Got {type(outputs).__name__} instead: wrap it in a module that returns its logits."
-    )
 
 
 def accuracy(logits: Tensor, label: Tensor) -> float:

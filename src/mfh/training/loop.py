@@ -14,9 +14,9 @@ from mfh.data.paired import PairedDataset
 from mfh.training.checkpoint import Store, require_tensors
 from mfh.training.device import Processes, make_accelerator, synchronised
 from mfh.training.evaluate import accuracy as accuracy
-from mfh.training.evaluate import logits_of as logits_of
 from mfh.training.evaluate import predict as predict
 from mfh.training.fingerprint import short, structure
+from mfh.training.logits import logits_of as logits_of
 from mfh.training.objectives import Objective
 from mfh.training.run import Epoch as Epoch
 from mfh.training.run import Run

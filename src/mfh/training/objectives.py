@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfh.losses import cross_entropy, kl_divergence, mse
-from mfh.training.evaluate import logits_of
+from mfh.training.logits import logits_of
 
 
 @dataclass(frozen=True)
