@@ -13,20 +13,21 @@ ORDER = [
     ("_files",),
     ("config",),
     ("results",),
+    ("_progress",),
     ("stats",),
+    ("_report",),
     ("losses",),
     ("_saliency", "_focus"),
     ("data",),
     ("models",),
     ("training",),
     ("_study", "_diagnose"),
-    ("_report",),
     ("experiments",),
     ("commands",),
     ("cli",),
 ]
-# One exception each way, both narrower than the order: the report reads nothing but results.
-ONLY = {"_report": {"_report", "results", "_files", "_checks", "_version"}}
+# Narrower than the order: the report reads nothing but results, and how far a run has come.
+ONLY = {"_report": {"_report", "results", "_progress", "stats", "_files", "_checks", "_version"}}
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -209,13 +209,6 @@ class StudyConfig(DistillConfig):
     def _check(self, problems: _Problems) -> None:
         super()._check(problems)
         check = problems.check
-        check(
-            not self.tracker,
-            "tracker",
-            "be left out here",
-            list(self.tracker),
-            "A study trains hundreds of networks; trackers follow single ones",
-        )
         check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
         for ratio in self.ratio:
             check(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+ARRAYS = {"channels": "saliency.npz", "curves": "curves.npz"}  # fields of a study beside `results.json`
 R = TypeVar("R", bound="RunResult")
 
 
@@ -208,6 +209,11 @@ class StudyResult(RunResult):
         data: sizes, classes, groups, modalities, file and fingerprint.
         channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
             `importance_train`, each (seed, channel), and the like for validation.
+        curves: training loss and validation metric by epoch, the content of `curves.npz`: `regular_loss` and
+            the like for every teacher, each (seed, epoch), `students_loss` and `students_validation`, each
+            (record, epoch) in the order of `records`; NaN after an early stop.
+        diagnosis: what was said before any student was trained, in the layout of `diagnosis` in
+            `results.json`; empty where nothing was.
     """
 
     kind: ClassVar[str] = "study"
@@ -217,16 +223,16 @@ class StudyResult(RunResult):
     verdict: Verdict | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    diagnosis: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def _tables(cls) -> dict[str, type]:
         return super()._tables() | {"teachers": TeacherRecord}
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields but `channels`, which stand in `saliency.npz`."""
-        values = super().to_dict()
-        values.pop("channels")
-        return values
+        """All fields but those in `ARRAYS`, which stand in files of their own."""
+        return {name: value for name, value in super().to_dict().items() if name not in ARRAYS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudyResult":
@@ -237,9 +243,10 @@ class StudyResult(RunResult):
         return super().from_dict({**values, "verdict": verdict})
 
     def save(self, folder: Path | str) -> Path:
-        """Write `saliency.npz` and then `results.json`; returns the path of the latter."""
-        if self.channels:
-            write_npz(Path(folder) / "saliency.npz", self.channels)
+        """Write `saliency.npz`, `curves.npz` and then `results.json`; returns the path of the latter."""
+        for name, file in ARRAYS.items():
+            if arrays := getattr(self, name):
+                write_npz(Path(folder) / file, arrays)
         return super().save(folder)
 
 
@@ -314,9 +321,9 @@ def load_results(folder: Path | str) -> RunResult:
             f"`{path}` has schema version {values.get('schema_version')}; this is mfh {__version__}, "
             f"which reads version {SCHEMA_VERSION}. Install the version that wrote it, or repeat the run."
         )
-    arrays = path.with_name("saliency.npz")
-    if values["kind"] == StudyResult.kind and arrays.exists():
-        values["channels"] = read_arrays(arrays)
+    for name, file in ARRAYS.items() if values["kind"] == StudyResult.kind else ():
+        if path.with_name(file).exists():
+            values[name] = read_arrays(path.with_name(file))
     try:
         return KINDS[values["kind"]].from_dict(values)
     except TypeError as error:

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mfh._files import write_text
 from mfh.results import RunResult, StudyResult
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # matplotlib and jinja2 are imported inside: `import mfh` and `--help` do without them.
 
@@ -94,3 +98,30 @@ def save_figures(
     if not isinstance(result, StudyResult):
         return []
     return svg.save(summarize(result), folder, formats)
+
+
+def figure_arrays(result: RunResult) -> "dict[str, np.ndarray]":
+    """The figures of a study as pictures for a tracker: name -> uint8 of shape (height, width, 3).
+
+    Example:
+        >>> from mfh.results import Comparison, StudyResult
+        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01, None, False)
+        >>> picture = figure_arrays(StudyResult(comparisons=[row]))["differences"]
+        >>> picture.shape[2], picture.dtype.name
+        (3, 'uint8')
+    """
+    from io import BytesIO
+
+    from matplotlib.image import imread
+
+    from mfh._report import figures, svg
+    from mfh._report.summarize import summarize
+
+    if not isinstance(result, StudyResult):
+        return {}
+    summary, pictures = summarize(result), {}
+    for name in figures.FIGURES:
+        if drawn := svg.draw(name, summary, ("png",), dpi=150):
+            values = imread(BytesIO(drawn["png"]), format="png")[:, :, :3]
+            pictures[name] = (255 * values).round().astype("uint8")
+    return pictures

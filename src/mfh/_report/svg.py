@@ -41,14 +41,20 @@ METADATA: dict[str, dict[str, Any]] = {
 
 
 def draw(
-    name: str, summary: Mapping[str, Any], formats: Sequence[str] = ("svg",), **settings: Any
+    name: str,
+    summary: Mapping[str, Any],
+    formats: Sequence[str] = ("svg",),
+    *,
+    dpi: int = 300,
+    **settings: Any,
 ) -> dict[str, bytes]:
     """One figure as the contents of a file of each format; empty where there is nothing to draw.
 
     Args:
         name: one of `figures.FIGURES`.
         summary: of a study.
-        formats: any of svg, pdf, png (300 dots an inch).
+        formats: any of svg, pdf, png.
+        dpi: dots an inch of a png.
         **settings: rcParams.
     """
     contents = {}
@@ -62,7 +68,7 @@ def draw(
             buffer = io.BytesIO()
             face = "white" if file_format == "png" else "none"
             metadata = METADATA[file_format]
-            figure.savefig(buffer, format=file_format, dpi=300, facecolor=face, metadata=metadata)
+            figure.savefig(buffer, format=file_format, dpi=dpi, facecolor=face, metadata=metadata)
             contents[file_format] = buffer.getvalue()
     return contents
 
@@ -83,7 +89,8 @@ def _quiet() -> Iterator[None]:
 
 def inline(name: str, summary: Mapping[str, Any]) -> str:
     """One figure as an `<svg>` element for the page: colours of the style sheet, ids of its own."""
-    drawn = draw(name, summary, **{"svg.fonttype": "none"})
+    settings: dict[str, Any] = {"svg.fonttype": "none"}
+    drawn = draw(name, summary, **settings)
     return embed(drawn["svg"].decode("utf-8"), prefix=name) if drawn else ""
 
 

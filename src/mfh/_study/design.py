@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,22 @@ import joblib
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from mfh._checks import InputError, listing, require
+from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
+from mfh._study.live import Live
 from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.seed import SeedRun
 from mfh._study.teachers import METRIC, Build, Progress
+from mfh._study.tracking import Tracking
 from mfh._study.verdict import compare, judge, summarize_arms, tabulate
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset, Standardize
 from mfh.models.mlp import mlp
 from mfh.results import StudyResult, environment
-from mfh.stats import rank_correlation, t_interval
 
 logger = logging.getLogger(__name__)
-TEACHERS_PER_SEED = 3
 SMALL_INPUT = 2_000
 SMALL_NETWORK = 500_000
 
@@ -54,7 +54,7 @@ def study(
         config: the design; see `StudyConfig`.
         out: folder for results, checkpoints and the state that lets the same call resume; None keeps all in
             memory.
-        progress: whether to show a progress bar on stderr.
+        progress: whether to show a progress bar for each stage on stderr.
 
     Returns:
         Records of every student, statistics and the verdict, with accuracies in percent.
@@ -83,16 +83,22 @@ def study(
         done = {seed: kept for seed in seeds if (kept := store.load(seed)) is not None}
         if done:
             logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
+    folder = None if store is None else store.folder
     try:
-        for finished in _run(networks, [seed for seed in seeds if seed not in done], store, progress):
-            done[finished.seed] = finished
+        tracking = Tracking(config, folder)
+        with Live(config, seeds, list(done), folder=folder, show=progress) as live:
+            for finished in _run(networks, [seed for seed in seeds if seed not in done], store, live):
+                done[finished.seed] = finished
+                tracking.seed(finished)
     except InputError:
         if store is not None:
             store.discard()
         raise
     result = assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
+    tracking.finish(result)
     if store is not None:
         result.save(store.folder)
+        store.end()
     return result
 
 
@@ -147,7 +153,7 @@ class Networks:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for two runs to share results."""
-        free = ("seeds", "jobs", "device", "engine")
+        free = ("seeds", "jobs", "device", "engine", "tracker")
         fields = {name: value for name, value in self.config.to_dict().items() if name not in free}
         return {
             **fields,
@@ -164,11 +170,6 @@ class Networks:
         weights = max(sum(p.numel() for p in network.parameters()) for network in networks)
         return values <= SMALL_INPUT and weights <= SMALL_NETWORK
 
-    def students_per_seed(self) -> int:
-        """Students that one seed trains."""
-        per_ratio = 5 + self.config.random_draws
-        return 5 + len(self.config.smoothing) + per_ratio * len(self.config.ratio)
-
 
 def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | None = None) -> SeedResult:
     """One seed, in this process."""
@@ -180,7 +181,7 @@ def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | N
             networks.data,
             networks.build_teacher,
             networks.build_student,
-            networks.config,
+            replace(networks.config, tracker=()),  # trackers follow the study, not each of its networks
             seed,
             transforms=networks.transforms,
             progress=progress,
@@ -190,33 +191,21 @@ def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | N
         torch.set_num_threads(before)
 
 
-def _run(
-    networks: Networks, seeds: Sequence[int], store: Store | None, progress: bool
-) -> Iterator[SeedResult]:
+def _run(networks: Networks, seeds: Sequence[int], store: Store | None, live: Live) -> Iterator[SeedResult]:
     """Run the seeds that are left, save each as it ends, and hand it over."""
     config = networks.config
-    teachers = TEACHERS_PER_SEED * (1 + config.folds * (config.teacher_outputs == "cross-fit"))
-    units = (teachers + networks.students_per_seed()) * config.epochs
-    with tqdm(total=units * len(seeds), disable=not progress, unit="epoch", unit_scale=True) as bar:
-
-        def advance(stage: str, count: int) -> None:
-            bar.set_description(stage, refresh=False)
-            bar.update(count)
-
-        if config.jobs == 1:
-            results: Iterator[SeedResult] = (run_seed(networks, seed, advance) for seed in seeds)
-        else:
-            threads = max(1, torch.get_num_threads() // config.jobs)
-            parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
-            task = joblib.delayed(run_seed)
-            results = parallel(task(networks, seed, _silent, threads) for seed in seeds)
-        for result in results:
-            if store is not None:
-                store.save(result)
-            bar.n = units * len(seeds) if result.seed == seeds[-1] else bar.n
-            if config.jobs > 1:
-                bar.update(units)
-            yield result
+    if config.jobs == 1:
+        results: Iterator[SeedResult] = (run_seed(networks, seed, live.advance) for seed in seeds)
+    else:
+        threads = max(1, torch.get_num_threads() // config.jobs)
+        parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
+        task = joblib.delayed(run_seed)
+        results = parallel(task(networks, seed, _silent, threads) for seed in seeds)
+    for result in results:
+        if store is not None:
+            store.save(result)
+        live.end_seed(result, elsewhere=config.jobs > 1)
+        yield result
 
 
 def _silent(stage: str, count: int) -> None:
@@ -256,82 +245,6 @@ def assemble(
         saliency=describe_saliency(config, seeds),
         verdict=verdict,
         data=describe_data(data, config, seeds[0]),
-        channels=_stack(seeds),
+        channels=stack_channels(seeds),
+        curves=stack_curves(seeds),
     )
-
-
-def describe_data(data: PairedDataset, config: StudyConfig, seed: SeedResult) -> dict[str, Any]:
-    """Sizes, classes and groups, for the report."""
-    return {
-        "fingerprint": data.fingerprint,
-        "num_samples": len(data),
-        "splits": {name: len(getattr(seed.split, name)) for name in ("train", "validation", "test")},
-        "redrawn": data.split is None and not config.fix_split,
-        "classes": list(data.class_names),
-        "num_groups": len(data.group_names) if data.group is not None else None,
-        "teacher": config.teacher,
-        "student": config.student,
-        "shapes": {name: list(data.shape(name)) for name in data.modalities},
-    }
-
-
-def describe_saliency(config: StudyConfig, seeds: Sequence[SeedResult]) -> dict[str, Any]:
-    """How far the ranking differs from importance, and how stable it is."""
-    overlap, negative, correlation = [], [], []
-    for name in ("train", "validation"):
-        for ratio in config.ratio:
-            shares = np.array([seed.overlap[name, ratio] for seed in seeds])
-            interval = t_interval(shares)
-            row = {
-                "split": name,
-                "ratio": ratio,
-                "mean": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
-            }
-            overlap.append(row)
-        below = [float((seed.channels[f"increase_{name}"] < 0).mean()) for seed in seeds]
-        negative.append({"split": name, "share": float(np.mean(below))})
-        correlation.append(
-            {
-                "what": f"saliency and importance, {name}",
-                "mean": _mean(
-                    rank_correlation(seed.channels[f"increase_{name}"], seed.channels[f"importance_{name}"])
-                    for seed in seeds
-                ),
-            }
-        )
-    within = (
-        rank_correlation(seed.channels["increase_train"], seed.channels["increase_validation"])
-        for seed in seeds
-    )
-    correlation.append({"what": "saliency on train and on validation", "mean": _mean(within)})
-    vectors = [seed.channels[f"increase_{config.saliency_split}"] for seed in seeds]
-    between = (rank_correlation(a, b) for i, a in enumerate(vectors) for b in vectors[:i])
-    correlation.append(
-        {
-            "what": "saliency of two seeds",
-            "mean": _mean(between),
-            "note": "near 0 where networks start from other weights: each numbers its channels anew",
-        }
-    )
-    return {
-        "layer": seeds[0].layer,
-        "num_channels": len(vectors[0]),
-        "score": config.score,
-        "split": config.saliency_split,
-        "overlap": overlap,
-        "negative": negative,
-        "rank_correlation": correlation,
-    }
-
-
-def _mean(values: Iterator[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _stack(seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
-    names: Mapping[str, np.ndarray] = seeds[0].channels
-    arrays = {name: np.stack([seed.channels[name] for seed in seeds]) for name in names}
-    return {"seed": np.array([seed.seed for seed in seeds]), **arrays}

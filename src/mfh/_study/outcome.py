@@ -26,6 +26,9 @@ class SeedResult:
         weights: checkpoint name -> weights.
         smoothing: label smoothing that validation chose.
         layer: the layer that was used.
+        curves: training loss and validation metric by epoch: `regular_loss`, `joint_validation` and so on, of
+            shape (epoch,), and `students_loss`, `students_validation` of shape (student, epoch), in the order
+            of `records`; NaN after an early stop.
     """
 
     seed: int
@@ -39,3 +42,4 @@ class SeedResult:
     weights: Mapping[str, Mapping[str, Tensor]] = field(repr=False)
     smoothing: float
     layer: str
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)

@@ -11,6 +11,7 @@ from safetensors.torch import save as safetensors_bytes
 
 from mfh._checks import InputError, require
 from mfh._files import plain, writable_folder, write_atomic, write_json, write_npz
+from mfh._progress import FILE
 from mfh._study.outcome import SeedResult
 from mfh.data.splits import Split
 from mfh.results import Record, TeacherRecord, read_arrays
@@ -61,9 +62,15 @@ class Store:
         return cls(folder, mine, made=made)
 
     def discard(self) -> None:
-        """Remove the folder if this run made it and has left nothing in it."""
+        """Remove what a run without a finished seed has written, and the folder if this run made it."""
+        if not (self.folder / "run.json").exists():
+            (self.folder / FILE).unlink(missing_ok=True)
         if self._made and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def end(self) -> None:
+        """Say no more that the run is under way: its results are written."""
+        (self.folder / FILE).unlink(missing_ok=True)
 
     def save(self, result: SeedResult) -> None:
         """Write a finished seed; its json comes last and marks it as complete."""
@@ -76,7 +83,8 @@ class Store:
             write_atomic(path, lambda file, blob=blob: file.write(blob))  # type: ignore[misc]
         arrays = {f"channels/{name}": values for name, values in result.channels.items()}
         rows = {f"split/{name}": getattr(result.split, name) for name in ("train", "validation", "test")}
-        write_npz(base.with_suffix(".npz"), {"correct": result.correct, **arrays, **rows})
+        curves = {f"curves/{name}": values for name, values in result.curves.items()}
+        write_npz(base.with_suffix(".npz"), {"correct": result.correct, **arrays, **curves, **rows})
         write_json(
             base.with_suffix(".json"),
             {
@@ -98,22 +106,27 @@ class Store:
             values = json.loads(base.with_suffix(".json").read_text(encoding="utf-8"))
             arrays = read_arrays(base.with_suffix(".npz"))
             rows = {name: arrays[f"split/{name}"] for name in ("train", "validation", "test")}
-            prefix = "channels/"
             return SeedResult(
                 seed=values["seed"],
                 split=Split(**rows, redrawn=values["redrawn"]),
                 records=tuple(Record(**row) for row in values["records"]),
                 teachers=tuple(TeacherRecord(**row) for row in values["teachers"]),
                 correct=np.asarray(arrays["correct"]),
-                channels={n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)},
+                channels=_below("channels/", arrays),
                 overlap={(split, ratio): share for split, ratio, share in values["overlap"]},
                 timings=values["timings"],
                 weights={},
                 smoothing=values["smoothing"],
                 layer=values["layer"],
+                curves=_below("curves/", arrays),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
 
 def _short(value: object) -> str:

@@ -9,6 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mfh._study.arms import ArmKey, Tables
+from mfh._study.describe import curve, pad
 from mfh._study.outcome import SeedResult
 from mfh._study.teachers import METRIC, TeacherRun, accuracies, describe_teacher
 from mfh.data.splits import divide
@@ -26,6 +27,7 @@ class SeedRun(TeacherRun):
         trained = self.fit_teachers(self.data, self.train, fold="")
         self.timer.lap("teachers")
         tables, channels, overlap = self.rank(trained)
+        self.progress("saliency", 1)
         self.timer.lap("saliency")
         if self.config.teacher_outputs == "cross-fit":
             self.cross_fit(tables)
@@ -44,7 +46,7 @@ class SeedRun(TeacherRun):
         }
         return SeedResult(
             self.seed, self.split, records, teachers, correct, channels, overlap, self.timer.seconds,
-            weights, smoothing, self.layer,
+            weights, smoothing, self.layer, self.curves,
         )  # fmt: skip
 
     def cross_fit(self, tables: Tables) -> None:
@@ -61,6 +63,7 @@ class SeedRun(TeacherRun):
             self.data = self.transforms(self.raw, kept)
             trained = self.fit_teachers(self.data, kept, fold=f" fold {number}")
             fold, _, _ = self.rank(trained)
+            self.progress("saliency", 1)
             self.data = data
             tables.take(fold, held)
 
@@ -117,10 +120,11 @@ class SeedRun(TeacherRun):
             key=lambda key: (max(fits[key].validation), -(key.ratio or 0)),
         )
         model = seeded(self.build_student, 0)
-        records, correct = [], []
+        records, correct, kept = [], [], []
         for key, done in fits.items():
             if key.arm == "no-kd-smoothed" and key != best:
                 continue
+            kept.append(done)
             model.load_state_dict(done.state)
             logits = predict(model, self.data, self.student, self.all)
             correct.append((logits[self.test].argmax(dim=1) == self.data.label[self.test]).numpy())
@@ -136,5 +140,9 @@ class SeedRun(TeacherRun):
                     draw=key.draw if key.arm == "random" else None,
                 )
             )
+        for what in ("loss", "validation"):
+            rows = [curve(getattr(done, what))[None] for done in kept]
+            longest = max(row.shape[1] for row in rows)
+            self.curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
         chosen = self.config.smoothing[best.draw or 0]
         return tuple(records), np.stack(correct), fits[general].state, chosen

@@ -14,6 +14,7 @@ from mfh._checks import InputError, require
 from mfh._focus import channel_means, select, split
 from mfh._saliency import SaliencyResult, linear_start, saliency
 from mfh._study.arms import ArmKey, Tables, last_hidden, without
+from mfh._study.describe import curve
 from mfh.config import StudyConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
@@ -119,6 +120,7 @@ class TeacherRun:
         self.all = torch.arange(len(data))
         self.timer = Timer()
         self.layer = config.layer or ""
+        self.curves: dict[str, np.ndarray] = {}
 
     def derived(self, role: str) -> int:
         """A seed of its own for each role within this seed."""
@@ -166,7 +168,7 @@ class TeacherRun:
         def score(_: nn.Module) -> float:
             return sum(accuracy(predict(side, data, name, validation), labels) for side, name in sides) / 2
 
-        fit(
+        together = fit(
             pair,
             data,
             joint,
@@ -177,6 +179,11 @@ class TeacherRun:
             seed=self.derived("batches" + fold),
             on_epoch=lambda _: self.progress("teachers", 1),
         )
+        if not fold:
+            self.curves = _curves(regular=fits[0], unimodal=fits[1]) | {
+                "joint_loss": curve([epoch.loss for epoch in together.history]),
+                "joint_validation": curve([epoch.validation for epoch in together.history]),
+            }
         return Trained(regular, pair.teacher, pair.student, unimodal, train, *lone)
 
     def rank(self, trained: Trained) -> tuple[Tables, dict[str, np.ndarray], dict[tuple[str, float], float]]:
@@ -272,6 +279,14 @@ class TeacherRun:
                 removed[ArmKey("random", ratio, draw)] = select(values, ratio, "random", generator=generator)
             for key, gone in removed.items():
                 tables.focused[key] = without(features, head, gone, fill)
+
+
+def _curves(**fits: StudentFit) -> dict[str, np.ndarray]:
+    return {
+        f"{name}_{what}": curve(getattr(done, what))
+        for name, done in fits.items()
+        for what in ("loss", "validation")
+    }
 
 
 def load(job: StudentJob, done: StudentFit) -> nn.Module:

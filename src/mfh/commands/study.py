@@ -38,7 +38,7 @@ def add_options(parser: ArgumentParser) -> None:
     }
     for column, (default, text) in columns.items():
         parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
-    add_config(parser, StudyConfig, skip=("tracker",))
+    add_config(parser, StudyConfig)
     add_common(parser)
 
 

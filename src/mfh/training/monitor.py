@@ -35,11 +35,7 @@ class Monitor:
             )
         self.tracked = bool(config.tracker)
         if self.tracked:
-            told = {
-                name: value if isinstance(value, (bool, int, float, str)) else str(value)
-                for name, value in config.to_dict().items()
-            }
-            accelerator.init_trackers("mfh", config=told)
+            start_trackers(accelerator, config)
         self.idle = self.bar is None and not self.tracked
         self._shown = self._logged = time.monotonic()
 
@@ -70,3 +66,12 @@ class Monitor:
         """After an epoch: its curves' values, steps in all."""
         if self.tracked:
             self.accelerator.log(values, step=step)
+
+
+def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:
+    """Begin a run called `mfh` in every tracker, with the configuration written into it."""
+    told = {
+        name: value if isinstance(value, (bool, int, float, str)) else str(value)
+        for name, value in config.to_dict().items()
+    }
+    accelerator.init_trackers("mfh", config=told)

@@ -1,0 +1,149 @@
+"""What a study writes down of its data, its saliency and its training curves, beside the students."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mfh._study.outcome import SeedResult
+from mfh.config import StudyConfig
+from mfh.data.paired import SPLITS, PairedDataset
+from mfh.data.splits import Split
+from mfh.stats import rank_correlation, t_interval
+
+MOST_VALUES = 2**27
+"""Values of a modality above which samples are not compared with each other."""
+
+
+def describe_data(data: PairedDataset, config: StudyConfig, seed: SeedResult) -> dict[str, Any]:
+    """Sizes, classes and groups, for the report."""
+    return {
+        "fingerprint": data.fingerprint,
+        "num_samples": len(data),
+        "splits": {name: len(getattr(seed.split, name)) for name in ("train", "validation", "test")},
+        "redrawn": data.split is None and not config.fix_split,
+        "classes": list(data.class_names),
+        "leaks": find_leaks(data, seed.split),
+        "num_groups": len(data.group_names) if data.group is not None else None,
+        "teacher": config.teacher,
+        "student": config.student,
+        "shapes": {name: list(data.shape(name)) for name in data.modalities},
+    }
+
+
+def find_leaks(data: PairedDataset, split: Split) -> dict[str, int | None]:
+    """What the training split shares with the others: whole samples, and groups.
+
+    Returns:
+        `duplicates`: samples of the other splits that equal a training sample in every modality; None where
+        a modality does not lie in memory or is too large to compare. `groups`: groups that stand in several
+        splits; None without groups.
+    """
+    inside = {name: getattr(split, name) for name in SPLITS}
+    held = np.concatenate([inside["validation"], inside["test"]])
+    groups = None
+    if data.group is not None:
+        names = [np.unique(data.group[rows]) for rows in inside.values()]
+        groups = int((np.unique(np.concatenate(names), return_counts=True)[1] > 1).sum())
+    arrays = list(data.modalities.values())
+    if not all(isinstance(array, Tensor) and array.numel() <= MOST_VALUES for array in arrays):
+        return {"duplicates": None, "groups": groups}
+    codes = np.stack([_row_codes(np.asarray(array)) for array in arrays], axis=1)
+    same = _row_codes(codes)
+    return {"duplicates": int(np.isin(same[held], same[inside["train"]]).sum()), "groups": groups}
+
+
+def _row_codes(array: np.ndarray) -> np.ndarray:
+    """The same number for equal rows, another for different ones."""
+    rows = np.ascontiguousarray(array.reshape(len(array), -1) + 0)  # -0.0 becomes 0.0
+    return np.unique(rows.view(np.dtype((np.void, rows[:1].nbytes))).ravel(), return_inverse=True)[1]
+
+
+def describe_saliency(config: StudyConfig, seeds: Sequence[SeedResult]) -> dict[str, Any]:
+    """How far the ranking differs from importance, and how stable it is."""
+    overlap, negative, correlation = [], [], []
+    for name in ("train", "validation"):
+        for ratio in config.ratio:
+            shares = np.array([seed.overlap[name, ratio] for seed in seeds])
+            interval = t_interval(shares)
+            row = {
+                "split": name,
+                "ratio": ratio,
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+            }
+            overlap.append(row)
+        below = [float((seed.channels[f"increase_{name}"] < 0).mean()) for seed in seeds]
+        negative.append({"split": name, "share": float(np.mean(below))})
+        correlation.append(
+            {
+                "what": f"saliency and importance, {name}",
+                "mean": _mean(
+                    rank_correlation(seed.channels[f"increase_{name}"], seed.channels[f"importance_{name}"])
+                    for seed in seeds
+                ),
+            }
+        )
+    within = (
+        rank_correlation(seed.channels["increase_train"], seed.channels["increase_validation"])
+        for seed in seeds
+    )
+    correlation.append({"what": "saliency on train and on validation", "mean": _mean(within)})
+    vectors = [seed.channels[f"increase_{config.saliency_split}"] for seed in seeds]
+    between = (rank_correlation(a, b) for i, a in enumerate(vectors) for b in vectors[:i])
+    correlation.append(
+        {
+            "what": "saliency of two seeds",
+            "mean": _mean(between),
+            "note": "near 0 where networks start from other weights: each numbers its channels anew",
+        }
+    )
+    return {
+        "layer": seeds[0].layer,
+        "num_channels": len(vectors[0]),
+        "score": config.score,
+        "split": config.saliency_split,
+        "overlap": overlap,
+        "negative": negative,
+        "rank_correlation": correlation,
+    }
+
+
+def _mean(values: Iterator[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def stack_channels(seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
+    """The per-channel arrays of all seeds, each (seed, channel)."""
+    names: Mapping[str, np.ndarray] = seeds[0].channels
+    arrays = {name: np.stack([seed.channels[name] for seed in seeds]) for name in names}
+    return {"seed": np.array([seed.seed for seed in seeds]), **arrays}
+
+
+def stack_curves(seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
+    """The curves of all seeds: of teachers (seed, epoch), of students (record, epoch); NaN once stopped.
+
+    Empty where a seed was trained by a version that kept none.
+    """
+    if not all(seed.curves for seed in seeds):
+        return {}
+    curves: dict[str, np.ndarray] = {}
+    for name in seeds[0].curves:
+        parts = [np.atleast_2d(seed.curves[name]) for seed in seeds]
+        longest = max(part.shape[1] for part in parts)
+        curves[name] = np.concatenate([pad(part, longest) for part in parts])
+    return curves
+
+
+def pad(curves: np.ndarray, epochs: int) -> np.ndarray:
+    """Curves (network, epoch) of that many epochs, NaN where they have ended."""
+    missing = np.full((len(curves), epochs - curves.shape[1]), np.nan, dtype=np.float32)
+    return np.concatenate([curves.astype(np.float32), missing], axis=1)
+
+
+def curve(values: Sequence[float]) -> np.ndarray:
+    """One value an epoch, in the precision that a figure needs."""
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,136 @@
+"""What a study shows while it runs: a bar with the time left for each stage, and `progress.json`."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from mfh._progress import FILE, Progress, Stage, now
+from mfh._study.outcome import SeedResult
+from mfh.config import StudyConfig
+from mfh.results import environment
+
+WRITE_EVERY = 2.0  # seconds between two states on disk
+BAR = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit} {postfix}"
+UNITS = {"teachers": "epochs", "saliency": "rankings", "students": "epochs"}
+
+
+def units_per_seed(config: StudyConfig) -> dict[str, int]:
+    """How much each stage has to do for one seed: epochs of all networks, or rankings of channels."""
+    fits = 1 + config.folds * (config.teacher_outputs == "cross-fit")
+    teachers = 3 + (config.teacher_source == "regular")
+    students = 5 + len(config.smoothing) + (5 + config.random_draws) * len(config.ratio)
+    return {
+        "teachers": fits * teachers * config.epochs,
+        "saliency": fits,
+        "students": students * config.epochs,
+    }
+
+
+class Live:
+    """Counts what the stages have done, times them, and tells of it.
+
+    Args:
+        config: of the study.
+        seeds: all of them.
+        finished: those that an earlier call has left complete.
+        folder: where `progress.json` goes; None writes none.
+        show: whether to show bars on stderr.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        seeds: Sequence[int],
+        finished: Sequence[int],
+        *,
+        folder: Path | None,
+        show: bool,
+    ) -> None:
+        self.config, self.seeds, self.folder = config, list(seeds), folder
+        self.finished = list(finished)
+        self.units = units_per_seed(config)
+        self.total = {name: units * len(seeds) for name, units in self.units.items()}
+        self.done = {name: units * len(finished) for name, units in self.units.items()}
+        self.worked = dict.fromkeys(self.units, 0)  # by this call, in `seconds`
+        self.seconds = dict.fromkeys(self.units, 0.0)
+        self.started = now()
+        self._last = self._written = time.monotonic()
+        self.bars: dict[str, Any] = {
+            name: tqdm(
+                desc=name, total=self.total[name], initial=self.done[name], unit=UNITS[name], position=place,
+                bar_format=BAR, unit_scale=True, dynamic_ncols=True, disable=not show,
+            )
+            for place, name in enumerate(self.units)
+        }  # fmt: skip
+
+    def __enter__(self) -> "Live":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for bar in self.bars.values():
+            bar.close()
+        if self.folder is not None and kind is not None and (self.folder / FILE).exists():
+            self.write()
+
+    def advance(self, stage: str, count: int) -> None:
+        """After some work of a stage in this process, which took the time since the last call."""
+        moment = time.monotonic()
+        self.seconds[stage] += moment - self._last
+        self._last = moment
+        self._count(stage, count)
+        if self.folder is not None and moment - self._written > WRITE_EVERY:
+            self.write()
+
+    def end_seed(self, result: SeedResult, *, elsewhere: bool) -> None:
+        """After a seed, which ran in this process or `elsewhere`, beside `config.jobs` - 1 others."""
+        self.finished.append(result.seed)
+        for stage, units in self.units.items():
+            if elsewhere:
+                self.seconds[stage] += result.timings.get(stage, 0.0) / self.config.jobs
+            self._count(stage, units * len(self.finished) - self.done[stage], worked=units * elsewhere)
+        self._last = time.monotonic()
+        if self.folder is not None:
+            self.write()
+
+    def stages(self) -> list[Stage]:
+        """Each stage, with the time left at the speed it had so far."""
+        return [Stage(name, self.done[name], self.total[name], self._left(name)) for name in self.units]
+
+    def write(self) -> None:
+        """Write the state to disk."""
+        self._written = time.monotonic()
+        ended = set(self.finished)
+        waiting = [seed for seed in self.seeds if seed not in ended]
+        Progress(
+            kind="study",
+            seeds=self.seeds,
+            finished=sorted(ended),
+            running=waiting[0] if waiting and self.config.jobs == 1 else None,
+            stages=self.stages(),
+            started=self.started,
+            updated=now(),
+            config=self.config.to_dict(),
+            environment=environment(),
+        ).save(self.folder or ".")
+
+    def _count(self, stage: str, count: int, worked: int | None = None) -> None:
+        count = min(count, self.total[stage] - self.done[stage])
+        self.done[stage] += count
+        self.worked[stage] += count if worked is None else worked
+        bar = self.bars[stage]
+        left = self._left(stage)
+        if left is not None:
+            bar.set_postfix_str(f"{tqdm.format_interval(left)} left" if left else "", refresh=False)
+        bar.update(count)
+
+    def _left(self, stage: str) -> float | None:
+        remaining = self.total[stage] - self.done[stage]
+        if not remaining:
+            return 0.0
+        return remaining * self.seconds[stage] / self.worked[stage] if self.worked[stage] else None
