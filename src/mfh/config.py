@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from mfh._checks import InputError
 
+SPLITS = ("train", "validation", "test")
+
 
 class _Problems:
     """Collects broken rules so that all of them are reported at once."""

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,7 +13,10 @@ from numpy.testing import assert_allclose
 
 from mfh import InputError
 from mfh.data import media
-from mfh.data.ravdess_generated import RATE, encode_mp4, encode_wav
+from mfh.data.media_video import decode_picture, layout
+from mfh.data.ravdess_generated import RATE, encode_mp4
+
+encode_wav = partial(media.encode_wav, rate=RATE)
 
 
 def tone(frequency: float, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
@@ -130,7 +134,7 @@ def test_endless_sound_is_refused_before_it_fills_the_memory() -> None:
 
 
 def test_frames_are_evenly_spaced_and_laid_out_row_by_row() -> None:
-    picture = media.decode_picture(encode_mp4(numbered_frames(24), None), frames=8, height=32, width=64)
+    picture = decode_picture(encode_mp4(numbered_frames(24), None), frames=8, height=32, width=64)
     assert picture.shape == (32, 64, 3)
     corners = picture[::16, ::16].astype(int)
     expected = [10 + 8 * int((i + 0.5) * 24 / 8) for i in range(8)]
@@ -139,9 +143,7 @@ def test_frames_are_evenly_spaced_and_laid_out_row_by_row() -> None:
 
 
 def test_a_tile_is_the_centre_of_a_frame_undistorted() -> None:
-    picture = media.decode_picture(
-        encode_mp4(numbered_frames(8, 64, 128), None), frames=2, height=64, width=128
-    )
+    picture = decode_picture(encode_mp4(numbered_frames(8, 64, 128), None), frames=2, height=64, width=128)
     white = picture[:, :64, 0] > 150
     rows, columns = np.flatnonzero(white.any(axis=1)), np.flatnonzero(white.any(axis=0))
     assert (rows[0], rows[-1]) == pytest.approx((30, 33), abs=1)
@@ -151,7 +153,7 @@ def test_a_tile_is_the_centre_of_a_frame_undistorted() -> None:
 def test_colours_stay_red_green_blue() -> None:
     frames = np.zeros((8, 32, 32, 3), np.uint8)
     frames[:] = (200, 90, 30)
-    picture = media.decode_picture(encode_mp4(frames, None), frames=1, height=32, width=32)
+    picture = decode_picture(encode_mp4(frames, None), frames=1, height=32, width=32)
     assert np.abs(picture.astype(int) - [200, 90, 30]).max() <= 8
 
 
@@ -166,27 +168,27 @@ def test_colours_stay_red_green_blue() -> None:
     ],
 )
 def test_tiles_are_as_square_as_can_be(frames: int, height: int, width: int, grid: tuple[int, int]) -> None:
-    assert media.layout(frames, height, width) == grid
+    assert layout(frames, height, width) == grid
 
 
 def test_frames_that_do_not_divide_the_picture_are_refused() -> None:
     with pytest.raises(InputError, match=r"Got 7: `1`, `2`, `4`, `8` would"):
-        media.layout(7, 256, 512)
+        layout(7, 256, 512)
     with pytest.raises(InputError, match="`frames` must be 1 or more"):
-        media.layout(0, 256, 512)
+        layout(0, 256, 512)
 
 
 def test_a_cut_off_video_is_noticed() -> None:
     rng = np.random.default_rng(0)
     data = encode_mp4(rng.integers(0, 255, (30, 64, 64, 3), dtype=np.uint8), None)
     with pytest.raises(InputError, match=r"video cut short: .* of 30 frames|FFmpeg cannot decode"):
-        media.decode_picture(data[: len(data) // 2])
+        decode_picture(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"video cut short: .* of 30 frames|FFmpeg cannot decode"):
-        media.decode_picture(data[: -len(data) // 8], frames=1)
+        decode_picture(data[: -len(data) // 8], frames=1)
     with pytest.raises(InputError, match="the video has 5 frames, 8 are needed"):
-        media.decode_picture(encode_mp4(numbered_frames(5), None))
+        decode_picture(encode_mp4(numbered_frames(5), None))
     with pytest.raises(InputError, match="no video track"):
-        media.decode_picture(encode_wav(tone(440)))
+        decode_picture(encode_wav(tone(440)))
 
 
 def test_damage_never_raises_anything_else() -> None:
@@ -198,7 +200,7 @@ def test_damage_never_raises_anything_else() -> None:
         for _ in range(rng.integers(1, 30)):
             data[rng.integers(min(len(data), 3000))] = rng.integers(256)
         try:
-            media.decode_audio(bytes(data)) if trial % 3 < 2 else media.decode_picture(bytes(data))
+            media.decode_audio(bytes(data)) if trial % 3 < 2 else decode_picture(bytes(data))
         except InputError:
             refused += 1
     assert 20 < refused < 120
@@ -215,7 +217,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_real_recordings(data_folder: Path) -> None:
     folder = data_folder / "ravdess_raw"
-    picture = media.decode_picture(folder / "01-01-01-01-01-01-01.mp4")
+    picture = decode_picture(folder / "01-01-01-01-01-01-01.mp4")
     assert picture.shape == (256, 512, 3)
     tiles = picture.reshape(2, 128, 4, 128, 3).swapaxes(1, 2).reshape(8, 128, 128, 3).astype(float)
     assert tiles[:, :20, :20].min() > 200  # a white wall behind the actor

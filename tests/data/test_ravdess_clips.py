@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mfh import InputError
-from mfh.data.ravdess_clips import EMOTIONS, ClipName, Note, find_clips
+from mfh.data.preparation import Note
+from mfh.data.ravdess_clips import EMOTIONS, ClipName, find_clips
 
 RECORDING = "01-05-02-01-01-12"
 

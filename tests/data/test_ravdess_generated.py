@@ -9,6 +9,7 @@ from clips import make_clips
 
 from mfh import InputError
 from mfh.data import media
+from mfh.data.media_video import decode_picture
 from mfh.data.ravdess_clips import ClipName
 from mfh.data.ravdess_generated import RATE, generate_clips
 
@@ -29,7 +30,7 @@ def heard(path: Path) -> np.ndarray:
 
 def seen(path: Path) -> np.ndarray:
     """For each third of the frame, the brightness of the right half minus that of the left."""
-    picture = media.decode_picture(path, frames=1, height=60, width=60).mean(axis=2)
+    picture = decode_picture(path, frames=1, height=60, width=60).mean(axis=2)
     return np.array([part[:, 30:].mean() - part[:, :30].mean() for part in np.split(picture, 3)])
 
 

@@ -67,6 +67,11 @@ def file_key(files: Sequence[Path], **parameters: object) -> str:
     return digest.hexdigest()
 
 
+def text_key(text: str) -> str:
+    """16 hex digits that change with a text."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 def cached_array(path: Path, key: str, decode: Callable[[], Rows]) -> np.memmap:
     """The array of `decode`, memory-mapped from `<path>-<key>.npy`, which is written if it is not there.
 

@@ -1,4 +1,4 @@
-"""Sound and pictures of a clip: decoding with FFmpeg (PyAV), MFCCs (librosa), frames laid out in one picture.
+"""Sound of a clip: decoding with FFmpeg (PyAV), MFCCs (librosa). For its pictures see `media_video`.
 
 The packages come with the extra `av` and are imported on first use. Damaged input raises `InputError` whose
 text is short enough to stand as the reason in a list of skipped clips.
@@ -6,16 +6,16 @@ text is short enough to stand as the reason in a list of skipped clips.
 
 import importlib
 import io
-import math
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import InputError, require
 
 SAMPLE_RATE = 22050
 NUM_MFCC = 40
@@ -53,7 +53,7 @@ def decode_audio(source: Source, rate: int = SAMPLE_RATE) -> Float32[np.ndarray,
     """
     _require_whole_riff(source)
     pieces = []
-    with _opened(source) as (av, container):
+    with opened(source) as (av, container):
         require(len(container.streams.audio) > 0, "no audio track")
         stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="fltp", rate=rate)
@@ -125,73 +125,19 @@ def hop_length(frames: int, seconds: float, rate: int = SAMPLE_RATE) -> int:
     return hop
 
 
-def layout(frames: int, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the grid that lays `frames` out in a picture, its tiles as square as can be.
-
-    Raises:
-        InputError: no grid of so many tiles divides the picture evenly; the text lists what would.
-
-    Example:
-        >>> layout(8, 256, 512), layout(2, 256, 512), layout(1, 256, 512)
-        ((2, 4), (1, 2), (1, 1))
-    """
-    sizes = {"frames": frames, "height": height, "width": width}
-    wrong = [f"`{name}` must be 1 or more. Got {value}." for name, value in sizes.items() if value < 1]
-    require(not wrong, " ".join(wrong))
-
-    def grids(count: int) -> list[tuple[int, int]]:
-        pairs = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
-        return [(rows, columns) for rows, columns in pairs if height % rows == 0 and width % columns == 0]
-
-    found = grids(frames)
-    if not found:
-        fitting = [count for count in range(1, 2 * frames) if grids(count)]
-        raise InputError(
-            f"`frames` must divide a picture of {height} x {width} into equal tiles. Got {frames}: "
-            f"{listing(fitting, limit=40)} would."
-        )
-    return min(found, key=lambda grid: abs(math.log((height / grid[0]) / (width / grid[1]))))
-
-
-def decode_picture(
-    source: Source, *, frames: int = 8, height: int = 256, width: int = 512
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Decode evenly spaced frames of the first video track into one RGB picture.
-
-    Of n frames those at floor((i + 1/2) n / frames) are taken, each cut to its centre with the shape of a
-    tile, resized (bicubic, antialiased) and set row by row, left to right, into the grid of `layout`: by
-    default eight tiles of 128 x 128 in two rows of four.
-
-    Raises:
-        InputError: there is no video, fewer frames than asked for, or it is cut short or damaged.
-    """
-    rows, columns = layout(frames, height, width)
-    tile = (height // rows, width // columns)
-    taken = []
-    with _opened(source) as (_, container):
-        require(len(container.streams.video) > 0, "no video track")
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"  # clips are decoded side by side
-        promised = stream.frames or _count_packets(container, stream)
-        require(promised >= frames, f"the video has {promised} frames, {frames} are needed")
-        wanted = {int((i + 0.5) * promised / frames) for i in range(frames)}
-        decoded = 0
-        for frame in container.decode(stream):
-            if decoded in wanted:
-                require(not frame.is_corrupt, f"the video is damaged at frame {decoded}")
-                taken.append(_centred(frame.to_ndarray(format="rgb24"), *tile))
-            decoded += 1
-    # containers promise a frame or two that their edit lists drop
-    require(
-        len(taken) == frames and promised - decoded <= max(2, 0.02 * promised),
-        f"video cut short: {decoded} of {promised} frames decode",
-    )
-    grid = np.stack(taken).reshape(rows, columns, *tile, 3)
-    return np.ascontiguousarray(grid.swapaxes(1, 2).reshape(height, width, 3))
+def encode_wav(waveform: Float32[np.ndarray, " sample"], *, rate: int) -> bytes:
+    """A wav, mono, 16 bits."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.round(waveform.clip(-1, 1) * 32767).astype("<i2").tobytes())
+    return content.getvalue()
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[Any, Any]]:
+def opened(source: Source) -> Iterator[tuple[Any, Any]]:
     """PyAV and an open container; every failure of FFmpeg inside becomes an InputError."""
     av = need("av")
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -232,20 +178,3 @@ def _around_utterance(
     window = np.zeros(length, np.float32)
     window[low - first : high - first] = waveform[low:high]
     return window
-
-
-def _count_packets(container: Any, stream: Any) -> int:
-    count = sum(1 for packet in container.demux(stream) if packet.size)
-    container.seek(0)
-    return count
-
-
-def _centred(
-    pixels: UInt8[np.ndarray, "rows columns 3"], height: int, width: int
-) -> UInt8[np.ndarray, "height width 3"]:
-    rows, columns = pixels.shape[:2]
-    scale = min(columns / width, rows / height)
-    left, top = (columns - width * scale) / 2, (rows - height * scale) / 2
-    box = (left, top, left + width * scale, top + height * scale)
-    image = need("PIL.Image")
-    return np.asarray(image.fromarray(pixels).resize((width, height), image.Resampling.BICUBIC, box=box))

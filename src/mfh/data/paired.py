@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from mfh._checks import InputError, listing, require
+from mfh.config import SPLITS as SPLITS
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
 from mfh.results import read_arrays
 
-SPLITS = ("train", "validation", "test")
 Transform = Callable[[Tensor], Tensor]
 
 

@@ -14,21 +14,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
 from mfh._checks import InputError, listing, require
-from mfh.data import media
+from mfh.data import imagenet, media
 from mfh.data.array_cache import cached_array, file_key
 from mfh.data.paired import PairedDataset
+from mfh.data.preparation import SETTINGS_FILE
 from mfh.data.ravdess_arrays import audio_rows, image_rows
 from mfh.data.ravdess_clips import EMOTIONS, ClipName
 from mfh.data.ravdess_decode import AUDIO_FOLDER, IMAGE_FOLDER
-from mfh.data.ravdess_prepare import CSV_FILES, CSV_FOLDER, SETTINGS_FILE
+from mfh.data.ravdess_prepare import CSV_FILES, CSV_FOLDER
 
 AUDIO_MEAN, AUDIO_SD = -10.59, 85.66
-IMAGE_MEAN, IMAGE_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CACHE_FOLDER = "cache"
 
 logger = logging.getLogger(__name__)
@@ -63,8 +62,7 @@ class NormalizeImage:
         self, values: Num[Tensor, "sample 3 height width"]
     ) -> Float[Tensor, "sample 3 height width"]:
         """Normalise a batch."""
-        mean, sd = (torch.tensor(v, device=values.device).view(1, 3, 1, 1) for v in (IMAGE_MEAN, IMAGE_SD))
-        return (values.float() / 255 - mean) / sd
+        return imagenet.normalize(values)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mfh._checks import InputError, listing, require
 from mfh.data.archives import StoredFile, stored_files
+from mfh.data.preparation import Note
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 CHANNELS = {1: "speech", 2: "song"}
@@ -80,14 +81,6 @@ class ClipName:
     def recording(self) -> str:
         """The last six fields: what the files of one recording have in common."""
         return str(self)[3:]
-
-
-@dataclass(frozen=True)
-class Note:
-    """A file and what is to be said about it."""
-
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ decides by shared + audio_only bits, of which a student that sees the picture ca
 teacher's share is shared / (shared + audio_only), and the paper's gamma is shared / 3.
 """
 
-import io
 import tempfile
-import wave
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +15,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mfh._checks import require
-from mfh._files import writable_folder, write_atomic
+from mfh._files import writable_folder
 from mfh.data import media
+from mfh.data.preparation import write_bytes
 from mfh.data.ravdess_clips import EMOTIONS, ClipName
 
 NUM_BITS = 3
@@ -105,8 +104,8 @@ def generate_clips(
             waveform = _tone(heard, pitch, seconds, noise, generator)
             frames = _frames({bit: bits[bit] for bit in image_bits}, grey, seconds, noise, generator)
             place = folder / f"Actor_{actor:02d}"
-            _write(place / f"01-{name.recording}.mp4", encode_mp4(frames, waveform))
-            _write(place / f"03-{name.recording}.wav", encode_wav(waveform))
+            write_bytes(place / f"01-{name.recording}.mp4", encode_mp4(frames, waveform))
+            write_bytes(place / f"03-{name.recording}.wav", media.encode_wav(waveform, rate=RATE))
             count += 1
     return GeneratedClips(
         folder=folder,
@@ -143,21 +142,6 @@ def encode_mp4(
                 container.mux(audio.encode(sound))
                 container.mux(audio.encode())
         return path.read_bytes()
-
-
-def encode_wav(waveform: Float32[np.ndarray, " sample"], *, rate: int = RATE) -> bytes:
-    """A wav, mono, 16 bits."""
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(np.round(waveform.clip(-1, 1) * 32767).astype("<i2").tobytes())
-    return content.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomic(path, lambda file: file.write(content))
 
 
 def _names(actor: int, statements: int, repetitions: int) -> list[ClipName]:

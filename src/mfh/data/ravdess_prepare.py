@@ -1,25 +1,23 @@
 """From RAVDESS clips as downloaded to the authors' folder of MFCC arrays, pictures and three csv files."""
 
-import csv
-import io
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mfh._checks import InputError, choice, require
-from mfh._files import writable_folder, write_json, write_text
+from mfh._files import writable_folder, write_json
 from mfh.data import media
-from mfh.data.ravdess_clips import Clip, Note, find_clips
-from mfh.data.ravdess_decode import Settings, decode_all, targets
+from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_all, write_csv, write_notes
+from mfh.data.ravdess_clips import Clip, find_clips
+from mfh.data.ravdess_decode import Settings, decode, targets
 
 CSV_FOLDER = "data_file"
 CSV_FILES = {"train": "spa_dl.csv", "validation": "spa_val.csv", "test": "spa_test.csv"}
-SETTINGS_FILE = "prepare.json"
 
 logger = logging.getLogger(__name__)
 
@@ -111,13 +109,14 @@ def prepare(
         media.need(package)
     inventory = find_clips(raw, speech=speech, song=song)
     out = writable_folder(out)
-    _claim(out, settings)
+    claim(out, asdict(settings))
     pending = [clip for clip in inventory.clips if not all(path.exists() for path in targets(out, clip))]
-    reasons = dict(decode_all(pending, out, settings, jobs=jobs, progress=progress))
+    decoder = partial(decode, out=out, settings=settings)
+    reasons = dict(decode_all(pending, decoder, jobs=jobs, progress=progress))
     damaged = tuple(Note(str(clip.video), reasons[clip]) for clip in pending if reasons[clip])
     skipped = inventory.skipped + damaged
-    _write_notes(out / "skipped.csv", skipped)
-    _write_notes(out / "unpaired.csv", inventory.unpaired)
+    write_notes(out / "skipped.csv", skipped)
+    write_notes(out / "unpaired.csv", inventory.unpaired)
     clips = [clip for clip in inventory.clips if not reasons.get(clip)]
     if not clips:
         raise InputError(
@@ -141,26 +140,6 @@ def prepare(
         actors={name: tuple(sorted({c.video_name.actor for c in part})) for name, part in parts.items()},
         warning=warning,
         seconds=time.perf_counter() - start,
-    )
-
-
-def _claim(out: Path, settings: Settings) -> None:
-    """Note the settings in a new folder; refuse one that holds clips of other settings."""
-    path = out / SETTINGS_FILE
-    if not path.exists():
-        write_json(path, {"settings": asdict(settings)})
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        different = [
-            f"`{key}` {found[key]} (now {v})" for key, v in asdict(settings).items() if found[key] != v
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"`{path}` cannot be read: {error}. Name another `out`.") from error
-    require(
-        not different,
-        f"`out` must be new or prepared with the same settings. `{out}` has {', '.join(different)}: "
-        "name another folder.",
     )
 
 
@@ -189,16 +168,4 @@ def _write_split(out: Path, name: str, clips: Iterable[Clip]) -> None:
     for clip in clips:
         audio, image = targets(out, clip)
         rows.append((audio.name, image.name, clip.video_name.label))
-    _write_csv(out / "data" / CSV_FOLDER / CSV_FILES[name], ("audio", "image", "label"), rows)
-
-
-def _write_notes(path: Path, notes: Iterable[Note]) -> None:
-    _write_csv(path, ("file", "reason"), [(note.file, note.reason) for note in notes])
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_csv(out / "data" / CSV_FOLDER / CSV_FILES[name], ("audio", "image", "label"), rows)

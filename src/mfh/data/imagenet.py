@@ -1,0 +1,19 @@
+"""ImageNet's normalisation of colours, which every network for pictures here takes."""
+
+import torch
+from jaxtyping import Float, Num
+from torch import Tensor
+
+MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def normalize(values: Num[Tensor, "sample 3 *place"]) -> Float[Tensor, "sample 3 *place"]:
+    """From 0-255 to [0, 1], then by the mean and standard deviation of red, green and blue on ImageNet.
+
+    Example:
+        >>> normalize(torch.full((1, 3, 1, 1), 255)).amax(dim=(0, 2, 3))
+        tensor([2.2489, 2.4286, 2.6400])
+    """
+    shape = (1, 3, *(1,) * (values.ndim - 2))
+    mean, sd = (torch.tensor(v, device=values.device).view(shape) for v in (MEAN, SD))
+    return (values.float() / 255 - mean) / sd

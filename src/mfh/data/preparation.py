@@ -1,0 +1,167 @@
+"""What turning clips into data sets has in common: many decoders side by side, lists of skips, resuming.
+
+Free of torch, as the decoding processes are.
+"""
+
+import csv
+import io
+import json
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TypeVar
+
+from tqdm import tqdm
+
+from mfh._checks import InputError, require
+from mfh._files import write_atomic, write_json, write_text
+
+SETTINGS_FILE = "prepare.json"
+_WAITING = 4  # clips a process that have been handed out, so that none ever waits for the next
+_DEADLY = 16  # clips that may kill their process before it is the machine's fault
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Note:
+    """A file and what is to be said about it."""
+
+    file: str
+    reason: str
+
+
+def write_notes(path: Path, notes: Iterable[Note]) -> None:
+    """Write notes as a csv with a header."""
+    write_csv(path, ("file", "reason"), [(note.file, note.reason) for note in notes])
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a csv with a header, atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    By way of memory, because numpy writes to a file through a buffer of its own and does not notice that the
+    disk is full.
+    """
+    write_atomic(path, partial(_put, content))
+
+
+def _put(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+def claim(out: Path, settings: Mapping[str, object]) -> None:
+    """Note the settings in a new folder; refuse one that holds clips of other settings.
+
+    Raises:
+        InputError: the settings noted there differ, or cannot be read.
+    """
+    path = out / SETTINGS_FILE
+    if not path.exists():
+        write_json(path, {"settings": settings})
+        return
+    wanted = json.loads(json.dumps(settings))  # tuples as they come back
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        different = [f"`{key}` {found[key]} (now {v})" for key, v in wanted.items() if found[key] != v]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"`{path}` cannot be read: {error}. Name another `out`.") from error
+    require(
+        not different,
+        f"`out` must be new or prepared with the same settings. `{out}` has {', '.join(different)}: "
+        "name another folder.",
+    )
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decode_all(
+    clips: Sequence[Item], decode: Callable[[Item], str], *, jobs: int | None = None, progress: bool = False
+) -> Iterator[tuple[Item, str]]:
+    """Decode every clip; yields each and the reason why it cannot be used, empty if it can.
+
+    A clip that kills its process (a fault in FFmpeg, memory) is given that as its reason: what was decoded
+    beside it is done again.
+
+    Args:
+        clips: what to decode.
+        decode: writes what a clip becomes, whole or not at all, and returns the reason. With several jobs it
+            is pickled: a function of a module, or a `functools.partial` of one.
+        jobs: processes; by default one per usable core. With one, all is done in this process.
+        progress: whether to show a bar on stderr.
+
+    Raises:
+        InputError: a file cannot be written, or one process after the other dies. What was written by then is
+            whole.
+    """
+    jobs = min(jobs or num_cores(), len(clips))
+    with tqdm(total=len(clips), desc="clips", unit="clip", disable=not progress) as bar:
+        pairs = _side_by_side(clips, decode, jobs) if jobs > 1 else ((clip, decode(clip)) for clip in clips)
+        for pair in pairs:
+            bar.update()
+            yield pair
+
+
+def _side_by_side(
+    clips: Sequence[Item], decode: Callable[[Item], str], jobs: int
+) -> Iterator[tuple[Item, str]]:
+    left, deadly = deque(clips), 0
+    while left:
+        suspects: list[Item] = []
+        yield from _until_one_dies(left, decode, jobs, suspects)
+        for clip in suspects:  # each alone, to learn which it was
+            alone: list[Item] = []
+            yield from _until_one_dies(deque([clip]), decode, 1, alone)
+            if alone:
+                deadly += 1
+                yield clip, "the process that decodes it dies"
+            if deadly > _DEADLY:
+                raise InputError(
+                    f"Decoding processes keep dying, {deadly} by now, perhaps for lack of memory. What is "
+                    "done is kept: repeat the command with fewer `jobs`."
+                )
+
+
+def _until_one_dies(
+    left: deque[Item], decode: Callable[[Item], str], jobs: int, suspects: list[Item]
+) -> Iterator[tuple[Item, str]]:
+    """Decode from the front of `left`; when a process dies, what was in hand goes to `suspects`."""
+    # Processes, so that a crash of FFmpeg on a damaged clip is not ours; forking is not safe.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts)
+    running: dict[Future[str], Item] = {}
+    try:
+        while left or running:
+            while left and len(running) < _WAITING * jobs:
+                running[pool.submit(decode, left[0])] = left[0]
+                left.popleft()
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                reason = future.result()
+                yield running.pop(future), reason
+    except BrokenProcessPool:
+        suspects += running.values()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches every process; the workers finish their clip and the parent stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,190 @@
+"""VGGSound as it is distributed: the csv of its clips, their names, and the choice of classes."""
+
+import csv
+import difflib
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mfh._checks import InputError, listing, require
+from mfh.config import SPLITS
+from mfh.data.preparation import Note
+
+CLIP_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, order=True)
+class ClipName:
+    """What a clip is cut from: a video and the second at which it starts.
+
+    Attributes:
+        video: id of the YouTube video; it may hold underscores and dashes.
+        start: second, 0 or more.
+    """
+
+    video: str
+    start: int
+
+    @classmethod
+    def parse(cls, name: str) -> "ClipName":
+        """Read a name, with or without a suffix; the start stands behind the last underscore.
+
+        Raises:
+            InputError: there is no start.
+
+        Example:
+            >>> ClipName.parse("a_b-_000030.mp4"), ClipName.parse("x_7")
+            (ClipName(video='a_b-', start=30), ClipName(video='x', start=7))
+        """
+        match = re.fullmatch(r"(.+)_(\d+)", Path(name).stem, flags=re.ASCII)
+        if match is None:
+            raise InputError("the name must be <id>_<start second>")
+        return cls(match[1], int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.video}_{self.start:06d}"
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """A line of the csv.
+
+    Attributes:
+        name: of the clip.
+        label: name of its class.
+        split: `train`, `validation` or `test`.
+    """
+
+    name: ClipName
+    label: str
+    split: str
+
+
+def read_entries(path: Path | str) -> tuple[list[Entry], list[Note]]:
+    """Read a csv of youtube id, start second, label and split, with or without a header.
+
+    Lines that repeat each other count once. A clip that has several labels or splits is left out.
+
+    Returns:
+        The clips, in order of name, and notes on those that are left out.
+
+    Raises:
+        InputError: the file cannot be read, or a line has not these four fields.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=True)
+            lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader if any(line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"`csv` must be a file of clips. `{path}` cannot be read: {error}.") from error
+    if lines and len(lines[0][1]) == 4 and not lines[0][1][1].isdecimal():
+        lines = lines[1:]  # the header
+    require(len(lines) > 0, f"`csv` must hold clips: id, start second, label, split. `{path}` holds none.")
+    entries = {_entry(line, f"`{path}` line {number}") for number, line in lines}
+    if len(entries) < len(lines):
+        logger.warning("%d repeated lines of `%s` are left out", len(lines) - len(entries), path)
+    times = Counter(entry.name for entry in entries)
+    twice = {name for name, count in times.items() if count > 1}
+    notes = [
+        Note(str(name), f"`{path.name}` gives it {_different(e for e in entries if e.name == name)}")
+        for name in sorted(twice)
+    ]
+    return sorted(entry for entry in entries if entry.name not in twice), notes
+
+
+def _entry(line: Sequence[str], place: str) -> Entry:
+    require(
+        len(line) == 4,
+        f"{place} must have four fields: id, start second, label, split. It has {len(line)}: quote labels "
+        "that hold a comma.",
+    )
+    video, start, label, split = line
+    require(bool(video) and bool(label), f"{place} must name a video and a label. Got {', '.join(line)!r}.")
+    require(
+        start.isascii() and start.isdecimal(),
+        f"{place} must have a start of 0 or more whole seconds. Got {start!r}.",
+    )
+    require(split in SPLITS, f"{place} must have a split of {listing(SPLITS)}. Got {split!r}.")
+    return Entry(ClipName(video, int(start)), label, split)
+
+
+def _different(entries: Iterable[Entry]) -> str:
+    entries = sorted(entries)
+    labels, splits = sorted({e.label for e in entries}), sorted({e.split for e in entries})
+    return f"several labels: {listing(labels)}" if len(labels) > 1 else f"several splits: {listing(splits)}"
+
+
+def choose_classes(entries: Sequence[Entry], classes: int | Path | str | None) -> list[str]:
+    """Names of the classes that are used, in the order of their codes 0, 1, ....
+
+    Args:
+        entries: the clips.
+        classes: None takes all, in alphabetical order. A number takes so many of the most frequent ones (in
+            the csv; the first in the alphabet of equals). A file names one a line, in the order wanted.
+
+    Raises:
+        InputError: the file cannot be read, repeats a class or names one that the csv does not hold; there
+            are fewer classes than asked for, or fewer than two.
+    """
+    count = Counter(entry.label for entry in entries)
+    if classes is None:
+        chosen = sorted(count)
+    elif isinstance(classes, int):
+        require(
+            2 <= classes <= len(count),
+            f"`classes` must lie in 2 ... {len(count)}, the classes of the csv. Got {classes}.",
+        )
+        chosen = sorted(sorted(count, key=lambda label: (-count[label], label))[:classes])
+    else:
+        chosen = _read_classes(Path(classes), count)
+    require(len(chosen) >= 2, f"`classes` must be two or more. Got {listing(chosen)}: nothing to tell apart.")
+    return chosen
+
+
+def _read_classes(path: Path, known: Iterable[str]) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"`classes` must be a number, or a file with a class a line. `{path}` cannot be read: {error}."
+        ) from error
+    names = [line.strip() for line in lines if line.strip()]
+    known = set(known)
+    for name in names:
+        require(names.count(name) == 1, f"`{path}` must name each class once. {name!r} stands there twice.")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3)
+            hint = f" Is it {listing(near)}?" if near else f" The csv holds {listing(sorted(known))}."
+            raise InputError(f"`{path}` names the class {name!r}, which no clip of the csv has.{hint}")
+    return names
+
+
+def find_clips(folder: Path | str) -> tuple[dict[ClipName, Path], list[Note]]:
+    """The clips under a folder, by name, and notes on files whose names tell nothing.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    folder = Path(folder)
+    require(folder.is_dir(), f"`clips` must be a folder of clips. `{folder}` is none.")
+    found: dict[ClipName, Path] = {}
+    notes, twice = [], 0
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in CLIP_SUFFIXES or path.name.startswith("._"):
+            continue
+        try:
+            name = ClipName.parse(path.name)
+        except InputError as error:
+            notes.append(Note(str(path), str(error)))
+            continue
+        twice += name in found
+        found.setdefault(name, path)
+    if twice:
+        logger.warning("%d clips lie in `%s` twice; the first of each is taken", twice, folder)
+    return found, notes
