@@ -26,7 +26,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_clips(
         folder / "raw", actors=3, statements=1, repetitions=1, seconds=0.5, generator=np.random.default_rng(0)
     )
-    size = ["--height", "32", "--width", "64", "--jobs", "1"]
+    size = ["--height", "32", "--width", "64", "--audio-frames", "64", "--seconds", "0.5", "--jobs", "1"]
     step = ["ravdess", "prepare", "--raw", str(folder / "raw"), "--out", str(folder / "data"), *size]
     assert main([*step, "--quiet"]) == 0
     return folder / "data"
@@ -64,6 +64,22 @@ def test_every_step_from_clips_to_the_report(
     assert result.config["epochs"] == 1  # as in `train`: later steps need not be told again
     assert "general" in (out / "report.html").read_text()
     assert not list(out.rglob("*.partial"))
+
+
+def test_sizes_are_those_asked_for(prepared: Path) -> None:
+    noted = json.loads((prepared / "prepare.json").read_text())["settings"]
+    assert noted == {"frames": 8, "height": 32, "width": 64, "audio_frames": 64, "seconds": 0.5}
+
+
+def test_without_a_cache_nothing_is_written_beside_the_data(
+    prepared: Path, trained: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(prepared, tmp_path / "data", ignore=shutil.ignore_patterns("cache"))
+    out = shutil.copytree(trained, tmp_path / "out")
+    assert call("saliency", data, out, "--no-cache") == 0
+    assert not list(data.rglob("cache"))
+    assert call("saliency", data, out) == 0
+    assert len(list((data / "data" / "cache").glob("*.npy"))) == 2
 
 
 def test_released_checkpoints_and_saliency(prepared: Path, tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ examples:
 example of a small version: --width 8 --epochs 10, on pictures of `prepare --height 64 --width 128`
 """
 OWN = ("student", "width", "seed", "released_audio_order")
+PREPARE: dict[str, tuple[float | None, str]] = {
+    "frames": (8, "video frames tiled into a picture"),
+    "height": (256, "of a picture, in pixels"),
+    "width": (512, "of a picture, in pixels"),
+    "audio_frames": (256, "frames T of an MFCC array"),
+    "seconds": (3.5, "of sound around the middle of the utterance; songs are longer"),
+    "seed": (0, "of the split"),
+    "jobs": (None, "processes (default: one a core)"),
+}
 DISTILL = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for g in fields(TrainConfig)})
 logger = logging.getLogger(__name__)
 
@@ -93,15 +102,10 @@ def _add_prepare(parser: ArgumentParser) -> None:
     for flag, text in folders.items():
         parser.add_argument(flag, type=str, required=True, metavar="DIR", help=text)
     _add_channels(parser)
-    numbers = {
-        "frames": (8, "video frames tiled into a picture"),
-        "height": (256, "of a picture, in pixels"),
-        "width": (512, "of a picture, in pixels"),
-        "seed": (0, "of the split"),
-        "jobs": (None, "processes (default: one a core)"),
-    }
-    for option, (default, text) in numbers.items():
-        parser.add_argument(f"--{option}", type=int, default=default, metavar="INT", help=text)
+    for option, (default, text) in PREPARE.items():
+        kind = float if isinstance(default, float) else int
+        flag = f"--{option.replace('_', '-')}"
+        parser.add_argument(flag, type=kind, default=default, metavar=kind.__name__.upper(), help=text)
     parser.add_argument(
         "--split", type=str, default="actor", metavar="{actor,random}", help="deal whole actors, or clips"
     )
@@ -110,7 +114,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
 def _prepare(options: Namespace) -> None:
     from mfh.data.ravdess_prepare import prepare
 
-    names = ("speech", "song", "frames", "height", "width", "split", "seed", "jobs")
+    names = ("speech", "song", "split", *PREPARE)
     done = prepare(
         options.raw, options.out, **{n: getattr(options, n) for n in names}, progress=not options.quiet
     )
@@ -125,6 +129,11 @@ def _add_places(parser: ArgumentParser, *, data: bool = True) -> None:
             required=True,
             metavar="DIR",
             help="folder that `prepare` wrote, or the authors'",
+        )
+        parser.add_argument(
+            "--no-cache",
+            action="store_true",
+            help="decode into memory on each call and write no arrays beside the data",
         )
     parser.add_argument(
         "--out", type=str, required=True, metavar="DIR", help="folder for this and later steps"
@@ -305,7 +314,8 @@ def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
 def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
     from mfh.data.ravdess import load
 
-    return load(options.data, released_audio_order=config.released_audio_order)
+    order = config.released_audio_order
+    return load(options.data, cache=not options.no_cache, released_audio_order=order)
 
 
 def _keep(result: "StudyResult", out: str) -> None:

@@ -4,9 +4,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mfh._checks import InputError
+from mfh._files import write_npy
 from mfh.data import media
 from mfh.data.media_video import decode_picture, layout
 from mfh.data.preparation import write_bytes
@@ -66,10 +65,9 @@ def decode(clip: Clip, *, out: Path, settings: Settings) -> str:
         )
     except InputError as error:
         return f"{part}: {error}"
-    array, image = io.BytesIO(), io.BytesIO()
-    np.save(array, coefficients, allow_pickle=False)
-    jpeg = {"quality": _JPEG_QUALITY, "subsampling": 0}
+    array_file, image_file = targets(out, clip)
+    image, jpeg = io.BytesIO(), {"quality": _JPEG_QUALITY, "subsampling": 0}
     media.need("PIL.Image").fromarray(picture).save(image, "JPEG", **jpeg)
-    for path, content in zip(targets(out, clip), (array.getvalue(), image.getvalue()), strict=True):
-        write_bytes(path, content)
+    write_npy(array_file, coefficients)
+    write_bytes(image_file, image.getvalue())
     return ""

@@ -20,7 +20,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._files import plain, write_atomic, write_json
+from mfh._files import plain, write_atomic, write_json, write_npy
 from mfh._saliency import SaliencyResult
 from mfh._study.resume import Store
 from mfh._study.teachers import accuracies, derived_seed, describe_teacher
@@ -147,8 +147,7 @@ class Run:
             )
             return
         self.claim()
-        target = self.saliency_file(place, ".npy")
-        write_atomic(target, lambda file: np.save(file, values, allow_pickle=False))
+        write_npy(self.saliency_file(place, ".npy"), values)
 
     def saliency_values(self, place: int) -> Float[np.ndarray, " channel"]:
         """The saliency that channels are ranked by.
