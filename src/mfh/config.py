@@ -163,6 +163,8 @@ class StudyConfig(DistillConfig):
         teacher: modality that the teacher sees; by default the first of two.
         student: modality that the student sees; by default the other one of two.
         layer: layer of the teacher whose channels are ranked; by default the input of its last linear layer.
+        channel_dim: dimension of that layer's output that counts as channels: 1, or -1 for the last; by
+            default it is found.
         seeds: number of seeds, 1 or more; each redraws split, teachers, saliency and students.
         seed: the first seed, 0 or more; the others follow it.
         ratio: shares of channels to remove, each in (0, 1).
@@ -185,6 +187,7 @@ class StudyConfig(DistillConfig):
     teacher: str | None = None
     student: str | None = None
     layer: str | None = None
+    channel_dim: int | None = None
     seeds: int = 10
     seed: int = 0
     ratio: Sequence[float] = (0.25, 0.5, 0.75)
@@ -220,6 +223,7 @@ class StudyConfig(DistillConfig):
                 ratio,
                 "Removing every channel leaves nothing to teach",
             )
+        check(self.channel_dim != 0, "channel_dim", "not be 0, the samples", self.channel_dim)
         check(self.seeds >= 1, "seeds", "be 1 or more", self.seeds)
         check(self.seed >= 0, "seed", "be 0 or more", self.seed)
         check(

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mfh import InputError
-from mfh._focus.splitting import LayerInfo, layers, split
+from mfh._focus.inventory import LayerInfo, layers
+from mfh._focus.splitting import split
 
 
 def draw(*shape, seed=0):
@@ -388,10 +389,13 @@ def test_layer_that_returns_a_tuple():
         lambda self, x: self.fc(self.rnn(x)[0]), rnn=nn.GRU(4, 6, batch_first=True), fc=nn.Linear(6, 3)
     )
     trunk, _ = split(model, "rnn")
-    with pytest.raises(InputError, match="`rnn` returns tuple: name a layer after it"):
+    with pytest.raises(InputError, match="`rnn` returns tuple: give an `example` where its first tensor"):
         trunk(draw(2, 5, 4))
-    with pytest.raises(InputError, match="`rnn` returns tuple"):
-        split(model, "rnn", example=draw(2, 5, 4))
+    trunk, head = split(model, "rnn", example=draw(2, 5, 4))
+    assert head is model.fc
+    x = draw(3, 5, 4)
+    assert torch.equal(trunk(x), model.rnn(x)[0])
+    assert torch.equal(head(trunk(x)), model(x))
 
 
 def test_layer_inside_a_module_of_torch():
@@ -423,12 +427,12 @@ def test_layers_lists_shapes_channels_and_calls():
         act=nn.ReLU(), block=nn.Sequential(nn.Linear(4, 4)), fc=nn.Linear(4, 3), idle=nn.Linear(2, 2),
     )  # fmt: skip
     assert layers(model, draw(7, 5, 4)) == [
-        LayerInfo("act", "ReLU", (7, 5, 4), 5, 2),
-        LayerInfo("block", "Sequential", (7, 5, 4), 5, 1),
-        LayerInfo("block.0", "Linear", (7, 5, 4), 5, 1),
-        LayerInfo("fc", "Linear", (7, 5, 3), 5, 1),
+        LayerInfo("act", "ReLU", (7, 5, 4), 4, 2, -1),
+        LayerInfo("block", "Sequential", (7, 5, 4), 4, 1, -1),
+        LayerInfo("block.0", "Linear", (7, 5, 4), 4, 1, -1),
+        LayerInfo("fc", "Linear", (7, 5, 3), 3, 1, -1),
     ]
-    assert layers(model, draw(7, 5, 4), channel_dim=-1)[-1].channels == 3
+    assert layers(model, draw(7, 5, 4), channel_dim=1)[-1].channels == 5
 
 
 def test_layers_of_tuples_and_scalars():
@@ -438,5 +442,5 @@ def test_layers_of_tuples_and_scalars():
         loss=Calls(lambda _, x: x.sum()),
     )
     rnn, loss = layers(model, {"x": draw(2, 5, 4)})
-    assert (rnn.shape, rnn.channels) == ((2, 5, 6), 5)
+    assert (rnn.shape, rnn.channels) == ((2, 5, 6), 6)
     assert (loss.shape, loss.channels) == ((), None)

@@ -358,7 +358,7 @@ def test_layers_that_are_not_called_once_or_return_no_tensor():
 
     class Named(nn.Module):
         def forward(self, x):
-            return {"h": x}
+            return {"h": x.tolist()}
 
     with pytest.raises(InputError, match=r"`FocusedTeacher` must return a tensor\. Got dict: name another"):
         FocusedTeacher(nn.Sequential(nn.Linear(4, 4), Named()), "1", [0], 0)(draw(5, 4))

@@ -24,13 +24,15 @@ def is_plain(module: nn.Module) -> bool:
 def leading_modules(whole: fx.GraphModule) -> tuple[list[nn.Module], fx.Node]:
     """The modules that a graph of one input begins with, each the only use of what comes before it.
 
-    Functions that flatten or pool all of a map count as their modules.
+    Functions that flatten or pool all of a map, or average over tokens, count as modules.
 
     Returns:
         The modules, and the node whose value they give.
     """
     for flattening in _FLATTENINGS:
         fx.replace_pattern(whole, flattening, _flatten)
+    for averaging in _AVERAGINGS:
+        fx.replace_pattern(whole, averaging, _average)
     steps: list[nn.Module] = []
     node = next(iter(whole.graph.nodes))
     while (step := _step(whole, node)) is not None:
@@ -46,6 +48,8 @@ def _step(whole: fx.GraphModule, source: fx.Node) -> nn.Module | None:
         return None
     if node.op == "call_module" and len(node.args) == 1 and not node.kwargs:
         return whole.get_submodule(str(node.target))
+    if node.target is torch.mean and node.args == (source, 1) and not node.kwargs:
+        return Mean(1)
     if node.target is torch.flatten and node.args == (source, 1) and not node.kwargs:
         return nn.Flatten()
     if node.target in _POOLS and len(node.args) == 2 and not node.kwargs:
@@ -59,6 +63,15 @@ def _flatten(x: Any) -> Any:
     return torch.flatten(x, 1)
 
 
+def _average(x: Any) -> Any:
+    return torch.mean(x, 1)
+
+
+_AVERAGINGS: tuple[Callable[[Any], Any], ...] = (
+    lambda x: x.mean(1),
+    lambda x: x.mean(dim=1),
+    lambda x: torch.mean(x, dim=1),
+)
 _FLATTENINGS: tuple[Callable[[Any], Any], ...] = (
     lambda x: x.flatten(1),
     lambda x: x.flatten(1, -1),
@@ -88,6 +101,18 @@ def _unrolled(modules: Iterable[nn.Module | None]) -> Iterator[nn.Module]:
             yield module
 
 
+class Mean(nn.Module):
+    """Averages over a dimension."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The mean."""
+        return features.mean(self.dim)
+
+
 class _Copy(nn.Module):
     """Keeps what follows from writing into what it is given."""
 
@@ -100,12 +125,14 @@ _NEW_OUTPUT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _may_write_input(steps: Sequence[nn.Module]) -> bool:
-    """Whether an in-place operation may reach the input; code other than torch's own is not trusted."""
+    """Whether an in-place operation may reach the input; code other than torch's and ours is not trusted."""
     for step in steps:
-        if any(
-            getattr(m, "inplace", False) or not m.__module__.startswith("torch.nn.") for m in step.modules()
-        ):
+        if any(getattr(m, "inplace", False) or not _is_known(m) for m in step.modules()):
             return True
         if isinstance(step, _NEW_OUTPUT):
             return False
     return False
+
+
+def _is_known(module: nn.Module) -> bool:
+    return module.__module__.startswith(("torch.nn.", "mfh._focus."))

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, require
-from mfh._focus.splitting import arguments
+from mfh._focus.channels import channels_second
+from mfh._focus.inventory import arguments
 from mfh._saliency.heads import evaluating
 
 ARMS = ("general", "specific", "important", "random")
@@ -129,18 +130,3 @@ def channel_means(
             dtype = torch.result_type(moved, 1.0)
     require(count > 0, "`inputs` of `channel_means` must hold at least one sample. Got none.")
     return (total / count).to(dtype)
-
-
-def channels_second(features: Any, channel_dim: int, caller: str) -> Tensor:
-    """The features with channels as dimension 1."""
-    if not isinstance(features, Tensor):
-        raise InputError(
-            f"The layer of `{caller}` must return a tensor. Got {type(features).__name__}: name another."
-        )
-    held = -features.ndim <= channel_dim < features.ndim and channel_dim % features.ndim != 0
-    require(
-        held,
-        f"`channel_dim` of `{caller}` must be a dimension of the layer's output other than the first, the "
-        f"samples. Got {channel_dim} for shape {tuple(features.shape)}.",
-    )
-    return features.movedim(channel_dim, 1)

@@ -1,103 +1,22 @@
-"""A model cut at a layer, without touching its code: the layers one can name, the trunk, the head."""
+"""A model cut at a layer, without touching its code: the trunk, the head."""
 
 import io
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import InputError, fail, listing, require
+from mfh._checks import fail, require
 from mfh._focus.chain import is_plain, sequence
+from mfh._focus.channels import channels_second, with_channels_second
+from mfh._focus.inventory import arguments, call, find, find_channel_dim, running_eagerly, uncompiled
+from mfh._focus.outputs import part_of
 from mfh._focus.tracing import INSTEAD, UntraceableError, trace_head, trace_rest
-from mfh._saliency.heads import evaluating
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """One submodule that a forward pass calls.
-
-    Attributes:
-        name: what `split` and `FocusedTeacher` take as `layer`.
-        kind: the module's class.
-        shape: of its output, the batch included; of the first element where it returns a tuple; empty where
-            it returns neither.
-        channels: size of the channel dimension; None where the output has no such dimension.
-        calls: how often the forward pass calls it. Only a layer called once can be split at.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    channels: int | None
-    calls: int
-
-
-def layers(model: nn.Module, example: object, *, channel_dim: int = 1) -> list[LayerInfo]:
-    """List every submodule that a forward pass on `example` calls, in the order of the model's definition.
-
-    The model runs once, in evaluation mode and without gradients; its modes are restored.
-
-    Args:
-        model: any module.
-        example: its input: a tensor, a tuple of positional inputs, or a dict of named ones.
-        channel_dim: the dimension of the outputs that counts as channels.
-
-    Raises:
-        InputError: the model does not accept the example.
-
-    Example:
-        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 10))
-        >>> for layer in layers(model, torch.zeros(5, 3, 4, 4)):
-        ...     print(layer.name, layer.kind, layer.shape, layer.channels)
-        0 Conv2d (5, 8, 2, 2) 8
-        1 Flatten (5, 32) 32
-        2 Linear (5, 10) 10
-    """
-    names = {module: name for name, module in model.named_modules() if name}
-    shapes: dict[nn.Module, list[tuple[int, ...]]] = {}
-
-    def note(module: nn.Module, _: object, output: Any) -> None:
-        first = output[0] if isinstance(output, (tuple, list)) and output else output
-        shapes.setdefault(module, []).append(tuple(first.shape) if isinstance(first, Tensor) else ())
-
-    handles = [module.register_forward_hook(note) for module in names]
-    try:
-        with evaluating(model):
-            call(model, example)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-    def info(name: str, module: nn.Module) -> LayerInfo:
-        shape = shapes[module][0]
-        held = -len(shape) <= channel_dim < len(shape)
-        channels = shape[channel_dim] if held else None
-        return LayerInfo(name, type(module).__name__, shape, channels, len(shapes[module]))
-
-    return [info(name, module) for module, name in names.items() if module in shapes]
-
-
-def find(model: nn.Module, layer: str, caller: str, example: object = None) -> nn.Module:
-    """The submodule of that name.
-
-    Raises:
-        InputError: there is none; the text lists those there are, with shapes where an example is given.
-    """
-    named = dict(model.named_modules(remove_duplicate=False))
-    if layer and layer in named:
-        return named[layer]
-    if example is None:
-        known = [name for name in named if name]
-    else:
-        known = [f"{info.name} {info.shape}" for info in layers(model, example)]
-    raise InputError(
-        f"`layer` of `{caller}` must name a submodule. Got {layer!r}. Choose from {listing(known, limit=40)}."
-    )
+from mfh._saliency.heads import evaluating, to_logits
 
 
 def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.Module, nn.Module]:
@@ -109,10 +28,15 @@ def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.M
     that contain the layer; branches there on `self.training` are taken as in evaluation. A head that begins
     with a linear layer is an `nn.Sequential` that begins with that `nn.Linear`, or just it. Where the code
     that leads to the layer cannot be traced, the example is run up to the layer and only the rest is traced.
+    A compiled model is cut as it was before `torch.compile`.
+
+    A layer may return a tuple or an object, given an example: the trunk returns its tensor (the first of a
+    tuple, `last_hidden_state`, `logits`, or the first tensor), which has to be all that the head needs. Where
+    the model returns an object with `.logits` that cannot be traced, the head returns these logits.
 
     Args:
         model: any module.
-        layer: name of a submodule that is called once in a forward pass, and returns a tensor; see `layers`.
+        layer: name of a submodule that is called once in a forward pass; see `layers`.
         example: an input, as for `layers`, best of several samples; with it the two parts are compared with
             the whole on two batch sizes.
 
@@ -132,6 +56,7 @@ def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.M
         >>> torch.equal(head(trunk(x)), model(x))
         True
     """
+    model = uncompiled(model)
     target = find(model, layer, "split", example)
     require(
         not any(isinstance(module, Hooked) for module in model.modules()),
@@ -149,16 +74,44 @@ def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.M
     return trunk, head
 
 
+def channel_split(
+    model: nn.Module, layer: str, example: object, channel_dim: int | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """As `split`, with channels as dimension 1 of what goes from trunk to head, whichever it is in the model.
+
+    Args:
+        model: any module.
+        layer: name of a submodule.
+        example: an input, as for `layers`.
+        channel_dim: the dimension of the layer's output that counts as channels; None finds it.
+
+    Raises:
+        InputError: as `split`; there is no such dimension, or none can be found.
+    """
+    trunk, head = split(model, layer, example=example)
+    if channel_dim is None:
+        channel_dim = find_channel_dim(uncompiled(model), layer, example)
+    with evaluating(model):
+        features = channels_second(call(trunk, example), channel_dim, "split")
+    return with_channels_second(trunk, head, channel_dim, features.ndim)
+
+
 def _traced(model: nn.Module, layer: str, example: object) -> tuple[nn.Module, nn.Module]:
     """Both parts; the head by tracing all of the model or, where that fails, only what follows the layer."""
     trunk = Trunk(model, layer)
-    with evaluating(model):
+    with evaluating(model), running_eagerly(model):
         if example is None:
-            return trunk, trace_head(model, layer, None)
+            return trunk, trace_head(model, layer, None, None)
         args, kwargs = arguments(example)
-        call(trunk, example)
+        output = call(trunk.stop, example)
+        require(
+            part_of(output)[1] is not None,
+            f"`layer` of `split` must return a tensor, or something that holds one. `{layer}` returns "
+            f"{type(output).__name__}: name a layer after it, {INSTEAD}",
+        )
+        trunk.any_output = True
         try:
-            head = trace_head(model, layer, (args, kwargs))
+            head = trace_head(model, layer, (args, kwargs), output)
             _compare(model, layer, trunk, head, example)
         except UntraceableError:
             head = trace_rest(model, layer, lambda hook: trunk.run(hook, *args, **kwargs))
@@ -170,17 +123,20 @@ def _compare(model: nn.Module, layer: str, trunk: nn.Module, head: nn.Module, ex
     """Refuse a head that differs from the model on the example or on another number of samples."""
     cut = f"`split` cannot cut at `{layer}`"
     for inputs in (example, _resized(example)):
-        expected = list(_tensors(call(model, inputs)))
+        whole = call(model, inputs)
         try:
             features = call(trunk, inputs)
             with redirect_stderr(io.StringIO()):  # torch.fx writes its generated code there when it fails
-                found = list(_tensors(head(features)))
+                answer = head(features)
         except RuntimeError as error:
             raise UntraceableError(
                 f"{cut}: what follows it fits the example's number of samples only ({error}). "
                 f"Take sizes from the layer's output in the model's code, {INSTEAD}"
             ) from error
-        if not all(map(_same, found, expected)):
+        found = list(_tensors(answer))
+        only_logits = isinstance(answer, Tensor) and not isinstance(whole, Tensor)
+        expected = [to_logits(whole)] if only_logits else list(_tensors(whole))
+        if len(found) != len(expected) or not all(map(_same, found, expected)):
             raise UntraceableError(
                 f"{cut}: trunk and head do not equal the model on `example`, for its code depends on more "
                 f"than the layer's output. Name a later layer, {INSTEAD}"
@@ -213,7 +169,8 @@ class Hooked(nn.Module):
 
         handle = self.model.get_submodule(self.layer).register_forward_hook(in_this_thread)
         try:
-            return self.model(*args, **kwargs)
+            with running_eagerly(self.model):
+                return self.model(*args, **kwargs)
         finally:
             handle.remove()
 
@@ -223,10 +180,15 @@ class Hooked(nn.Module):
 
 
 class Trunk(Hooked):
-    """The model up to a layer: runs the model's own code and leaves it when the layer is done."""
+    """The model up to a layer: runs the model's own code and leaves it when the layer is done.
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The layer's output."""
+    With `any_output` it returns the tensor in a tuple or object too; the head must be made for that.
+    """
+
+    any_output = False
+
+    def stop(self, *args: Any, **kwargs: Any) -> Any:
+        """Whatever the layer returns."""
 
         def stop(output: Any) -> None:
             raise _ReachedError(output)
@@ -237,36 +199,22 @@ class Trunk(Hooked):
             (output,) = reached.args
         else:
             fail(f"`layer` of `split` must be called in a forward pass. `{self.layer}` is not.")
-        require(
-            isinstance(output, Tensor),
-            f"`layer` of `split` must return a tensor. `{self.layer}` returns {type(output).__name__}: "
-            "name a layer after it, or pass a trunk and a head of your own.",
-        )
         return output
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The layer's output."""
+        output = self.stop(*args, **kwargs)
+        tensor = part_of(output)[1]
+        if tensor is None or not (self.any_output or isinstance(output, Tensor)):
+            fail(
+                f"`layer` of `split` must return a tensor. `{self.layer}` returns {type(output).__name__}: "
+                f"give an `example` where its first tensor is meant, name a layer after it, {INSTEAD}"
+            )
+        return tensor
 
 
 class _ReachedError(BaseException):
     """Carries a layer's output out of the model; not an Exception, which model code might catch."""
-
-
-def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """An example as positional and named arguments."""
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
-
-
-def call(module: nn.Module, example: object) -> Any:
-    """The module's output on an example; its failure told as the example's."""
-    args, kwargs = arguments(example)
-    try:
-        return module(*args, **kwargs)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"`example` must be an input that `model` accepts. {type(error).__name__}: {error}"
-        ) from error
 
 
 def _resized(example: Any) -> Any:

@@ -1,5 +1,6 @@
 """The teacher that is left when channels of a layer are removed."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, listing, require
 from mfh._files import write_atomic, write_json
-from mfh._focus.selection import channels_second
-from mfh._focus.splitting import Hooked, find
+from mfh._focus.channels import ambiguous, channels_second
+from mfh._focus.inventory import find, find_channel_dim, uncompiled
+from mfh._focus.outputs import part_of, with_part
+from mfh._focus.splitting import Hooked
 
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "focus.json"
@@ -23,8 +26,8 @@ class FocusedTeacher(Hooked):
 
     The values are the same for every sample, so that no output depends on the other samples of a batch (the
     released code's batch means made it so). The model is shared, not copied, and not changed: used directly,
-    or wrapped by another teacher, it does not know of this one. A tuple from the layer has its first element
-    focused.
+    or wrapped by another teacher, it does not know of this one. Of a tuple or an object from the layer the
+    tensor is focused that `layers` shows. A compiled model runs as it was before `torch.compile`.
 
     Args:
         model: the teacher, any module; it keeps its mode, so call `.eval()` for fixed outputs.
@@ -32,7 +35,8 @@ class FocusedTeacher(Hooked):
         removed: indices of the removed channels; see `select`.
         fill: what replaces them, finite: their values or those of all channels, (channel,) or
             (channel, *position), as from `channel_means`; "zero"; or a number.
-        channel_dim: the dimension of the layer's output that counts as channels.
+        channel_dim: the dimension of the layer's output that counts as channels; by default it is found, as
+            `layers` does, when the teacher is first called.
 
     Raises:
         InputError: one of these breaks its rule, at once or, where only the layer's output shows it, when the
@@ -51,8 +55,9 @@ class FocusedTeacher(Hooked):
     fill: Tensor
 
     def __init__(
-        self, model: nn.Module, layer: str, removed: object, fill: object, *, channel_dim: int = 1
+        self, model: nn.Module, layer: str, removed: object, fill: object, *, channel_dim: int | None = None
     ) -> None:
+        model = uncompiled(model)
         super().__init__(model, layer)
         find(model, layer, "FocusedTeacher")
         indices, order = _indices(removed)
@@ -77,11 +82,16 @@ class FocusedTeacher(Hooked):
         def focus(output: Any) -> Any:
             nonlocal calls
             calls += 1
-            if type(output) in (tuple, list) and output:
-                return type(output)((self._replace(output[0]), *output[1:]))
-            return self._replace(output)
+            part, tensor = part_of(output)
+            if tensor is not None and self.channel_dim is None and tensor.ndim > 2:
+                raise _UnknownDimensionError(tuple(tensor.shape))
+            return with_part(output, part, self._replace(output if tensor is None else tensor))
 
-        result = self.run(focus, *args, **kwargs)
+        try:
+            result = self.run(focus, *args, **kwargs)
+        except _UnknownDimensionError as unknown:
+            self.channel_dim = self._find_channel_dim(args, kwargs, unknown.shape)
+            return self.forward(*args, **kwargs)
         require(
             calls == 1,
             "`layer` of `FocusedTeacher` must be called once in a forward pass. "
@@ -89,8 +99,16 @@ class FocusedTeacher(Hooked):
         )
         return result
 
+    def _find_channel_dim(self, args: tuple[Any, ...], kwargs: dict[str, Any], shape: tuple[int, ...]) -> int:
+        if args and kwargs:
+            names = list(inspect.signature(self.model.forward).parameters)
+            kwargs, args = dict(zip(names, args, strict=False)) | kwargs, ()
+        require(not torch.compiler.is_compiling(), ambiguous(self.layer, shape))
+        return find_channel_dim(self.model, self.layer, kwargs or args)
+
     def _replace(self, output: Any) -> Tensor:
-        features = channels_second(output, self.channel_dim, "FocusedTeacher")
+        dim = 1 if self.channel_dim is None else self.channel_dim
+        features = channels_second(output, dim, "FocusedTeacher")
         num_samples, num_channels, *positions = features.shape
         require(
             self.num_channels in (None, num_channels),
@@ -108,7 +126,7 @@ class FocusedTeacher(Hooked):
         values = self.fill if self.fill.ndim > 1 else self.fill.view(-1, *(1 for _ in positions))
         values = values.to(features).expand(num_samples, -1, *positions)
         replaced = features.index_copy(1, self.removed.to(features.device), values)
-        return replaced.movedim(1, self.channel_dim)
+        return replaced.movedim(1, dim)
 
     def extra_repr(self) -> str:
         """Layer and number of removed channels, for `print`."""
@@ -182,6 +200,14 @@ class FocusedTeacher(Hooked):
         teacher = cls(model, layer, removed, fill, channel_dim=channel_dim)
         model.load_state_dict(weights)
         return teacher
+
+
+class _UnknownDimensionError(BaseException):
+    """The layer's output has positions, and its channels are still to be found; model code lets it pass."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.shape = shape
 
 
 def _indices(removed: Any) -> tuple[Int[Tensor, " removed"], Int[Tensor, " removed"]]:

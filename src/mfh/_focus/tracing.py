@@ -1,8 +1,10 @@
 """What a model does after a layer, as a module of its own, by torch.fx with the model's modules as steps."""
 
 import inspect
+import operator
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from itertools import chain
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from mfh._checks import InputError, fail
 from mfh._focus.chain import leading_modules, sequence
+from mfh._focus.outputs import is_access, part_of, with_part
 
 INSTEAD = "or pass a trunk and a head of your own."
 _CONSTANTS = "_constants"
@@ -21,7 +24,10 @@ class UntraceableError(InputError):
 
 
 def trace_head(
-    model: nn.Module, layer: str, example: tuple[tuple[Any, ...], Mapping[str, Any]] | None
+    model: nn.Module,
+    layer: str,
+    example: tuple[tuple[Any, ...], Mapping[str, Any]] | None,
+    output: Any,
 ) -> nn.Module:
     """The head of a model cut at a layer, from the code of those modules that contain the layer.
 
@@ -32,6 +38,8 @@ def trace_head(
         model: a module, in evaluation mode.
         layer: name of a submodule.
         example: positional and named inputs, to know which are given; None for those without a default.
+        output: what the layer returns on the example, to know which part of it the head is given; None for
+            a tensor.
 
     Raises:
         UntraceableError: the code cannot be traced, or does not call the layer exactly once.
@@ -41,11 +49,14 @@ def trace_head(
 
     def run() -> Any:
         bound = _symbols(tracer, model, example)
-        return model(*bound.args, **bound.kwargs)
+        return _traceable(model(*bound.args, **bound.kwargs))
 
     graph = tracer.record(run)
     here = (node for node in graph.nodes if node.op == "call_module" and tracer.is_target(node.target))
-    return _module(tracer, _after(graph, next(here), tracer.cut))
+    start = next(here)
+    if part_of(output)[0] is not None:
+        start = _main_part(graph, start, output, tracer.cut)
+    return _module(tracer, _after(graph, start, tracer.cut))
 
 
 def trace_rest(model: nn.Module, layer: str, run: Callable[[Callable[[Any], Any]], Any]) -> nn.Module:
@@ -60,7 +71,35 @@ def trace_rest(model: nn.Module, layer: str, run: Callable[[Callable[[Any], Any]
         run: runs the model on an example; its argument gives what takes the place of the layer's output.
     """
     tracer = _Tracer(model, layer, recording=False)
-    return _module(tracer, tracer.record(lambda: run(tracer.start)))
+    return _module(tracer, tracer.record(lambda: _traceable(run(tracer.start))))
+
+
+def _traceable(output: Any) -> Any:
+    """What a model returns, or the logits in it where torch.fx does not know the object."""
+    known = (fx.Proxy, Tensor, Mapping, tuple, list)
+    if isinstance(output, known) or is_dataclass(output) or not hasattr(output, "logits"):
+        return output
+    return output.logits
+
+
+def _main_part(graph: fx.Graph, layer: fx.Node, output: Any, cut: str) -> fx.Node:
+    """One node for the tensor in a layer's output, in the place of all that take it from there."""
+    part = part_of(output)[0]
+    with graph.inserting_after(layer):
+        main = graph.call_function(operator.getitem, (layer, part))
+    for user in [user for user in layer.users if user is not main]:
+        if not user.users:
+            graph.erase_node(user)
+            continue
+        accesses = user.op == "call_function" and user.target in (operator.getitem, getattr)
+        if not (accesses and is_access(part, user.args[1], output)):
+            fail(
+                f"{cut}: what follows it needs more of the {type(output).__name__} it returns than "
+                f"`{part}`. Name a layer after it, {INSTEAD}"
+            )
+        user.replace_all_uses_with(main)
+        graph.erase_node(user)
+    return main
 
 
 class _Tracer(fx.Tracer):
@@ -98,10 +137,10 @@ class _Tracer(fx.Tracer):
             )
         return graph
 
-    def start(self, _: object) -> fx.Proxy:
-        """Begin to record, with a symbol in the place of the layer's output."""
+    def start(self, output: object) -> Any:
+        """Begin to record, with a symbol in the place of the tensor in the layer's output."""
         self.recording = True
-        return self.create_proxy("placeholder", "features", (), {})
+        return with_part(output, part_of(output)[0], self.create_proxy("placeholder", "features", (), {}))
 
     def is_target(self, path: str) -> bool:
         """Whether that is the layer."""

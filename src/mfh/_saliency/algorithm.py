@@ -3,7 +3,7 @@
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, require
 from mfh._saliency.heads import Head, LinearStart, evaluating, linear_start
@@ -23,6 +23,7 @@ def saliency(
     distance: str = "mse",
     num_permutations: int | str = "exact",
     score: str = "increase",
+    channel_dim: int = 1,
     generator: torch.Generator | None = None,
     memory_budget: int | None = None,
     warn: bool = True,
@@ -51,6 +52,8 @@ def saliency(
         score: what to rank by. `increase` is D_c minus the distance with nothing permuted. `followed` is the
             part of it that depends on how the student's logits vary, increase(s) - increase(mean of s), under
             MSE only.
+        channel_dim: the dimension of the features that counts as channels, such as -1 for (sample, token,
+            channel); see `mfh.layers`.
         generator: source of the permutations; a new one seeded with 0 when None.
         memory_budget: bytes to work in, beside the inputs, roughly; 32 MiB on a processor, 1 GiB on other
             devices when None. It changes the speed, not the result.
@@ -77,6 +80,8 @@ def saliency(
     """
     _check_options(distance, num_permutations, score, memory_budget)
     check_pair(features, student_logits)
+    if channel_dim % features.ndim != 1:
+        features, head = _channels_second(features, head, channel_dim)
     features, student_logits = features.detach(), student_logits.detach().to(features.device)
     with evaluating(head):
         start = linear_start(head, features)
@@ -99,6 +104,31 @@ def saliency(
     if warn:
         warn_of_negatives(result)
     return result
+
+
+def _channels_second(features: Tensor, head: Head, channel_dim: int) -> tuple[Tensor, Head]:
+    held = -features.ndim <= channel_dim < features.ndim and channel_dim % features.ndim != 0
+    require(
+        held,
+        f"`channel_dim` must be a dimension of `features` other than the first, the samples. Got "
+        f"{channel_dim} for shape {tuple(features.shape)}.",
+    )
+    back = (
+        _Back(head, channel_dim) if isinstance(head, nn.Module) else lambda x: head(x.movedim(1, channel_dim))
+    )
+    return features.movedim(channel_dim, 1), back
+
+
+class _Back(nn.Module):
+    """A head that is given channels as dimension 1, and takes them as another."""
+
+    def __init__(self, head: Head, channel_dim: int) -> None:
+        super().__init__()
+        self.head, self.channel_dim = head, channel_dim
+
+    def forward(self, features: Tensor) -> object:
+        """What the head returns."""
+        return self.head(features.movedim(1, self.channel_dim))
 
 
 def _exact(

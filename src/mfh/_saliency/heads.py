@@ -1,6 +1,6 @@
 """What a head is: recognising linear ones, running any of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeGuard, TypeVar
@@ -109,7 +109,7 @@ def _pools_to_one(module: nn.Module, ndim: int) -> bool:
 
 
 def to_logits(output: object) -> Tensor:
-    """Reduce what a network returns to its logits: a tensor, the first of a tuple, or `.logits`.
+    """Reduce what a network returns to its logits: a tensor, the first of a tuple, `.logits` or ["logits"].
 
     Raises:
         InputError: it is none of these.
@@ -120,9 +120,11 @@ def to_logits(output: object) -> Tensor:
         return output.logits  # type: ignore[attr-defined]
     if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return output[0]
+    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
+        return output["logits"]
     raise InputError(
-        "`head` must return logits: a tensor, a tuple that begins with one, or an object with `.logits`. "
-        f"Got {type(output).__name__}: wrap it in a function that returns the logits."
+        "A network or `head` must return logits: a tensor, a tuple that begins with one, or an object or "
+        f"dict with `logits`. Got {type(output).__name__}: wrap it in a module that returns the logits."
     )
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mfh._checks import InputError
-from mfh._focus import layers
+from mfh._focus import layers, uncompiled
 from mfh.losses import soft_label_entropy
 from mfh.stats import bisect
 from mfh.training.loop import logits_of
@@ -69,13 +69,14 @@ def without(features: Tensor, head: nn.Module, removed: Tensor, fill: Tensor) ->
 
 
 def last_hidden(model: nn.Module, example: Tensor) -> str:
-    """Name of the layer that feeds a network's last linear layer."""
-    modules = dict(model.named_modules())
-    leaves = [info.name for info in layers(model, example) if not list(modules[info.name].children())]
-    linear = [place for place, name in enumerate(leaves) if isinstance(modules[name], nn.Linear)]
-    if not linear or linear[-1] == 0:
+    """Name of the layer that feeds a network's last linear layer: the last one before it called just once."""
+    modules = dict(uncompiled(model).named_modules())
+    leaves = [info for info in layers(model, example) if not list(modules[info.name].children())]
+    linear = [place for place, leaf in enumerate(leaves) if isinstance(modules[leaf.name], nn.Linear)]
+    before = [leaf.name for leaf in leaves[: linear[-1]] if leaf.calls == 1] if linear else []
+    if not before:
         raise InputError(
-            "`layer` cannot be chosen: the teacher has no linear layer after another layer. Name one with "
-            f"`layer`; it has {', '.join(leaves)}."
+            "`layer` cannot be chosen: the teacher has no linear layer after another layer that is called "
+            f"once. Name one with `layer`; it has {', '.join(leaf.name for leaf in leaves)}."
         )
-    return leaves[linear[-1] - 1]
+    return before[-1]

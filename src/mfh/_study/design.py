@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mfh._checks import InputError, listing, require
+from mfh._focus import uncompiled
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
 from mfh._study.outcome import SeedResult
@@ -133,12 +134,12 @@ class Networks:
         self.standardized = tuple(name for name, build in sides if build is None)
 
     def build_teacher(self) -> torch.nn.Module:
-        """A new teacher."""
-        return self.teacher() if self.teacher else self._default(str(self.config.teacher))
+        """A new teacher, without what `torch.compile` wraps around it."""
+        return uncompiled(self.teacher()) if self.teacher else self._default(str(self.config.teacher))
 
     def build_student(self) -> torch.nn.Module:
-        """A new student."""
-        return self.student() if self.student else self._default(str(self.config.student))
+        """A new student, without what `torch.compile` wraps around it."""
+        return uncompiled(self.student()) if self.student else self._default(str(self.config.student))
 
     def _default(self, modality: str) -> torch.nn.Module:
         size = int(np.prod(self.data.shape(modality)))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._focus import channel_means, select, split
+from mfh._focus import channel_means, channel_split, select
 from mfh._saliency import SaliencyResult, linear_start, saliency
 from mfh._study.arms import ArmKey, Tables, last_hidden, without
 from mfh._study.describe import curve
@@ -197,7 +197,7 @@ class TeacherRun:
             )
         example = self.data.inputs(self.teacher, self.all[:2])
         self.layer = self.layer or last_hidden(model, example)
-        trunk, head = split(model, self.layer, example=example)
+        trunk, head = channel_split(model, self.layer, example, self.config.channel_dim)
         student_logits = predict(partner, self.data, self.student, self.all)
         features = self.features(trunk)
         tables = Tables(

@@ -33,7 +33,8 @@ class PairedDataset:
         split: `train`, `validation` or `test` for each sample where the data bring a split; else None.
         class_names: K names, in the order of the codes in `label`.
         group_names: G names, in the order of the codes in `group`.
-        transforms: modality -> function from a batch of raw values to the network's input (a float tensor).
+        transforms: modality -> function from a batch of raw values to the network's input. Without one a
+            network is given floats; `torch.Tensor.long` leaves token ids the integers they are.
     """
 
     modalities: Mapping[str, Values]
@@ -192,7 +193,8 @@ class PairedDataset:
         batch = self.read([modality], index)[modality]
         batch = batch.to(device)
         transform = self.transforms.get(modality)
-        batch = transform(batch) if transform else batch
+        if transform:
+            return transform(batch)
         return batch if batch.is_floating_point() else batch.float()
 
     def with_transforms(self, transforms: Mapping[str, Transform]) -> "PairedDataset":

@@ -5,6 +5,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from mfh._checks import require
 from mfh._saliency.heads import evaluating
 from mfh.data.paired import PairedDataset
 from mfh.training.batches import feed
@@ -45,11 +46,20 @@ def predict(
         mine = torch.cat([rows, filler])[processes.rank :: processes.count]
     with evaluating(model):
         batches = feed(data, (modality,), mine.split(batch_size), device)
-        parts = [logits_of(model(*batch.inputs)) for batch in batches]
+        parts = [_per_sample(logits_of(model(*batch.inputs)), len(batch.rows)) for batch in batches]
     outputs = torch.cat(parts).float()
     if shared:
         outputs = processes.collect(outputs)[: len(rows)]
     return outputs.cpu()
+
+
+def _per_sample(outputs: Tensor, count: int) -> Tensor:
+    require(
+        outputs.ndim > 0 and len(outputs) == count,
+        "A network or layer must have samples as the first dimension of its output. Got shape "
+        f"{tuple(outputs.shape)} for {count} samples: recurrent and attention layers need batch_first=True.",
+    )
+    return outputs
 
 
 def accuracy(logits: Tensor, label: Tensor) -> float:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, require
 from mfh._files import write_npz
-from mfh._focus.splitting import Trunk, find
+from mfh._focus.inventory import find
+from mfh._focus.splitting import Trunk
 from mfh.data.paired import PairedDataset
 from mfh.results import read_arrays
 from mfh.training.device import Processes

@@ -1,0 +1,160 @@
+"""Which dimension of a layer's output counts as channels: the one that weights mix or normalise.
+
+A convolution's channels are dimension 1, a token model's the last. Nothing in a shape tells them apart, so
+a forward pass is watched: functions with weights say what they take as channels in what they read and
+write, and element-wise functions hand that on.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from mfh._checks import InputError, require
+from mfh._focus.chain import Mean, sequence
+
+SECOND, LAST = 1, -1
+_READ_AND_WRITE = {
+    SECOND: re.compile(
+        r"conv(_transpose)?[123]d|(batch|instance|group)_norm|((adaptive_)?(avg|max)|lp)_pool[123]d|interpolate"
+    ),
+    LAST: re.compile(r"linear|(layer|rms)_norm"),
+}
+_HAND_ON = re.compile(
+    r"[ir]?(add|sub|mul|div|truediv|pow)|(leaky_|p|r|rr)?relu6?|gelu|silu|[cs]?elu|mish|tanh|(log|hard)?sigmoid|"
+    r"hard(swish|tanh)|soft(plus|sign)|(alpha_|feature_)?dropout[123]?d?|clamp|abs|exp|sqrt|square|clone|"
+    r"contiguous|detach|to|float|double|half|bfloat16|type_as|where|cat|concat|pad"
+)
+_JOINS = ("cat", "concat", "pad")  # the shape changes, what the dimensions mean does not
+_LAST_BY_TYPE = (nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
+
+class ChannelFlow(TorchFunctionMode):
+    """Collects, while it is active, what functions say of the channels of the tensors they meet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._alive: list[Tensor] = []  # an id names a tensor only as long as it lives
+        self._parent: dict[int, int] = {}
+        self._votes: dict[int, set[int]] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Call the function, and note what it says."""
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.ndim > 2:
+            self._note(getattr(func, "__name__", ""), list(_tensors(args)), out, args)
+        return out
+
+    def _note(self, name: str, inputs: list[Tensor], out: Tensor, args: Sequence[Any]) -> None:
+        name = name.strip("_")
+        dim = next((dim for dim, names in _READ_AND_WRITE.items() if names.fullmatch(name)), None)
+        if dim is not None and not (dim == LAST and _is_joint(args)):
+            for tensor in (*inputs[:1], out):
+                self.vote(tensor, dim)
+        elif name in ("matmul", "mm") and len(inputs) == 2 and inputs[1].ndim == 2:
+            for tensor in (inputs[0], out):
+                self.vote(tensor, LAST)
+        elif _HAND_ON.fullmatch(name):
+            for tensor in inputs:
+                if tensor.ndim == out.ndim and (tensor.shape == out.shape or name in _JOINS):
+                    self._join(tensor, out)
+
+    def vote(self, tensor: Tensor, dim: int) -> None:
+        """Something takes that dimension as channels."""
+        self._votes.setdefault(self._root(tensor), set()).add(dim)
+
+    def dim(self, tensor: Tensor) -> int | None:
+        """The dimension all agree on; None where they do not or nothing was said."""
+        if tensor.ndim == 2:
+            return SECOND
+        votes = self._votes.get(self._root(tensor), set())
+        return next(iter(votes)) if len(votes) == 1 else None
+
+    def note_module(self, module: nn.Module, tensor: Tensor) -> None:
+        """Modules whose own code is not made of functions that say so."""
+        if isinstance(module, _LAST_BY_TYPE) and tensor.ndim > 2:
+            self.vote(tensor, LAST)
+
+    def _root(self, tensor: Tensor) -> int:
+        at = id(tensor)
+        if at not in self._parent:
+            self._alive.append(tensor)
+            self._parent[at] = at
+        while self._parent[at] != at:
+            at = self._parent[at]
+        return at
+
+    def _join(self, a: Tensor, b: Tensor) -> None:
+        one, two = self._root(a), self._root(b)
+        if one != two:
+            self._parent[one] = two
+            self._votes.setdefault(two, set()).update(self._votes.pop(one, ()))
+
+
+def _is_joint(args: Sequence[Any]) -> bool:
+    """Whether a norm takes several dimensions together, which says nothing of any."""
+    return len(args) > 1 and isinstance(args[1], Sequence) and len(args[1]) > 1
+
+
+def _tensors(args: Any) -> Iterator[Tensor]:
+    for arg in args:
+        if isinstance(arg, Tensor):
+            yield arg
+        elif isinstance(arg, (list, tuple)):
+            yield from _tensors(arg)
+
+
+def channels_second(features: Any, channel_dim: int, caller: str) -> Tensor:
+    """The features with channels as dimension 1."""
+    if not isinstance(features, Tensor):
+        raise InputError(
+            f"The layer of `{caller}` must return a tensor. Got {type(features).__name__}: name another."
+        )
+    held = -features.ndim <= channel_dim < features.ndim and channel_dim % features.ndim != 0
+    require(
+        held,
+        f"`channel_dim` of `{caller}` must be a dimension of the layer's output other than the first, the "
+        f"samples. Got {channel_dim} for shape {tuple(features.shape)}.",
+    )
+    return features.movedim(channel_dim, 1)
+
+
+def with_channels_second(
+    trunk: nn.Module, head: nn.Module, channel_dim: int, ndim: int
+) -> tuple[nn.Module, nn.Module]:
+    """Trunk and head that exchange features of `ndim` dimensions with channels as dimension 1.
+
+    A head that begins with the mean over tokens becomes one that begins with global average pooling, for
+    which saliency is exact.
+    """
+    if channel_dim % ndim == SECOND:
+        return trunk, head
+    steps = list(head) if isinstance(head, nn.Sequential) else [head]
+    if channel_dim % ndim == 2 and ndim == 3 and isinstance(steps[0], Mean):
+        return Moved(trunk, LAST, SECOND), sequence([nn.AdaptiveAvgPool1d(1), nn.Flatten(), *steps[1:]])
+    return Moved(trunk, channel_dim, SECOND), sequence([Moved(nn.Identity(), SECOND, channel_dim), *steps])
+
+
+class Moved(nn.Module):
+    """A module with a dimension of its output moved."""
+
+    def __init__(self, module: nn.Module, source: int, destination: int) -> None:
+        super().__init__()
+        self.module, self.source, self.destination = module, source, destination
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """What the module returns, moved."""
+        return self.module(*args, **kwargs).movedim(self.source, self.destination)
+
+
+def ambiguous(layer: str, shape: tuple[int, ...]) -> str:
+    """What to say where the channels of a layer are not found."""
+    return (
+        f"`channel_dim` must be given for `{layer}`: nothing in the model tells which dimension of its "
+        f"output {shape} counts as channels. Give 1 for (sample, channel, ...), -1 for the last, as in "
+        "(sample, token, channel)."
+    )

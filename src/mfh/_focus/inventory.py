@@ -1,0 +1,185 @@
+"""The layers of a model that one can name, with what they return and which dimension of it is channels."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError, listing, require
+from mfh._focus.channels import ChannelFlow, ambiguous
+from mfh._focus.outputs import part_of
+from mfh._saliency.heads import evaluating
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One submodule that a forward pass calls.
+
+    Attributes:
+        name: what `split` and `FocusedTeacher` take as `layer`.
+        kind: the module's class.
+        shape: of its output, the batch included; of the first tensor where it returns a tuple or an object
+            (`last_hidden_state` or `logits` where it has one); empty where there is none.
+        channels: size of the channel dimension; None where that is not known.
+        calls: how often the forward pass calls it. Only a layer called once can be split at.
+        channel_dim: the dimension that counts as channels: 1, or -1 for the last, as in token models; None
+            where nothing in the model tells, and it has to be given.
+
+    Example:
+        >>> layer = layers(nn.Sequential(nn.Linear(4, 3)), torch.zeros(2, 7, 4))[0]
+        >>> layer.shape, layer.channel_dim, layer.channels
+        ((2, 7, 3), -1, 3)
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    channels: int | None
+    calls: int
+    channel_dim: int | None = None
+
+
+def layers(model: nn.Module, example: object, *, channel_dim: int | None = None) -> list[LayerInfo]:
+    """List every submodule that a forward pass on `example` calls, in the order of the first calls.
+
+    The model runs once, in evaluation mode and without gradients; its modes are restored. A compiled model
+    is run as it was before `torch.compile`.
+
+    The channel dimension of a layer's output is 1 where it has two dimensions, and else what the weights
+    that wrote or read it take as channels: 1 beside convolutions and batch normalisation, -1 beside linear
+    layers, layer normalisation and attention; element-wise functions between them hand it on.
+
+    Args:
+        model: any module.
+        example: its input: a tensor, a tuple of positional inputs, or a dict of named ones.
+        channel_dim: the dimension of every layer's output that counts as channels; by default it is found.
+
+    Raises:
+        InputError: the model does not accept the example.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 10))
+        >>> for layer in layers(model, torch.zeros(5, 3, 4, 4)):
+        ...     print(layer.name, layer.kind, layer.shape, layer.channels)
+        0 Conv2d (5, 8, 2, 2) 8
+        1 Flatten (5, 32) 32
+        2 Linear (5, 10) 10
+    """
+    model = uncompiled(model)
+    names = {module: name for name, module in model.named_modules() if name}
+    order: list[nn.Module] = []
+    outputs: dict[nn.Module, list[Tensor | None]] = {}
+    flow = ChannelFlow()
+
+    def begin(module: nn.Module, _: object) -> None:
+        if module not in outputs:
+            order.append(module)
+            outputs[module] = []
+
+    def note(module: nn.Module, _: object, output: Any) -> None:
+        first = part_of(output)[1]
+        outputs[module].append(first)
+        if first is not None:
+            flow.note_module(module, first)
+
+    handles = [module.register_forward_pre_hook(begin) for module in names]
+    handles += [module.register_forward_hook(note) for module in names]
+    try:
+        with evaluating(model), running_eagerly(model), flow:
+            call(model, example)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+    def info(module: nn.Module) -> LayerInfo:
+        first = next(iter(outputs[module]), None)
+        shape = () if first is None else tuple(first.shape)
+        found = None if first is None or len(shape) < 2 else flow.dim(first)
+        dim = found if channel_dim is None else channel_dim
+        held = dim is not None and -len(shape) <= dim < len(shape)
+        channels = shape[dim] if held and dim is not None else None
+        kind = type(module).__name__
+        return LayerInfo(names[module], kind, shape, channels, len(outputs[module]), dim if held else None)
+
+    return [info(module) for module in order]
+
+
+def find_channel_dim(model: nn.Module, layer: str, example: object) -> int:
+    """The dimension of a layer's output that counts as channels; see `layers`.
+
+    Raises:
+        InputError: nothing in the model tells.
+    """
+    infos = [info for info in layers(model, example) if info.name == layer]
+    if not infos:
+        return 1
+    if infos[0].channel_dim is None:
+        raise InputError(ambiguous(layer, infos[0].shape))
+    return infos[0].channel_dim
+
+
+def find(model: nn.Module, layer: str, caller: str, example: object = None) -> nn.Module:
+    """The submodule of that name.
+
+    Raises:
+        InputError: there is none; the text lists those there are, with shapes where an example is given.
+    """
+    named = dict(model.named_modules(remove_duplicate=False))
+    if layer and layer in named:
+        return named[layer]
+    if example is None:
+        known = [name for name in named if name]
+    else:
+        known = [f"{info.name} {info.shape}" for info in layers(model, example)]
+    raise InputError(
+        f"`layer` of `{caller}` must name a submodule. Got {layer!r}. Choose from {listing(known, limit=40)}."
+    )
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wrapped; the module itself where it did not."""
+    while isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+        model = inner
+    return model
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+
+
+@contextlib.contextmanager
+def running_eagerly(model: nn.Module) -> Iterator[None]:
+    """Run compiled parts of a model as the code they were made from: compiled code ignores new hooks."""
+    compiled = any(map(_is_compiled, model.modules()))
+    if not compiled:
+        yield
+        return
+    require(
+        hasattr(torch.compiler, "set_stance"),
+        "`model` must not have compiled parts with torch below 2.6. Compile it afterwards.",
+    )
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """An example as positional and named arguments."""
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
+
+
+def call(module: Callable[..., Any], example: object) -> Any:
+    """The module's output on an example; its failure told as the example's."""
+    args, kwargs = arguments(example)
+    try:
+        return module(*args, **kwargs)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"`example` must be an input that `model` accepts. {type(error).__name__}: {error}"
+        ) from error
