@@ -1,6 +1,7 @@
 """The study: arms, pairing, controls, resume and statistics, run for real on small generated data."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from mfh import InputError, PairedDataset, StudyConfig
 from mfh._study import design
 from mfh._study.arms import ArmKey, Tables, last_hidden
 from mfh._study.seed import SeedRun
+from mfh._study.teachers import TeacherRun
 from mfh.losses import soft_label_entropy
 from mfh.results import StudyResult
+from mfh.training import students
+from mfh.training.jobs import StudentFit, StudentJob
+from mfh.training.run import Run
 
 QUICK = StudyConfig(
     teacher="audio", student="image", seeds=2, epochs=4, ratio=(0.25, 0.5), random_draws=2, hidden=(16, 12)
@@ -109,7 +114,7 @@ def test_two_processes_agree_with_one(result: StudyResult) -> None:
 
 def test_arms_of_a_seed_share_student_and_batches() -> None:
     run = seed_run(make_paired())
-    tables, _, _ = run.rank(run.fit_teachers(run.data, run.train, fold=""))
+    tables = run.rank(run.fit_teachers(run.data, run.train, fold=""), fold="").tables
     jobs = list(run.jobs(tables).values())
     assert len({job.seed for job in jobs}) == 1
     weights = [torch.cat([p.flatten() for p in job.model.parameters()]) for job in jobs]
@@ -146,7 +151,7 @@ def test_softened_has_the_entropy_it_should() -> None:
 def test_removed_channels_take_their_training_mean() -> None:
     run = seed_run(make_paired())
     trained = run.fit_teachers(run.data, run.train, fold="")
-    tables, _, _ = run.rank(trained)
+    tables = run.rank(trained, fold="").tables
     trunk, head = mfh.split(trained.joint_teacher, "relu2")
     with torch.no_grad():
         features = trunk(run.data.inputs("audio", run.all))
@@ -216,9 +221,9 @@ def test_repeating_the_call_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     trained: list[int] = []
     original = design.run_seed
 
-    def counted(networks: design.Networks, seed: int, *rest: object) -> object:
+    def counted(networks: design.Networks, seed: int, *rest: object, **more: object) -> object:
         trained.append(seed)
-        return original(networks, seed, *rest)  # type: ignore[arg-type]
+        return original(networks, seed, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(design, "run_seed", counted)
     resumed = mfh.study(make_paired(), config=QUICK, out=tmp_path / "parts")
@@ -273,3 +278,58 @@ def test_the_default_layer() -> None:
     assert last_hidden(network, torch.zeros(2, 4)) == "2"
     with pytest.raises(InputError, match="has no linear layer after another layer"):
         last_hidden(nn.Sequential(nn.Linear(4, 2)), torch.zeros(2, 4))
+
+
+def test_a_study_of_large_networks_goes_on_within_a_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed among its students, it trains again neither the teachers nor a student that was finished."""
+    monkeypatch.setattr(design, "SMALL_NETWORK", 0)
+    config = replace(QUICK, seeds=1, epochs=2, ratio=(0.5,), random_draws=1, engine="loop")
+    data = make_paired().with_augment({"image": Noise()})
+    whole = mfh.study(data, config=config)
+    original, trained = students._train_one, []
+
+    def stopping(job: StudentJob, *rest: object) -> StudentFit:
+        trained.append(job)
+        if len(trained) == 6:
+            raise KeyboardInterrupt
+        return original(job, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(students, "_train_one", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        mfh.study(data, config=config, out=tmp_path)
+    monkeypatch.setattr(students, "_train_one", original)
+    parts = tmp_path / "state" / "seed-0000"
+    finished = {path.name for path in parts.iterdir()}
+    teachers = {"teacher-regular", "teacher-unimodal", "pair", "ranked.npz"}
+    assert finished == {*teachers, "no-kd", *_smoothed(config, 2)}
+    monkeypatch.setattr(TeacherRun, "_rank", None)
+    epochs: list[Path] = []
+    monkeypatch.setattr(Run, "_epoch", _counting(Run._epoch, epochs))
+    resumed = mfh.study(data, config=config, out=tmp_path)
+    assert [r.test for r in resumed.records] == [r.test for r in whole.records]
+    assert set(epochs).isdisjoint(parts / name for name in finished)
+    assert not parts.exists()
+
+
+class Noise:
+    """Adds a little of what was drawn."""
+
+    num_draws = 1
+
+    def __call__(self, batch: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        return batch + 0.1 * draws.view(-1, *[1] * (batch.ndim - 1))
+
+
+def _smoothed(config: StudyConfig, count: int) -> list[str]:
+    return [f"no-kd-smoothed-draw-{number}" for number in range(count)]
+
+
+def _counting(epoch: Callable[[Run], bool], seen: list[Path]) -> Callable[[Run], bool]:
+    def counted(run: Run) -> bool:
+        assert run.store is not None
+        seen.append(run.store.folder)
+        return epoch(run)
+
+    return counted

@@ -335,3 +335,45 @@ def test_nothing_to_train_is_refused(paired: PairedDataset) -> None:
         train(paired, train=torch.arange(0))
     with pytest.raises(InputError, match="no parameters to train"):
         train(paired, nn.Sequential(network().requires_grad_(False)))
+
+
+class Jitter:
+    """Adds what was drawn, so that a loss tells which numbers a sample got."""
+
+    num_draws = 10
+
+    def __call__(self, batch: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        return batch + draws
+
+
+def test_augmentation_is_each_samples_own_and_for_training_alone(paired: PairedDataset) -> None:
+    data = paired.with_augment({"audio": Jitter()})
+    plain, once, parts = train(paired), train(data), train(data, config=replace(CONFIG, micro_batch=5))
+    assert [e.loss for e in once.history] == pytest.approx([e.loss for e in parts.history], abs=1e-6)
+    assert once.history[0].loss != pytest.approx(plain.history[0].loss, abs=1e-3)
+    logits = predict(once.model, data, "audio", torch.arange(20))
+    assert torch.equal(logits, predict(once.model, paired, "audio", torch.arange(20)))
+
+
+def test_an_augmented_training_goes_on_to_the_last_bit(paired: PairedDataset, tmp_path: Path) -> None:
+    data = paired.with_augment({"audio": Jitter()})
+    whole = train(data)
+    calls = 0
+
+    def interrupted(outputs: Any, batch: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return Distill()(outputs, batch)
+
+    def plain(outputs: Any, batch: Any) -> torch.Tensor:
+        return Distill()(outputs, batch)
+
+    interrupted.__qualname__ = plain.__qualname__
+    with pytest.raises(KeyboardInterrupt):
+        train(data, objective=interrupted, checkpoint=tmp_path, save_every=0.0)
+    resumed = train(data, objective=plain, checkpoint=tmp_path)
+    assert torch.equal(flat(resumed.model), flat(whole.model))
+    with pytest.raises(InputError, match="`augment` was"):
+        train(paired, objective=plain, checkpoint=tmp_path)

@@ -21,6 +21,12 @@ class ArmKey:
     ratio: float | None = None
     draw: int | None = None
 
+    @property
+    def name(self) -> str:
+        """Of its folder, such as `random-0.5-draw-2`."""
+        share = "" if self.ratio is None else f"-{self.ratio:g}"
+        return self.arm + share + ("" if self.draw is None else f"-draw-{self.draw}")
+
 
 @dataclass(eq=False)
 class Tables:
@@ -64,8 +70,9 @@ def without(features: Tensor, head: nn.Module, removed: Tensor, fill: Tensor) ->
     """Logits of the head when some channels (dimension 1) are replaced by their fill."""
     changed = features.clone()
     shape = [1, -1] + [1] * (features.ndim - 2)
+    removed = removed.to(features.device)
     changed[:, removed] = fill[removed].to(features.dtype).view(shape)
-    return logits_of(head(changed))
+    return logits_of(head(changed)).cpu()
 
 
 def last_hidden(model: nn.Module, example: Tensor) -> str:

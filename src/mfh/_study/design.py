@@ -14,9 +14,11 @@ from torch import Tensor
 
 from mfh._checks import InputError, listing, require
 from mfh._focus import uncompiled
+from mfh._focus.splitting import find
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
 from mfh._study.outcome import SeedResult
+from mfh._study.parts import Parts
 from mfh._study.resume import Store
 from mfh._study.seed import SeedRun
 from mfh._study.teachers import METRIC, Build, Progress
@@ -26,6 +28,8 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset, Standardize
 from mfh.models.mlp import mlp
 from mfh.results import StudyResult, environment
+from mfh.training.device import Processes, make_accelerator
+from mfh.training.fingerprint import short
 
 logger = logging.getLogger(__name__)
 SMALL_INPUT = 2_000
@@ -53,8 +57,8 @@ def study(
             default a multilayer perceptron on inputs standardised with training statistics.
         student: the same for the student's network, which sees `config.student`.
         config: the design; see `StudyConfig`.
-        out: folder for results, checkpoints and the state that lets the same call resume; None keeps all in
-            memory.
+        out: folder for results, checkpoints and the state that lets the same call resume, within a seed too
+            where its networks are large; None keeps all in memory.
         progress: whether to show a progress bar for each stage on stderr.
 
     Returns:
@@ -77,6 +81,13 @@ def study(
     start = time.perf_counter()
     config = with_modalities(data, config or StudyConfig())
     networks = Networks(data, config, teacher, student)
+    if config.layer is not None:
+        find(networks.build_teacher(), config.layer, "study")
+    processes = Processes.on(make_accelerator(replace(config, tracker=())).device)
+    require(
+        config.jobs == 1 or processes.count == 1,
+        f"`jobs` must be 1 where {processes.count} processes train each network together. Got {config.jobs}.",
+    )
     seeds = range(config.seed, config.seed + config.seeds)
     store = Store.open(out, networks.identity()) if out is not None else None
     done: dict[int, SeedResult] = {}
@@ -84,11 +95,13 @@ def study(
         done = {seed: kept for seed in seeds if (kept := store.load(seed)) is not None}
         if done:
             logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
+    left = [seed for seed in seeds if seed not in done]
     folder = None if store is None else store.folder
+    own = folder if processes.main else None
     try:
         tracking = Tracking(config, folder)
-        with Live(config, seeds, list(done), folder=folder, show=progress) as live:
-            for finished in _run(networks, [seed for seed in seeds if seed not in done], store, live):
+        with Live(config, seeds, list(done), folder=own, show=progress and processes.main) as live:
+            for finished in _run(networks, left, store, live, processes.main):
                 done[finished.seed] = finished
                 tracking.seed(finished)
     except InputError:
@@ -97,7 +110,7 @@ def study(
         raise
     result = assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
     tracking.finish(result)
-    if store is not None:
+    if store is not None and processes.main:
         result.save(store.folder)
         store.end()
     return result
@@ -161,6 +174,7 @@ class Networks:
             "data": self.data.fingerprint,
             "teacher network": repr(self.build_teacher()),
             "student network": repr(self.build_student()),
+            **({"augment": short(self.data.augment)} if self.data.augment else {}),
         }
 
     def small(self) -> bool:
@@ -172,7 +186,13 @@ class Networks:
         return values <= SMALL_INPUT and weights <= SMALL_NETWORK
 
 
-def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | None = None) -> SeedResult:
+def run_seed(
+    networks: Networks,
+    seed: int,
+    progress: Progress,
+    threads: int | None = None,
+    folder: Path | None = None,
+) -> SeedResult:
     """One seed, in this process."""
     before = torch.get_num_threads()
     # a small network's step is over before a second thread has woken up, and waiting for it costs both cores
@@ -187,23 +207,33 @@ def run_seed(networks: Networks, seed: int, progress: Progress, threads: int | N
             transforms=networks.transforms,
             progress=progress,
             threads=threads or before,
+            parts=Parts(folder),
         ).run()
     finally:
         torch.set_num_threads(before)
 
 
-def _run(networks: Networks, seeds: Sequence[int], store: Store | None, live: Live) -> Iterator[SeedResult]:
+def _run(
+    networks: Networks, seeds: Sequence[int], store: Store | None, live: Live, main: bool
+) -> Iterator[SeedResult]:
     """Run the seeds that are left, save each as it ends, and hand it over."""
     config = networks.config
+    folders: dict[int, Path | None] = dict.fromkeys(seeds)
+    if store is not None and not networks.small():  # a small network is trained again in no time
+        folders = {seed: store.base(seed) for seed in seeds}
+        if main:
+            store.claim()
     if config.jobs == 1:
-        results: Iterator[SeedResult] = (run_seed(networks, seed, live.advance) for seed in seeds)
+        results: Iterator[SeedResult] = (
+            run_seed(networks, seed, live.advance, folder=folders[seed]) for seed in seeds
+        )
     else:
         threads = max(1, torch.get_num_threads() // config.jobs)
         parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
         task = joblib.delayed(run_seed)
-        results = parallel(task(networks, seed, _silent, threads) for seed in seeds)
+        results = parallel(task(networks, seed, _silent, threads, folders[seed]) for seed in seeds)
     for result in results:
-        if store is not None:
+        if store is not None and main:
             store.save(result)
         live.end_seed(result, elsewhere=config.jobs > 1)
         yield result

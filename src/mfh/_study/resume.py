@@ -1,6 +1,7 @@
 """Finished seeds of a study on disk, so that the same command goes on where it stopped."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,10 @@ from mfh.results import Record, TeacherRecord, read_arrays
 
 
 class Store:
-    """The folder of one run: `run.json` says whose it is, `state/` holds one pair of files per seed."""
+    """The folder of one run: `run.json` says whose it is, `state/` holds one pair of files per seed.
+
+    While a seed is unfinished, `state/seed-0000/` holds its parts; see `mfh._study.parts`.
+    """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], *, made: bool) -> None:
         self.folder = folder
@@ -72,11 +76,19 @@ class Store:
         """Say no more that the run is under way: its results are written."""
         (self.folder / FILE).unlink(missing_ok=True)
 
-    def save(self, result: SeedResult) -> None:
-        """Write a finished seed; its json comes last and marks it as complete."""
+    def claim(self) -> None:
+        """Write into the folder whose it is, unless it says so already."""
         if not (self.folder / "run.json").exists():
             write_json(self.folder / "run.json", self.identity)
-        base = self.folder / "state" / f"seed-{result.seed:04d}"
+
+    def base(self, seed: int) -> Path:
+        """Of a seed's files, without their suffix; the folder of this name holds what is unfinished."""
+        return self.folder / "state" / f"seed-{seed:04d}"
+
+    def save(self, result: SeedResult) -> None:
+        """Write a finished seed; its json comes last and marks it as complete."""
+        self.claim()
+        base = self.base(result.seed)
         for name, weights in result.weights.items():
             path = self.folder / "checkpoints" / f"seed-{result.seed:04d}" / f"{name}.safetensors"
             blob = safetensors_bytes({key: value.contiguous() for key, value in weights.items()})
@@ -98,10 +110,11 @@ class Store:
                 "redrawn": result.split.redrawn,
             },
         )
+        shutil.rmtree(base, ignore_errors=True)
 
     def load(self, seed: int) -> SeedResult | None:
         """Read a finished seed; None where it is absent or damaged and must be run again."""
-        base = self.folder / "state" / f"seed-{seed:04d}"
+        base = self.base(seed)
         try:
             values = json.loads(base.with_suffix(".json").read_text(encoding="utf-8"))
             arrays = read_arrays(base.with_suffix(".npz"))

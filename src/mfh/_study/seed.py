@@ -14,7 +14,6 @@ from mfh._study.outcome import SeedResult
 from mfh._study.teachers import METRIC, TeacherRun, accuracies, describe_teacher
 from mfh.data.splits import divide
 from mfh.results import Record, TeacherRecord
-from mfh.training.loop import predict
 from mfh.training.objectives import Distill
 from mfh.training.students import StudentFit, StudentJob, seeded
 
@@ -26,7 +25,8 @@ class SeedRun(TeacherRun):
         """Everything, in order."""
         trained = self.fit_teachers(self.data, self.train, fold="")
         self.timer.lap("teachers")
-        tables, channels, overlap = self.rank(trained)
+        ranked = self.rank(trained, fold="")
+        tables = ranked.tables
         self.progress("saliency", 1)
         self.timer.lap("saliency")
         if self.config.teacher_outputs == "cross-fit":
@@ -34,19 +34,19 @@ class SeedRun(TeacherRun):
             self.timer.lap("teachers")
         teachers = self.describe_teachers(tables)
         jobs = self.jobs(tables)
-        fits = self.train_alone(list(jobs.values()), "students")
+        fits = self.train_alone({key.name: job for key, job in jobs.items()}, "students")
         records, correct, best, smoothing = self.evaluate(dict(zip(jobs, fits, strict=True)))
         self.timer.lap("students")
         weights = {
-            "teacher-regular": trained.regular.state_dict(),
-            "teacher-joint": trained.joint_teacher.state_dict(),
-            "student-joint": trained.joint_student.state_dict(),
-            "teacher-unimodal": trained.unimodal.state_dict(),
-            "student-general": best,
+            "teacher-regular": trained.regular,
+            "teacher-joint": trained.joint_teacher,
+            "student-joint": trained.joint_student,
+            "teacher-unimodal": trained.unimodal,
         }
+        states = {name: model.cpu().state_dict() for name, model in weights.items()}
         return SeedResult(
-            self.seed, self.split, records, teachers, correct, channels, overlap, self.timer.seconds,
-            weights, smoothing, self.layer, self.curves,
+            self.seed, self.split, records, teachers, correct, ranked.channels, ranked.overlap,
+            self.timer.seconds, states | {"student-general": best}, smoothing, self.layer, self.curves,
         )  # fmt: skip
 
     def cross_fit(self, tables: Tables) -> None:
@@ -61,11 +61,11 @@ class SeedRun(TeacherRun):
             kept = torch.from_numpy(np.sort(np.delete(train, part)))
             data = self.data
             self.data = self.transforms(self.raw, kept)
-            trained = self.fit_teachers(self.data, kept, fold=f" fold {number}")
-            fold, _, _ = self.rank(trained)
+            fold = f" fold {number}"
+            theirs = self.rank(self.fit_teachers(self.data, kept, fold=fold), fold=fold).tables
             self.progress("saliency", 1)
             self.data = data
-            tables.take(fold, held)
+            tables.take(theirs, held)
 
     def describe_teachers(self, tables: Tables) -> tuple[TeacherRecord, ...]:
         """Accuracy, entropy and saturation of every teacher."""
@@ -119,14 +119,14 @@ class SeedRun(TeacherRun):
             (key for key in fits if key.arm == "general" or key.arm == "joint"),
             key=lambda key: (max(fits[key].validation), -(key.ratio or 0)),
         )
-        model = seeded(self.build_student, 0)
+        model = seeded(self.build_student, 0).to(self.device)
         records, correct, kept = [], [], []
         for key, done in fits.items():
             if key.arm == "no-kd-smoothed" and key != best:
                 continue
             kept.append(done)
             model.load_state_dict(done.state)
-            logits = predict(model, self.data, self.student, self.all)
+            logits = self.answers(model, self.student)
             correct.append((logits[self.test].argmax(dim=1) == self.data.label[self.test]).numpy())
             records.append(
                 Record(

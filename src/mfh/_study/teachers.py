@@ -15,11 +15,13 @@ from mfh._focus import channel_means, channel_split, select
 from mfh._saliency import SaliencyResult, linear_start, saliency
 from mfh._study.arms import ArmKey, Tables, last_hidden, without
 from mfh._study.describe import curve
+from mfh._study.parts import Parts, Ranked
 from mfh.config import StudyConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.losses import soft_label_entropy
 from mfh.results import TeacherRecord
+from mfh.training.device import make_accelerator
 from mfh.training.loop import accuracy, fit, logits_of, predict
 from mfh.training.objectives import Distill, Pair, joint
 from mfh.training.students import StudentFit, StudentJob, seeded, train_students
@@ -104,6 +106,7 @@ class TeacherRun:
         transforms: Callable[[PairedDataset, Tensor], PairedDataset],
         progress: Progress = lambda _stage, _count: None,
         threads: int | None = None,
+        parts: Parts | None = None,
     ) -> None:
         require(config.teacher is not None and config.student is not None, "Name `teacher` and `student`.")
         self.teacher, self.student = str(config.teacher), str(config.student)
@@ -121,21 +124,25 @@ class TeacherRun:
         self.timer = Timer()
         self.layer = config.layer or ""
         self.curves: dict[str, np.ndarray] = {}
+        self.parts = parts or Parts(None)
+        self.device = make_accelerator(config).device
 
     def derived(self, role: str) -> int:
         """A seed of its own for each role within this seed."""
         return derived_seed(self.seed, role)
 
-    def train_alone(self, jobs: list[StudentJob], stage: str) -> list[StudentFit]:
-        """Train networks of one modality, side by side on all the threads there are."""
+    def train_alone(self, jobs: dict[str, StudentJob], stage: str) -> list[StudentFit]:
+        """Train networks of one modality, by name, side by side on all the threads there are."""
+        kept = [folder for name in jobs if (folder := self.parts.folder(name)) is not None]
         inside = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
             return train_students(
-                jobs,
+                list(jobs.values()),
                 self.config,
                 engine=self.config.engine,
                 on_progress=lambda count: self.progress(stage, count),
+                folders=kept or None,
             )
         finally:
             torch.set_num_threads(inside)
@@ -150,14 +157,16 @@ class TeacherRun:
                 model, Distill(), data, modality, train, validation, self.derived("batches" + fold)
             )
 
-        jobs = [
-            alone(self.build_teacher, self.teacher, "teacher" + fold),
-            alone(self.build_student, self.student, "unimodal" + fold),
-        ]
+        jobs = {
+            "teacher-regular" + fold: alone(self.build_teacher, self.teacher, "teacher" + fold),
+            "teacher-unimodal" + fold: alone(self.build_student, self.student, "unimodal" + fold),
+        }
         if self.config.teacher_source == "regular":
-            jobs.append(alone(self.build_student, self.student, "student"))
+            jobs["student-lone" + fold] = alone(self.build_student, self.student, "student")
         fits = self.train_alone(jobs, "teachers")
-        regular, unimodal, *lone = (load(job, done) for job, done in zip(jobs, fits, strict=True))
+        regular, unimodal, *lone = (
+            load(job, done).to(self.device) for job, done in zip(jobs.values(), fits, strict=True)
+        )
         pair = Pair(
             seeded(self.build_teacher, self.derived("teacher" + fold)),
             seeded(self.build_student, self.derived("joint student" + fold)),
@@ -166,7 +175,8 @@ class TeacherRun:
         sides = ((pair.teacher, self.teacher), (pair.student, self.student))
 
         def score(_: nn.Module) -> float:
-            return sum(accuracy(predict(side, data, name, validation), labels) for side, name in sides) / 2
+            told = (predict(side, data, name, validation, shared=True) for side, name in sides)
+            return sum(accuracy(logits, labels) for logits in told) / 2
 
         together = fit(
             pair,
@@ -178,6 +188,7 @@ class TeacherRun:
             config=self.config,
             seed=self.derived("batches" + fold),
             on_epoch=lambda _: self.progress("teachers", 1),
+            checkpoint=self.parts.folder("pair" + fold),
         )
         if not fold:
             self.curves = _curves(regular=fits[0], unimodal=fits[1]) | {
@@ -186,8 +197,16 @@ class TeacherRun:
             }
         return Trained(regular, pair.teacher, pair.student, unimodal, train, *lone)
 
-    def rank(self, trained: Trained) -> tuple[Tables, dict[str, np.ndarray], dict[tuple[str, float], float]]:
-        """Saliency on training and validation split, and every arm's teacher outputs."""
+    def rank(self, trained: Trained, *, fold: str) -> Ranked:
+        """Saliency on training and validation split, and every arm's teacher outputs; or what is kept."""
+        ranked = self.parts.load("ranked" + fold)
+        if ranked is None:
+            ranked = self._rank(trained)
+            self.parts.save("ranked" + fold, ranked)
+        self.layer = ranked.layer
+        return ranked
+
+    def _rank(self, trained: Trained) -> Ranked:
         from_joint = self.config.teacher_source == "joint"
         model = trained.joint_teacher if from_joint else trained.regular
         partner = trained.joint_student if from_joint else trained.lone_student
@@ -195,17 +214,17 @@ class TeacherRun:
             raise InputError(
                 "A regular teacher is ranked against a student trained on labels; there is none."
             )
-        example = self.data.inputs(self.teacher, self.all[:2])
+        example = self.data.inputs(self.teacher, self.all[:2], device=self.device)
         self.layer = self.layer or last_hidden(model, example)
         trunk, head = channel_split(model, self.layer, example, self.config.channel_dim)
-        student_logits = predict(partner, self.data, self.student, self.all)
-        features = self.features(trunk)
+        student_logits = self.answers(partner, self.student)
+        features = self.answers(trunk, self.teacher).to(self.device)
         tables = Tables(
             self.config.temperature,
             logits={
-                "regular": predict(trained.regular, self.data, self.teacher, self.all),
-                "joint": predict(trained.joint_teacher, self.data, self.teacher, self.all),
-                "unimodal": predict(trained.unimodal, self.data, self.student, self.all),
+                "regular": self.answers(trained.regular, self.teacher),
+                "joint": self.answers(trained.joint_teacher, self.teacher),
+                "unimodal": self.answers(trained.unimodal, self.student),
             },
         )
         channels: dict[str, np.ndarray] = {}
@@ -229,11 +248,11 @@ class TeacherRun:
             if name == self.config.saliency_split:
                 chosen = ranked.values, importance
         self.focus(tables, features, head, chosen, trained.train)
-        return tables, channels, overlap
+        return Ranked(tables, channels, overlap, self.layer)
 
-    def features(self, trunk: nn.Module) -> Float[Tensor, "sample ..."]:
-        """The layer's output for every sample of the data set, on the CPU."""
-        return predict(trunk, self.data, self.teacher, self.all)
+    def answers(self, model: nn.Module, modality: str) -> Float[Tensor, "sample ..."]:
+        """What a network gives for every sample of the data set, on the CPU."""
+        return predict(model, self.data, modality, self.all, shared=True)
 
     def saliency(self, features: Tensor, head: nn.Module, student_logits: Tensor) -> SaliencyResult:
         """Exact where the head is linear, else sampled."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mfh._checks import InputError, listing, require
 from mfh.config import SPLITS as SPLITS
+from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
 from mfh.results import read_arrays
 
@@ -35,6 +36,7 @@ class PairedDataset:
         group_names: G names, in the order of the codes in `group`.
         transforms: modality -> function from a batch of raw values to the network's input. Without one a
             network is given floats; `torch.Tensor.long` leaves token ids the integers they are.
+        augment: modality -> random changes of the network's input in training; see `mfh.data.augment`.
     """
 
     modalities: Mapping[str, Values]
@@ -45,6 +47,7 @@ class PairedDataset:
     class_names: tuple[str, ...] = ()
     group_names: tuple[str, ...] = ()
     transforms: Mapping[str, Transform] = field(default_factory=dict)
+    augment: Mapping[str, Augment] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -201,9 +204,15 @@ class PairedDataset:
         """The same samples with other transforms for the modalities named."""
         return replace(self, transforms={**self.transforms, **transforms})
 
+    def with_augment(self, augment: Mapping[str, Augment]) -> "PairedDataset":
+        """The same samples, changed at random in training, each modality named as its function says."""
+        for name in augment:
+            self.require_modality(name)
+        return replace(self, augment={**self.augment, **augment})
+
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any value, label, id, group or split (not with transforms).
+        """16 hex digits that change with any value, label, id, group or split, not with transforms.
 
         What is decoded on demand is not decoded for this: its `identity` stands for it.
         """

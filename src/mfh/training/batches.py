@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfh.data.decoded import DecodedRows, sample_bytes
@@ -31,6 +32,27 @@ def step_seed(seed: int, step: int, rank: int) -> int:
         value = (value + part + 1) * 0x9E3779B97F4A7C15 % 2**64
         value ^= value >> 29
     return value % 2**63
+
+
+def sample_draws(
+    seed: int, step: int, rows: Int[Tensor, " sample"], count: int, stream: int = 0
+) -> Float[Tensor, "sample draw"]:
+    """`count` numbers in [0, 1) for each row, fixed by seed, step, row and stream alone.
+
+    So they do not depend on which process or part of a batch a sample comes to.
+
+    >>> both = sample_draws(0, 3, torch.tensor([7, 9]), 2)
+    >>> torch.equal(sample_draws(0, 3, torch.tensor([9]), 2), both[1:])
+    True
+    """
+    base = step_seed(step_seed(seed, step, stream), 0, 1)
+    place = np.arange(1, count + 1, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        value = np.uint64(base) + (rows.numpy().astype(np.uint64)[:, None] * np.uint64(count) + place)
+        value *= np.uint64(0x9E3779B97F4A7C15)  # the finaliser of splitmix64
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return torch.from_numpy(((value ^ (value >> np.uint64(31))) >> np.uint64(40)) / 2**24).float()
 
 
 def shares(

@@ -62,7 +62,8 @@ def fit(
 
     The order of the samples depends on `seed` and the epoch alone (`epoch_order`), so networks trained with
     one seed see the same batches whatever they learn from. What dropout and the like draw from torch's
-    generators depends on `seed` and the step alone, and the global generators stay as they were.
+    generators depends on `seed` and the step alone, and the global generators stay as they were. How
+    `data.augment` changes a sample depends on `seed`, the step and the sample.
 
     With `checkpoint`, a call that was stopped goes on where its last checkpoint was written when it is made
     again; on the CPU the result is the same to the last bit. One that came to its end is not trained again.
@@ -119,7 +120,8 @@ def fit(
         model.to(memory_format=torch.channels_last)
     drawing = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=drawing), synchronised(model, processes):
-        stepper = Stepper(model, objective, config, seed, accelerator, processes)
+        augment = tuple(data.augment.get(name) for name in modalities)
+        stepper = Stepper(model, objective, config, seed, accelerator, processes, augment)
         run = Run(stepper, data, tuple(modalities), train, score, on_epoch, store, save_every)
         run.restore()
         run.finish(progress=progress)
@@ -140,6 +142,7 @@ def _identity(
     """What a training is made of, in words that tell two apart."""
     names = [spec.name for spec in fields(TrainConfig) if spec.name not in HOW_NOT_WHAT]
     kind = getattr(objective, "__qualname__", type(objective).__qualname__)
+    changes = {name: data.augment[name] for name in modalities if name in data.augment}
     shapes = {name: str(getattr(value, "shape", "")) for name, value in model.state_dict().items()}
     return {
         **{name: getattr(config, name) for name in names},
@@ -150,4 +153,5 @@ def _identity(
         "train": f"{len(train)} rows {short(train)}",
         "data": data.fingerprint,
         "transforms": short({name: data.transforms.get(name) for name in modalities}),
+        "augment": short(changes) if changes else None,
     }

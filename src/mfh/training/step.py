@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from mfh._checks import require
 from mfh.config import TrainConfig
-from mfh.training.batches import step_seed
+from mfh.data.augment import Augment
+from mfh.training.batches import sample_draws, step_seed
 from mfh.training.device import Processes, reseed
 from mfh.training.objectives import Batch, Objective
 
@@ -27,6 +29,7 @@ class Stepper:
         seed: fixes dropout.
         accelerator: holds precision and processes.
         processes: those that train the network together.
+        augment: how each of the network's inputs is changed at random; by default none is.
     """
 
     def __init__(
@@ -37,9 +40,10 @@ class Stepper:
         seed: int,
         accelerator: Accelerator,
         processes: Processes,
+        augment: Sequence[Augment | None] = (),
     ) -> None:
         self.model, self.objective, self.config, self.seed = model, objective, config, seed
-        self.accelerator, self.processes = accelerator, processes
+        self.accelerator, self.processes, self.augment = accelerator, processes, augment
         self.optimizer = make_optimizer(model, config)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.scaler: Any = accelerator.scaler
@@ -64,7 +68,7 @@ class Stepper:
         reseed(processes.device, step_seed(self.seed, number, processes.rank))
         values = []
         for place, (_, share) in enumerate(parts, start=1):
-            batch = next(batches)
+            batch = self._augmented(next(batches), number)
             # Processes exchange gradients once a step, with the last part.
             last = processes.count == 1 or place == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.forward):
@@ -73,6 +77,18 @@ class Stepper:
             values.append(loss.detach() if share == 1 else loss.detach() * share)
         self._update(self.config.learning_rate(number, steps))
         return values[0] if len(values) == 1 else torch.stack(values).sum()
+
+    def _augmented(self, batch: Batch, number: int) -> Batch:
+        """The batch with its inputs changed at random, by numbers that are each sample's own."""
+        if not any(self.augment):
+            return batch
+        inputs = [
+            change(x, sample_draws(self.seed, number, batch.rows, change.num_draws, place).to(x.device))
+            if change
+            else x
+            for place, (x, change) in enumerate(zip(batch.inputs, self.augment, strict=True))
+        ]
+        return replace(batch, inputs=tuple(inputs))
 
     def _backward(self, loss: Tensor, weight: float) -> None:
         loss = loss if weight == 1 else loss * weight

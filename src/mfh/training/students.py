@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from torch import nn
 from mfh._checks import choice, listing, require
 from mfh.config import TrainConfig
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.loop import accuracy, fit, predict
+from mfh.training.loop import Epoch, accuracy, fit, predict
 from mfh.training.many import MEMORY, train_many, why_alone
 
 __all__ = ["StudentFit", "StudentJob", "seeded", "train_students"]
@@ -22,6 +23,7 @@ def train_students(
     engine: str = "auto",
     on_progress: Callable[[int], None] | None = None,
     memory: int = MEMORY,
+    folders: Sequence[Path] | None = None,
 ) -> list[StudentFit]:
     """Train students; the networks in `jobs` stay as they are.
 
@@ -36,6 +38,8 @@ def train_students(
         on_progress: called with the number of student-epochs that have come to an end since the last call;
             they add up to `len(jobs) * config.epochs`, those that an early stop leaves out included.
         memory: bytes that students trained at once may take; see `train_many`.
+        folders: one per job, where the loop keeps a student's checkpoints: the same call made again goes on
+            where it stopped, and does not train again what is finished. `many` keeps none.
 
     Returns:
         One result per job, in the order of `jobs`.
@@ -57,7 +61,8 @@ def train_students(
         fits = dict(zip(together, done, strict=True))
     for number, job in enumerate(jobs):
         if number not in fits:
-            fits[number] = _train_one(job, config, on_progress)
+            folder = None if folders is None else folders[number]
+            fits[number] = _train_one(job, config, on_progress, folder)
     return [fits[number] for number in range(len(jobs))]
 
 
@@ -68,22 +73,38 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def _train_one(job: StudentJob, config: TrainConfig, on_progress: Callable[[int], None] | None) -> StudentFit:
+def _train_one(
+    job: StudentJob,
+    config: TrainConfig,
+    on_progress: Callable[[int], None] | None,
+    folder: Path | None,
+) -> StudentFit:
     """Train one student with the loop."""
-    labels = job.data.label[job.validation]
+    labels, told = job.data.label[job.validation], 0
+
+    def score(model: nn.Module) -> float:
+        return accuracy(predict(model, job.data, job.modality, job.validation, shared=True), labels)
+
+    def on_epoch(_: Epoch) -> None:
+        nonlocal told
+        told += 1
+        if on_progress is not None:
+            on_progress(1)
+
     result = fit(
         deepcopy(job.model),
         job.data,
         job.objective,
         modalities=(job.modality,),
         train=job.train,
-        score=lambda model: accuracy(predict(model, job.data, job.modality, job.validation), labels),
+        score=score,
         config=config,
         seed=job.seed,
-        on_epoch=None if on_progress is None else lambda _: on_progress(1),
+        on_epoch=on_epoch,
+        checkpoint=folder,
     )
-    if on_progress is not None and len(result.history) < config.epochs:
-        on_progress(config.epochs - len(result.history))
+    if on_progress is not None and told < config.epochs:
+        on_progress(config.epochs - told)
     return StudentFit(
         state={name: value.detach().cpu() for name, value in result.model.state_dict().items()},
         best_epoch=result.best_epoch,

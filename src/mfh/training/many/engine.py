@@ -24,15 +24,17 @@ Progress = Callable[[int], None]
 def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
     """Why a student cannot be trained together with others; None where it can.
 
-    Its data must lie in memory, under a transform without randomness; its network must be free of randomness
-    and of buffers (such as running statistics), and have weights of one type, none shared between layers,
-    none frozen. `config` must ask for neither mixed precision nor trackers.
+    Its data must lie in memory, not be augmented, and stand under a transform without randomness; its network
+    must be free of randomness and of buffers (such as running statistics), and have weights of one type, none
+    shared between layers, none frozen. `config` must ask for neither mixed precision nor trackers.
     """
     model, data = job.model, job.data
     if config.precision != "no":
         return f"`precision` is {config.precision}"
     if config.tracker:
         return "`tracker` follows single networks"
+    if job.modality in data.augment:
+        return f"modality `{job.modality}` is changed at random in training"
     if not isinstance(data.modalities[job.modality], Tensor):
         return f"modality `{job.modality}` does not lie in memory"
     parameters = list(model.parameters())

@@ -1,0 +1,85 @@
+"""What an unfinished seed of a study keeps on disk: trained networks, and what its teachers answer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mfh._checks import InputError
+from mfh._files import write_npz
+from mfh._study.arms import ArmKey, Tables
+from mfh.results import read_arrays
+from mfh.training.device import Processes
+
+
+@dataclass(eq=False)
+class Ranked:
+    """The teachers' channels, ranked, and what every arm's teacher answers.
+
+    Attributes:
+        tables: logits of every teacher.
+        channels: per-channel arrays, each of shape (channel,).
+        overlap: (split, ratio) -> share of the channels kept by `general` that `important` keeps too.
+        layer: the layer that was used.
+    """
+
+    tables: Tables
+    channels: Mapping[str, np.ndarray]
+    overlap: Mapping[tuple[str, float], float]
+    layer: str
+
+
+class Parts:
+    """The parts of one seed in one folder; without a folder nothing is kept.
+
+    Each network has a subfolder of checkpoints, and what the teachers answer is a file of its own: computed
+    anew, on other hardware or by another number of processes, it would differ in the last digits, and
+    students half trained on it could not go on.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.path = folder
+
+    def folder(self, name: str) -> Path | None:
+        """Where a network's checkpoints are kept."""
+        return None if self.path is None else self.path / name
+
+    def save(self, name: str, ranked: Ranked) -> None:
+        """Keep a ranking; only the main process of several writes."""
+        if self.path is None or not Processes.on(torch.device("cpu")).main:
+            return
+        tables = ranked.tables
+        arrays = {f"channels/{key}": values for key, values in ranked.channels.items()}
+        arrays |= {f"logits/{key}": logits.numpy() for key, logits in tables.logits.items()}
+        focused = [[key.arm, key.ratio, key.draw] for key in tables.focused]
+        arrays |= {f"focused/{i}": logits.numpy() for i, logits in enumerate(tables.focused.values())}
+        overlap = [[split, ratio, share] for (split, ratio), share in ranked.overlap.items()]
+        told = {
+            "layer": ranked.layer, "temperature": tables.temperature, "focused": focused, "overlap": overlap
+        }  # fmt: skip
+        write_npz(self.path / f"{name}.npz", {**arrays, "told": np.asarray(json.dumps(told))})
+
+    def load(self, name: str) -> Ranked | None:
+        """The ranking that was kept; None where there is none, or a damaged one."""
+        if self.path is None:
+            return None
+        try:
+            arrays = read_arrays(self.path / f"{name}.npz")
+            told = json.loads(str(arrays["told"]))
+            keys = [ArmKey(*key) for key in told["focused"]]
+            tables = Tables(
+                told["temperature"],
+                logits={key: torch.from_numpy(a) for key, a in _named(arrays, "logits/").items()},
+                focused={key: torch.from_numpy(arrays[f"focused/{i}"]) for i, key in enumerate(keys)},
+            )
+            overlap = {(split, ratio): share for split, ratio, share in told["overlap"]}
+            return Ranked(tables, _named(arrays, "channels/"), overlap, told["layer"])
+        except (InputError, OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def _named(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
