@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mfh._saliency import SaliencyAccumulator as SaliencyAccumulator
     from mfh._saliency import SaliencyResult as SaliencyResult
     from mfh._saliency import saliency as saliency
+    from mfh._saliency import streaming_saliency as streaming_saliency
     from mfh._study import study as study
     from mfh._version import __version__ as __version__
     from mfh.config import DistillConfig as DistillConfig
@@ -32,6 +33,7 @@ _HOMES = {
     "report": "mfh._report",
     "SaliencyAccumulator": "mfh._saliency",
     "saliency": "mfh._saliency",
+    "streaming_saliency": "mfh._saliency",
     "SaliencyResult": "mfh._saliency",
     "LayerInfo": "mfh._focus",
     "layers": "mfh._focus",

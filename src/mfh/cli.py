@@ -15,9 +15,17 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
 from mfh._version import __version__
-from mfh.commands import data, gaussian, ravdess, report, study, vggsound
+from mfh.commands import data, gaussian, ravdess, report, saliency, study, vggsound
 
-COMMANDS: tuple[ModuleType, ...] = (study, report, data, gaussian, ravdess, vggsound)
+COMMANDS: tuple[ModuleType, ...] = (
+    study,
+    report,
+    saliency,
+    data,
+    gaussian,
+    ravdess,
+    vggsound,
+)
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 

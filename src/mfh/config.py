@@ -173,6 +173,8 @@ class StudyConfig(DistillConfig):
         score: what ranks the channels: increase (the paper's) or followed.
         num_permutations: permutations a channel where the part of the teacher after the layer is not one
             linear layer, 1 or more; after a linear layer saliency is exact.
+        saliency_precision: draw only until the ranking can be expected to correlate with that of all
+            permutations by 1 minus this, in (0, 1), and `num_permutations` at the most; none draws them all.
         teacher_outputs: in-sample, or cross-fit (each training sample's soft label comes from a teacher that
             was not fitted on it).
         folds: number of folds of cross-fit, 2 or more.
@@ -195,6 +197,7 @@ class StudyConfig(DistillConfig):
     saliency_split: Literal["train", "validation"] = "train"
     score: Literal["increase", "followed"] = "increase"
     num_permutations: int = 30
+    saliency_precision: float | None = None
     teacher_outputs: Literal["in-sample", "cross-fit"] = "in-sample"
     folds: int = 5
     smoothing: Sequence[float] = (0.05, 0.1, 0.2)
@@ -253,6 +256,13 @@ class StudyConfig(DistillConfig):
             self.teacher_outputs,
         )
         check(self.num_permutations >= 1, "num_permutations", "be 1 or more", self.num_permutations)
+        precision = self.saliency_precision
+        check(
+            precision is None or 0 < precision < 1,
+            "saliency_precision",
+            "lie between 0 and 1, or be left out",
+            precision,
+        )
         check(self.folds >= 2, "folds", "be 2 or more", self.folds)
         check(
             all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)

@@ -265,6 +265,7 @@ class TeacherRun:
             num_permutations="exact" if exact else self.config.num_permutations,
             score=self.config.score,
             generator=torch.Generator().manual_seed(self.derived("permutations")),
+            precision=None if exact else self.config.saliency_precision,
             warn=False,
         )
 

@@ -1,0 +1,70 @@
+"""Rows of an npy file, read some at a time: unlike those of a memory map, they do not stay in memory."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from mfh._checks import InputError, require
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """An npy file of floating-point numbers in C order, (row, column).
+
+    Attributes:
+        path: the file.
+        dtype: of its numbers.
+        shape: rows and columns.
+        offset: bytes before the first number.
+    """
+
+    path: Path
+    dtype: np.dtype
+    shape: tuple[int, int]
+    offset: int
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RowFile":
+        """Read a file's header.
+
+        Raises:
+            InputError: the file is absent, no npy, shorter than its header says, not in C order, or holds
+                something else than rows of floating-point numbers.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as file:
+                shape, fortran, dtype = _header(file)
+                offset = file.tell()
+            size = path.stat().st_size
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"`{path}` cannot be read as an npy file: {reason}.") from error
+        fits = len(shape) == 2 and dtype.kind == "f" and shape[0] > 0 and shape[1] > 0
+        require(fits, f"`{path}` must hold floats of shape (sample, column). Got {dtype}, {shape}.")
+        require(not fortran, f"`{path}` must be in C order: save np.ascontiguousarray(x) instead.")
+        expected = offset + math.prod(shape) * dtype.itemsize
+        require(size >= expected, f"`{path}` is cut short: {size} bytes of {expected}. Write it again.")
+        return cls(path, dtype, (shape[0], shape[1]), offset)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The rows `start` to `stop`, in memory of their own."""
+        width = self.shape[1]
+        count = (stop - start) * width
+        with self.path.open("rb") as file:
+            file.seek(self.offset + start * width * self.dtype.itemsize)
+            values = np.fromfile(file, dtype=self.dtype, count=count)
+        require(len(values) == count, f"`{self.path}` became shorter while it was read. Write it again.")
+        return values.reshape(-1, width).astype(self.dtype.newbyteorder("="), copy=False)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    raise ValueError(f"version {version} of the format is not known")
