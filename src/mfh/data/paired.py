@@ -15,6 +15,7 @@ from mfh._checks import InputError, listing, require
 from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
+from mfh.data.map_style import read_samples
 from mfh.results import read_arrays
 
 Transform = Callable[[Tensor], Tensor]
@@ -22,7 +23,7 @@ Transform = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class PairedDataset:
-    """Paired samples of two or more modalities. Make one with `from_arrays` or `from_npz`.
+    """Paired samples of two or more modalities. Make one with `from_arrays`, `from_npz` or `from_torch`.
 
     Attributes:
         modalities: name -> values of shape (sample, *shape): a tensor, a memory-mapped array, or rows that
@@ -162,6 +163,64 @@ class PairedDataset:
                 )
         columns: dict[str, Any] = {role: None if n is None else arrays[n] for role, n in chosen.items()}
         return cls.from_arrays({n: arrays[n] for n in modalities}, label=arrays[label], **columns)
+
+    @classmethod
+    def from_torch(
+        cls,
+        dataset: Any,
+        *,
+        modalities: Sequence[str] | None = None,
+        label: Any = "label",
+        group: Any = None,
+        split: Any = None,
+        id: Any = None,
+        class_names: Sequence[str] | None = None,
+        transforms: Mapping[str, Transform] | None = None,
+        in_memory: bool | None = None,
+        workers: int = 4,
+    ) -> "PairedDataset":
+        """Take a map-style PyTorch dataset whose samples show all modalities.
+
+        The dataset is read once from end to end. Samples are kept in memory up to 1 GiB, and else decoded
+        again whenever they are needed. Integers other than uint8 are taken for token ids and given to the
+        network as int64; pictures in uint8 become floats 0 ... 255.
+
+        Args:
+            dataset: anything with `__len__` and `__getitem__`. A sample is a dict, {"audio": ..., "image":
+                ..., "label": ...}; a tuple, (audio, image, label); or (dict of modalities, label). A
+                modality is an array or tensor of one shape for all samples, the same at every reading.
+            modalities: names of what is taken of a dict, by default every array in it; of a tuple the
+                names of its values in their order, and required.
+            label: name of the labels in a sample (in a tuple they follow the modalities), or the labels
+                themselves, one per sample.
+            group: likewise, where there are groups.
+            split: likewise, where the data bring one.
+            id: likewise; by default the row numbers.
+            class_names: names of the classes 0 ... K - 1.
+            transforms: see the class.
+            in_memory: whether to keep the samples; by default as they fit in 1 GiB.
+            workers: threads that decode a batch of samples that are not kept.
+
+        Raises:
+            InputError: as `from_arrays`; samples differ in shape or from one reading to the next.
+
+        Example:
+            >>> class Pairs(torch.utils.data.Dataset):
+            ...     def __len__(self):
+            ...         return 4
+            ...     def __getitem__(self, row):
+            ...         return {"audio": torch.full((3,), row), "image": torch.zeros(2), "label": row % 2}
+            >>> data = PairedDataset.from_torch(Pairs())
+            >>> list(data.modalities), data.label.tolist()
+            (['audio', 'image'], [0, 1, 0, 1])
+        """
+        columns = {"label": label, "group": group, "split": split, "id": id}
+        columns = {role: where for role, where in columns.items() if where is not None}
+        values, found = read_samples(dataset, modalities, columns, in_memory=in_memory, workers=workers)
+        tokens = {n: Tensor.long for n, v in values.items() if v.dtype.kind in "iu" and v.dtype.itemsize > 1}
+        return cls.from_arrays(
+            values, **found, class_names=class_names, transforms={**tokens, **(transforms or {})}
+        )
 
     def __len__(self) -> int:
         return len(self.label)

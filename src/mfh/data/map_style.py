@@ -1,0 +1,183 @@
+"""Map-style PyTorch datasets of paired samples: what is in a sample, and all samples as arrays.
+
+A sample is a dict, `{"audio": ..., "image": ..., "label": ...}`; a tuple, `(audio, image, label)`; or a
+tuple of a dict of modalities and the label.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mfh._checks import InputError, fail, listing, require
+from mfh.data.decoded import SampleSource
+
+IN_MEMORY = 2**30  # bytes of all samples up to which they are kept
+Where = str | int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of a dataset, flattened to one value a name.
+
+    Attributes:
+        dataset: anything with `__len__` and `__getitem__`.
+        names: names of the positions where samples are tuples; None where they are dicts.
+    """
+
+    dataset: Any
+    names: tuple[str, ...] | None = None
+
+    def __call__(self, row: int, names: Sequence[str] = ()) -> dict[str, Any]:
+        """One sample: a value under each of its names."""
+        del names  # a dataset decodes a sample whole
+        sample = self.dataset[row]
+        if isinstance(sample, tuple) and sample and isinstance(sample[0], Mapping):
+            sample = {**sample[0], **dict(zip(self._rest(len(sample)), sample[1:], strict=True))}
+        if isinstance(sample, Mapping):
+            return {str(name): value for name, value in sample.items()}
+        if not isinstance(sample, (tuple, list)):
+            fail(
+                "`dataset` of `from_torch` must give samples that are dicts, such as {'audio': ..., 'image': "
+                "..., 'label': ...}, or tuples, such as (audio, image, label). Got "
+                f"{type(sample).__name__} for sample {row}."
+            )
+        names = self.names or ()
+        require(
+            len(names) == len(sample),
+            f"`modalities` of `from_torch` must name what a sample's tuple holds before its label: sample "
+            f"{row} has {len(sample)} values. Got {listing(names)}.",
+        )
+        return dict(zip(names, sample, strict=True))
+
+    def _rest(self, size: int) -> list[str]:
+        return ["label", "group", "split", "id"][: size - 1]
+
+
+def read_samples(
+    dataset: Any,
+    modalities: Sequence[str] | None,
+    columns: Mapping[str, Any],
+    *,
+    in_memory: bool | None,
+    workers: int,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a dataset once.
+
+    Args:
+        dataset: see `Samples`.
+        modalities: names; None takes every array of one dimension or more in a dict.
+        columns: `label`, `group`, `split`, `id` -> name of the value in a sample, or the values themselves.
+        in_memory: whether to keep the samples; None keeps up to `IN_MEMORY` bytes.
+        workers: threads that decode a batch where samples are not kept.
+
+    Returns:
+        Values by modality and columns, as `PairedDataset.from_arrays` takes them.
+    """
+    count = _count(dataset)
+    kept = [role for role, where in columns.items() if isinstance(where, str)]
+    samples = Samples(dataset, _positions(dataset, modalities, [columns[role] for role in kept]))
+    first = samples(0)
+    names = list(modalities) if modalities is not None else _arrays(first, {columns[role] for role in kept})
+    for name in (*names, *(columns[role] for role in kept)):
+        require(
+            name in first,
+            f"A sample of `dataset` holds no `{name}`. It holds {listing(first)}: name one of these.",
+        )
+    like = {name: _array(name, first[name], 0) for name in names}
+    _require_same_twice(like, samples(0))
+    keep = in_memory if in_memory is not None else count * sum(a.nbytes for a in like.values()) <= IN_MEMORY
+    values = {name: np.empty((count, *a.shape), a.dtype) for name, a in like.items()} if keep else {}
+    found: dict[str, list[Any]] = {role: [] for role in kept}
+    digest = hashlib.blake2b(digest_size=16)
+    for row in range(count):
+        sample = samples(row)
+        for name in names:
+            array = _array(name, sample[name], row, like[name])
+            digest.update(np.ascontiguousarray(array).tobytes())
+            if keep:
+                values[name][row] = array
+        for role in kept:
+            found[role].append(_plain(sample[columns[role]]))
+    given = {role: where for role, where in columns.items() if role not in kept}
+    if keep:
+        return dict(values), given | found
+    source = SampleSource(
+        count,
+        samples,
+        {name: a.shape for name, a in like.items()},
+        {name: a.dtype for name, a in like.items()},
+        identity=digest.hexdigest(),
+        workers=workers,
+    )
+    return dict(source.rows()), given | found
+
+
+def _count(dataset: Any) -> int:
+    try:
+        count = len(dataset)
+    except TypeError:
+        raise InputError(
+            "`dataset` of `from_torch` must be map-style, with `__len__` and `__getitem__`. Got "
+            f"{type(dataset).__name__}: collect an iterable dataset into a list."
+        ) from None
+    require(count > 0, "`dataset` of `from_torch` must hold one sample or more. Got none.")
+    return count
+
+
+def _positions(
+    dataset: Any, modalities: Sequence[str] | None, columns: Sequence[str]
+) -> tuple[str, ...] | None:
+    """Names of what a tuple holds: the modalities, then the columns that are read from it."""
+    sample = dataset[0]
+    plain = isinstance(sample, (tuple, list)) and not (sample and isinstance(sample[0], Mapping))
+    if not plain:
+        return None
+    require(
+        modalities is not None,
+        "`modalities` of `from_torch` must be given where samples are tuples, such as "
+        "modalities=['audio', 'image'] for (audio, image, label).",
+    )
+    return (*(modalities or ()), *columns)
+
+
+def _arrays(sample: Mapping[str, Any], columns: set[Any]) -> list[str]:
+    return [name for name, value in sample.items() if name not in columns and np.ndim(_plain(value)) >= 1]
+
+
+def _plain(value: Any) -> Any:
+    return value.numpy(force=True) if isinstance(value, Tensor) else value
+
+
+def _array(name: str, value: Any, row: int, like: np.ndarray | None = None) -> np.ndarray:
+    array = np.asarray(_plain(value))
+    require(
+        array.dtype.kind in "fiub" and array.ndim >= 1,
+        f"Modality `{name}` must be an array or tensor of numbers. Got "
+        f"{'a single number' if array.dtype.kind in 'fiub' else type(value).__name__} in sample {row}: "
+        "convert it where the dataset makes the sample.",
+    )
+    require(
+        like is None or array.shape == like.shape,
+        f"Modality `{name}` must have one shape for every sample. Sample {row} has {array.shape}, sample 0 "
+        f"has {like.shape if like is not None else ()}: crop or pad it where the dataset makes the sample.",
+    )
+    if array.dtype.kind == "f":
+        require(
+            bool(np.isfinite(array).all()),
+            f"Modality `{name}` must be finite. Sample {row} is not: leave it out, or fill the values in.",
+        )
+        return array.astype(np.float32, copy=False)
+    return array if like is None else array.astype(like.dtype, copy=False)
+
+
+def _require_same_twice(first: Mapping[str, np.ndarray], again: Mapping[str, Any]) -> None:
+    for name, array in first.items():
+        require(
+            np.array_equal(array, _array(name, again[name], 0)),
+            f"Modality `{name}` of sample 0 differs when it is read again. What a teacher answers is kept "
+            "per sample: take random augmentation out of the dataset.",
+        )
