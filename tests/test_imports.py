@@ -22,6 +22,7 @@ ORDER = [
     ("models",),
     ("training",),
     ("_study", "_diagnose"),
+    ("_distill",),
     ("experiments",),
     ("commands",),
     ("cli",),

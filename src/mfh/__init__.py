@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mfh._checks import InputError as InputError
+    from mfh._distill import DistillResult as DistillResult
+    from mfh._distill import distill as distill
     from mfh._focus import FocusedTeacher as FocusedTeacher
     from mfh._focus import LayerInfo as LayerInfo
     from mfh._focus import layers as layers
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from mfh.config import StudyConfig as StudyConfig
     from mfh.config import TrainConfig as TrainConfig
     from mfh.data.paired import PairedDataset as PairedDataset
+    from mfh.results import StudyResult as StudyResult
     from mfh.results import load_results as load_results
 
 _HOMES = {
@@ -45,6 +48,9 @@ _HOMES = {
     "TrainConfig": "mfh.config",
     "PairedDataset": "mfh.data.paired",
     "load_results": "mfh.results",
+    "DistillResult": "mfh._distill",
+    "distill": "mfh._distill",
+    "StudyResult": "mfh.results",
 }
 __all__ = tuple(_HOMES)
 

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -191,6 +192,13 @@ class RunResult:
             raise InputError(f"`table` must be one of {listing(self._tables())}. Got {table!r} instead.")
         rows = [row if isinstance(row, dict) else asdict(row) for row in getattr(self, table)]
         return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """The verdict, where there is one, and the summary or the records, for notebooks."""
+        verdict = getattr(self, "verdict", None)
+        words = f"<p><b>{verdict.verdict}</b>: {escape(verdict.sentence)}</p>" if verdict else ""
+        shown = self.frame("summary" if self.summary else "records")
+        return f"<div>{words}{shown.round(2).to_html(index=False, na_rep='', border=0)}</div>"
 
     def save(self, folder: Path | str) -> Path:
         """Write `results.json` into `folder`, atomically; returns its path."""

@@ -1,0 +1,101 @@
+"""What the training of one student leaves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import safetensors.torch
+from torch import nn
+
+from mfh._checks import InputError, require
+from mfh._files import write_atomic, write_npz
+from mfh.results import SCHEMA_VERSION, RunResult, TeacherRecord, read_arrays
+from mfh.training.run import Epoch
+
+WEIGHTS, PREDICTIONS = "student.safetensors", "predictions.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class DistillResult(RunResult):
+    """A student, what it reached, and what taught it.
+
+    Attributes:
+        student: the trained network with the weights of its best epoch, in evaluation mode, on the device
+            it was trained on.
+        teachers: the teacher, described as in a study; empty without one.
+        history: one entry per epoch: training `loss` and `validation` metric.
+        predictions: arrays `id`, `label`, `split` and `logits` of every sample, the content of
+            `predictions.npz`.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 60)[:, None]
+        >>> from mfh import DistillConfig, PairedDataset, distill
+        >>> data = PairedDataset.from_arrays({"a": x, "b": x}, label=(x[:, 0] > 0).astype(int))
+        >>> result = distill(None, nn.Linear(1, 2), data, DistillConfig(epochs=20, device="cpu"))
+        >>> result.frame()[["arm", "metric", "best_epoch"]].values.tolist()[0][:2]
+        ['no-kd', 'accuracy']
+        >>> sorted(result.predictions)
+        ['id', 'label', 'logits', 'split']
+    """
+
+    kind: ClassVar[str] = "distill"
+
+    student: nn.Module = field(default_factory=nn.Identity, repr=False)
+    teachers: Sequence[TeacherRecord] = ()
+    history: Sequence[Epoch] = field(default=(), repr=False)
+    predictions: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def _tables(cls) -> dict[str, type]:
+        return super()._tables() | {"teachers": TeacherRecord, "history": Epoch}
+
+    @property
+    def test(self) -> float:
+        """The metric on the test split, accuracies in percent."""
+        return self.records[0].test
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the network and the predictions, which stand in files of their own."""
+        beside = ("student", "predictions")
+        values = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in beside}
+        tables = {name: [asdict(row) for row in values[name]] for name in self._tables()}
+        return {"schema_version": SCHEMA_VERSION, "kind": self.kind} | values | tables
+
+    def save(self, folder: Path | str) -> Path:
+        """Write `student.safetensors`, `predictions.npz` and then `results.json`; returns the latter's path.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        # copies, for the format refuses tensors that share memory, as tied weights do
+        state = {n: v.detach().cpu().contiguous().clone() for n, v in self.student.state_dict().items()}
+        content = safetensors.torch.save(state)
+        write_atomic(folder / WEIGHTS, lambda file: file.write(content))
+        write_npz(folder / PREDICTIONS, self.predictions)
+        return super().save(folder)
+
+    @classmethod
+    def load(cls, folder: Path | str, student: nn.Module) -> "DistillResult":
+        """Read what `save` wrote; the weights go into `student`, which is shared, not copied.
+
+        Raises:
+            InputError: files are absent or damaged, or the weights do not fit.
+        """
+        folder = Path(folder)
+        try:
+            values = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            require(
+                values["kind"] == cls.kind and values["schema_version"] == SCHEMA_VERSION,
+                f"`{folder}` holds no result of `distill` that this version reads. See mfh.load_results.",
+            )
+            student.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+            raise InputError(f"`{folder}` cannot be read into `student`: {error}") from error
+        arrays = read_arrays(folder / PREDICTIONS)
+        return cls.from_dict({**values, "student": student.eval(), "predictions": arrays})

@@ -1,0 +1,255 @@
+"""Distil one student from one teacher: its outputs once, one training, one description."""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mfh._checks import InputError, listing, require
+from mfh._distill.result import DistillResult
+from mfh._focus import uncompiled
+from mfh._study.teachers import METRIC, accuracies, derived_seed, describe_teacher
+from mfh.config import DistillConfig
+from mfh.data.paired import SPLITS, PairedDataset, Standardize
+from mfh.data.splits import Split, draw_split
+from mfh.models.mlp import mlp
+from mfh.results import Record, environment, read_arrays
+from mfh.training.loop import accuracy, fit, predict
+from mfh.training.objectives import Distill
+from mfh.training.students import seeded
+from mfh.training.teacher_outputs import teacher_logits
+
+Teacher = nn.Module | Tensor | np.ndarray | Path | str | None
+Student = nn.Module | Callable[[], nn.Module] | None
+
+
+def distill(
+    teacher: Teacher,
+    student: Student,
+    data: PairedDataset,
+    config: DistillConfig | None = None,
+    *,
+    seed: int = 0,
+    teacher_modality: str | None = None,
+    student_modality: str | None = None,
+    out: Path | str | None = None,
+    progress: bool = False,
+) -> DistillResult:
+    """Train a student of one modality on the soft labels of a teacher of another.
+
+    The teacher answers once for every sample, in evaluation mode, and is not trained. The student keeps the
+    epoch with the best validation accuracy; test data choose nothing. One seed says little: `mfh.study`
+    compares arms over many, with controls.
+
+    Args:
+        teacher: a network, such as a `FocusedTeacher`; its logits for every sample, (sample, output), in the
+            order of the data; an npz with arrays `id` and `outputs` or `logits`, or a folder with one
+            (`teacher_logits` and `DistillResult.save` write such files); or None, which trains on labels
+            alone (arm `no-kd`).
+        student: a network, which is copied; a function that makes one, from torch's generator seeded with
+            `seed`; or None, a multilayer perceptron on inputs standardised with training statistics.
+        data: paired samples. Without a split in the data one is drawn by `seed`.
+        config: training, weights of labels and distillation, temperature; see `DistillConfig`.
+        seed: fixes split, batches, dropout, and the weights of a student that is made.
+        teacher_modality: what the teacher sees; by default the first of two modalities.
+        student_modality: what the student sees; by default the other one of two.
+        out: folder for results, the teacher's outputs and a checkpoint from which the same call resumes.
+        progress: whether to show loss and rate on stderr.
+
+    Returns:
+        The student and what it reached.
+
+    Raises:
+        InputError: the data, the teacher's outputs, the networks or the configuration break a rule.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> label = np.arange(200) % 2
+        >>> lidar = label[:, None] + 0.3 * rng.normal(size=(200, 3))
+        >>> camera = lidar[:, :1] + 0.3 * rng.normal(size=(200, 1))
+        >>> data = PairedDataset.from_arrays({"lidar": lidar, "camera": camera}, label=label)
+        >>> logits = torch.tensor((lidar.mean(1, keepdims=True) - 0.5) * [-8, 8])
+        >>> taught = distill(logits, nn.Linear(1, 2), data, DistillConfig(epochs=20, device="cpu"))
+        >>> taught.records[0].arm, taught.test > 80
+        ('distilled', True)
+    """
+    start = time.perf_counter()
+    config = config or DistillConfig()
+    sees = modalities(data, teacher_modality, student_modality)
+    split = draw_split(data, seed)
+    train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
+    logits = outputs_of(teacher, data, sees[0], out)
+    seen = data
+    if student is None:
+        fitted = Standardize.fit(data.inputs(sees[1], train))
+        given = data.transforms.get(sees[1])
+        seen = data.with_transforms({sees[1]: fitted if given is None else _Then(given, fitted)})
+    model = make_student(student, seen, sees[1], seed)
+    answered = time.perf_counter()
+    done = fit(
+        model,
+        seen,
+        objective_of(config, logits),
+        modalities=(sees[1],),
+        train=train,
+        config=config,
+        seed=derived_seed(seed, "batches"),
+        score=lambda network: accuracy(predict(network, seen, sees[1], validation), data.label[validation]),
+        checkpoint=None if out is None else Path(out) / "checkpoint",
+        progress=progress,
+    )
+    teachers = [
+        describe_teacher("teacher", seed, known, data.label, split, temperature=config.temperature)
+        for known in (logits,)
+        if known is not None
+    ]
+    found = predict(done.model, seen, sees[1], torch.arange(len(data)))
+    result = DistillResult(
+        config=config.to_dict() | {"seed": seed, "teacher": sees[0], "student": sees[1]},
+        environment=environment(),
+        timings={"teacher": answered - start, "student": done.seconds},
+        records=(
+            Record(
+                arm="no-kd" if logits is None else "distilled",
+                ratio=None,
+                seed=seed,
+                metric=METRIC,
+                best_epoch=done.best_epoch,
+                seconds=done.seconds,
+                draw=None,
+                **accuracies(found, data.label, split),
+            ),
+        ),
+        student=done.model,
+        teachers=tuple(teachers),
+        history=done.history,
+        predictions={
+            "id": data.id,
+            "label": data.label.numpy(),
+            "split": _names(split, len(data)),
+            "logits": found.numpy(),
+        },
+    )
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def objective_of(config: DistillConfig, logits: Tensor | None) -> Distill:
+    """What the student is trained for; labels alone without a teacher."""
+    if logits is None:
+        return Distill()
+    return Distill(
+        teacher_logits=logits,
+        label_weight=config.label_weight,
+        distill_weight=config.distill_weight,
+        temperature=config.temperature,
+    )
+
+
+def modalities(data: PairedDataset, teacher: str | None, student: str | None) -> tuple[str, str]:
+    """Which modality each side sees, where there are just two or both are named."""
+    names = list(data.modalities)
+    for name in filter(None, (teacher, student)):
+        data.require_modality(name)
+    if len(names) == 2:
+        teacher = teacher or next(name for name in names if name != student)
+        student = student or next(name for name in names if name != teacher)
+    if teacher is None or student is None:
+        raise InputError(
+            "`teacher_modality` and `student_modality` must be named: the data hold "
+            f"{len(names)} modalities, {listing(names)}."
+        )
+    return teacher, student
+
+
+def outputs_of(
+    teacher: Teacher, data: PairedDataset, modality: str, out: Path | str | None
+) -> Float[Tensor, "sample output"] | None:
+    """The teacher's logits for every sample; None without a teacher."""
+    if teacher is None:
+        return None
+    if isinstance(teacher, nn.Module):
+        logits = teacher_logits(uncompiled(teacher), data, modality, folder=out)
+    elif isinstance(teacher, (str, Path)):
+        logits = _read(Path(teacher), data)
+    else:
+        logits = torch.as_tensor(teacher).detach().cpu().float()
+    require(
+        tuple(logits.shape) == (len(data), data.num_classes),
+        f"`teacher` of `distill` must give logits of shape {(len(data), data.num_classes)}, one row per "
+        f"sample and one column per class. Got {tuple(logits.shape)}.",
+    )
+    bad = (~logits.isfinite()).any(dim=1)
+    require(
+        not bad.any(),
+        f"`teacher` of `distill` must give finite logits. {int(bad.sum())} samples have others, the first is "
+        f"`{data.id[int(bad.int().argmax())]}`.",
+    )
+    return logits
+
+
+def _read(path: Path, data: PairedDataset) -> Tensor:
+    """Logits of an npz or of the only one in a folder, matched by the samples' ids."""
+    if path.is_dir():
+        files = [p for p in sorted(path.glob("*.npz")) if p.name.endswith(("logits.npz", "predictions.npz"))]
+        require(
+            len(files) == 1,
+            f"`teacher` of `distill` must be a folder with one file of logits. `{path}` holds "
+            f"{listing(p.name for p in files)}: name the file.",
+        )
+        path = files[0]
+    arrays = read_arrays(path)
+    values = arrays.get("outputs", arrays.get("logits"))
+    if "id" not in arrays or values is None:
+        raise InputError(
+            f"`{path}` must hold arrays `id` and `outputs` or `logits`. It holds {listing(arrays)}."
+        )
+    rows = {name: row for row, name in enumerate(arrays["id"].astype(str))}
+    missing = [name for name in data.id if name not in rows]
+    require(
+        not missing,
+        f"`{path}` must hold every sample of the data. It lacks {len(missing)}, such as "
+        f"{listing(missing[:3])}.",
+    )
+    return torch.from_numpy(values[[rows[name] for name in data.id]]).float()
+
+
+def make_student(student: Student, data: PairedDataset, modality: str, seed: int) -> nn.Module:
+    """A network of its own to train, which gives one logit per class."""
+    if isinstance(student, nn.Module):
+        model = deepcopy(uncompiled(student))
+    else:
+        size = int(np.prod(data.shape(modality)))
+        build = student or (lambda: mlp(size, data.num_classes))
+        model = uncompiled(seeded(build, derived_seed(seed, "student")))
+    answer = predict(model, data, modality, torch.arange(min(2, len(data))))
+    require(
+        answer.ndim == 2 and answer.shape[1] == data.num_classes,
+        f"`student` of `distill` must give {data.num_classes} logits per sample, one per class. Got outputs "
+        f"of shape {tuple(answer.shape[1:])}.",
+    )
+    return model
+
+
+class _Then:
+    """One transform after another."""
+
+    def __init__(self, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> None:
+        self.first, self.second = first, second
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Transform a batch."""
+        return self.second(self.first(values))
+
+
+def _names(split: Split, count: int) -> np.ndarray:
+    names = np.full(count, "", dtype="<U10")
+    for name in SPLITS:
+        names[getattr(split, name)] = name
+    return names

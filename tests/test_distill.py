@@ -1,0 +1,145 @@
+"""One student from one teacher: networks, tensors, files; equal to a plain loop; resumed; refused."""
+
+import numpy as np
+import pytest
+import torch
+from samples import make_paired
+from torch import nn
+from torch.nn import functional
+
+import mfh
+from mfh import DistillConfig, DistillResult, FocusedTeacher, InputError, distill
+from mfh._study.teachers import derived_seed
+from mfh.data.splits import draw_split
+from mfh.losses import kl_divergence
+from mfh.training.batches import epoch_order
+from mfh.training.teacher_outputs import teacher_logits
+
+CONFIG = DistillConfig(epochs=3, batch_size=32, device="cpu", temperature=2.0, label_weight=0.5)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_paired(200)
+
+
+@pytest.fixture
+def teacher():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(10, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+@pytest.fixture
+def student():
+    torch.manual_seed(2)
+    return nn.Linear(7, 3)
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.student.parameters(), b.student.parameters(), strict=True))
+
+
+def test_equals_a_plain_loop(data, teacher, student):
+    result = distill(teacher, student, data, CONFIG, seed=3)
+    split = draw_split(data, 3)
+    train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
+    model, best = nn.Linear(7, 3), (-1.0, None)
+    model.load_state_dict(student.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    with torch.no_grad():
+        soft = teacher(data.modalities["audio"])
+    for epoch in range(1, 4):
+        for rows in train[epoch_order(len(train), derived_seed(3, "batches"), epoch)].split(32):
+            logits = model(data.modalities["image"][rows])
+            loss = 0.5 * functional.cross_entropy(logits, data.label[rows])
+            loss = loss + kl_divergence(logits, soft[rows], temperature=2.0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        right = model(data.modalities["image"][validation]).argmax(1) == data.label[validation]
+        if float(right.double().mean()) > best[0]:
+            best = (float(right.double().mean()), [p.detach().clone() for p in model.parameters()])
+    for got, expected in zip(result.student.parameters(), best[1], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    test = torch.from_numpy(split.test)
+    right = torch.from_numpy(result.predictions["logits"])[test].argmax(1) == data.label[test]
+    assert result.test == pytest.approx(100 * float(right.double().mean()))
+    assert result.teachers[0].teacher == "teacher"
+
+
+def test_every_form_of_teacher_teaches_the_same(data, teacher, student, tmp_path):
+    logits = teacher_logits(teacher, data, "audio", folder=tmp_path / "outputs")
+    shuffled = np.random.default_rng(0).permutation(len(data))
+    np.savez(tmp_path / "mine.npz", id=data.id[shuffled], logits=logits.numpy()[shuffled])
+    whole = FocusedTeacher(teacher, "1", [], "zero")
+    expected = distill(teacher, student, data, CONFIG)
+    for form in (logits, logits.numpy(), tmp_path / "outputs", str(tmp_path / "mine.npz"), whole):
+        assert same(distill(form, student, data, CONFIG), expected)
+    focused = FocusedTeacher(teacher, "1", [0, 1, 2, 3, 4, 5], "zero")
+    assert not same(distill(focused, student, data, CONFIG), expected)
+
+
+def test_nothing_of_the_caller_is_changed(data, teacher, student):
+    before = [p.detach().clone() for p in (*teacher.parameters(), *student.parameters())]
+    state = torch.get_rng_state()
+    distill(teacher.train(), student, data, CONFIG)
+    assert teacher.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(map(torch.equal, before, (*teacher.parameters(), *student.parameters())))
+
+
+def test_without_a_teacher_it_learns_labels_alone(data, student):
+    result = distill(None, student, data, CONFIG)
+    assert result.records[0].arm == "no-kd"
+    assert result.teachers == ()
+    changed = DistillConfig(**{**CONFIG.to_dict(), "temperature": 5.0, "label_weight": 1.0})
+    assert same(distill(None, student, data, changed), result)
+
+
+def test_students_that_are_made(data, teacher):
+    def make():
+        return nn.Linear(7, 3)
+
+    assert same(distill(teacher, make, data, CONFIG), distill(teacher, make, data, CONFIG))
+    assert not same(distill(teacher, make, data, CONFIG), distill(teacher, make, data, CONFIG, seed=1))
+    default = distill(teacher, None, data, CONFIG)
+    assert [name for name, _ in default.student.named_children()][-1] == "output"
+
+
+def test_saved_and_read_back(data, teacher, student, tmp_path):
+    result = distill(teacher, student, data, CONFIG, out=tmp_path)
+    read = DistillResult.load(tmp_path, nn.Linear(7, 3))
+    assert same(read, result)
+    assert read.records == result.records
+    assert read.history == result.history
+    assert read.frame("history").columns.tolist() == ["number", "loss", "validation"]
+    np.testing.assert_array_equal(read.predictions["logits"], result.predictions["logits"])
+    assert "distilled" in read._repr_html_()
+    again = distill(teacher, student, data, CONFIG, out=tmp_path)
+    assert same(again, result)
+    predictions = tmp_path / "predictions.npz"
+    assert distill(predictions, student, data, CONFIG).teachers[0].test == pytest.approx(result.test)
+    with pytest.raises(InputError, match="cannot be read into `student`"):
+        DistillResult.load(tmp_path, nn.Linear(7, 4))
+
+
+def test_any_three_modalities_have_to_be_named(data, student):
+    three = mfh.PairedDataset.from_arrays({**data.modalities, "c": np.zeros((200, 2))}, label=data.label)
+    with pytest.raises(InputError, match="`teacher_modality` and `student_modality` must be named"):
+        distill(None, student, three, CONFIG)
+    named = {"teacher_modality": "audio", "student_modality": "image"}
+    assert distill(None, student, three, CONFIG, **named).config["student"] == "image"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "text"),
+    [
+        (torch.zeros(200, 4), nn.Linear(7, 3), r"logits of shape \(200, 3\).*Got \(200, 4\)"),
+        (torch.full((200, 3), torch.nan), nn.Linear(7, 3), "finite logits. 200 samples"),
+        (None, nn.Linear(7, 5), r"must give 3 logits per sample.*Got outputs of shape \(5,\)"),
+        ("nowhere.npz", nn.Linear(7, 3), "`nowhere.npz` does not exist"),
+    ],
+)
+def test_what_is_refused(data, teacher, student, text):
+    with pytest.raises(InputError, match=text):
+        distill(teacher, student, data, CONFIG)
