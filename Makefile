@@ -6,7 +6,7 @@ OUT ?= out/demo
 export MPLBACKEND = Agg
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all lint bench clean help
+.PHONY: demo test test-all lint bench docs clean help
 help:                   ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
@@ -19,6 +19,10 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 demo: $(VENV)/.base     ## the main job on real data: does pix teach zer, and which part of it?
@@ -43,5 +47,10 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev     ## every benchmark, then one table of ratios
 	$(BIN)/python -m benchmarks
 
-clean:                  ## remove the environment and outputs of `make demo`
-	rm -rf $(VENV) out
+docs: $(VENV)/.docs     ## the documentation as a site, with pictures from real runs
+	$(BIN)/python docs/pictures.py docs/_pictures
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs site
+	@echo "The site: $(abspath site)/index.html"
+
+clean:                  ## remove the environment, outputs of `make demo` and the site
+	rm -rf $(VENV) out site docs/_pictures

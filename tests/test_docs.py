@@ -1,17 +1,37 @@
 """What README and docs say, against what the code does."""
 
 import contextlib
+import importlib
 import io
+import pkgutil
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from mfh.cli import build_parser
+import mfh
+from mfh.cli import COMMANDS, build_parser, main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(DOCS / "_ext"))
+
+import api_reference  # noqa: E402
+import command_reference  # noqa: E402
+import config_reference  # noqa: E402
+from doc_blocks import Block, blocks  # noqa: E402
+from docstrings import escape  # noqa: E402
+from mathml import to_mathml  # noqa: E402
+
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("reference/*.md"))]
+SLOW = ("quickstart.md", "own-data.md")  # they train studies and draw their figures
 NUMBER = re.compile(r"[-+]?\d+\.\d+")
 
 
@@ -31,7 +51,12 @@ def test_commands_are_accepted(page: Path) -> None:
     for line in commands(page):
         for word in shlex.split(line)[1:]:
             assert "[" not in word, f"{page.name}: {line} is a pattern, not a command"
-        parser.parse_args([w for w in shlex.split(line)[1:] if w != "--config" and not w.endswith(".yaml")])
+        arguments = re.sub(r"--config \S+\.yaml", "", line)
+        if arguments == line:
+            parser.parse_args(shlex.split(line)[1:])
+        else:
+            given = {"--data FILE.npz", "--out DIR"} if "study" in line else set()
+            parser.parse_args([*shlex.split(arguments)[1:], *shlex.split(" ".join(given))])
 
 
 def test_there_are_commands_to_check() -> None:
@@ -41,21 +66,158 @@ def test_there_are_commands_to_check() -> None:
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+            assert (page.parent / target).exists() or "_pictures" in target, f"{page.name}: {target}"
 
 
-def test_readme_example_prints_what_the_readme_shows() -> None:
-    text = (ROOT / "README.md").read_text()
-    code = re.search(r"```python\n(.*?)```", text, re.S)
-    shown = re.search(r"```text\n(.*?)```", text, re.S)
-    assert code is not None
-    assert shown is not None
-    assert len(code[1].splitlines()) <= 20
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=[pytest.mark.slow] if p.name in SLOW else []) for p in PAGES if blocks(p)],
+    ids=lambda page: page.name,
+)
+def test_code_of_a_page_runs_and_prints_what_it_shows(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    printed: str | None = None
+    for block in blocks(page):
+        if block.language == "text" and printed is not None:
+            same(block.code, printed)
+        printed = run(block, names) if block.language in ("python", "console") else None
+
+
+def run(block: Block, names: dict[str, Any]) -> str | None:
+    """What a block prints; None where it is not run."""
+    if block.reason is not None:
+        return None
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(compile(code[1], "README.md", "exec"), {})
-    expected, got = (" ".join(NUMBER.sub("#", t).split()) for t in (shown[1], printed.getvalue()))
+        if block.language == "python":
+            source = "\n" * block.line + block.code  # so that a traceback names the page's own line
+            exec(compile(source, str(block.page), "exec"), names)
+        else:
+            assert block.commands, f"{block.page.name}, line {block.line}: no command after a prompt"
+            for command in block.commands:
+                program, *arguments = shlex.split(command, comments=True)
+                assert program == "mfh", f"{command}: say in a comment before the block why it is not run"
+                assert main([*arguments, "--quiet"]) == 0, command
+    return printed.getvalue()
+
+
+def same(shown: str, printed: str) -> None:
+    """Words must agree; numbers nearly, since a training run magnifies how machines round."""
+    expected, got = (" ".join(NUMBER.sub("#", text).split()) for text in (shown, printed))
     assert got == expected
-    # rounding differs between machines, and a training run magnifies it
-    pairs = zip(NUMBER.findall(shown[1]), NUMBER.findall(printed.getvalue()), strict=True)
-    assert max(abs(float(a) - float(b)) for a, b in pairs) < 5.0
+    pairs = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)
+    assert max((abs(float(a) - float(b)) for a, b in pairs), default=0.0) < 5.0
+
+
+def test_what_is_not_run_says_why() -> None:
+    for page in PAGES:
+        fences = len(re.findall(r"^```\w+$", page.read_text(), re.M))
+        assert fences == len(blocks(page)), f"{page.name}: a fence that is not understood"
+        assert page.read_text().count("<!-- not run:") == sum(b.reason is not None for b in blocks(page))
+
+
+def test_a_readme_example_is_short() -> None:
+    code = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
+    assert len(code.code.splitlines()) <= 20
+
+
+def test_references_hold_every_command_config_and_name() -> None:
+    text = command_reference.write()
+    for command in COMMANDS:
+        assert f"## mfh {command.name}\n" in text
+    assert "## mfh ravdess verify\n" in text
+    assert "`--lr FLOAT`\n: learning rate, above 0 (default: 0.05)" in text
+    api = api_reference.write()
+    configs = config_reference.write()
+    for name in set(mfh.__all__) - {"__version__"}:
+        assert f"mfh.{name}\n" in api or f"## {name}\n" in configs, name
+    assert "`lr`: `float`, default `0.05`" in configs
+    homes = [m.name for m in pkgutil.walk_packages(mfh.__path__, "mfh.") if m.name.endswith("config")]
+    for home in homes:
+        for name, value in vars(importlib.import_module(home)).items():
+            if name.endswith("Config") and value.__module__ == home:
+                assert f"## {name}\n" in configs, name
+
+
+def test_no_option_is_left_without_an_explanation() -> None:
+    assert ": see above" not in command_reference.write()
+    assert not re.search(r"^: \.$", config_reference.write(), re.M)
+
+
+def test_mathematics_is_understood_or_refused() -> None:
+    from sphinx.errors import ExtensionError
+
+    assert "<mfrac>" in to_mathml(r"\frac{1}{n}", block=True)
+    with pytest.raises(ExtensionError, match="not understood"):
+        to_mathml(r"\nosuchcommand{x}", block=False)
+
+
+def test_docstrings_keep_their_stars() -> None:
+    assert escape(["(sample, *position), `*a`", "", ">>> a * b", "5"]) == [
+        r"(sample, \*position), `*a`", "", ">>> a * b", "5",
+    ]  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Links, anchors and loaded files of a built page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("id", "name") and value:
+                self.anchors.add(value)
+            if name == "href" and tag == "a":
+                self.links.append(value or "")
+            elif name == "src" or (name == "href" and tag == "link"):
+                self.loads.append(value or "")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole site, built strictly, with its pictures."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("_pictures"))
+    shutil.copy(ROOT / "README.md", folder)
+    source = folder / "docs"
+    pictures = [sys.executable, "docs/pictures.py", "docs/_pictures"]
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(source), "site"]
+    for command in (pictures, build):
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    return folder / "site"
+
+
+@pytest.mark.slow
+def test_the_site_holds_together_and_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = {path: Page(path.read_text()) for path in site.rglob("*.html")}
+    assert len(pages) > 15
+    for path, page in pages.items():
+        for target in [*page.links, *page.loads]:
+            parts = urlsplit(target)
+            if parts.scheme in ("http", "https"):
+                assert target not in page.loads, f"{path.name} loads {target}"
+                continue
+            if parts.scheme:  # data:, mailto:
+                continue
+            there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            assert there.exists(), f"{path.name} links to {target}"
+            if parts.fragment and there in pages:
+                assert unquote(parts.fragment) in pages[there].anchors, f"{path.name} links to {target}"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//|@import", style.read_text()), style.name
+
+
+@pytest.mark.slow
+def test_the_site_shows_mathematics_as_such(site: Path) -> None:
+    text = (site / "saliency.html").read_text()
+    assert text.count("<math") > 40
+    assert r"\operatorname" not in text

@@ -51,13 +51,13 @@ def build_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mfh {__version__}")
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for command in COMMANDS:
-        sub = _Parser(description=command.description, formatter_class=_Formatter)
+        sub = _Parser(description=command.description, formatter_class=HelpFormatter)
         commands.add_subcommand(command.name, sub, help=command.help)
         command.add_options(sub)  # afterwards: a command's own steps must come below it
     return parser
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Descriptions as they are written, options with their defaults."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:

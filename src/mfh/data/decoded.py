@@ -169,7 +169,8 @@ def read_rows(modalities: Mapping[str, Values], names: Sequence[str], index: Ind
             together.setdefault(id(values.source), []).append(name)
         else:  # a memory-mapped array: only these rows are read
             rows = index.numpy() if isinstance(index, Tensor) else index
-            found[name] = torch.from_numpy(np.ascontiguousarray(values[rows]))
+            # a view of a file that is open for reading would be handed out as if one could write to it
+            found[name] = torch.from_numpy(np.require(values[rows], requirements=["C", "W"]))
     for group in together.values():
         rows_of = {name: modalities[name] for name in group}
         inner = {name: rows.name for name, rows in rows_of.items() if isinstance(rows, DecodedRows)}

@@ -1,0 +1,46 @@
+"""Reference pages made of the code itself when the site is built: commands, configurations, the API.
+
+A line `<!-- generated: NAME -->` in a page stands for the text that `PARTS[NAME]` returns.
+"""
+
+import re
+from collections.abc import Callable
+
+import api_reference
+import command_reference
+import config_reference
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": command_reference.write,
+    "configs": config_reference.write,
+    "api": api_reference.write,
+    "results": api_reference.write_results,
+}
+_MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.M)
+
+
+def fill_in(text: str) -> str:
+    """A page's text with every mark replaced.
+
+    Raises:
+        ExtensionError: a mark has an unknown name.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        if match[1] not in PARTS:
+            raise ExtensionError(f"generated: {match[1]} is none of {', '.join(PARTS)}")
+        return PARTS[match[1]]()
+
+    return _MARK.sub(part, text)
+
+
+def _read(_app: Sphinx, _name: str, content: list[str]) -> None:
+    content[0] = fill_in(content[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Fill in the marks as pages are read."""
+    app.connect("source-read", _read)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
