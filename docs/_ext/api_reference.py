@@ -7,8 +7,9 @@ import mfh
 import mfh.results
 
 GROUPS = {
-    "The whole experiment": ("study", "PairedDataset", "load_results", "report"),
-    "Saliency": ("saliency", "SaliencyAccumulator", "SaliencyResult"),
+    "The whole experiment": ("study", "StudyResult", "PairedDataset", "load_results", "report"),
+    "Saliency": ("saliency", "streaming_saliency", "SaliencyAccumulator", "SaliencyResult"),
+    "Distilling one student": ("distill", "DistillResult"),
     "Layers and focused teachers": ("layers", "LayerInfo", "split", "select", "FocusedTeacher"),
 }
 ELSEWHERE = ("__version__",)

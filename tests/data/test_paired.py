@@ -156,6 +156,8 @@ def test_memory_mapped_rows_are_read_when_asked_for(tmp_path: Path) -> None:
     batch = data.inputs("a", torch.tensor([5, 0]))
     assert batch.dtype == torch.float32
     assert batch.flatten(1).tolist() == [[20, 21, 22, 23], [0, 1, 2, 3]]
+    data.inputs("a", slice(0, 2)).zero_()  # a slice is no view of the file, which is open for reading
+    assert data.inputs("a", slice(0, 2)).sum() == sum(range(8))
     assert data.with_transforms({"a": lambda x: x / 2}).inputs("a", torch.tensor([0])).max() == 1.5
 
 
