@@ -1,0 +1,301 @@
+"""The diagnosis: folds of short trainings, gamma_hat on what they held out, companions, verdict."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from mfh._checks import require
+from mfh._diagnose.companions import calibration_error, compare_outputs
+from mfh._diagnose.folds import PILOT, FoldEvidence, deal, run_fold, take, usable_rows
+from mfh._diagnose.gamma import Gamma, align, contributions, estimate_gamma
+from mfh._diagnose.verdict import (
+    Belief, Evidence, advise, believe, best_temperature, chance_bound, explain, name_verdict,
+)  # fmt: skip
+from mfh._study.arms import ArmKey
+from mfh._study.design import Networks, with_modalities
+from mfh._study.teachers import METRIC, Build
+from mfh._study.verdict import CHOSEN, Table, chosen_ratio, compare_arms, summarize_arms, tabulate
+from mfh.config import DiagnoseConfig
+from mfh.data.paired import PairedDataset
+from mfh.results import Comparison, Diagnosis, environment
+from mfh.stats import group_bootstrap, rank_correlation
+
+GENERAL = ("general" + CHOSEN, None)
+BASELINE = ("no-kd", None)
+
+
+def diagnose(
+    data: PairedDataset,
+    teacher: Build | None = None,
+    student: Build | None = None,
+    *,
+    config: DiagnoseConfig | None = None,
+    out: Path | str | None = None,
+    progress: bool = False,
+) -> Diagnosis:
+    """Say whether crossmodal distillation is likely to help, before students are trained at full cost.
+
+    Everything but the test split is divided into folds (by group where there are groups). For each fold the
+    study's teachers and a few short students are trained without it and answer it. From these answers come
+    gamma_hat, the share of what the teacher says that the student's modality can say too; companions, each
+    against pairs shuffled within classes; the pilot's gain of distillation; and a verdict in the study's words
+    with a probability. How far each of these predicts a study is measured in docs/diagnose.md.
+
+    Args:
+        data: paired samples of two modalities or more.
+        teacher: function without arguments that makes the teacher's network; see `mfh.study`.
+        student: the same for the student's network.
+        config: the design; see `DiagnoseConfig`.
+        out: folder for `results.json`; None writes nothing.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        The diagnosis; `.verdict`, `.probability`, `.gamma`, `.reasons` and `.frame()` are its short forms.
+
+    Raises:
+        InputError: the data or the configuration break a rule; too few samples or groups for the folds.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> label = np.arange(150) % 2
+        >>> shared = label[:, None] + rng.normal(size=(150, 3))
+        >>> data = PairedDataset.from_arrays(
+        ...     {"lidar": np.hstack([shared, rng.normal(size=(150, 3))]), "camera": shared}, label=label
+        ... )
+        >>> quick = DiagnoseConfig(seeds=1, folds=3, epochs=4, hidden=(8,), num_bootstrap=20, num_shuffles=3)
+        >>> found = diagnose(data, config=quick)
+        >>> found.gamma["estimate"] > 0.4, found.verdict in ("help", "no-effect", "hurt", "abstain")
+        (True, True)
+    """
+    start = time.perf_counter()
+    config = with_modalities(data, config or DiagnoseConfig())
+    seen = take(data, usable_rows(data, config.seed))
+    networks = Networks(seen, config, teacher, student)
+    folds = [deal(seen, config.folds, config.seed + repeat) for repeat in range(config.seeds)]
+    evidence = list(_run(networks, folds, progress))
+    trained = time.perf_counter() - start
+    result = _assemble(seen, config, evidence, folds)
+    timings = {"folds": trained, "statistics": time.perf_counter() - start - trained}
+    result = replace(result, timings=timings | {"total": time.perf_counter() - start})
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> Iterator[FoldEvidence]:
+    config = networks.config
+    units = (3 + 2 * len(PILOT)) * config.epochs
+    tasks = [(repeat, fold) for repeat in range(config.seeds) for fold in range(config.folds)]
+    threads = max(1, torch.get_num_threads() // config.jobs)
+    parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
+    call = joblib.delayed(run_fold)
+    with tqdm(total=units * len(tasks), disable=not progress, unit="epoch", unit_scale=True) as bar:
+        jobs = (call(networks, repeat, fold, folds[repeat], _silent, threads) for repeat, fold in tasks)
+        for number, done in enumerate(parallel(jobs), start=1):
+            bar.n = number * units
+            bar.set_description(f"fold {number} of {len(tasks)}")
+            yield done
+
+
+def _silent(stage: str, count: int) -> None:
+    """Progress is shown fold by fold."""
+
+
+def _assemble(
+    data: PairedDataset, config: DiagnoseConfig, evidence: Sequence[FoldEvidence], folds: Sequence[np.ndarray]
+) -> Diagnosis:
+    label = data.label.numpy()
+    rng = np.random.default_rng([config.seed, 0xD1A6])
+    names = str(config.teacher), str(config.student)
+    first = [e for e in evidence if e.repeat == 0]
+    outputs = {name: _gather(first, name, len(data)) for name in ("regular", "unimodal", "no-kd")}
+    gamma = _gamma(data, names[1], outputs["regular"], folds[0], config, rng)
+    reverse = _gamma(data, names[0], outputs["unimodal"], folds[0], config, rng)
+    channels, stability = _channels(first, gamma, outputs["regular"], rng)
+    told = _gamma_dict(gamma) | {"stability": stability, "venn": venn(gamma, reverse)}
+    table, pilot, gain, belief = _pilot(evidence, data, config)
+    word, probability = name_verdict(belief)
+    accuracy = {name: 100 * float((z.argmax(axis=1) == label).mean()) for name, z in outputs.items()}
+    teachers = [record for e in evidence for record in e.teachers]
+    found = Evidence(
+        belief, gain, told, accuracy["regular"], accuracy["no-kd"], chance_bound(label), teachers,
+        best_temperature(outputs["regular"], label),
+        [chosen_ratio(table, "general", seed, source=config.teacher_source) for seed in table[BASELINE]],
+        names,
+    )  # fmt: skip
+    companions = compare_outputs(
+        outputs["regular"], outputs["no-kd"], label, generator=rng, num_shuffles=max(1, config.num_shuffles)
+    )
+    diagnosis = {
+        "gamma": told,
+        "verdict": word,
+        "probability": probability,
+        "belief": asdict(belief) | {"help": belief.help, "no_effect": belief.no_effect, "hurt": belief.hurt},
+        "reasons": explain(found),
+        "advice": advise(found, label_weight=config.label_weight),
+        "companions": companions,
+        "teacher": _describe(evidence, outputs["regular"], label, accuracy, found.chance),
+        "pilot": {"folds": config.folds, "repeats": config.seeds, "comparisons": [asdict(c) for c in pilot]},
+    }
+    return Diagnosis(
+        config=config.to_dict(),
+        environment=environment(),
+        records=tuple(record for e in evidence for record in e.records),
+        summary=summarize_arms(table, METRIC, 1 / (config.folds - 1)),
+        comparisons=pilot,
+        teachers=tuple(teachers),
+        data=_describe_data(data, names),
+        diagnosis=diagnosis,
+        channels=channels,
+    )
+
+
+def _gather(evidence: Sequence[FoldEvidence], name: str, count: int) -> np.ndarray:
+    """Held-out logits of every sample, each fold's scaled to the spread of all (so that softmax keeps)."""
+    parts = {"regular": lambda e: e.teacher, "unimodal": lambda e: e.unimodal}
+    part = parts.get(name, lambda e: e.students[ArmKey(name)])
+    table = np.empty((count, part(evidence[0]).shape[1]))
+    for e in evidence:
+        table[e.rows] = part(e)
+    return table
+
+
+def _gamma(
+    data: PairedDataset,
+    modality: str,
+    logits: np.ndarray,
+    folds: np.ndarray,
+    config: DiagnoseConfig,
+    rng: np.random.Generator,
+) -> Gamma:
+    values = data.inputs(modality, torch.arange(len(data))).flatten(1).double().numpy()
+    return estimate_gamma(
+        align(logits, folds), values, data.label.numpy(), folds, group=data.group, generator=rng,
+        num_bootstrap=config.num_bootstrap, num_shuffles=config.num_shuffles,
+    )  # fmt: skip
+
+
+def _gamma_dict(gamma: Gamma) -> dict[str, Any]:
+    within = gamma.null_within
+    return {
+        "estimate": gamma.estimate,
+        "low": gamma.low,
+        "high": gamma.high,
+        "between": gamma.between,
+        "within": gamma.within,
+        "between_weight": gamma.weight,
+        "null": float(gamma.null.mean()) if gamma.null.size else 0.0,
+        "null_low": float(gamma.null.min(initial=0.0)),
+        "null_high": float(gamma.null.max(initial=0.0)),
+        "null_within": float(within.mean()) if within.size else 0.0,
+        "null_within_high": float(within.max(initial=0.0)),
+        "r2": gamma.r2,
+        "linear": gamma.linear,
+    }
+
+
+def venn(gamma: Gamma, reverse: Gamma) -> dict[str, Any]:
+    """Alpha, beta and gamma of the paper from the shares in both directions, where they can be told.
+
+    gamma / (alpha + gamma) is estimated with the teacher's logits, gamma / (beta + gamma) with those of a
+    teacher of the student's modality; with alpha + beta + gamma = 1 that gives all three.
+    """
+    shares = {"teacher_share": gamma.estimate, "student_share": reverse.estimate}
+    for name, one in (("teacher", gamma), ("student", reverse)):
+        if one.low <= max(0.0, float(one.null.max(initial=0.0))):
+            return shares | {
+                "alpha": None, "beta": None, "gamma": None,
+                "note": f"Not drawn: the shared part of what the {name}'s modality decides is not above that "
+                "of shuffled pairs.",
+            }  # fmt: skip
+    a, b = (min(one.estimate, 1.0) for one in (gamma, reverse))
+    common = 1 / (1 / a + 1 / b - 1)
+    return shares | {
+        "alpha": common * (1 / a - 1), "beta": common * (1 / b - 1), "gamma": common,
+        "note": "Alpha and beta rest on two networks, one of each modality, and on what a regression finds: a "
+        "part that it misses counts as not shared.",
+    }  # fmt: skip
+
+
+def _channels(
+    evidence: Sequence[FoldEvidence], gamma: Gamma, logits: np.ndarray, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], float | None]:
+    """Contributions of the channels of each fold's teacher, and the rank correlation between half samples."""
+    found, stable = [], []
+    for e in evidence:
+        if e.features is None or e.weight is None:
+            return {}, None
+        s, z, h = gamma.prediction[e.rows], align(logits[e.rows], np.zeros(len(e.rows), int)), e.features
+        scale = np.sqrt(logits[e.rows].var(axis=0).sum())
+        found.append(contributions(e.weight, h, s, z) / max(float(scale), 1e-12))
+        halves = np.array_split(rng.permutation(len(h)), 2)
+        one, two = (contributions(e.weight, h[half], s[half], z[half]) for half in halves)
+        stable.append(rank_correlation(one, two))
+    known = [value for value in stable if value is not None]
+    return {"contribution": np.stack(found)}, float(np.mean(known)) if known else None
+
+
+def _pilot(
+    evidence: Sequence[FoldEvidence], data: PairedDataset, config: DiagnoseConfig
+) -> tuple[Table, tuple[Comparison, ...], Comparison, Belief]:
+    """The arms of the pilot against each other, and what its main gain makes one believe."""
+    label = data.label.numpy()
+    unit = np.arange(len(data)) if data.group is None else np.unique(data.group, return_inverse=True)[1]
+    records, correct = [], []
+    for e in evidence:
+        for record, logits in zip(e.records, e.students.values(), strict=True):
+            records.append(record)
+            correct.append((logits.argmax(axis=1) == label[e.rows]).astype(float))
+    table = tabulate(records, correct, source=config.teacher_source)
+    seeds = sorted(table[BASELINE])
+    units = {seed: unit[e.rows] for seed, e in zip(seeds, evidence, strict=True)}
+    arms = [GENERAL, ("regular", None), ("joint", None), ("important" + CHOSEN, None)]
+    pairs = [(arm, BASELINE) for arm in arms] + [(GENERAL, arm) for arm in arms[1:]]
+    overlap = 1 / (config.folds - 1)
+    rows = tuple(compare_arms(table, a, b, units, overlap, False, 1000) for a, b in pairs)
+    gain = rows[0]
+    low, high = group_bootstrap(
+        [100 * (table[GENERAL][s].correct - table[BASELINE][s].correct) for s in seeds],
+        [units[s] for s in seeds], generator=np.random.default_rng(0), level=0.6827,
+    )  # fmt: skip
+    return table, rows, gain, believe(gain.difference, (high - low) / 2)
+
+
+def _describe(
+    evidence: Sequence[FoldEvidence],
+    logits: np.ndarray,
+    label: np.ndarray,
+    accuracy: dict[str, float],
+    chance: float,
+) -> dict[str, Any]:
+    """How good, how calibrated and how sure the teacher is."""
+    regular = [t for e in evidence for t in e.teachers if t.teacher == "regular"]
+    return {
+        "accuracy": accuracy["regular"],
+        "student_accuracy": accuracy["no-kd"],
+        "chance": chance,
+        "calibration_error": calibration_error(logits, label),
+        "entropy": float(np.mean([t.entropy for t in regular])),
+        "saturated": float(np.mean([t.saturated for t in regular])),
+        "overconfident_in_sample": float(np.mean([e.overconfident for e in evidence])),
+    }
+
+
+def _describe_data(data: PairedDataset, names: tuple[str, str]) -> dict[str, Any]:
+    require(len(data) > 0, "`data` must hold samples.")
+    return {
+        "fingerprint": data.fingerprint,
+        "num_samples": len(data),
+        "classes": list(data.class_names),
+        "num_groups": None if data.group is None else len(np.unique(data.group)),
+        "teacher": names[0],
+        "student": names[1],
+        "shapes": {name: list(data.shape(name)) for name in data.modalities},
+    }

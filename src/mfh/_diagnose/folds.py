@@ -1,0 +1,185 @@
+"""One fold of a diagnosis: teachers and short students fitted without it, and what they answer to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from mfh._checks import listing, require
+from mfh._focus import split
+from mfh._saliency import linear_start
+from mfh._study.arms import ArmKey, last_hidden
+from mfh._study.design import Networks
+from mfh._study.seed import SeedRun
+from mfh._study.teachers import METRIC, Progress, accuracies, describe_teacher
+from mfh.data.paired import PairedDataset
+from mfh.data.splits import divide, draw_split
+from mfh.losses import soft_label_entropy
+from mfh.results import Record, TeacherRecord
+from mfh.training.loop import predict
+from mfh.training.students import seeded
+
+PILOT = ("no-kd", "regular", "joint", "general", "important")
+SAMPLES_PER_FOLD = 2
+
+
+@dataclass(frozen=True, eq=False)
+class FoldEvidence:
+    """What one fold leaves. Rows are those of the data that the diagnosis may see.
+
+    Attributes:
+        repeat, fold: which.
+        rows: the held-out samples.
+        teacher: logits of the regular teacher on them.
+        students: logits of each short student on them.
+        records: one per short student.
+        teachers: one per teacher.
+        overconfident: mean probability of the teacher's first class minus its accuracy, on the samples that
+            the student would see, in points.
+        features: what the head of the teacher reads, on the held-out samples; None where the head is not one
+            linear layer on channels.
+        weight: of that head, (output, channel).
+    """
+
+    repeat: int
+    fold: int
+    rows: Int[np.ndarray, " held"]
+    teacher: Float[np.ndarray, "held output"]
+    students: Mapping[ArmKey, np.ndarray]
+    records: tuple[Record, ...]
+    teachers: tuple[TeacherRecord, ...]
+    overconfident: float
+    features: np.ndarray | None = field(repr=False)
+    weight: np.ndarray | None = field(repr=False)
+
+
+def usable_rows(data: PairedDataset, seed: int) -> Int[np.ndarray, " row"]:
+    """All samples but those of the test split, which choose nothing."""
+    chosen = draw_split(data, seed)
+    return np.sort(np.concatenate([chosen.train, chosen.validation]))
+
+
+def take(data: PairedDataset, rows: Int[np.ndarray, " row"]) -> PairedDataset:
+    """Some samples of a data set, without its split."""
+    index = torch.from_numpy(rows)
+    values = {
+        name: array[index if torch.is_tensor(array) else rows] for name, array in data.modalities.items()
+    }
+    group = None if data.group is None else data.group[rows]
+    return replace(
+        data, modalities=values, label=data.label[index], id=data.id[rows], group=group, split=None
+    )
+
+
+def deal(data: PairedDataset, folds: int, seed: int) -> Int[np.ndarray, " sample"]:
+    """The fold of each sample, stratified by class, group-disjoint.
+
+    Raises:
+        InputError: too few groups, or too few samples of a class, for so many folds.
+    """
+    label = data.label.numpy()
+    counts = np.bincount(label, minlength=data.num_classes)
+    needed = SAMPLES_PER_FOLD * folds
+    scarce = [f"{data.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < needed)]
+    require(
+        not scarce,
+        f"`folds` {folds} needs {needed} samples or more of every class outside of the test split. There are "
+        f"fewer of {listing(scarce)}: add samples, drop the class, or lower `folds` (3 is the least).",
+    )
+    if data.group is not None:
+        present = len(np.unique(data.group))
+        require(
+            present >= folds,
+            f"`folds` {folds} needs as many groups outside of the test split, so that no group is in two "
+            f"folds. There {'is' if present == 1 else 'are'} {present}: lower `folds` (3 is the least), or "
+            "leave the groups out if samples of one group have nothing in common.",
+        )
+    parts = divide(label, data.group, [1 / folds] * folds, np.random.default_rng([seed, folds]))
+    result = np.empty(len(label), dtype=np.int64)
+    for number, part in enumerate(parts):
+        result[part] = number
+        absent = np.setdiff1d(np.arange(data.num_classes), label[np.setdiff1d(np.arange(len(label)), part)])
+        names = listing(data.class_names[k] for k in absent)
+        require(
+            not len(absent),
+            f"`folds` {folds}: without one of its folds, no sample of class {names} is left, because all of "
+            "them are in few groups. Add groups with this class, or drop it.",
+        )
+    return result
+
+
+class FoldRun(SeedRun):
+    """The study's own machinery on one fold: its teachers, and the few arms of the pilot."""
+
+    def evidence(self, repeat: int, fold: int) -> FoldEvidence:
+        """Train, and answer the held-out samples."""
+        trained = self.fit_teachers(self.data, self.train, fold="")
+        tables, _, _ = self.rank(trained)
+        jobs = {key: job for key, job in self.jobs(tables).items() if key.arm in PILOT}
+        fits = self.train_alone(list(jobs.values()), "pilot")
+        model = seeded(self.build_student, 0)
+        students, records = {}, []
+        for key, done in zip(jobs, fits, strict=True):
+            model.load_state_dict(done.state)
+            logits = predict(model, self.data, self.student, self.all)
+            students[key] = logits[self.test].double().numpy()
+            scores = accuracies(logits, self.data.label, self.split)
+            records.append(
+                Record(key.arm, key.ratio, self.seed, METRIC, **scores, best_epoch=done.best_epoch,
+                       seconds=done.seconds)
+            )  # fmt: skip
+        regular = tables.logits["regular"]
+        features, weight = self.last_layer(trained.regular)
+        return FoldEvidence(
+            repeat, fold, self.split.test, regular[self.test].double().numpy(), students, tuple(records),
+            self.pilot_teachers(tables.logits), self.overconfidence(regular[self.train]), features, weight,
+        )  # fmt: skip
+
+    def pilot_teachers(self, logits: Mapping[str, torch.Tensor]) -> tuple[TeacherRecord, ...]:
+        """Accuracy, entropy and saturation of the teachers that the pilot has."""
+        return tuple(
+            describe_teacher(
+                name, self.seed, values, self.data.label, self.split, temperature=self.config.temperature
+            )
+            for name, values in logits.items()
+        )
+
+    def overconfidence(self, logits: torch.Tensor) -> float:
+        """By how much a teacher is surer than right on the samples that it was fitted on, in points."""
+        soft = torch.softmax(logits.double() / self.config.temperature, dim=1)
+        right = (logits.argmax(dim=1) == self.data.label[self.train]).double()
+        return 100 * float(soft.max(dim=1).values.mean() - right.mean())
+
+    def last_layer(self, model: torch.nn.Module) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Features and weights of a linear head, on the held-out samples; None where it is no such head."""
+        layer = self.config.layer or last_hidden(model, self.data.inputs(self.teacher, self.all[:2]))
+        trunk, head = split(model, layer, example=self.data.inputs(self.teacher, self.all[:2]))
+        features = predict(trunk, self.data, self.teacher, self.test)
+        start = linear_start(head, features)
+        if start is None or start.rest is not None or features.ndim != 2:
+            return None, None
+        return features.double().numpy(), start.weight.double().cpu().numpy()
+
+
+def run_fold(
+    networks: Networks, repeat: int, fold: int, folds: np.ndarray, progress: Progress, threads: int
+) -> FoldEvidence:
+    """One fold, in this process; the data of `networks` are those that the diagnosis may see."""
+    mine = replace(networks.data, split=np.where(folds == fold, "test", "train"))
+    number = networks.config.seed + repeat * (int(folds.max()) + 1) + fold
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if networks.small() else threads)
+    try:
+        return FoldRun(
+            mine, networks.build_teacher, networks.build_student, networks.config, number,
+            transforms=networks.transforms, progress=progress, threads=threads,
+        ).evidence(repeat, fold)  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+
+
+def mean_entropy(logits: Float[np.ndarray, "sample output"], temperature: float) -> float:
+    """Mean entropy of soft labels, in nats."""
+    return float(soft_label_entropy(torch.from_numpy(logits), temperature=temperature).mean())

@@ -1,0 +1,140 @@
+"""What modality b says about the teacher: a regression across folds that shrinks as little as it can.
+
+gamma_hat is a covariance, which noise in the regression does not bend but shrinkage does: half the slope
+gives half the gamma. So of all penalties that predict about equally well (within one standard error of the
+best) it takes the smallest, where the usual choice is the largest, and few components go unpenalised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mfh._diagnose.basis import Basis
+
+PENALTIES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+SAMPLES_PER_COMPONENT = 3
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What cross-validation chose for one fold: which kernel (None: linear alone) and which penalty."""
+
+    kernel: int | None
+    penalty: float
+
+
+class Regression:
+    """Ridge regression on a basis, fitted on all folds but one to predict that one.
+
+    Args:
+        basis: columns of modality b.
+        folds: fold of each sample, 0 ... F - 1, three folds or more. Groups lie in one fold each.
+    """
+
+    def __init__(self, basis: Basis, folds: Int[np.ndarray, " sample"]) -> None:
+        self.folds = folds
+        self.num_folds = int(folds.max()) + 1
+        self.rows = [np.flatnonzero(folds == fold) for fold in range(self.num_folds)]
+        ones = np.ones((len(folds), 1))
+        linear = basis.linear / max(float(np.sqrt((basis.linear**2).sum(axis=1).mean())), 1e-12)
+        fitted = len(folds) * (self.num_folds - 1) / self.num_folds
+        self.free = basis.linear.shape[1] * SAMPLES_PER_COMPONENT <= fitted
+        self._designs = [np.hstack([ones, linear])]
+        self._designs += [np.hstack([ones, linear, kernel]) for kernel in basis.kernels]
+        self._num_linear = linear.shape[1]
+
+    def choose(self, targets: Float[np.ndarray, "sample output"]) -> list[Choice]:
+        """For each fold the kernel and penalty that inner folds (the other ones) choose."""
+        errors: dict[tuple[int, float], np.ndarray] = {}
+        for design in range(len(self._designs)):
+            grams = self._grams(design, targets)
+            for penalty in PENALTIES if design or not self.free else PENALTIES[:1]:
+                errors[design, penalty] = self._pair_errors(design, grams, targets, penalty)
+        return [self._choose_one(errors, fold) for fold in range(self.num_folds)]
+
+    def _pair_errors(
+        self, design: int, grams: tuple[np.ndarray, np.ndarray], targets: np.ndarray, penalty: float
+    ) -> np.ndarray:
+        """Squared errors (fold left out beside, sample): of each sample, without its fold and another."""
+        errors = np.full((self.num_folds, len(targets)), np.nan)
+        for a in range(self.num_folds):
+            for b in range(a):
+                slopes = self._solve(grams, (a, b), penalty)
+                for outer, inner in ((a, b), (b, a)):
+                    rows = self.rows[inner]
+                    gap = self._designs[design][rows] @ slopes - targets[rows]
+                    errors[outer, rows] = (gap**2).sum(axis=1)
+        return errors
+
+    def _choose_one(self, errors: dict[tuple[int, float], np.ndarray], fold: int) -> Choice:
+        others = self.folds != fold
+        of_fold = {key: values[fold, others] for key, values in errors.items()}
+        best = {
+            design: min((k for k in of_fold if k[0] == design), key=lambda k: of_fold[k].mean())
+            for design in range(len(self._designs))
+        }
+        design = min(best, key=lambda d: float(of_fold[best[d]].mean()))
+        if design and not _worse(of_fold[best[0]], of_fold[best[design]]):
+            design = 0  # a kernel must earn its place
+        least = of_fold[best[design]]
+        bound = least.mean() + least.std() / np.sqrt(len(least))
+        enough = [key[1] for key, values in of_fold.items() if key[0] == design and values.mean() <= bound]
+        return Choice(design - 1 if design else None, min(enough))
+
+    def predict(
+        self,
+        targets: Float[np.ndarray, "sample output"],
+        choices: Sequence[Choice],
+        weights: Float[np.ndarray, " sample"] | None = None,
+    ) -> Float[np.ndarray, "sample output"]:
+        """Each sample's prediction by the regression on the other folds; `weights` count samples."""
+        predictions = np.empty_like(targets)
+        for design in {choice.kernel for choice in choices}:
+            number = 0 if design is None else design + 1
+            grams = self._grams(number, targets, weights)
+            for fold, choice in enumerate(choices):
+                if choice.kernel == design:
+                    slopes = self._solve(grams, (fold,), choice.penalty)
+                    rows = self.rows[fold]
+                    predictions[rows] = self._designs[number][rows] @ slopes
+        return predictions
+
+    def _grams(
+        self, design: int, targets: np.ndarray, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Products of the columns with themselves and with the targets, fold by fold."""
+        columns = self._designs[design]
+        if weights is None:
+            own = self._own_grams[design]
+        else:
+            own = np.stack([(columns[r] * weights[r, None]).T @ columns[r] for r in self.rows])
+            targets = targets * weights[:, None]
+        return own, np.stack([columns[rows].T @ targets[rows] for rows in self.rows])
+
+    @cached_property
+    def _own_grams(self) -> list[np.ndarray]:
+        return [np.stack([x[rows].T @ x[rows] for rows in self.rows]) for x in self._designs]
+
+    def _solve(
+        self, grams: tuple[np.ndarray, np.ndarray], without: tuple[int, ...], penalty: float
+    ) -> np.ndarray:
+        used = [fold for fold in range(self.num_folds) if fold not in without]
+        own, cross = (gram[used].sum(axis=0) for gram in grams)
+        count = own[0, 0]
+        sizes = np.full(len(own), penalty * count)
+        sizes[0] = 0.0
+        if self.free:
+            sizes[1 : 1 + self._num_linear] = 0.0
+        # a trace of a penalty keeps columns apart that are sums of others
+        sizes += 1e-9 * count
+        slopes: np.ndarray = np.linalg.solve(own + np.diag(sizes), cross)
+        return slopes
+
+
+def _worse(errors: np.ndarray, than: np.ndarray) -> bool:
+    """Whether errors are larger than others of the same samples by more than two standard errors."""
+    gap = errors - than
+    return bool(gap.mean() > 2 * gap.std() / np.sqrt(len(gap)))
