@@ -4,11 +4,11 @@ from dataclasses import fields
 
 import pytest
 
-from mfh import DistillConfig, InputError, StudyConfig, TrainConfig
+from mfh import DiagnoseConfig, DistillConfig, InputError, StudyConfig, TrainConfig
 from mfh.commands._options import field_texts
 
 
-@pytest.mark.parametrize("config", [TrainConfig, DistillConfig, StudyConfig])
+@pytest.mark.parametrize("config", [TrainConfig, DistillConfig, StudyConfig, DiagnoseConfig])
 def test_every_field_is_documented(config: type) -> None:
     assert {spec.name for spec in fields(config)} <= set(field_texts(config))
 

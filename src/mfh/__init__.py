@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mfh._checks import InputError as InputError
+    from mfh._diagnose import diagnose as diagnose
     from mfh._distill import DistillResult as DistillResult
     from mfh._distill import distill as distill
     from mfh._focus import FocusedTeacher as FocusedTeacher
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mfh._saliency import streaming_saliency as streaming_saliency
     from mfh._study import study as study
     from mfh._version import __version__ as __version__
+    from mfh.config import DiagnoseConfig as DiagnoseConfig
     from mfh.config import DistillConfig as DistillConfig
     from mfh.config import StudyConfig as StudyConfig
     from mfh.config import TrainConfig as TrainConfig
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "InputError": "mfh._checks",
+    "diagnose": "mfh._diagnose",
     "FocusedTeacher": "mfh._focus",
     "select": "mfh._focus",
     "report": "mfh._report",
@@ -43,6 +46,7 @@ _HOMES = {
     "split": "mfh._focus",
     "study": "mfh._study",
     "__version__": "mfh._version",
+    "DiagnoseConfig": "mfh.config",
     "DistillConfig": "mfh.config",
     "StudyConfig": "mfh.config",
     "TrainConfig": "mfh.config",

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -69,6 +70,39 @@ def write_npy(path: Path | str, array: np.ndarray) -> Path:
 def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> Path:
     """Write arrays atomically as a compressed npz that loads without pickle."""
     return write_atomic(path, lambda file: np.savez_compressed(file, **dict(arrays)))  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+    """Read an npz without pickle.
+
+    Raises:
+        InputError: it is absent or damaged, or holds objects.
+    """
+    name = ""
+    try:
+        with Path(path).open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise InputError(f"`{path}` cannot be read as arrays: it is no npz, or it is damaged.")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {}
+                for name in archive.files:
+                    arrays[name] = archive[name]
+                return arrays
+    except FileNotFoundError:
+        raise InputError(f"`{path}` does not exist.") from None
+    except InputError:
+        raise
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise InputError(f"`{path}` cannot be read as arrays: `{name}` is damaged ({error}).") from error
+        raise InputError(
+            f"`{path}` cannot be read as arrays: `{name}` holds Python objects, which can run code when they "
+            "are loaded. Save it as numbers or text: np.asarray(values, dtype=float), or dtype=str."
+        ) from error
+    except Exception as error:
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise InputError(f"`{path}` cannot be read as arrays: {reason}.") from error
 
 
 def plain(value: object) -> Any:

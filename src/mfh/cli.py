@@ -15,10 +15,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
 from mfh._version import __version__
-from mfh.commands import data, gaussian, ravdess, report, saliency, study, vggsound
+from mfh.commands import data, diagnose, gaussian, ravdess, report, saliency, study, vggsound
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
+    diagnose,
     report,
     saliency,
     data,

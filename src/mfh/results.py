@@ -7,7 +7,6 @@ too large for JSON stand beside it in `saliency.npz`.
 import json
 import platform
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import numpy as np
 
 from mfh._checks import InputError, listing
+from mfh._files import read_arrays as read_arrays
 from mfh._files import write_json, write_npz
 from mfh._version import __version__
 
@@ -259,6 +259,32 @@ class StudyResult(RunResult):
 
 
 @dataclass(frozen=True)
+class Diagnosis(StudyResult):
+    """The evidence before a study. `records`, `summary` and `comparisons` are those of its pilot.
+
+    Attributes:
+        diagnosis: `gamma` (`estimate`, `low`, `high`, `between`, `within`, nulls, `venn`), `verdict`,
+            `probability`, `belief`, `reasons`, `advice`, `companions`, `teacher`, `pilot`.
+        channels: `contribution` of each channel to gamma_hat, (fold, channel), where the head is linear.
+    """
+
+    kind: ClassVar[str] = "diagnosis"
+
+    def frame(self, table: str = "companions") -> "pd.DataFrame":
+        """A table of the pilot (see `RunResult.frame`), or `companions`: the numbers beside gamma_hat."""
+        import pandas as pd
+
+        if table != "companions":
+            return super().frame(table)
+        return pd.DataFrame([dict(row) for row in self.diagnosis.get("companions", ())])
+
+    def _repr_html_(self) -> str:
+        words = escape(self.verdict.sentence) if self.verdict else "no verdict"
+        gamma = self.diagnosis.get("gamma", {})
+        return f"<p>{words}</p>" + self.frame().round(3).to_html(index=False) if gamma else words
+
+
+@dataclass(frozen=True)
 class GaussianRecord(Record):
     """One trained model, teachers too, of a Gaussian experiment.
 
@@ -305,7 +331,7 @@ class GaussianResult(RunResult):
         return super()._tables() | {"records": GaussianRecord, "rows": dict, "differences": dict}
 
 
-KINDS: dict[str, type[RunResult]] = {cls.kind: cls for cls in (StudyResult, GaussianResult)}
+KINDS: dict[str, type[RunResult]] = {cls.kind: cls for cls in (StudyResult, Diagnosis, GaussianResult)}
 
 
 def load_results(folder: Path | str) -> RunResult:
@@ -329,46 +355,13 @@ def load_results(folder: Path | str) -> RunResult:
             f"`{path}` has schema version {values.get('schema_version')}; this is mfh {__version__}, "
             f"which reads version {SCHEMA_VERSION}. Install the version that wrote it, or repeat the run."
         )
-    for name, file in ARRAYS.items() if values["kind"] == StudyResult.kind else ():
+    for name, file in ARRAYS.items() if issubclass(KINDS[values["kind"]], StudyResult) else ():
         if path.with_name(file).exists():
             values[name] = read_arrays(path.with_name(file))
     try:
         return KINDS[values["kind"]].from_dict(values)
     except TypeError as error:
         raise InputError(f"`{path}` is damaged: {error}. Repeat the command that wrote it.") from error
-
-
-def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
-    """Read an npz without pickle.
-
-    Raises:
-        InputError: it is absent or damaged, or holds objects.
-    """
-    name = ""
-    try:
-        with Path(path).open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise InputError(f"`{path}` cannot be read as arrays: it is no npz, or it is damaged.")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {}
-                for name in archive.files:
-                    arrays[name] = archive[name]
-                return arrays
-    except FileNotFoundError:
-        raise InputError(f"`{path}` does not exist.") from None
-    except InputError:
-        raise
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise InputError(f"`{path}` cannot be read as arrays: `{name}` is damaged ({error}).") from error
-        raise InputError(
-            f"`{path}` cannot be read as arrays: `{name}` holds Python objects, which can run code when they "
-            "are loaded. Save it as numbers or text: np.asarray(values, dtype=float), or dtype=str."
-        ) from error
-    except Exception as error:
-        reason = str(error).rstrip(".") or type(error).__name__
-        raise InputError(f"`{path}` cannot be read as arrays: {reason}.") from error
 
 
 def environment(command: Sequence[str] | None = None) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def group_bootstrap(
-    correct: Sequence[Float[np.ndarray, " sample"]],
-    groups: Sequence[Int[np.ndarray, " sample"]],
+    correct: Sequence[Float[np.ndarray, " _"]],
+    groups: Sequence[Int[np.ndarray, " _"]],
     *,
     generator: np.random.Generator,
     num_resamples: int = 2000,

@@ -1,4 +1,5 @@
 """The evidence before a study: gamma_hat, its companions, a pilot, and a verdict with a probability."""
 
+from mfh._diagnose.design import diagnose as diagnose
 from mfh._diagnose.gamma import Gamma as Gamma
 from mfh._diagnose.gamma import estimate_gamma as estimate_gamma

@@ -22,7 +22,7 @@ class Basis:
     """
 
     linear: Float[np.ndarray, "sample component"]
-    kernels: tuple[Float[np.ndarray, "sample landmark"], ...]
+    kernels: tuple[Float[np.ndarray, "sample _"], ...]
 
 
 def make_basis(

@@ -16,15 +16,22 @@ from mfh._diagnose.companions import calibration_error, compare_outputs
 from mfh._diagnose.folds import PILOT, FoldEvidence, deal, run_fold, take, usable_rows
 from mfh._diagnose.gamma import Gamma, align, contributions, estimate_gamma
 from mfh._diagnose.verdict import (
-    Belief, Evidence, advise, believe, best_temperature, chance_bound, explain, name_verdict,
-)  # fmt: skip
+    Belief,
+    Evidence,
+    advise,
+    believe,
+    best_temperature,
+    chance_bound,
+    explain,
+    name_verdict,
+)
 from mfh._study.arms import ArmKey
 from mfh._study.design import Networks, with_modalities
 from mfh._study.teachers import METRIC, Build
 from mfh._study.verdict import CHOSEN, Table, chosen_ratio, compare_arms, summarize_arms, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
-from mfh.results import Comparison, Diagnosis, environment
+from mfh.results import Comparison, Diagnosis, Verdict, environment
 from mfh.stats import group_bootstrap, rank_correlation
 
 GENERAL = ("general" + CHOSEN, None)
@@ -45,8 +52,8 @@ def diagnose(
     Everything but the test split is divided into folds (by group where there are groups). For each fold the
     study's teachers and a few short students are trained without it and answer it. From these answers come
     gamma_hat, the share of what the teacher says that the student's modality can say too; companions, each
-    against pairs shuffled within classes; the pilot's gain of distillation; and a verdict in the study's words
-    with a probability. How far each of these predicts a study is measured in docs/diagnose.md.
+    against pairs shuffled within classes; the pilot's gain of distillation; and a verdict, in the words of a
+    study, with a probability. How far each of these predicts a study is measured in docs/diagnose.md.
 
     Args:
         data: paired samples of two modalities or more.
@@ -57,7 +64,7 @@ def diagnose(
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        The diagnosis; `.verdict`, `.probability`, `.gamma`, `.reasons` and `.frame()` are its short forms.
+        The verdict, and under `.diagnosis` all that it rests on; `.frame("companions")` and others as tables.
 
     Raises:
         InputError: the data or the configuration break a rule; too few samples or groups for the folds.
@@ -71,8 +78,8 @@ def diagnose(
         ... )
         >>> quick = DiagnoseConfig(seeds=1, folds=3, epochs=4, hidden=(8,), num_bootstrap=20, num_shuffles=3)
         >>> found = diagnose(data, config=quick)
-        >>> found.gamma["estimate"] > 0.4, found.verdict in ("help", "no-effect", "hurt", "abstain")
-        (True, True)
+        >>> [(row.arm, row.n) for row in found.summary][:2], sorted(found.diagnosis)[:4]
+        ([('no-kd', 3), ('regular', 3)], ['advice', 'belief', 'companions', 'gamma'])
     """
     start = time.perf_counter()
     config = with_modalities(data, config or DiagnoseConfig())
@@ -133,12 +140,13 @@ def _assemble(
     companions = compare_outputs(
         outputs["regular"], outputs["no-kd"], label, generator=rng, num_shuffles=max(1, config.num_shuffles)
     )
-    diagnosis = {
+    reasons = explain(found)
+    diagnosis: dict[str, Any] = {
         "gamma": told,
         "verdict": word,
         "probability": probability,
         "belief": asdict(belief) | {"help": belief.help, "no_effect": belief.no_effect, "hurt": belief.hurt},
-        "reasons": explain(found),
+        "reasons": reasons,
         "advice": advise(found, label_weight=config.label_weight),
         "companions": companions,
         "teacher": _describe(evidence, outputs["regular"], label, accuracy, found.chance),
@@ -152,13 +160,14 @@ def _assemble(
         comparisons=pilot,
         teachers=tuple(teachers),
         data=_describe_data(data, names),
+        verdict=Verdict(word, None, reasons[0], tuple(reasons[1:])),
         diagnosis=diagnosis,
         channels=channels,
     )
 
 
 def _gather(evidence: Sequence[FoldEvidence], name: str, count: int) -> np.ndarray:
-    """Held-out logits of every sample, each fold's scaled to the spread of all (so that softmax keeps)."""
+    """Held-out logits of every sample, by the networks of the fold that it is in."""
     parts = {"regular": lambda e: e.teacher, "unimodal": lambda e: e.unimodal}
     part = parts.get(name, lambda e: e.students[ArmKey(name)])
     table = np.empty((count, part(evidence[0]).shape[1]))
@@ -219,8 +228,8 @@ def venn(gamma: Gamma, reverse: Gamma) -> dict[str, Any]:
     common = 1 / (1 / a + 1 / b - 1)
     return shares | {
         "alpha": common * (1 / a - 1), "beta": common * (1 / b - 1), "gamma": common,
-        "note": "Alpha and beta rest on two networks, one of each modality, and on what a regression finds: a "
-        "part that it misses counts as not shared.",
+        "note": "Alpha and beta rest on two networks, one of each modality, and on what a regression finds: "
+        "a part that it misses counts as not shared.",
     }  # fmt: skip
 
 

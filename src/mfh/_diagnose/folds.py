@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mfh._checks import listing, require
+from mfh._diagnose.gamma import LEAST_PER_FOLD
 from mfh._focus import split
 from mfh._saliency import linear_start
 from mfh._study.arms import ArmKey, last_hidden
@@ -16,12 +17,11 @@ from mfh._study.seed import SeedRun
 from mfh._study.teachers import METRIC, Progress, accuracies, describe_teacher
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide, draw_split
-from mfh.losses import soft_label_entropy
 from mfh.results import Record, TeacherRecord
 from mfh.training.loop import predict
 from mfh.training.students import seeded
 
-PILOT = ("no-kd", "regular", "joint", "general", "important")
+PILOT = ("no-kd", "regular", "joint", "general", "important", "softened", "softened-regular")
 SAMPLES_PER_FOLD = 2
 
 
@@ -33,6 +33,7 @@ class FoldEvidence:
         repeat, fold: which.
         rows: the held-out samples.
         teacher: logits of the regular teacher on them.
+        unimodal: logits of the teacher of the student's modality on them.
         students: logits of each short student on them.
         records: one per short student.
         teachers: one per teacher.
@@ -47,6 +48,7 @@ class FoldEvidence:
     fold: int
     rows: Int[np.ndarray, " held"]
     teacher: Float[np.ndarray, "held output"]
+    unimodal: Float[np.ndarray, "held output"]
     students: Mapping[ArmKey, np.ndarray]
     records: tuple[Record, ...]
     teachers: tuple[TeacherRecord, ...]
@@ -64,13 +66,9 @@ def usable_rows(data: PairedDataset, seed: int) -> Int[np.ndarray, " row"]:
 def take(data: PairedDataset, rows: Int[np.ndarray, " row"]) -> PairedDataset:
     """Some samples of a data set, without its split."""
     index = torch.from_numpy(rows)
-    values = {
-        name: array[index if torch.is_tensor(array) else rows] for name, array in data.modalities.items()
-    }
+    held = data.read(list(data.modalities), index)
     group = None if data.group is None else data.group[rows]
-    return replace(
-        data, modalities=values, label=data.label[index], id=data.id[rows], group=group, split=None
-    )
+    return replace(data, modalities=held, label=data.label[index], id=data.id[rows], group=group, split=None)
 
 
 def deal(data: PairedDataset, folds: int, seed: int) -> Int[np.ndarray, " sample"]:
@@ -82,6 +80,11 @@ def deal(data: PairedDataset, folds: int, seed: int) -> Int[np.ndarray, " sample
     label = data.label.numpy()
     counts = np.bincount(label, minlength=data.num_classes)
     needed = SAMPLES_PER_FOLD * folds
+    require(
+        len(label) >= LEAST_PER_FOLD * folds,
+        f"`folds` {folds} needs {LEAST_PER_FOLD * folds} samples or more outside of the test split. There "
+        f"are {len(label)}: add samples, or lower `folds` (3 is the least).",
+    )
     scarce = [f"{data.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < needed)]
     require(
         not scarce,
@@ -127,13 +130,22 @@ class FoldRun(SeedRun):
             students[key] = logits[self.test].double().numpy()
             scores = accuracies(logits, self.data.label, self.split)
             records.append(
-                Record(key.arm, key.ratio, self.seed, METRIC, **scores, best_epoch=done.best_epoch,
-                       seconds=done.seconds)
-            )  # fmt: skip
-        regular = tables.logits["regular"]
+                Record(
+                    arm=key.arm,
+                    ratio=key.ratio,
+                    seed=self.seed,
+                    metric=METRIC,
+                    **scores,
+                    best_epoch=done.best_epoch,
+                    seconds=done.seconds,
+                    draw=None,
+                )
+            )
+        regular, held = tables.logits["regular"], self.split.test
+        answers = {name: tables.logits[name][self.test].double().numpy() for name in ("regular", "unimodal")}
         features, weight = self.last_layer(trained.regular)
         return FoldEvidence(
-            repeat, fold, self.split.test, regular[self.test].double().numpy(), students, tuple(records),
+            repeat, fold, held, answers["regular"], answers["unimodal"], students, tuple(records),
             self.pilot_teachers(tables.logits), self.overconfidence(regular[self.train]), features, weight,
         )  # fmt: skip
 
@@ -178,8 +190,3 @@ def run_fold(
         ).evidence(repeat, fold)  # fmt: skip
     finally:
         torch.set_num_threads(before)
-
-
-def mean_entropy(logits: Float[np.ndarray, "sample output"], temperature: float) -> float:
-    """Mean entropy of soft labels, in nats."""
-    return float(soft_label_entropy(torch.from_numpy(logits), temperature=temperature).mean())

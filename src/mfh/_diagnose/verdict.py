@@ -80,9 +80,7 @@ def chance_bound(label: Int[np.ndarray, " sample"]) -> float:
     return 100 * (share + 1.96 * float(np.sqrt(share * (1 - share) / len(label))))
 
 
-def best_temperature(
-    logits: Float[np.ndarray, "sample output"], label: Int[np.ndarray, " sample"]
-) -> float:
+def best_temperature(logits: Float[np.ndarray, "sample output"], label: Int[np.ndarray, " sample"]) -> float:
     """The temperature with the least cross-entropy on held-out samples, of a grid from 0.5 to 16.
 
     (Guo and others, On calibration of modern neural networks, 2017, arXiv 1706.04599.)

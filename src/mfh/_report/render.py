@@ -20,6 +20,7 @@ TABLES = {
         tables.gaussian_rows, tables.gaussian_differences, tables.config, tables.environment, tables.timings,
     ),
 }  # fmt: skip
+TABLES["diagnosis"] = TABLES["study"]
 
 
 def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
@@ -39,7 +40,7 @@ def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
     )
     environment.filters |= {"signed": wording.signed, "interval": wording.interval, "code": _code}
     built = {made["name"]: made for build in TABLES[summary["kind"]] if (made := build(summary))}
-    figures = _figures(summary) if summary["kind"] == "study" else {}
+    figures = _figures(summary) if summary["kind"] != "gaussian" else {}
     page = environment.get_template("page.html.jinja").render(
         s=summary,
         tables=built,

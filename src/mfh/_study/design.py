@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import joblib
 import numpy as np
@@ -32,6 +32,7 @@ from mfh.training.device import Processes, make_accelerator
 from mfh.training.fingerprint import short
 
 logger = logging.getLogger(__name__)
+C = TypeVar("C", bound=StudyConfig)
 SMALL_INPUT = 2_000
 SMALL_NETWORK = 500_000
 
@@ -116,7 +117,7 @@ def study(
     return result
 
 
-def with_modalities(data: PairedDataset, config: StudyConfig) -> StudyConfig:
+def with_modalities(data: PairedDataset, config: C) -> C:
     """Fill in which modality the teacher and the student see, where there are just two."""
     names = list(data.modalities)
     teacher, student = config.teacher, config.student

@@ -2,11 +2,16 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh.commands._options import add_common, add_config, finish, make_config, table
 from mfh.config import StudyConfig
+
+if TYPE_CHECKING:
+    from mfh.data.paired import PairedDataset
+    from mfh.results import StudyResult
 
 name = "study"
 help = "train every arm and control, paired by seed, and judge whether the teacher helps"
@@ -21,6 +26,13 @@ example:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh study`."""
+    add_data(parser)
+    add_config(parser, StudyConfig)
+    add_common(parser)
+
+
+def add_data(parser: ArgumentParser) -> None:
+    """Add the options that name the npz, its columns, and the folder for results."""
     parser.add_argument(
         "--data", type=str, required=True, metavar="FILE", help="npz of arrays named by modality"
     )
@@ -38,8 +50,6 @@ def add_options(parser: ArgumentParser) -> None:
     }
     for column, (default, text) in columns.items():
         parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
-    add_config(parser, StudyConfig)
-    add_common(parser)
 
 
 def run(options: Namespace) -> None:
@@ -48,8 +58,21 @@ def run(options: Namespace) -> None:
 
     import mfh
 
+    out = Path(options.out)
+    result = mfh.study(load(options, config), config=config, out=out, progress=not options.quiet)
+    finish(name_source(result, options), out)
+    shown = ["arm", "ratio", "n", "mean", "low", "high"]
+    print(table([asdict(row) for row in result.summary], shown))  # noqa: T201
+    if result.verdict is not None:
+        print(f"\n{result.verdict.verdict}: {result.verdict.sentence}")  # noqa: T201
+
+
+def load(options: Namespace, config: StudyConfig) -> "PairedDataset":
+    """The samples that the options name."""
+    import mfh
+
     modalities = [m for m in (config.teacher, config.student) if m is not None]
-    data = mfh.PairedDataset.from_npz(
+    return mfh.PairedDataset.from_npz(
         options.data,
         modalities=modalities if len(modalities) == 2 else None,
         label=options.label,
@@ -57,12 +80,9 @@ def run(options: Namespace) -> None:
         split=options.split,
         id=options.id,
     )
-    out = Path(options.out)
-    result = mfh.study(data, config=config, out=out, progress=not options.quiet)
+
+
+def name_source(result: "StudyResult", options: Namespace) -> "StudyResult":
+    """Add to a result where its data came from."""
     columns = {"file": str(Path(options.data)), "label": options.label, "group": options.group}
-    result = replace(result, data={**result.data, **columns})
-    finish(result, out)
-    shown = ["arm", "ratio", "n", "mean", "low", "high"]
-    print(table([asdict(row) for row in result.summary], shown))  # noqa: T201
-    if result.verdict is not None:
-        print(f"\n{result.verdict.verdict}: {result.verdict.sentence}")  # noqa: T201
+    return replace(result, data={**result.data, **columns})

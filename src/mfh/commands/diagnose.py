@@ -1,0 +1,43 @@
+"""`mfh diagnose`: the evidence before a study, on an npz of paired arrays."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mfh.commands._options import add_common, add_config, finish, make_config, table
+from mfh.commands.study import add_data, load, name_source
+from mfh.config import DiagnoseConfig
+
+name = "diagnose"
+help = "say how likely a teacher is to help, before students are trained at full cost"
+description = """How much of what a teacher of one modality says can a student of another say too, and is the
+teacher likely to help? Trains short pilots across folds of everything but the test split, and writes
+results.json, report.html and figures into the folder --out. It takes the options of `mfh study`.
+
+example:
+  mfh diagnose --data mfeat.npz --teacher pix --student zer --out out/diagnose-pix-zer
+"""
+UNUSED = ("tracker", "teacher_outputs", "smoothing", "random_draws", "fix_split")
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `mfh diagnose`."""
+    add_data(parser)
+    add_config(parser, DiagnoseConfig, skip=UNUSED)
+    add_common(parser)
+
+
+def run(options: Namespace) -> None:
+    """Diagnose, write results and report, print companions, reasons and the verdict."""
+    config = make_config(DiagnoseConfig, options)  # before anything slow is imported
+
+    import mfh
+
+    result = mfh.diagnose(load(options, config), config=config, progress=not options.quiet)
+    finish(name_source(result, options), Path(options.out))
+    found = result.diagnosis
+    shown = ["name", "value", "null", "null_low", "null_high", "unit"]
+    print(table([{**row, "null": row.get("null")} for row in found["companions"]], shown))  # noqa: T201
+    print(f"\n{found['verdict']} (probability {found['probability']:.2f})")  # noqa: T201
+    for text in (*found["reasons"], *found["advice"]["sentences"]):
+        print(f"- {text}")  # noqa: T201
