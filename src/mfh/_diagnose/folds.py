@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 
 from mfh._checks import listing, require
 from mfh._diagnose.gamma import LEAST_PER_FOLD
-from mfh._focus import split
+from mfh._focus import channel_split
 from mfh._saliency import linear_start
-from mfh._study.arms import ArmKey, last_hidden
+from mfh._study.arms import ArmKey
 from mfh._study.design import Networks
 from mfh._study.seed import SeedRun
 from mfh._study.teachers import METRIC, Progress, accuracies, describe_teacher
@@ -119,14 +119,14 @@ class FoldRun(SeedRun):
     def evidence(self, repeat: int, fold: int) -> FoldEvidence:
         """Train, and answer the held-out samples."""
         trained = self.fit_teachers(self.data, self.train, fold="")
-        tables, _, _ = self.rank(trained)
+        tables = self.rank(trained, fold="").tables
         jobs = {key: job for key, job in self.jobs(tables).items() if key.arm in PILOT}
-        fits = self.train_alone(list(jobs.values()), "pilot")
-        model = seeded(self.build_student, 0)
+        fits = self.train_alone({key.name: job for key, job in jobs.items()}, "pilot")
+        model = seeded(self.build_student, 0).to(self.device)
         students, records = {}, []
         for key, done in zip(jobs, fits, strict=True):
             model.load_state_dict(done.state)
-            logits = predict(model, self.data, self.student, self.all)
+            logits = self.answers(model, self.student)
             students[key] = logits[self.test].double().numpy()
             scores = accuracies(logits, self.data.label, self.split)
             records.append(
@@ -166,8 +166,8 @@ class FoldRun(SeedRun):
 
     def last_layer(self, model: torch.nn.Module) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Features and weights of a linear head, on the held-out samples; None where it is no such head."""
-        layer = self.config.layer or last_hidden(model, self.data.inputs(self.teacher, self.all[:2]))
-        trunk, head = split(model, layer, example=self.data.inputs(self.teacher, self.all[:2]))
+        example = self.data.inputs(self.teacher, self.all[:2], device=self.device)
+        trunk, head = channel_split(model, self.layer, example, self.config.channel_dim)
         features = predict(trunk, self.data, self.teacher, self.test)
         start = linear_start(head, features)
         if start is None or start.rest is not None or features.ndim != 2:
