@@ -11,6 +11,7 @@ ORDER = [
     ("_version",),
     ("_checks",),
     ("_files",),
+    ("_compiled",),
     ("config",),
     ("results",),
     ("_progress",),

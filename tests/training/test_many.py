@@ -10,10 +10,10 @@ from torch import nn
 
 from mfh import PairedDataset
 from mfh._checks import InputError
+from mfh._compiled import compiled
 from mfh.config import TrainConfig
 from mfh.models.mlp import mlp
 from mfh.training.batches import epoch_order
-from mfh.training.compiled import compiled
 from mfh.training.device import make_accelerator
 from mfh.training.many import train_many, why_alone, why_not_many
 from mfh.training.many.batched import _Run, train_stacked

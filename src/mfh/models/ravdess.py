@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, listing, require
+from mfh.models._sparse_gradient import SparseGradientConv2d
 
 Modality = Literal["audio", "image"]
 MODALITIES: tuple[Modality, ...] = ("audio", "image")
@@ -63,7 +64,7 @@ class RavdessNetwork(nn.Sequential):
             "conv2": nn.Conv2d(width, 2 * width, kernels[1], padding=1),
             "pool2": nn.MaxPool2d(2, 2),
             "relu2": nn.ReLU(),
-            "conv3": nn.Conv2d(2 * width, 4 * width, kernels[2], padding=1),
+            "conv3": SparseGradientConv2d(2 * width, 4 * width, kernels[2], padding=1),
             "pool3": nn.AdaptiveMaxPool2d(_POOLED),
             "relu3": nn.ReLU(),
             "flatten": nn.Flatten(),

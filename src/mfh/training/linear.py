@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mfh._checks import require
-from mfh.training.compiled import compiled
+from mfh._compiled import compiled
 
 _f32 = np.float32
 
