@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks._common import record
 from mfh import PairedDataset, TrainConfig, saliency, split
 from mfh.data.ravdess import NormalizeAudio, NormalizeImage, load
-from mfh.experiments._ravdess_students import answers
+from mfh.experiments._ravdess_students import answers, in_parts
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training.batches import epoch_order
 from mfh.training.loop import accuracy, fit
@@ -171,6 +171,7 @@ def _our_epoch(data: PairedDataset, student: nn.Module, logits: Tensor, count: i
     train, validation = (
         torch.from_numpy(np.flatnonzero(data.split == name)[:count]) for name in ("train", "validation")
     )
+    config = TrainConfig(lr=LR, momentum=MOMENTUM, batch_size=BATCH, epochs=1, device="cpu")
     fit(
         student,
         data,
@@ -178,7 +179,7 @@ def _our_epoch(data: PairedDataset, student: nn.Module, logits: Tensor, count: i
         modalities=("image",),
         train=train,
         score=lambda m: accuracy(answers(m, data, "image", validation), data.label[validation]),
-        config=TrainConfig(lr=LR, momentum=MOMENTUM, batch_size=BATCH, epochs=1, device="cpu"),
+        config=in_parts(config, data, "image"),
         seed=0,
     )
 

@@ -1,11 +1,13 @@
 """The RAVDESS experiment in Python: what each step leaves, and that it is what Algorithm 1 says."""
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import mfh
@@ -13,7 +15,8 @@ from mfh import InputError, PairedDataset, StudyConfig
 from mfh._focus import channel_means
 from mfh._study.teachers import derived_seed
 from mfh.data.ravdess import NormalizeAudio, NormalizeImage
-from mfh.experiments import ravdess
+from mfh.experiments import _ravdess_students, ravdess
+from mfh.experiments._ravdess_students import cached_samples, in_parts
 from mfh.experiments.ravdess_config import RavdessConfig, arm_of
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training import loop
@@ -333,3 +336,23 @@ def test_the_study_runs_on_the_split_of_the_data(data: PairedDataset, tmp_path: 
     assert {"no-kd", "regular", "joint", "general", "important"} <= {r.arm for r in result.records}
     with pytest.raises(InputError, match="holds another run's results"):
         ravdess.train(data, tmp_path / "out", config=SMALL)
+
+
+def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
+    data: PairedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert in_parts(SMALL, data, "audio", "image").micro_batch == cached_samples(data, "audio", "image") > 8
+    assert in_parts(replace(SMALL, micro_batch=5), data, "image").micro_batch == 5
+    whole = ravdess.train(data, tmp_path / "whole", config=SMALL)
+    monkeypatch.setattr(
+        _ravdess_students, "CACHED_VALUES", 3 * max(prod(data.shape(m)) for m in data.modalities)
+    )
+    assert cached_samples(data, "audio", "image") == 3
+    parts = ravdess.train(data, tmp_path / "parts", config=SMALL)
+    assert [(r.arm, r.test) for r in whole.records] == [(r.arm, r.test) for r in parts.records]
+    for name in ("teacher-joint", "student-joint", "teacher-regular"):
+        first, second = (
+            load_file(tmp_path / out / "checkpoints" / f"{name}.safetensors") for out in ("whole", "parts")
+        )
+        for key, value in first.items():
+            torch.testing.assert_close(value, second[key], rtol=1e-3, atol=1e-5)

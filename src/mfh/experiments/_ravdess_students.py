@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh._focus import FocusedTeacher, channel_means, select, split
 from mfh._study.teachers import METRIC, derived_seed
+from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.experiments._ravdess_run import Run, Student, read_student, same_settings
 from mfh.models.ravdess import layer_of_place
@@ -25,6 +27,8 @@ from mfh.training.teacher_outputs import teacher_logits
 
 OUTPUTS = "teacher-outputs"
 CACHED_VALUES = 2**20
+
+Config = TypeVar("Config", bound=TrainConfig)
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +73,7 @@ def fit_alone(
         modalities=(modality,),
         train=run.train,
         score=lambda m: accuracy(answers(m, run.data, modality, run.validation), labels),
-        config=run.config,
+        config=in_parts(run.config, run.data, modality),
         seed=derived_seed(seed, "batches"),
         checkpoint=run.training(name),
         progress=progress,
@@ -79,10 +83,23 @@ def fit_alone(
 def answers(
     model: nn.Module, data: PairedDataset, modality: str, rows: Int[Tensor, " sample"]
 ) -> Float[Tensor, "sample output"]:
-    """Logits for some rows, a few pictures at a time: what fits into a processor's cache goes faster."""
-    return predict(
-        model, data, modality, rows, batch_size=max(1, CACHED_VALUES // prod(data.shape(modality)))
-    )
+    """Logits for some rows, as many at a time as `cached_samples` says."""
+    return predict(model, data, modality, rows, batch_size=cached_samples(data, modality))
+
+
+def cached_samples(data: PairedDataset, *modalities: str) -> int:
+    """Samples that stay in a processor's cache while a network computes: 2 pictures of 256 x 512."""
+    return max(1, CACHED_VALUES // max(prod(data.shape(modality)) for modality in modalities))
+
+
+def in_parts(config: Config, data: PairedDataset, *modalities: str) -> Config:
+    """The config, on a CPU with batches in parts of that size unless it names another.
+
+    Nothing in these networks looks at other samples of a batch, so the results are the same but for rounding.
+    """
+    if config.micro_batch is not None or device_of(config).type != "cpu":
+        return config
+    return replace(config, micro_batch=cached_samples(data, *modalities))
 
 
 def _require_same_way(run: Run, path: Path, settings: dict[str, object]) -> None:
@@ -157,4 +174,9 @@ def _focused(run: Run, teacher: nn.Module, arm: str, ratio: float, seed: int, pl
 
 def on_device(run: Run, model: nn.Module) -> nn.Module:
     """A network in evaluation mode, where the run computes."""
-    return model.to(make_accelerator(replace(run.config, tracker=())).device).eval()
+    return model.to(device_of(run.config)).eval()
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """Where a config has networks computed."""
+    return make_accelerator(replace(config, tracker=())).device

@@ -25,7 +25,7 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.experiments._ravdess_result import collect, describe_saliency, saliency_arrays
 from mfh.experiments._ravdess_run import Run
-from mfh.experiments._ravdess_students import OUTPUTS, fit_alone, on_device, train_student
+from mfh.experiments._ravdess_students import OUTPUTS, fit_alone, in_parts, on_device, train_student
 from mfh.experiments.ravdess_config import DEFAULT_RATIO, FOCUSED, RavdessConfig, arm_of
 from mfh.models.ravdess import DEFAULT_PLACE, RavdessNetwork, layer_of_place
 from mfh.results import StudyResult
@@ -251,6 +251,7 @@ def study(
     teacher = config.teacher or ("audio" if student == "image" else "image")
     require(config.layer is None, f"`layer` is named by `place` here. Got {config.layer!r}: leave it out.")
     config = replace(config, teacher=teacher, student=student, layer=layer_of_place(place, teacher))  # type: ignore[arg-type]
+    config = in_parts(config, data, teacher, student)
 
     def network(modality: str) -> RavdessNetwork:
         return RavdessNetwork(modality, width=width, num_classes=data.num_classes)  # type: ignore[arg-type]
@@ -269,7 +270,7 @@ def _train_pair(run: Run, progress: bool) -> None:
         joint,
         modalities=(config.teacher, config.student),
         train=run.train,
-        config=config,
+        config=in_parts(config, run.data, config.teacher, config.student),
         seed=derived_seed(seed, "batches"),
         checkpoint=run.training("joint"),
         progress=progress,

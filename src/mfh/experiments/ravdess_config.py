@@ -24,12 +24,15 @@ class RavdessConfig(DistillConfig):
         seed: fixes initial weights and batches, 0 or more; students of further seeds follow it.
         released_audio_order: exchange frames 0 and 2 of every MFCC array, as the released checkpoints need;
             their files (.pkl, .pt, .pth) turn it on by themselves.
+        micro_batch: most samples in one forward pass, 1 or more; a larger batch is taken in parts whose
+            gradients are added up. By default what stays in the cache of a CPU, all of it elsewhere.
     """
 
     student: Literal["image", "audio"] = "image"
     width: int = 32
     seed: int = 0
     released_audio_order: bool = False
+    micro_batch: int | None = None
     lr: float = 0.01
     epochs: int = 100
 

@@ -4,11 +4,11 @@ The gradient that comes back is then almost all zeros: 98 of the 8,192 positions
 convolution of the RAVDESS networks at full size. A dense backward pass multiplies by every zero.
 """
 
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mfh._compiled import compiled
@@ -49,7 +49,7 @@ class SparseGradientConv2d(nn.Conv2d):
     def _applies(self, input: Any) -> bool:
         if not isinstance(input, Tensor) or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return False
-        tensors = (input, self.weight, self.bias)
+        tensors = (input, self.weight)
         wrapped = torch._C._functorch.is_functorch_wrapped_tensor
         here = all(t.device.type == "cpu" and t.dtype == torch.float32 and not wrapped(t) for t in tensors)
         return here and input.ndim == 4 and not torch.is_autocast_enabled("cpu")
@@ -88,21 +88,13 @@ class _Convolution(torch.autograd.Function):
 
 
 @compiled("contract", "reassoc", "nsz")
-def _accumulate(
-    values: Float32[np.ndarray, " entry"],
-    places: Int64[np.ndarray, " entry"],
-    sizes: tuple[int, int, int],
-    padding: int,
-    x: Float32[np.ndarray, "sample line piece"],
-    w: Float32[np.ndarray, "output step side"],
-    to_x: Float32[np.ndarray, "sample line piece"],
-    to_w: Float32[np.ndarray, "output step side"],
-    to_bias: Float32[np.ndarray, " output"],
-) -> None:
+@no_type_check
+def _accumulate(values, places, sizes, padding, x, w, to_x, to_w, to_bias):
     """Add up what each entry of the gradient contributes to the gradients of input, weight and bias.
 
     `places` count through (sample, row, column, output) of sizes (samples, height, width, outputs); `sizes`
-    are height, width and the channels that stand side by side in each line of the input.
+    are height, width and channels. `x` and `to_x` are (sample, line, pixels with their channels), `w` and
+    `to_w` (output, line of the kernel, pixels with their channels).
     """
     height, width, channels = sizes
     length = x.shape[2]
