@@ -1,9 +1,14 @@
 """Small generated clips that several tests share."""
 
 import csv
+import shutil
+import struct
+import tempfile
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from mfh.data.ravdess_generated import GeneratedClips, encode_mp4, generate_clips
@@ -60,3 +65,61 @@ def make_videos(
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(lines)
     return path
+
+
+def encode_clip(
+    pixels: np.ndarray,
+    waveform: np.ndarray | None = None,
+    *,
+    times: Sequence[int] | None = None,
+    rate: int = 16_000,
+    layout: str = "mono",
+    pix_fmt: str = "yuv420p",
+    container: str = "mp4",
+    codecs: tuple[str, str] = ("libx264", "aac"),
+) -> bytes:
+    """A clip in any of the forms that clips come in.
+
+    Args:
+        pixels: frames (frame, height, width, 3), uint8; no frames make a clip without a video track.
+        waveform: sound (channel, sample), float32, or None.
+        times: when each frame is shown, in milliseconds; by default 25 a second.
+        rate: of the sound.
+        layout: of its channels.
+        pix_fmt: of the frames.
+        container: format by its suffix.
+        codecs: of video and audio.
+    """
+    path = Path(tempfile.mkdtemp()) / "clip"
+    options = {"movflags": "+faststart"} if container == "mp4" else {}
+    with av.open(str(path), "w", format=container, options=options) as file:
+        video = file.add_stream(codecs[0], rate=25) if len(pixels) else None
+        audio = None if waveform is None else file.add_stream(codecs[1], rate=rate, layout=layout)
+        if video is not None:
+            video.height, video.width, video.pix_fmt = *pixels.shape[1:3], pix_fmt
+            video.codec_context.thread_count = 1
+            base = Fraction(1, 1000) if times is not None else Fraction(1, 25)
+            video.codec_context.time_base = video.time_base = base
+            for number, frame in enumerate(pixels):
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                picture.pts, picture.time_base = number if times is None else times[number], base
+                file.mux(video.encode(picture))
+            file.mux(video.encode())
+        if audio is not None and waveform is not None:
+            sound = av.AudioFrame.from_ndarray(waveform.astype(np.float32), format="fltp", layout=layout)
+            sound.sample_rate = rate
+            resampler = av.AudioResampler(format=audio.format, layout=layout, rate=rate)
+            for piece in [*resampler.resample(sound), *resampler.resample(None)]:
+                file.mux(audio.encode(piece))
+            file.mux(audio.encode())
+    content = path.read_bytes()
+    shutil.rmtree(path.parent)
+    return content
+
+
+def turned(mp4: bytes, quarters: int) -> bytes:
+    """An mp4 whose display matrix says: show me turned by so many quarters, clockwise."""
+    cos, sin = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarters % 4]
+    matrix = struct.pack(">9i", cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    place = mp4.index(b"tkhd") + 4 + 40  # of the first track, the video's, in version 0
+    return mp4[:place] + matrix + mp4[place + len(matrix) :]

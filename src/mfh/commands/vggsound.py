@@ -44,7 +44,7 @@ def run(options: Namespace) -> None:
 def _add_prepare(parser: ArgumentParser) -> None:
     places = {
         "--csv": ("FILE", "youtube id, start second, label, split; as vggsound.csv, with or without header"),
-        "--clips": ("DIR", "folder of clips named <id>_<start>.mp4"),
+        "--clips": ("DIR|TARS", "clips named <id>_<start>.mp4: a folder, or tar files as shard-{00..09}.tar"),
         "--out": ("DIR", "folder for what they become"),
     }
     for flag, (metavar, text) in places.items():
@@ -63,6 +63,10 @@ def _add_prepare(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--crop", type=int, nargs=4, default=None, metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
         help="part of the frames to take, in pixels (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shards", type=float, default=None, metavar="MB",
+        help="write tar files of so many megabytes (default: the authors' folders)",
     )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, default=0, metavar="INT", help="of the clips held out for validation"
@@ -84,7 +88,7 @@ def _prepare(options: Namespace) -> None:
         frames=options.frames,
         size=(options.size[0], options.size[-1]),
         crop=None if options.crop is None else tuple(options.crop),
-        seed=options.seed, jobs=options.jobs, progress=not options.quiet,
+        shards=options.shards, seed=options.seed, jobs=options.jobs, progress=not options.quiet,
     )  # fmt: skip
     print(done)  # noqa: T201
 

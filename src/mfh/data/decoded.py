@@ -4,10 +4,11 @@
 holds it: an array to look at, of which only the rows asked for ever lie in memory.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,47 @@ from mfh._checks import InputError, listing, require
 
 Index = slice | Sequence[int] | np.ndarray | Tensor
 Decode = Callable[[int, Sequence[str]], Mapping[str, Any]]
+
+logger = logging.getLogger(__name__)
+
+
+class DamagedSampleError(InputError):
+    """A sample cannot be decoded: its own fault, and not that of a disk or a network."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tolerant:
+    """A `decode` that gives a blank sample in place of a damaged one, so that no run ends for it.
+
+    Each is told once, by a warning with its name. Other failures are raised, as are too many damaged samples.
+
+    Attributes:
+        decode: see `SampleSource`. It raises `DamagedSampleError`.
+        blank: modality -> what stands for a sample.
+        names: of the samples, for the warning.
+        most: share of the samples that may be damaged before it is an error.
+    """
+
+    decode: Decode
+    blank: Mapping[str, np.ndarray]
+    names: Sequence[str]
+    most: float = 0.01
+    damaged: set[int] = field(default_factory=set)
+
+    def __call__(self, row: int, names: Sequence[str]) -> Mapping[str, Any]:
+        """Decode a sample."""
+        try:
+            return self.decode(row, names)
+        except DamagedSampleError as error:
+            if row not in self.damaged:
+                self.damaged.add(row)
+                logger.warning("`%s` is damaged and a blank sample stands in: %s", self.names[row], error)
+            if len(self.damaged) > max(1.0, self.most * len(self.names)):
+                raise InputError(
+                    f"{len(self.damaged)} of {len(self.names)} samples are damaged by now, more than "
+                    f"{self.most:.0%} of them. The last: {error} Prepare the data again."
+                ) from error
+            return self.blank
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,8 +127,9 @@ def _timeline(source: Source) -> tuple[list[int], int, int]:
     times = sorted(p.pts for p in packets if p.pts is not None)
     if not times or len(set(times)) < len(packets):
         return list(range(len(packets))), len(packets), promised
+    last = max(packets, key=lambda packet: packet.pts)
     gaps = sorted(later - time for time, later in pairwise(times)) or [1]
-    return times, times[-1] + gaps[len(gaps) // 2], promised
+    return times, times[-1] + (last.duration or gaps[len(gaps) // 2]), promised
 
 
 def _seen_at(times: Sequence[int], end: int, count: int) -> list[int]:

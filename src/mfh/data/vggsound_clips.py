@@ -7,13 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mfh._checks import InputError, listing, require
 from mfh.config import SPLITS
+from mfh.data.archives import StoredFile, stored_files
 from mfh.data.preparation import Note
+from mfh.data.tar_files import TarMember, expand, is_url, tar_members
 
 CLIP_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg")
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 logger = logging.getLogger(__name__)
 
@@ -165,26 +168,43 @@ def _read_classes(path: Path, known: Iterable[str]) -> list[str]:
     return names
 
 
-def find_clips(folder: Path | str) -> tuple[dict[ClipName, Path], list[Note]]:
-    """The clips under a folder, by name, and notes on files whose names tell nothing.
+def find_clips(clips: Path | str) -> tuple[dict[ClipName, StoredFile | TarMember], list[Note]]:
+    """The clips in a folder or in tar files, by name, and notes on what cannot be used.
+
+    Args:
+        clips: a folder that holds clips, at any depth, in zips and tar files too; or tar files, see
+            `mfh.data.tar_files.expand`.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder or file.
     """
-    folder = Path(folder)
-    require(folder.is_dir(), f"`clips` must be a folder of clips. `{folder}` is none.")
-    found: dict[ClipName, Path] = {}
-    notes, twice = [], 0
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in CLIP_SUFFIXES or path.name.startswith("._"):
-            continue
+    folder = not is_url(clips) and Path(clips).is_dir()
+    stored: list[StoredFile | TarMember] = []
+    notes: list[Note] = []
+    if folder:
+        stored += stored_files(clips, CLIP_SUFFIXES, argument="clips")
+        packed = sorted(str(path) for path in Path(clips).rglob("*") if path.name.endswith(COMPRESSED))
+        notes += [Note(path, "compressed: unpack it to a plain .tar first") for path in packed]
+    archives = [] if folder and not any(Path(clips).rglob("*.tar")) else expand(clips)
+    for archive in archives:
+        members, problem = tar_members(archive, _is_clip)
+        stored += members
+        notes += [Note(archive, problem)] if problem else []
+    found: dict[ClipName, StoredFile | TarMember] = {}
+    twice = 0
+    for file in stored:
         try:
-            name = ClipName.parse(path.name)
+            name = ClipName.parse(file.name)
         except InputError as error:
-            notes.append(Note(str(path), str(error)))
+            notes.append(Note(str(file), str(error)))
             continue
         twice += name in found
-        found.setdefault(name, path)
+        found.setdefault(name, file)
     if twice:
-        logger.warning("%d clips lie in `%s` twice; the first of each is taken", twice, folder)
+        logger.warning("%d clips lie in `%s` twice; the first of each is taken", twice, clips)
     return found, notes
+
+
+def _is_clip(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in CLIP_SUFFIXES and not path.name.startswith("._")

@@ -1,6 +1,7 @@
 """Decoding a VGGSound clip into one waveform and one picture of stacked frames. Free of torch."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,14 @@ from jaxtyping import Float32, UInt8
 
 from mfh._checks import InputError, require
 from mfh.data import media
+from mfh.data.archives import StoredFile
 from mfh.data.media_video import Crop, decode_frames
 from mfh.data.preparation import write_bytes
+from mfh.data.tar_files import TarMember
 from mfh.data.vggsound_clips import ClipName
 
 RATE = 16_000
+PARTS_FOLDER = "parts"
 JPEG_LIMIT = 65_500  # pixels: no JPEG is higher
 _JPEG_QUALITY = 95
 
@@ -53,32 +57,39 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A clip to decode: its file, its name, and the split of the csv, `train` or `test`."""
+    """A clip to decode: where it lies, its name, and the folder of its split, `train` or `test`."""
 
-    source: Path
+    stored: StoredFile | TarMember
     name: ClipName
     split: str
 
 
-def targets(out: Path, job: Job) -> dict[str, Path]:
-    """The files of a clip in the authors' layout, by the names of their folders."""
-    kinds = {"audio_npy": ".npy", "video_jpg": ".jpg"} | ({"audio": ".wav"} if job.split == "test" else {})
-    return {kind: out / job.split / kind / f"{job.name}{suffix}" for kind, suffix in kinds.items()}
+def targets(out: Path, name: ClipName, split: str, *, sharded: bool) -> dict[str, Path]:
+    """The files that a clip becomes, by their kind.
+
+    In the authors' layout `npy`, `jpg` and, of test clips, `wav`; else `flac` and `jpg` in `parts`, where
+    they wait for being packed.
+    """
+    if sharded:
+        return {kind: out / PARTS_FOLDER / f"{name}.{kind}" for kind in ("flac", "jpg")}
+    folders = {"npy": "audio_npy", "jpg": "video_jpg"} | ({"wav": "audio"} if split == "test" else {})
+    return {kind: out / split / folder / f"{name}.{kind}" for kind, folder in folders.items()}
 
 
-def decode(job: Job, *, out: Path, settings: Settings) -> str:
+def decode(job: Job, *, out: Path, settings: Settings, sharded: bool) -> str:
     """Write a clip's files; returns why it cannot be decoded, empty if it can.
 
     Raises:
         InputError: a file cannot be written.
     """
-    part = "audio"
+    part, (height, width) = "file", settings.size
     try:
-        waveform = media.decode_audio(job.source, RATE)
+        source = job.stored.source()
+        part = "audio"
+        waveform = media.decode_audio(source, RATE)
         part = "video"
-        height, width = settings.size
         frames = decode_frames(
-            job.source,
+            source,
             frames=settings.frames,
             height=height,
             width=width,
@@ -87,11 +98,14 @@ def decode(job: Job, *, out: Path, settings: Settings) -> str:
         )
     except (InputError, OSError) as error:
         return f"{part}: {error}"
-    contents = {"audio_npy": encode_npy(waveform), "video_jpg": encode_jpg(frames)}
-    if job.split == "test":
-        contents["audio"] = media.encode_wav(waveform, rate=RATE)
-    for kind, path in targets(out, job).items():
-        write_bytes(path, contents[kind])
+    encoders: dict[str, Callable[[], bytes]] = {
+        "npy": lambda: encode_npy(waveform),
+        "wav": lambda: media.encode_wav(waveform, rate=RATE),
+        "flac": lambda: encode_flac(waveform),
+        "jpg": lambda: encode_jpg(frames),
+    }
+    for kind, path in targets(out, job.name, job.split, sharded=sharded).items():
+        write_bytes(path, encoders[kind]())
     return ""
 
 
@@ -99,6 +113,14 @@ def encode_npy(waveform: Float32[np.ndarray, " sample"]) -> bytes:
     """A waveform as an array of shape (1, samples)."""
     content = io.BytesIO()
     np.save(content, waveform[None], allow_pickle=False)
+    return content.getvalue()
+
+
+def encode_flac(waveform: Float32[np.ndarray, " sample"]) -> bytes:
+    """A waveform, 16 bits, scaled so that its largest absolute value is 1: networks see it so in any case."""
+    content = io.BytesIO()
+    scaled = waveform / np.abs(waveform).max()
+    media.need("soundfile").write(content, scaled, RATE, format="FLAC", subtype="PCM_16")
     return content.getvalue()
 
 

@@ -52,6 +52,7 @@ class Spectrogram:
 def magnitude(waveforms: Float[Tensor, "sample time"]) -> Float[Tensor, "sample 513 frame"]:
     """|STFT| of waveforms of one length, each divided by 1.1 times its largest absolute value."""
     peaks = waveforms.abs().amax(dim=-1, keepdim=True)
+    peaks = peaks.where(peaks > 0, 1)  # silence stays silence
     window = torch.hann_window(FFT, dtype=waveforms.dtype, device=waveforms.device)
     scaled = waveforms / (HEADROOM * peaks)
     return torch.stft(

@@ -1,4 +1,4 @@
-"""From VGGSound clips as mirrors ship them to the authors' folder of waveforms and stacked frames."""
+"""From VGGSound clips as mirrors ship them to waveforms and stacked frames, in folders or tar files."""
 
 import logging
 import time
@@ -6,21 +6,25 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
 from mfh._checks import InputError, require
-from mfh._files import writable_folder, write_json, write_text
+from mfh._files import writable_folder, write_json
 from mfh.config import SPLITS
 from mfh.data import media
+from mfh.data.archives import StoredFile
 from mfh.data.media_video import Crop
 from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_all, write_csv, write_notes
-from mfh.data.vggsound_clips import Entry, choose_classes, find_clips, read_entries
+from mfh.data.tar_files import TarMember
+from mfh.data.vggsound_clips import ClipName, Entry, choose_classes, find_clips, read_entries
 from mfh.data.vggsound_decode import Job, Settings, decode, targets
+from mfh.data.vggsound_index import Record, held_out, write_index, write_labels
+from mfh.data.vggsound_pack import discard_parts, flac_samples, located, pack, packed
 
-INDEX_FILE, CLASSES_FILE, LABEL_FILE = "clips.csv", "classes.txt", "label.json"
-INDEX_HEADER = ("name", "id", "start", "label", "split", "folder", "samples", "bytes")
+Packed = Mapping[str, Mapping[str, TarMember]]
 
 logger = logging.getLogger(__name__)
 
@@ -67,16 +71,19 @@ def prepare(
     frames: int = 32,
     size: int | tuple[int, int] = 256,
     crop: Crop | None = None,
+    shards: float | None = None,
     seed: int = 0,
     jobs: int | None = None,
     progress: bool = True,
 ) -> PrepareReport:
-    """Decode VGGSound clips into the authors' folder layout.
+    """Decode VGGSound clips into the authors' folder layout, or into tar files.
 
-    Each clip gives its waveform (16 kHz, channels averaged, shape (1, samples), float32) in
-    `<split>/audio_npy`, a test clip the same as wav in `<split>/audio`, and its frames (see
+    In the authors' layout each clip gives its waveform (16 kHz, channels averaged, shape (1, samples),
+    float32) in `<split>/audio_npy`, a test clip the same as wav in `<split>/audio`, and its frames (see
     `mfh.data.media_video.decode_frames`), stacked from top to bottom in one JPEG, in `<split>/video_jpg`.
     `<split>` is that of the csv; which training clips are held out for validation stands in `clips.csv`.
+    In `<split>-<number>.tar` files it gives the same JPEG, the waveform as FLAC and its class as JSON; such
+    files are small and few, and can be read from anywhere (`mfh.data.vggsound_pack`).
 
     Clips are decoded by several processes; a script that calls this therefore needs
     `if __name__ == "__main__":`, or `jobs=1`. Files appear whole or not at all, also when it is interrupted,
@@ -85,13 +92,16 @@ def prepare(
 
     Args:
         csv: youtube id, start second, label, split (`vggsound.csv`), with or without a header.
-        clips: folder of clips, at any depth, named `<id>_<start>.mp4`, the start with zeros before it or not.
-        out: gets the folders, `label.json`, `clips.csv`, `classes.txt`, `absent.csv`, `skipped.csv` and
-            `prepare.json`.
+        clips: folder of clips, at any depth, in tar files or zips too, or tar files as
+            `mirror/shard-{000000..000009}.tar`. A clip is named `<id>_<start>.mp4`, the start with zeros
+            before it or not.
+        out: gets the folders and `label.json`, or the tar files; and `clips.csv`, `classes.txt`,
+            `absent.csv`, `skipped.csv` and `prepare.json`.
         classes: see `mfh.data.vggsound_clips.choose_classes`.
         frames: see `Settings`.
         size: height and width of a frame, or one number for both.
         crop: see `Settings`.
+        shards: megabytes of a tar file; None gives the authors' layout.
         seed: of the choice of 10% of the training clips for validation (stratified, by video), where the csv
             has none.
         jobs: processes; by default one per usable core.
@@ -103,52 +113,80 @@ def prepare(
     """
     start = time.perf_counter()
     require(jobs is None or jobs >= 1, f"`jobs` must be 1 or more. Got {jobs}.")
+    require(shards is None or shards > 0, f"`shards` must be a size above 0 megabytes. Got {shards}.")
+    sharded = shards is not None
     settings = Settings(frames=frames, size=(size, size) if isinstance(size, int) else size, crop=crop)
-    for package in ("av", "PIL.Image"):
+    for package in ("av", "PIL.Image", *(["soundfile"] if sharded else [])):
         media.need(package)
-    entries, contradictions = read_entries(csv)
-    names = choose_classes(entries, classes)
-    wanted = [entry for entry in entries if entry.label in set(names)]
-    files, misnamed = find_clips(clips)
-    present = [entry for entry in wanted if entry.name in files]
-    absent = tuple(str(entry.name) for entry in wanted if entry.name not in files)
-    if not present:
-        raise InputError(
-            f"`clips` must hold clips of the csv, named as `{wanted[0].name}.mp4`. `{clips}` holds none of "
-            f"{len(wanted)}, and {len(files)} others."
-        )
+    found = _find(csv, clips, classes)
     out = writable_folder(out)
-    claim(out, asdict(settings))
-    work = {entry: Job(files[entry.name], entry.name, _folder(entry)) for entry in present}
-    pending = [job for job in work.values() if not all(path.exists() for path in targets(out, job).values())]
-    decoder = partial(decode, out=out, settings=settings)
+    claim(out, asdict(settings) | {"sharded": sharded})
+    there = _in_tars(out) if sharded else {}
+    work = {entry: Job(found.files[entry.name], entry.name, _folder(entry)) for entry in found.present}
+    ready = {entry for entry, job in work.items() if _is_ready(out, job, there, sharded)}
+    pending = [job for entry, job in work.items() if entry not in ready]
+    decoder = partial(decode, out=out, settings=settings, sharded=sharded)
     reasons = dict(decode_all(pending, decoder, jobs=jobs, progress=progress))
-    damaged = tuple(Note(str(job.source), reasons[job]) for job in pending if reasons[job])
-    skipped = (*contradictions, *misnamed, *damaged)
-    write_notes(out / "skipped.csv", skipped)
-    write_csv(out / "absent.csv", ("name",), [(name,) for name in absent])
-    usable = [entry for entry in present if not reasons.get(work[entry])]
+    damaged = tuple(Note(str(job.stored), reasons[job]) for job in pending if reasons[job])
+    write_notes(out / "skipped.csv", (*found.notes, *damaged))
+    write_csv(out / "absent.csv", ("name",), [(name,) for name in found.absent])
+    usable = [entry for entry in found.present if not reasons.get(work[entry])]
     if not usable:
         raise InputError(
             f"None of {len(pending)} clips can be decoded; `{out / 'skipped.csv'}` says why. "
             f"The first: {damaged[0].reason}."
         )
-    splits = held_out(usable, seed)
-    _write_index(out, names, usable, splits, {entry: targets(out, work[entry]) for entry in usable})
-    write_json(out / SETTINGS_FILE, {"settings": asdict(settings), "seed": seed})
-    if absent:
-        logger.info("%d of %d clips of the csv are not there: see absent.csv", len(absent), len(wanted))
+    records = _records(out, found.names, usable, there, sharded, seed)
+    if shards is not None:
+        fresh = [record for record in records if record.name not in there]
+        discard_parts(out, there)
+        pack(out, found.names, fresh, frames=frames, megabytes=shards, seed=seed)
+        tars = _in_tars(out)
+        records = [located(r, tars[r.name], Path(tars[r.name]["jpg"].archive).name) for r in records]
+    else:
+        write_labels(out, records)
+    records.sort(key=attrgetter("name"))
+    write_index(out, found.names, records)
+    write_json(out / SETTINGS_FILE, {"settings": asdict(settings) | {"sharded": sharded}, "seed": seed})
+    _warn(found, records)
     return PrepareReport(
         out=out,
         clips=len(usable),
         decoded=len(pending) - len(damaged),
-        resumed=len(present) - len(pending),
-        absent=absent,
-        skipped=skipped,
-        splits={name: splits.count(name) for name in SPLITS},
-        classes=len(names),
+        resumed=len(ready),
+        absent=found.absent,
+        skipped=(*found.notes, *damaged),
+        splits={name: sum(record.split == name for record in records) for name in SPLITS},
+        classes=len(found.names),
         seconds=time.perf_counter() - start,
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the csv wants and what is there."""
+
+    names: list[str]
+    present: list[Entry]
+    absent: tuple[str, ...]
+    files: Mapping[ClipName, StoredFile | TarMember]
+    notes: list[Note]
+
+
+def _find(csv: Path | str, clips: Path | str, classes: int | Path | str | None) -> _Found:
+    entries, notes = read_entries(csv)
+    names = choose_classes(entries, classes)
+    wanted = [entry for entry in entries if entry.label in set(names)]
+    files, unusable = find_clips(clips)
+    present = [entry for entry in wanted if entry.name in files]
+    if not present:
+        first = [f" `{note.file}` cannot be used: {note.reason}." for note in unusable[:1]]
+        raise InputError(
+            f"`clips` must hold clips of the csv, named as `{wanted[0].name}.mp4`. `{clips}` holds none of "
+            f"{len(wanted)}, and {len(files)} others.{''.join(first)}"
+        )
+    absent = tuple(str(entry.name) for entry in wanted if entry.name not in files)
+    return _Found(names, present, absent, files, notes + unusable)
 
 
 def _folder(entry: Entry) -> str:
@@ -156,57 +194,50 @@ def _folder(entry: Entry) -> str:
     return "test" if entry.split == "test" else "train"
 
 
-def held_out(entries: Sequence[Entry], seed: int) -> list[str]:
-    """The split of each clip: that of the csv, with 10% of the training clips held out for validation.
-
-    They are stratified by label, and clips of one video stay together. A csv with validation clips keeps its
-    own; fewer than ten training clips are kept whole.
-    """
-    from mfh.data.splits import VALIDATION_OF_TRAIN, divide  # loads torch, which decoding need not
-
-    splits = [entry.split for entry in entries]
-    train = [row for row, split in enumerate(splits) if split == "train"]
-    if "validation" in splits or len(train) < 1 / VALIDATION_OF_TRAIN:
-        return splits
-    labels = np.array([entries[row].label for row in train])
-    videos = np.array([entries[row].name.video for row in train])
-    groups = videos if len(set(videos)) < len(videos) else None
-    shares = (1 - VALIDATION_OF_TRAIN, VALIDATION_OF_TRAIN)
-    for place in divide(labels, groups, shares, np.random.default_rng([seed, 0x5EED]))[1]:
-        splits[train[place]] = "validation"
-    return splits
+def _in_tars(out: Path) -> Packed:
+    """What earlier calls have packed."""
+    found, problems = packed(sorted(str(path) for path in out.glob("*.tar")))
+    require(not problems, f"{'; '.join(problems)}: remove it, and its clips are decoded again.")
+    return found
 
 
-def _write_index(
-    out: Path,
-    names: Sequence[str],
-    entries: Sequence[Entry],
-    splits: Sequence[str],
-    files: Mapping[Entry, Mapping[str, Path]],
-) -> None:
-    """Write what the reader needs, and the authors' `label.json`."""
-    rows = []
-    for entry, split in zip(entries, splits, strict=True):
-        paths = files[entry]
-        samples = np.load(paths["audio_npy"], mmap_mode="r").shape[-1]
-        name, size = entry.name, paths["video_jpg"].stat().st_size
-        rows.append((name, name.video, name.start, entry.label, split, _folder(entry), samples, size))
-    write_csv(out / INDEX_FILE, INDEX_HEADER, rows)
-    write_text(out / CLASSES_FILE, "".join(f"{name}\n" for name in names))
+def _is_ready(out: Path, job: Job, there: Packed, sharded: bool) -> bool:
+    return str(job.name) in there or all(
+        path.exists() for path in targets(out, job.name, job.split, sharded=sharded).values()
+    )
+
+
+def _records(
+    out: Path, names: Sequence[str], entries: Sequence[Entry], there: Packed, sharded: bool, seed: int
+) -> list[Record]:
+    """What the index says of each clip. One that lies in a tar file keeps the split it was packed with."""
     codes = {name: code for code, name in enumerate(names)}
-    labels: dict[str, set[int]] = {}
+    fresh = [entry for entry in entries if str(entry.name) not in there]
+    columns = [[e.split for e in fresh], [e.label for e in fresh], [e.name.video for e in fresh]]
+    splits = dict(zip(fresh, held_out(*columns, seed=seed), strict=True))
+    records = []
     for entry in entries:
-        labels.setdefault(entry.name.video, set()).add(codes[entry.label])
-    table = {video: min(found) for video, found in labels.items() if len(found) == 1}
-    # a video with clips of several labels cannot be told by its id: its clips stand there by name
-    several = {video for video, found in labels.items() if len(found) > 1}
-    table |= {str(e.name): codes[e.label] for e in entries if e.name.video in several}
-    write_json(out / LABEL_FILE, table)
-    few = [f"{name} ({count})" for name, count in _training(entries, splits, names).items() if count < 2]
+        name, folder = str(entry.name), _folder(entry)
+        known = (name, entry.name.video, codes[entry.label])
+        if name in there:
+            audio = there[name]["flac"]
+            place, samples = Path(audio.archive).name, flac_samples(audio.source())
+            record = Record(*known, place.rpartition("-")[0], place, samples, 0, 0, 0, 0)
+            records.append(located(record, there[name], place))
+            continue
+        files = targets(out, entry.name, folder, sharded=sharded)
+        audio_file = files["flac" if sharded else "npy"]
+        samples = flac_samples(audio_file) if sharded else np.load(audio_file, mmap_mode="r").shape[-1]
+        sizes = (0, files["jpg"].stat().st_size, 0, audio_file.stat().st_size)
+        records.append(Record(*known, splits[entry], folder, samples, *sizes))
+    return records
+
+
+def _warn(found: _Found, records: Sequence[Record]) -> None:
+    if found.absent:
+        count = len(found.absent), len(found.absent) + len(found.present)
+        logger.info("%d of %d clips of the csv are not there: see absent.csv", *count)
+    train = Counter(record.label for record in records if record.split == "train")
+    few = [f"{name} ({train[code]})" for code, name in enumerate(found.names) if train[code] < 2]
     if few:
         logger.warning("Classes with fewer than two training clips: %s", ", ".join(few))
-
-
-def _training(entries: Sequence[Entry], splits: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    count = Counter(e.label for e, split in zip(entries, splits, strict=True) if split == "train")
-    return {name: count[name] for name in names}

@@ -1,0 +1,163 @@
+"""Tar files, local or behind any fsspec URL, read member by member where they lie; nothing is ever extracted.
+
+Free of torch. fsspec is imported on first use: it comes with torch, and with HTTP in the extra `av`.
+"""
+
+import io
+import tarfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mfh._checks import InputError, require
+from mfh.data import media
+
+
+@dataclass(frozen=True)
+class TarMember:
+    """A file in a tar file.
+
+    Attributes:
+        archive: path or URL of the tar file.
+        member: its name there.
+        at: byte at which its content begins.
+        size: bytes of its content.
+    """
+
+    archive: str
+    member: str
+    at: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The last part of its name."""
+        return PurePosixPath(self.member).name
+
+    def __str__(self) -> str:
+        return f"{self.archive}:{self.member}"
+
+    def source(self) -> bytes:
+        """The content."""
+        return read_range(self.archive, self.at, self.size)
+
+
+def is_url(path: Path | str) -> bool:
+    """Whether a path names a protocol, as `https://` or `memory://`."""
+    return "://" in str(path)
+
+
+@cache
+def file_system(protocol: str) -> Any:
+    """What reads URLs of a protocol.
+
+    Raises:
+        InputError: fsspec does not know it, or a package that it needs is not installed.
+    """
+    try:
+        return media.need("fsspec").filesystem(protocol)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"URLs of `{protocol}://` cannot be read: {error}.") from error
+
+
+def _located(path: str) -> tuple[Any, str]:
+    protocol = path.partition("://")[0] if is_url(path) else "file"
+    return file_system(protocol), path
+
+
+def read_range(path: str, at: int = 0, size: int | None = None) -> bytes:
+    """Part of a file, or all of it.
+
+    Raises:
+        InputError: it cannot be read, or is shorter.
+    """
+    system, path = _located(path)
+    try:
+        content = system.cat_file(path, start=at or None, end=None if size is None else at + size)
+    except (OSError, ValueError) as error:
+        raise InputError(f"`{path}` cannot be read: {error or type(error).__name__}.") from error
+    if size is not None and len(content) > size:  # a server that sends all whatever is asked for
+        content = content[at : at + size]
+    require(size in (None, len(content)), f"`{path}` is cut short: it ends before byte {at + (size or 0)}.")
+    return content
+
+
+def open_file(path: str) -> Any:
+    """A file to be read from front to back.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    system, path = _located(path)
+    try:
+        return system.open(path, "rb")
+    except (OSError, ValueError) as error:
+        raise InputError(f"`{path}` cannot be read: {error or type(error).__name__}.") from error
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file."""
+    system, path = _located(path)
+    try:
+        return bool(system.isfile(path))
+    except OSError:
+        return False
+
+
+def expand(path: Path | str) -> list[str]:
+    """The tar files that are meant: a folder of them, one, or several as `train-{000000..000009}.tar`.
+
+    Raises:
+        InputError: there are none.
+
+    Example:
+        >>> expand("https://example.org/{train,test}-{00..01}.tar")[:3]
+        ['https://example.org/train-00.tar', 'https://example.org/train-01.tar',
+        'https://example.org/test-00.tar']
+    """
+    if not is_url(path) and Path(path).is_dir():
+        found = sorted(str(file) for file in Path(path).rglob("*.tar"))
+    else:
+        found = list(media.need("braceexpand").braceexpand(str(path)))
+    absent = [file for file in found if not is_url(file) and not Path(file).is_file()]
+    require(not absent, f"`{absent[0] if absent else ''}` does not exist, one of {len(found)} tar files.")
+    require(len(found) > 0, f"`{path}` holds no tar files.")
+    return found
+
+
+def tar_members(archive: str, fits: Callable[[str], bool] = lambda _: True) -> tuple[list[TarMember], str]:
+    """The files in a tar file by its headers, and what is wrong with it; empty where nothing is.
+
+    Of one that is cut short, the files before the cut are returned.
+
+    Args:
+        archive: path or URL.
+        fits: whether a file is wanted, by its name.
+    """
+    system, path = _located(archive)
+    found: list[TarMember] = []
+    try:
+        size = system.size(path)
+        with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for info in tar:
+                whole = size is None or info.offset_data + info.size <= size
+                if info.isreg() and fits(info.name) and whole:
+                    found.append(TarMember(archive, info.name, info.offset_data, info.size))
+                if not whole:
+                    return found, f"cut short within `{info.name}`"
+            if size is not None and tar.offset + tarfile.BLOCKSIZE > size:
+                return found, "cut short: the mark of its end is missing"
+    except (OSError, ValueError, tarfile.TarError, EOFError) as error:
+        return found, f"cut short or no tar file: {error or type(error).__name__}"
+    return found, ""
+
+
+def write_tar(file: Any, contents: Iterable[tuple[str, bytes]]) -> None:
+    """Write files into a tar file, the same bytes for the same contents."""
+    with tarfile.open(fileobj=file, mode="w:", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in contents:
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(content), 0o644
+            tar.addfile(info, io.BytesIO(content))
