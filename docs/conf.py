@@ -28,7 +28,6 @@ myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "attrs_inline"
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
 
-smartquotes = False  # two dashes are an option of a command
 default_role = "code"  # docstrings write `names` with single backquotes
 html_math_renderer = "mathml"
 autodoc_member_order = "bysource"

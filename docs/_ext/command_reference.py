@@ -85,6 +85,7 @@ def _value(action: argparse.Action) -> str:
 
 
 def plain(text: str) -> str:
-    """Help text with what Markdown would take for markup escaped, outside backquotes."""
-    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    """Help text as Markdown: options in code, and what would be taken for markup escaped."""
+    text = re.sub(r"(?<![\w`-])(--[a-z][\w-]*)(?![^`]*`(?:[^`]*`[^`]*`)*[^`]*$)", r"`\1`", " ".join(text.split()))
+    parts = re.split(r"(`[^`]*`)", text)
     return "".join(p if i % 2 else re.sub(r"([*_<>\[\]{}$#|])", r"\\\1", p) for i, p in enumerate(parts))

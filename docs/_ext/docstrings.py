@@ -3,9 +3,11 @@
 import re
 
 from sphinx.application import Sphinx
+from sphinx.domains.python._object import PyObject
 
 _CODE = re.compile(r"(``.+?``|`[^`]+`)")
 _MARKUP = re.compile(r"([*|]|(?<=\w)_(?!\w))")
+_SHARED = re.compile(r"^( +)(\w+(?:, \w+)+): (.*)$")
 
 
 def escape(lines: list[str]) -> list[str]:
@@ -26,8 +28,31 @@ def escape(lines: list[str]) -> list[str]:
     return result
 
 
+def separate(lines: list[str]) -> list[str]:
+    """Give each of several fields that share a description its own copy: `a, b: text` becomes two entries.
+
+    >>> separate(["Attributes:", "    low, high: ends,", "        or None.", "    p: value."])
+    ['Attributes:', '    low: ends,', '        or None.', '    high: ends,', '        or None.', '    p: value.']
+    """
+    result: list[str] = []
+    i = 0
+    while i < len(lines):
+        shared = _SHARED.match(lines[i])
+        end = i + 1
+        if shared is None:
+            result.append(lines[i])
+        else:
+            deeper = shared[1] + " "
+            while end < len(lines) and lines[end].startswith(deeper):
+                end += 1
+            for name in shared[2].split(", "):
+                result += [f"{shared[1]}{name}: {shared[3]}", *lines[i + 1 : end]]
+        i = end
+    return result
+
+
 def _process(_app: Sphinx, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
-    lines[:] = escape(lines)
+    lines[:] = escape(separate(lines))
 
 
 def _signature(
@@ -46,5 +71,8 @@ def _signature(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Escape before napoleon turns the sections into fields."""
     app.connect("autodoc-process-docstring", _process, priority=400)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Fields"
     app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
