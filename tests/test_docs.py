@@ -1,6 +1,7 @@
 """What README and docs say, against what the code does."""
 
 import contextlib
+import doctest
 import importlib
 import io
 import pkgutil
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import mfh
+from mfh._diagnose.gamma import decompose
 from mfh.cli import COMMANDS, build_parser, main
 
 ROOT = Path(__file__).parents[1]
@@ -26,8 +28,8 @@ sys.path.insert(0, str(DOCS / "_ext"))
 import api_reference  # noqa: E402
 import command_reference  # noqa: E402
 import config_reference  # noqa: E402
+import docstrings  # noqa: E402
 from doc_blocks import Block, blocks  # noqa: E402
-from docstrings import escape  # noqa: E402
 from mathml import to_mathml  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("reference/*.md"))]
@@ -119,6 +121,12 @@ def test_what_is_not_run_says_why() -> None:
         assert page.read_text().count("<!-- not run:") == sum(b.reason is not None for b in blocks(page))
 
 
+def test_every_page_is_found_from_the_first() -> None:
+    listed = set(re.findall(r"^([\w/-]+)$", (DOCS / "index.md").read_text(), re.M))
+    pages = {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES if DOCS in page.parents}
+    assert pages - {"index"} <= listed, "name the page in a toctree of docs/index.md"
+
+
 def test_a_readme_example_is_short() -> None:
     code = next(block for block in blocks(ROOT / "README.md") if block.language == "python")
     assert len(code.code.splitlines()) <= 20
@@ -155,10 +163,20 @@ def test_mathematics_is_understood_or_refused() -> None:
         to_mathml(r"\nosuchcommand{x}", block=False)
 
 
-def test_docstrings_keep_their_stars() -> None:
-    assert escape(["(sample, *position), `*a`", "", ">>> a * b", "5"]) == [
-        r"(sample, \*position), `*a`", "", ">>> a * b", "5",
-    ]  # fmt: skip
+def test_what_reads_docstrings_does_as_its_own_say() -> None:
+    done = doctest.testmod(docstrings)
+    assert done.attempted > 1
+    assert done.failed == 0
+
+
+def test_the_page_on_gamma_computes_what_diagnose_computes() -> None:
+    names: dict[str, Any] = {}
+    for block in blocks(DOCS / "gamma.md"):
+        run(block, names)
+    s, z, label = names["s"], names["target"], names["classes"]
+    whole, between, within, weight = decompose(s, z, label)
+    assert names["gamma_hat"](s, z) == pytest.approx(whole, rel=1e-9)
+    assert names["parts"](s, z, label) == pytest.approx((between, within, weight), rel=1e-9)
 
 
 class Page(HTMLParser):

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import textwrap
 from collections.abc import Iterator
 
 from mfh.cli import HelpFormatter, build_parser
@@ -61,10 +60,14 @@ def _description(text: str) -> str:
     return "\n".join(parts)
 
 
-def _wrap(line: str) -> str:
-    """A long command over several lines, each ended by a backslash."""
-    pieces = textwrap.wrap(line.strip(), 78, break_long_words=False, break_on_hyphens=False)
-    return " \\\n    ".join(pieces)
+def _wrap(line: str, width: int = 80) -> str:
+    """A long command over several lines, broken before options, each ended by a backslash."""
+    lines = [""]
+    for piece in re.split(r" (?=--)", line.strip()):
+        if lines[-1] and len(lines[-1]) + 1 + len(piece) > width:
+            lines.append("   ")
+        lines[-1] = f"{lines[-1]} {piece}" if lines[-1] else piece
+    return " \\\n".join(lines)
 
 
 def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
@@ -86,6 +89,12 @@ def _value(action: argparse.Action) -> str:
 
 def plain(text: str) -> str:
     """Help text as Markdown: options in code, and what would be taken for markup escaped."""
-    text = re.sub(r"(?<![\w`-])(--[a-z][\w-]*)(?![^`]*`(?:[^`]*`[^`]*`)*[^`]*$)", r"`\1`", " ".join(text.split()))
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(p if i % 2 else re.sub(r"([*_<>\[\]{}$#|])", r"\\\1", p) for i, p in enumerate(parts))
+    parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
+    return "".join(part if i % 2 else _prose(part) for i, part in enumerate(parts))
+
+
+def _prose(text: str) -> str:
+    parts = re.split(r"(?<![\w-])(--[a-z][\w-]*)", text)
+    return "".join(
+        f"`{part}`" if i % 2 else re.sub(r"([*_<>\[\]{}$#|])", r"\\\1", part) for i, part in enumerate(parts)
+    )

@@ -14,7 +14,7 @@ def escape(lines: list[str]) -> list[str]:
     r"""Escape what would start emphasis, a substitution or a reference, outside code and examples.
 
     >>> escape(["the (sample, *position) of `a_`", ">>> a * b"])
-    ['the (sample, \\\\*position) of `a_`', '>>> a * b']
+    ['the (sample, \\*position) of `a_`', '>>> a * b']
     """
     result, example = [], False
     for line in lines:
@@ -31,8 +31,8 @@ def escape(lines: list[str]) -> list[str]:
 def separate(lines: list[str]) -> list[str]:
     """Give each of several fields that share a description its own copy: `a, b: text` becomes two entries.
 
-    >>> separate(["Attributes:", "    low, high: ends,", "        or None.", "    p: value."])
-    ['Attributes:', '    low: ends,', '        or None.', '    high: ends,', '        or None.', '    p: value.']
+    >>> separate(["    low, high: ends,", "        or None.", "    p: value."])
+    ['    low: ends,', '        or None.', '    high: ends,', '        or None.', '    p: value.']
     """
     result: list[str] = []
     i = 0
