@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mfh._diagnose import diagnose as diagnose
     from mfh._distill import DistillResult as DistillResult
     from mfh._distill import distill as distill
+    from mfh._export import Exported as Exported
+    from mfh._export import load_export as load_export
     from mfh._focus import FocusedTeacher as FocusedTeacher
     from mfh._focus import LayerInfo as LayerInfo
     from mfh._focus import layers as layers
@@ -54,6 +56,8 @@ _HOMES = {
     "load_results": "mfh.results",
     "DistillResult": "mfh._distill",
     "distill": "mfh._distill",
+    "Exported": "mfh._export",
+    "load_export": "mfh._export",
     "StudyResult": "mfh.results",
 }
 __all__ = tuple(_HOMES)

@@ -12,6 +12,21 @@ class InputError(ValueError):
     """
 
 
+class BrokenRulesError(InputError):
+    """Several broken rules at once.
+
+    Attributes:
+        problems: for each what it is about (a field's name, or a place in a file) and the sentence.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__(" ".join(text for _, text in problems))
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.problems,)
+
+
 def fail(message: str) -> NoReturn:
     """Raise `InputError` with `message`; usable inside expressions."""
     raise InputError(message)

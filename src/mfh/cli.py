@@ -13,13 +13,26 @@ from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import InputError
+from mfh._checks import BrokenRulesError, InputError
 from mfh._version import __version__
-from mfh.commands import data, diagnose, gaussian, ravdess, report, saliency, study, vggsound
+from mfh.commands import (
+    data,
+    diagnose,
+    export,
+    gaussian,
+    layers,
+    ravdess,
+    report,
+    saliency,
+    study,
+    vggsound,
+)
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
     diagnose,
+    layers,
+    export,
     report,
     saliency,
     data,
@@ -27,6 +40,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     ravdess,
     vggsound,
 )
+SAME_FILES = ("study", "layers", "export", "diagnose")  # a file of one serves the others
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -58,6 +72,51 @@ def build_parser() -> ArgumentParser:
     return parser
 
 
+def read_configs(parser: ArgumentParser, words: Sequence[str]) -> str | None:
+    """Check the files of --config, and make them the defaults of the command's options.
+
+    Returns:
+        All options as YAML where the words ask for that; else None.
+
+    Raises:
+        InputError: a file breaks rules; see `mfh.commands._yaml.check`.
+    """
+    if {"-h", "--help"} & set(words):
+        return None
+    command, others = _chosen(parser, words)
+    flags = {word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
+    paths = [
+        word.partition("=")[2] or (words[at + 1] if at + 1 < len(words) else "")
+        for at, word in enumerate(words)
+        if word.partition("=")[0] == "--config"
+    ]
+    for path in paths if "config" in {action.dest for action in command._actions} else ():
+        from mfh.commands import _yaml  # PyYAML, where it is needed
+
+        file = _yaml.read(path)
+        asked = flags | ({a.dest for a in command._actions} if "print_config" in flags else set())
+        _yaml.check(file, command, given=asked, known=others)
+        command.set_defaults(_yaml.defaults_from(file, command))
+    if "print_config" not in flags:
+        return None
+    from mfh.commands import _yaml
+
+    return _yaml.dump(command)
+
+
+def _chosen(parser: ArgumentParser, words: Sequence[str]) -> tuple[ArgumentParser, list[ArgumentParser]]:
+    """The parser of the command or step that the words begin with, and those that read the same files."""
+    others: list[ArgumentParser] = []
+    for word in words:
+        steps = getattr(parser, "_subcommands_action", None)
+        if steps is None or word not in steps.choices:
+            break
+        same = set(SAME_FILES) & set(steps.choices) - {word} if word in SAME_FILES else set()
+        others = [steps.choices[name] for name in sorted(same)]
+        parser = steps.choices[word]
+    return parser, others
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Descriptions as they are written, options with their defaults."""
 
@@ -77,11 +136,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 after an error of the user; 130 or 143 after an interrupt, with everything finished so far kept.
     """
     try:
-        options = build_parser().parse_args(list(arguments) if arguments is not None else None)
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        parser = build_parser()
+        if (printed := read_configs(parser, words)) is not None:
+            sys.stdout.write(printed)
+            return 0
+        options = parser.parse_args(words)
         command = next(c for c in COMMANDS if c.name == options.command)
         chosen = options[options.command]
         with _messages_on_stderr(quiet=_is_quiet(chosen)), _stopped_by_sigterm():
             command.run(chosen)
+    except BrokenRulesError as errors:
+        texts = [text for _, text in errors.problems]
+        told = texts if len(texts) == 1 else [f"{len(texts)} errors", *(f"  {text}" for text in texts)]
+        sys.stderr.write("mfh: " + "\n".join(told) + "\n")
+        return EXIT_USAGE
     except InputError as error:
         sys.stderr.write(f"mfh: {' '.join(str(error).split())}\n")
         return EXIT_USAGE

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mfh._checks import InputError
+from mfh._checks import BrokenRulesError
 
 SPLITS = ("train", "validation", "test")
 
@@ -17,17 +17,16 @@ class _Problems:
     """Collects broken rules so that all of them are reported at once."""
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
+        self.found: list[tuple[str, str]] = []
 
     def check(self, holds: bool, name: str, rule: str, value: object, way_out: str = "") -> None:
         if not holds:
-            self.texts.append(
-                f"`{name}` must {rule}. Got {value!r} instead{'. ' + way_out if way_out else ''}."
-            )
+            told = f"`{name}` must {rule}. Got {value!r} instead{'. ' + way_out if way_out else ''}."
+            self.found.append((name.partition("`")[0], told))
 
     def raise_all(self) -> None:
-        if self.texts:
-            raise InputError(" ".join(self.texts))
+        if self.found:
+            raise BrokenRulesError(self.found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from mfh._checks import InputError, listing, require
 from mfh._focus import uncompiled
-from mfh._focus.splitting import find
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
 from mfh._study.outcome import SeedResult
 from mfh._study.parts import Parts
+from mfh._study.preflight import require_networks
 from mfh._study.resume import Store
 from mfh._study.seed import SeedRun
 from mfh._study.teachers import METRIC, Build, Progress
@@ -82,8 +82,7 @@ def study(
     start = time.perf_counter()
     config = with_modalities(data, config or StudyConfig())
     networks = Networks(data, config, teacher, student)
-    if config.layer is not None:
-        find(networks.build_teacher(), config.layer, "study")
+    require_networks(data, config, networks.build_teacher(), networks.build_student())
     processes = Processes.on(make_accelerator(replace(config, tracker=())).device)
     require(
         config.jobs == 1 or processes.count == 1,

@@ -91,7 +91,7 @@ class Store:
         base = self.base(result.seed)
         for name, weights in result.weights.items():
             path = self.folder / "checkpoints" / f"seed-{result.seed:04d}" / f"{name}.safetensors"
-            blob = safetensors_bytes({key: value.contiguous() for key, value in weights.items()})
+            blob = safetensors_bytes({key: value.contiguous().clone() for key, value in weights.items()})
             write_atomic(path, lambda file, blob=blob: file.write(blob))  # type: ignore[misc]
         arrays = {f"channels/{name}": values for name, values in result.channels.items()}
         rows = {f"split/{name}": getattr(result.split, name) for name in ("train", "validation", "test")}

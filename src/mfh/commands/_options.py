@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import docstring_parser
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, Namespace
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 if TYPE_CHECKING:
     from mfh.results import RunResult
@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
     """Add the flags every command has."""
     if config:
-        parser.add_argument("--config", action=ActionConfigFile, help="YAML file with any of these options")
+        parser.add_argument(
+            "--config", type=str, default=None, metavar="FILE", help="YAML file with any of these options"
+        )
+        parser.add_argument(
+            "--print_config", action="store_true", help="print all options as YAML, explained, and exit"
+        )
     parser.add_argument("--quiet", action=ActionYesNo, default=False, help="show no progress, only warnings")
 
 
 def add_config(parser: ArgumentParser, config: type, *, skip: Iterable[str] = ()) -> None:
     """Add one flag per field of a config class."""
+    parser.configs = [*getattr(parser, "configs", ()), config]  # type: ignore[attr-defined]
     hints, texts = get_type_hints(config), field_texts(config)
     own = list(inspect.get_annotations(config))  # a class's own fields come before those of its bases
     for spec in sorted(fields(config), key=lambda spec: spec.name not in own):

@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh.commands._options import add_common, add_config, finish, make_config, table
-from mfh.commands.study import add_data, load, name_source
+from mfh.commands._sources import add_sources, load_data, name_source, networks
 from mfh.config import DiagnoseConfig
 
 name = "diagnose"
@@ -22,7 +22,10 @@ UNUSED = ("tracker", "teacher_outputs", "smoothing", "random_draws", "fix_split"
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh diagnose`."""
-    add_data(parser)
+    add_sources(parser)
+    parser.add_argument(
+        "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
+    )
     add_config(parser, DiagnoseConfig, skip=UNUSED)
     add_common(parser)
 
@@ -33,7 +36,8 @@ def run(options: Namespace) -> None:
 
     import mfh
 
-    result = mfh.diagnose(load(options, config), config=config, progress=not options.quiet)
+    teacher, student = networks(options)
+    result = mfh.diagnose(load_data(options), teacher, student, config=config, progress=not options.quiet)
     finish(name_source(result, options), Path(options.out))
     found = result.diagnosis
     shown = ["name", "value", "null", "null_low", "null_high", "unit"]

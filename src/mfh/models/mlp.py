@@ -1,8 +1,10 @@
 """Multilayer perceptrons: the default networks for modalities that are vectors."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mfh._checks import require
 
@@ -32,3 +34,34 @@ def mlp(num_inputs: int, num_outputs: int, *, hidden: Sequence[int] = (128, 64))
         width = size
     network.add_module("output", nn.Linear(width, num_outputs))
     return network
+
+
+class Standardized(nn.Module):
+    """Per-value (x - mean) / sd as the first step of a network; what makes a study's inputs part of it."""
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, *shape))
+        self.register_buffer("sd", torch.ones(1, *shape))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Standardise a batch (sample, *shape)."""
+        return (inputs.float() - self.mean) / self.sd
+
+
+def standardized(network: nn.Module, shape: Sequence[int]) -> nn.Sequential:
+    """A network with standardisation before it: modules `standardize` and `network`.
+
+    Args:
+        network: what takes standardised inputs.
+        shape: of one sample. Mean 0 and standard deviation 1 until they are loaded or set.
+
+    Example:
+        >>> model = standardized(mlp(2, 3, hidden=()), [2])
+        >>> sorted(model.state_dict())[-2:]
+        ['standardize.mean', 'standardize.sd']
+    """
+    return nn.Sequential(OrderedDict(standardize=Standardized(shape), network=network))

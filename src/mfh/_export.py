@@ -1,0 +1,370 @@
+"""A study's focused teacher and chosen student as files that do without the study.
+
+DIR/export.json                      what was exported, from where, and how it scored
+DIR/teacher/model.safetensors        weights
+DIR/teacher/focus.json               the layer, the removed channels and what replaces them
+DIR/student/model.safetensors        weights
+DIR/student/program.pt2              torch.export: inputs -> logits, for any number of samples
+"""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError, listing, require
+from mfh._class_spec import ClassSpec
+from mfh._files import write_atomic, write_json
+from mfh._focus import FocusedTeacher, channel_means, channel_split, select
+from mfh._study.design import Networks
+from mfh._study.teachers import describe_teacher
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset, Standardize
+from mfh.data.splits import draw_split
+from mfh.models.mlp import mlp, standardized
+from mfh.results import Record, StudyResult, load_results
+from mfh.training.logits import logits_of
+
+TEACHER, STUDENT, DESCRIPTION = "teacher", "student", "export.json"
+WEIGHTS, PROGRAM = "model.safetensors", "program.pt2"
+ARMS = ("general", "specific", "important")
+NUM_CHECKED = 32
+_log = logging.getLogger("mfh")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A teacher and a student, read from an export.
+
+    Attributes:
+        teacher: the focused teacher; called with the inputs of its modality.
+        student: the chosen student.
+        info: content of `export.json`.
+
+    Example:
+        >>> Exported(nn.Identity(), nn.Linear(2, 3), {"seed": 0}).info
+        {'seed': 0}
+    """
+
+    teacher: nn.Module = field(repr=False)
+    student: nn.Module = field(repr=False)
+    info: Mapping[str, Any]
+
+
+class Logits(nn.Module):
+    """A network that returns its logits as a tensor, whatever it returned before."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The logits."""
+        return logits_of(self.network(inputs))
+
+
+def export_study(
+    folder: Path | str,
+    data: PairedDataset,
+    to: Path | str,
+    *,
+    teacher: ClassSpec | None = None,
+    student: ClassSpec | None = None,
+    seed: int | None = None,
+    arm: str = "general",
+    ratio: float | None = None,
+) -> Path:
+    """Write the focused teacher and the chosen student of one seed of a study, and prove the files.
+
+    Networks that the study standardised inputs for are exported with that step, so they take raw values;
+    transforms of the data are not part of a network. What is written is read back: the teacher has to give
+    the same outputs to the last bit and the score that the study recorded, the student's program the same
+    outputs but for rounding.
+
+    Args:
+        folder: of the study, as its `out`.
+        data: the study's data.
+        to: folder for the files.
+        teacher: what makes the teacher's network; None for the study's default.
+        student: the same for the student.
+        seed: of the study; by default its first.
+        arm: ranking whose channels are removed: `general`, `specific` or `important`.
+        ratio: share of removed channels; by default what validation chose for `general` (0 where it chose
+            to remove nothing).
+
+    Returns:
+        Path of `export.json`.
+
+    Raises:
+        InputError: the folder holds no finished study, of these data; there is no such seed or arm; a network
+            cannot be exported, or does not come back as it was.
+    """
+    run = _Run(Path(folder), data, teacher, student, seed, arm, ratio)
+    to = Path(to)
+    focused, removed = run.teacher()
+    example = run.data.inputs(run.modality("teacher"), torch.arange(min(NUM_CHECKED, len(data))))
+    with torch.no_grad():
+        focused(example)  # finds which dimension is channels
+    focused.save(to / TEACHER)
+    again = FocusedTeacher.load(to / TEACHER, run.network("teacher"))
+    _require_equal(focused, again.eval(), example, "teacher", exactly=True)
+    run.require_score(focused)
+    chosen = run.chosen_student()
+    seen = run.data.inputs(run.modality("student"), torch.arange(min(NUM_CHECKED, len(data))))
+    _save_weights(chosen, to / STUDENT / WEIGHTS)
+    write_program(chosen, seen, to / STUDENT / PROGRAM)
+    _require_equal(chosen, read_program(to / STUDENT / PROGRAM), seen, "student", exactly=False)
+    return write_json(to / DESCRIPTION, run.description(focused, removed, chosen))
+
+
+def load_export(folder: Path | str) -> Exported:
+    """Read what `mfh export` wrote, with networks made anew from the classes it names.
+
+    Without them the files can be read by themselves: `FocusedTeacher.load` takes a network of yours, and
+    `torch.export.load` reads the student's program.
+
+    Raises:
+        InputError: files are absent or damaged, or a class cannot be made.
+
+    Example:
+        >>> load_export("nowhere")
+        Traceback (most recent call last):
+        mfh._checks.InputError: `nowhere/export.json` does not exist. Name a folder that `mfh export` wrote.
+    """
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        sides = {side: _network(info[side]["network"]) for side in (TEACHER, STUDENT)}
+        sides[STUDENT].load_state_dict(safetensors.torch.load((folder / STUDENT / WEIGHTS).read_bytes()))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"`{error.filename}` does not exist. Name a folder that `mfh export` wrote."
+        ) from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"`{folder}` cannot be read as an export: {error}. Export anew.") from error
+    teacher = FocusedTeacher.load(folder / TEACHER, sides[TEACHER].eval())
+    return Exported(teacher.eval(), sides[STUDENT].eval(), info)
+
+
+def write_program(network: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a network as a program of torch.export that takes any number of samples.
+
+    Raises:
+        InputError: torch.export cannot follow its code (the text says why).
+    """
+    samples = torch.export.Dim("samples", min=1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about its own future
+            program = torch.export.export(Logits(network), (example,), dynamic_shapes=({0: samples},))
+            blob = io.BytesIO()
+            torch.export.save(program, blob)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"The student cannot be written as a program: torch.export says {type(error).__name__}: "
+            f"{reason}. Its code must not depend on the values or the number of samples."
+        ) from error
+    write_atomic(path, lambda file: file.write(blob.getvalue()))
+
+
+def read_program(path: Path) -> nn.Module:
+    """Read a program of torch.export."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.load(str(path)).module()
+
+
+class _Run:
+    """A finished study, and what one of its seeds left."""
+
+    def __init__(
+        self,
+        folder: Path,
+        data: PairedDataset,
+        teacher: ClassSpec | None,
+        student: ClassSpec | None,
+        seed: int | None,
+        arm: str,
+        ratio: float | None,
+    ) -> None:
+        result = load_results(folder)
+        require(
+            isinstance(result, StudyResult) and bool(result.channels),
+            f"`out` {folder} must be the folder of a study. It holds a run of kind `{result.kind}`.",
+        )
+        assert isinstance(result, StudyResult)  # noqa: S101 - what was just required
+        self.folder, self.result = folder, result
+        known = {spec.name for spec in fields(StudyConfig)}
+        self.config = StudyConfig(**{k: v for k, v in result.config.items() if k in known})
+        require(
+            result.data.get("fingerprint") == data.fingerprint,
+            f"`data` must be those of the study in {folder}. Their values, labels, ids or splits differ.",
+        )
+        seeds = [int(s) for s in result.channels["seed"]]
+        self.seed = seeds[0] if seed is None else seed
+        require(self.seed in seeds, f"`seed` must be one of the study's, {listing(seeds)}. Got {seed}.")
+        require(arm in ARMS, f"`arm` must be one of {listing(ARMS)}. Got {arm!r}.")
+        self.row, self.arm = seeds.index(self.seed), arm
+        self.chosen = self._chosen()
+        self.ratio = (self.chosen.ratio or 0.0) if ratio is None else ratio
+        self.specs = {TEACHER: teacher, STUDENT: student}
+        self.split = draw_split(data, self.config.seed if self.config.fix_split else self.seed)
+        self.train = torch.from_numpy(self.split.train)
+        built = Networks(data, self.config, teacher, student)
+        self.data = data
+        self.fits = {name: Standardize.fit(data.inputs(name, self.train)) for name in built.standardized}
+
+    def _chosen(self) -> Record:
+        """The student of `general` or `joint` with the best validation metric."""
+        kept = [r for r in self.result.records if r.seed == self.seed and r.arm in ("general", "joint")]
+        return max(kept, key=lambda r: (r.validation or 0.0, -(r.ratio or 0.0)))
+
+    def modality(self, side: str) -> str:
+        """What a side sees."""
+        return str(getattr(self.config, side))
+
+    def network(self, side: str) -> nn.Module:
+        """A new network of a side, with the standardisation that the study put before it."""
+        return _network(self.made_of(side))
+
+    def made_of(self, side: str) -> dict[str, Any]:
+        """What makes a network of that side, as plain values."""
+        spec, modality = self.specs[side], self.modality(side)
+        if spec is not None:
+            return spec.to_dict()
+        shape = list(self.data.shape(modality))
+        return {"mlp": shape, "outputs": self.data.num_classes, "hidden": list(self.config.hidden)}
+
+    def weights(self, side: str, name: str) -> dict[str, Tensor]:
+        """A checkpoint of this seed, under the names of `network`."""
+        path = self.folder / "checkpoints" / f"seed-{self.seed:04d}" / f"{name}.safetensors"
+        try:
+            state = safetensors.torch.load(path.read_bytes())
+        except (OSError, safetensors.SafetensorError) as error:
+            raise InputError(f"`{path}` cannot be read: {error}. Repeat the study.") from error
+        fit = self.fits.get(self.modality(side))
+        if self.specs[side] is not None or fit is None:
+            return state
+        named = {f"network.{key}": value for key, value in state.items()}
+        return {"standardize.mean": fit.mean, "standardize.sd": fit.sd} | named
+
+    def filled(self, side: str, name: str) -> nn.Module:
+        """A network with the weights of a checkpoint."""
+        network = self.network(side)
+        try:
+            network.load_state_dict(self.weights(side, name))
+        except RuntimeError as error:
+            raise InputError(
+                f"The {side}'s network does not take the weights of the study: {error}"
+            ) from error
+        return network.eval()
+
+    def teacher(self) -> tuple[FocusedTeacher, list[int]]:
+        """The focused teacher, and the channels it lost."""
+        model = self.filled(TEACHER, f"teacher-{self.config.teacher_source}")
+        layer = str(self.result.config["layer"])
+        layer = f"network.{layer}" if self.specs[TEACHER] is None else layer
+        example = self.data.inputs(self.modality(TEACHER), self.train[:2])
+        trunk, _ = channel_split(model, layer, example, self.config.channel_dim)
+        batches = (self.data.inputs(self.modality(TEACHER), rows) for rows in self.train.split(256))
+        fill = channel_means(batches, trunk)
+        score = "importance" if self.arm == "important" else self.config.score
+        values = self.result.channels[f"{score}_{self.config.saliency_split}"][self.row]
+        removed = select(torch.from_numpy(values), self.ratio, self.arm)
+        return FocusedTeacher(
+            model, layer, removed, fill, channel_dim=self.config.channel_dim
+        ).eval(), removed.tolist()
+
+    def chosen_student(self) -> nn.Module:
+        """The student that learned from the chosen teacher."""
+        return self.filled(STUDENT, "student-general")
+
+    def scores(self, network: nn.Module, side: str) -> Tensor:
+        """Logits of a network for every sample."""
+        batches = torch.arange(len(self.data)).split(256)
+        with torch.no_grad():
+            parts = [logits_of(network(self.data.inputs(self.modality(side), rows))) for rows in batches]
+        return torch.cat(parts)
+
+    def require_score(self, focused: nn.Module) -> None:
+        """Refuse a teacher that does not score as the study recorded."""
+        name = f"{self.arm}@{self.ratio:g}" if self.ratio else self.config.teacher_source
+        records = [t for t in self.result.teachers if t.seed == self.seed and t.teacher == name]
+        logits = self.scores(focused, TEACHER)
+        now = describe_teacher(name, self.seed, logits, self.data.label, self.split, temperature=1.0)
+        for record in records:
+            require(
+                abs(record.test - now.test) <= 1.0,
+                f"The exported teacher must score as in the study, {record.test:.2f}. It scores "
+                f"{now.test:.2f}: are data, transforms and networks those of the study?",
+            )
+
+    def description(self, focused: FocusedTeacher, removed: list[int], student: nn.Module) -> dict[str, Any]:
+        """Content of `export.json`."""
+        right = self.scores(student, STUDENT).argmax(dim=1) == self.data.label
+        test = 100 * float(right[torch.from_numpy(self.split.test)].double().mean())
+        return {
+            "schema_version": 1,
+            "study": str(self.folder),
+            "fingerprint": self.data.fingerprint,
+            "seed": self.seed,
+            "class_names": list(self.data.class_names),
+            TEACHER: {
+                "network": self.made_of(TEACHER),
+                "modality": self.modality(TEACHER),
+                "shape": list(self.data.shape(self.modality(TEACHER))),
+                "arm": self.arm,
+                "ratio": self.ratio,
+                "layer": focused.layer,
+                "num_removed": len(removed),
+            },
+            STUDENT: {
+                "network": self.made_of(STUDENT),
+                "modality": self.modality(STUDENT),
+                "shape": list(self.data.shape(self.modality(STUDENT))),
+                "arm": self.chosen.arm,
+                "ratio": self.chosen.ratio,
+                "test": test,
+                "recorded": self.chosen.test,
+            },
+        }
+
+
+def _network(made_of: Mapping[str, Any]) -> nn.Module:
+    """A network of plain values: a class with arguments, or a default perceptron."""
+    if "class_path" in made_of:
+        return ClassSpec.parse(made_of)()
+    shape = list(made_of["mlp"])
+    size = int(torch.Size(shape).numel())
+    return standardized(mlp(size, made_of["outputs"], hidden=made_of["hidden"]), shape)
+
+
+def _save_weights(network: nn.Module, path: Path) -> None:
+    state = {n: v.detach().cpu().contiguous().clone() for n, v in network.state_dict().items()}
+    blob = safetensors.torch.save(state)
+    write_atomic(path, lambda file: file.write(blob))
+
+
+def _require_equal(
+    network: nn.Module, again: nn.Module, example: Tensor, what: str, *, exactly: bool
+) -> None:
+    """Compare what two networks answer, on all and on one sample."""
+    for inputs in (example, example[:1]):
+        with torch.no_grad():
+            one, two = logits_of(network(inputs)), logits_of(again(inputs))
+        same = torch.equal(one, two) if exactly else torch.allclose(one, two, rtol=1e-4, atol=1e-5)
+        require(
+            same, f"The {what} that was written does not answer as the one in memory. Nothing to rely on."
+        )
+    _log.info("The %s was read back: equal on %d samples.", what, len(example))

@@ -1,0 +1,44 @@
+"""What shows to be wrong before anything is trained: networks that do not fit, a layer without a cut."""
+
+import torch
+from torch import nn
+
+from mfh._checks import InputError, require
+from mfh._focus import channel_split
+from mfh._saliency.heads import evaluating
+from mfh._study.arms import last_hidden
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset
+from mfh.training.logits import logits_of
+
+
+def require_networks(
+    data: PairedDataset, config: StudyConfig, teacher: nn.Module, student: nn.Module
+) -> None:
+    """Run new networks on two samples, and cut the teacher at its layer.
+
+    Raises:
+        InputError: a network does not take its modality, gives other outputs than one logit per class, or the
+            teacher cannot be cut at the layer or its channels are not known.
+    """
+    rows = torch.arange(min(2, len(data)))
+    for side, network in (("teacher", teacher), ("student", student)):
+        modality = str(getattr(config, side))
+        example = data.inputs(modality, rows)
+        with evaluating(network):
+            try:
+                answer = logits_of(network(example))
+            except InputError:
+                raise
+            except Exception as error:
+                raise InputError(
+                    f"The {side}'s network must take samples of `{modality}`, here {len(rows)} of shape "
+                    f"{tuple(example.shape[1:])}. {type(error).__name__}: {error}"
+                ) from error
+        require(
+            tuple(answer.shape) == (len(rows), data.num_classes),
+            f"The {side}'s network must give one logit for each of {data.num_classes} classes. Got shape "
+            f"{tuple(answer.shape)} for {len(rows)} samples.",
+        )
+        if side == "teacher":
+            channel_split(network, config.layer or last_hidden(network, example), example, config.channel_dim)

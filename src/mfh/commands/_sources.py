@@ -1,0 +1,120 @@
+"""What a study is made of, from options: data from a file or a class, networks from classes."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mfh._checks import require
+from mfh._class_spec import ClassSpec
+
+if TYPE_CHECKING:
+    from mfh.data.paired import PairedDataset
+    from mfh.results import StudyResult
+
+R = TypeVar("R", bound="StudyResult")
+
+MODULE = "torch.nn.Module"
+NETWORKS = ("teacher_network", "student_network")
+_CLASS = "import path of your own, or in a file `class_path` and `init_args`"
+
+
+def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
+    """Add the options that name data and networks."""
+    parser.add_argument(
+        "--data",
+        type=str | dict,
+        required=required,
+        default=None,
+        metavar="FILE",
+        help="npz of arrays named by modality; in a file also `class_path` and `init_args` of a map-style "
+        "dataset of paired samples, or of a function that returns a mfh.PairedDataset",
+    )
+    for side in NETWORKS:
+        parser.add_argument(
+            "--" + side.replace("_", "-"),
+            type=str | dict | None,
+            default=None,
+            metavar="CLASS",
+            help=f"the {side.partition('_')[0]}'s network: {_CLASS}; by default a multilayer perceptron",
+        )
+    parser.add_argument(
+        "--modalities",
+        type=str,
+        nargs="+",
+        default=None,
+        metavar="NAME",
+        help="names of the modalities to take; required, in their order, for samples that are tuples",
+    )
+    columns = {
+        "label": ("label", "name of the labels"),
+        "group": (
+            None,
+            "name of the groups (actors, patients) that no split shares; default `group` if an npz has it",
+        ),
+        "split": (None, "name of train/validation/test; default `split` if an npz has it; `none` ignores it"),
+        "id": (None, "name of the sample ids; default `id` if an npz has it"),
+    }
+    for column, (default, text) in columns.items():
+        parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
+    parser.class_options = {"data": None} | dict.fromkeys(NETWORKS, MODULE)  # type: ignore[attr-defined]
+
+
+def load_data(options: Namespace) -> "PairedDataset":
+    """The data that the options name.
+
+    Raises:
+        InputError: the file, the class or what it gives breaks a rule.
+    """
+    from mfh.data.paired import PairedDataset
+
+    columns = {"group": options.group, "split": options.split, "id": options.id}
+    if not isinstance(options.data, str):
+        made = ClassSpec.parse(_plain(options.data))()
+        if isinstance(made, PairedDataset):
+            return made
+        given = {role: name for role, name in columns.items() if name not in (None, "none")}
+        return PairedDataset.from_torch(made, modalities=options.modalities, label=options.label, **given)
+    return PairedDataset.from_npz(options.data, modalities=_taken(options), label=options.label, **columns)
+
+
+def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
+    """What makes the teacher's and the student's network; None for the default ones.
+
+    Raises:
+        InputError: a class or an argument of it is wrong.
+    """
+    made = []
+    for side in NETWORKS:
+        spec = None if options[side] is None else ClassSpec.parse(_plain(options[side]))
+        broken = [] if spec is None else spec.problems(MODULE)
+        require(not broken, f"`{side}`: {' '.join(text for _, text in broken)}")
+        made.append(spec)
+    return made[0], made[1]
+
+
+def described(options: Namespace) -> dict[str, Any]:
+    """Data and networks as plain values, for the record of a run."""
+    data = options.data if isinstance(options.data, str) else ClassSpec.parse(_plain(options.data)).to_dict()
+    columns = {name: options[name] for name in ("label", "group", "split", "id", "modalities")}
+    made = (None if spec is None else spec.to_dict() for spec in networks(options))
+    columns["modalities"] = _taken(options)
+    return {"data": data, **columns, **dict(zip(NETWORKS, made, strict=True))}
+
+
+def name_source(result: R, options: Namespace) -> R:
+    """Add to a result where its data and networks came from."""
+    sources = described(options)
+    file = sources["data"] if isinstance(sources["data"], str) else sources["data"]["class_path"]
+    columns = {"file": str(file), "label": options.label, "group": options.group}
+    return replace(result, data={**result.data, **columns}, config={**result.config, "sources": sources})
+
+
+def _taken(options: Namespace) -> list[str] | None:
+    """The modalities to take: those named; of an npz the teacher's and the student's where both are."""
+    both = [options.teacher, options.student]
+    return options.modalities or (both if isinstance(options.data, str) and None not in both else None)
+
+
+def _plain(value: Any) -> Any:
+    return value.as_dict() if isinstance(value, Namespace) else value

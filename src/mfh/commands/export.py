@@ -1,0 +1,77 @@
+"""`mfh export`: a study's focused teacher and student as files of their own."""
+
+import logging
+from typing import Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mfh._checks import require
+from mfh.commands._options import add_common
+from mfh.commands._sources import NETWORKS, add_sources, load_data, networks
+
+name = "export"
+help = "write a study's focused teacher and chosen student as files of their own"
+description = """Write the focused teacher (teacher/model.safetensors, teacher/focus.json) and the chosen
+student (student/model.safetensors, and student/program.pt2 for torch.export.load) of one seed of a finished
+study. What is written is read back, and has to answer as before. From Python: mfh.load_export(DIR).
+
+examples:
+  mfh export --out out/pix-zer --to exported
+  mfh export --config my.yaml --to exported --export-ratio 0.5
+"""
+logger = logging.getLogger(__name__)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of `mfh export`."""
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of the study")
+    parser.add_argument("--to", type=str, required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument(
+        "--export-seed", type=int | None, default=None, metavar="INT", help="which seed (default: its first)"
+    )
+    parser.add_argument(
+        "--arm",
+        type=Literal["general", "specific", "important"],
+        default="general",
+        help="ranking whose channels are removed",
+    )
+    parser.add_argument(
+        "--export-ratio",
+        type=float | None,
+        default=None,
+        metavar="FLOAT",
+        help="share of removed channels; by default what validation chose",
+    )
+    add_sources(parser, required=False)
+    add_common(parser)
+
+
+def run(options: Namespace) -> None:
+    """Export."""
+    from mfh._export import export_study
+    from mfh.results import load_results
+
+    run_config = load_results(options.out).config
+    recorded = run_config.get("sources")
+    require(
+        options.data is not None or recorded is not None,
+        f"`data` must be given: the study in {options.out} was made from Python. Name data and networks as "
+        "`mfh study` takes them.",
+    )
+    named = {"teacher": run_config.get("teacher"), "student": run_config.get("student")}
+    given = {name: value for name, value in options.as_dict().items() if value is not None}
+    if recorded is not None:  # a path that was given wins: files move
+        given = recorded | {name: given[name] for name in ("data", *NETWORKS) if name in given}
+    sources = Namespace(**{**options.as_dict(), **named, **given})
+    teacher, student = networks(sources)
+    path = export_study(
+        options.out,
+        load_data(sources),
+        options.to,
+        teacher=teacher,
+        student=student,
+        seed=options.export_seed,
+        arm=options.arm,
+        ratio=options.export_ratio,
+    )
+    logger.info("Wrote %s", path)
