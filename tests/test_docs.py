@@ -44,6 +44,7 @@ def commands(page: Path) -> list[str]:
         r"^(?: {4}|\$ )?(mfh [a-z][^\n`|]*)$", text, re.M
     )
     lines = (re.sub(r"\s+#.*", "", line).strip() for line in code)
+    lines = (line for line in lines if "--config" not in line)  # what a file gives is not known here
     return sorted({line for line in lines if " --" in line and "..." not in line and "{" not in line})
 
 

@@ -1,7 +1,7 @@
 """What a study is made of, from options: data from a file or a class, networks from classes."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -11,8 +11,6 @@ from mfh._class_spec import ClassSpec
 if TYPE_CHECKING:
     from mfh.data.paired import PairedDataset
     from mfh.results import StudyResult
-
-R = TypeVar("R", bound="StudyResult")
 
 MODULE = "torch.nn.Module"
 NETWORKS = ("teacher_network", "student_network")
@@ -102,7 +100,7 @@ def described(options: Namespace) -> dict[str, Any]:
     return {"data": data, **columns, **dict(zip(NETWORKS, made, strict=True))}
 
 
-def name_source(result: R, options: Namespace) -> R:
+def name_source(result: "StudyResult", options: Namespace) -> "StudyResult":
     """Add to a result where its data and networks came from."""
     sources = described(options)
     file = sources["data"] if isinstance(sources["data"], str) else sources["data"]["class_path"]
