@@ -356,3 +356,11 @@ def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
         )
         for key, value in first.items():
             torch.testing.assert_close(value, second[key], rtol=1e-3, atol=1e-5)
+
+
+def test_curves_of_a_tracker_outlast_the_training(data: PairedDataset, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    ravdess.train(data, tmp_path / "out", config=replace(SMALL, tracker=["tensorboard"]))
+    kept = {path.name for path in (tmp_path / "out" / "logs").iterdir() if list(path.rglob("events*"))}
+    assert kept == {"joint", "regular", "no-kd-seed-0000"}
+    assert not list((tmp_path / "out" / "training").iterdir())

@@ -2,7 +2,7 @@
 
 `run.json` says whose it is; `checkpoints` holds the networks, `saliency-place5.npz` (or `.npy`, where it was
 handed in) the saliency, `students` one file per student, `teacher-outputs` what teachers answer, `training`
-the state of what is being trained.
+the state of what is being trained, `logs` what trackers wrote.
 """
 
 import json
@@ -208,7 +208,12 @@ class Run:
         return self.out / "training" / name
 
     def drop_training(self, name: str) -> None:
-        """Remove the state of a training whose outcome is written elsewhere by now."""
+        """Remove the state of a training whose outcome is written elsewhere; move its curves to `logs`."""
+        curves, kept = self.training(name) / "logs", self.out / "logs" / name
+        if curves.exists():
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.parent.mkdir(exist_ok=True)
+            curves.replace(kept)
         shutil.rmtree(self.training(name), ignore_errors=True)
 
     @cached_property
