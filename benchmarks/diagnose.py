@@ -1,0 +1,160 @@
+"""Is gamma_hat right? Gaussian data whose teacher's share is known, 20 seeds, every share in `SHARES`.
+
+Each setting is one line: how the teacher was fitted, on which samples gamma_hat was computed, and the mean
+absolute error against the share of the teacher actually trained, of gamma_hat and of R^2, CKA and squared CCA
+on the same samples. The last lines are controls: shuffled pairs, and modalities that share nothing but the
+class. The table is printed and kept in `diagnose.json`; nothing here is a time.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks._diagnose_truth import Draw, Network, draw, linear_teachers, mlp_teachers
+from mfh._diagnose.companions import cca, cka
+from mfh._diagnose.gamma import Gamma, align, estimate_gamma
+from mfh._files import write_json
+
+SEEDS = 20
+SHARES = ((5, 20), (10, 10), (30, 10))  # decisive channels in both modalities, and in the teacher's alone
+FOLDS = 5
+NULL_SIZES = (200, 500, 1000, 1500, 2000)
+RESULTS = Path(__file__).with_name("diagnose.json")
+Teachers = Callable[[Draw, list[np.ndarray], int], list[tuple[Network, float]]]
+
+
+def held_out(teachers: Teachers, seed: int, shared: int, only_a: int, *, rotated: bool) -> dict[str, float]:
+    """200 samples for the teacher, 2,000 others for gamma_hat."""
+    rng = np.random.default_rng([seed, shared])
+    samples = draw(rng, 2200, shared=shared, only_a=only_a, rotated=rotated)
+    ((network, truth),) = teachers(samples, [np.arange(200)], seed)
+    rest = samples.take(np.arange(200, 2200))
+    folds = rng.permutation(2000) % FOLDS
+    return compare(network(rest.a), rest, folds, truth, rng)
+
+
+def cross_fitted(
+    teachers: Teachers, seed: int, shared: int, only_a: int, n: int, *, rotated: bool, shuffle: bool = False
+) -> dict[str, float]:
+    """N samples in all: each one's logits come from a teacher of the other folds."""
+    rng = np.random.default_rng([seed, shared, n])
+    samples = draw(rng, n, shared=shared, only_a=only_a, rotated=rotated)
+    folds = rng.permutation(n) % FOLDS
+    fitted = teachers(
+        samples, [rng.permutation(np.flatnonzero(folds != fold)) for fold in range(FOLDS)], seed
+    )
+    logits = np.empty((n, 2))
+    for fold, (network, _) in enumerate(fitted):
+        logits[folds == fold] = network(samples.a[folds == fold])
+    truth = float(np.mean([truth for _, truth in fitted]))
+    if shuffle:
+        samples = replace(samples, b=samples.b[rng.permutation(n)])
+        truth = 0.0
+    return compare(align(logits, folds), samples, folds, truth, rng)
+
+
+def compare(
+    logits: np.ndarray, samples: Draw, folds: np.ndarray, truth: float, rng: np.random.Generator
+) -> dict[str, float]:
+    """gamma_hat and what others use, beside the truth."""
+    found: Gamma = estimate_gamma(
+        logits, samples.b, samples.label, folds, generator=rng, num_bootstrap=60, num_shuffles=0
+    )
+    return {
+        "truth": truth,
+        "data": samples.shared / max(samples.shared + samples.only_a, 1),
+        "gamma_hat": found.estimate,
+        "inside": float(found.low <= truth <= found.high),
+        "r2": found.r2,
+        "cka": cka(logits, samples.b),
+        "cca": cca(logits, samples.b) ** 2,
+        "within": found.within,
+    }
+
+
+def same_class_only(seed: int) -> dict[str, float]:
+    """Two modalities that are independent but for the class."""
+    rng = np.random.default_rng([seed, 77])
+    label = rng.integers(2, size=2000)
+    a, b = (2 * label[:, None] - 1) * 0.25 + rng.standard_normal((2, 2000, 20))
+    folds = rng.permutation(2000) % FOLDS
+    weight = np.full((20, 1), 0.5) * np.array([-1.0, 1.0])
+    samples = Draw(a, b, np.eye(20), label, 0, 0)
+    return compare(a @ weight, samples, folds, 0.0, rng)
+
+
+SETTINGS: dict[str, Callable[[int, int, int], dict[str, float]]] = {
+    "200 train + 2,000 held out": lambda s, k, a: held_out(linear_teachers, s, k, a, rotated=False),
+    "2,000 in all": lambda s, k, a: cross_fitted(linear_teachers, s, k, a, 2000, rotated=False),
+    "2,000 in all, rotated": lambda s, k, a: cross_fitted(linear_teachers, s, k, a, 2000, rotated=True),
+    "2,000 in all, perceptron": lambda s, k, a: cross_fitted(mlp_teachers, s, k, a, 2000, rotated=False),
+    "2,000 in all, perceptron, rotated": lambda s, k, a: cross_fitted(
+        mlp_teachers, s, k, a, 2000, rotated=True
+    ),
+    "200 train + 2,000 held out, perceptron": lambda s, k, a: held_out(mlp_teachers, s, k, a, rotated=False),
+    "200 in all": lambda s, k, a: cross_fitted(linear_teachers, s, k, a, 200, rotated=False),
+}
+
+
+def summarize(rows: list[dict[str, float]]) -> dict[str, float]:
+    """One line: errors against the truth."""
+    table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    truth = table["truth"]
+    line = {"n": len(rows), "truth": float(truth.mean())}
+    for name in ("gamma_hat", "r2", "cka", "cca"):
+        error = table[name] - truth
+        line |= {f"{name}_error": float(np.abs(error).mean()), f"{name}_bias": float(error.mean())}
+    return line | {
+        "data": float(table["data"].mean()),
+        "largest_error": float(np.abs(table["gamma_hat"] - truth).max()),
+        "covered": float(table["inside"].mean()),
+        "mean": float(table["gamma_hat"].mean()),
+        "largest": float(np.abs(table["gamma_hat"]).max()),
+        "within": float(table["within"].mean()),
+    }
+
+
+def run(seeds: int = SEEDS, path: Path | None = RESULTS) -> None:
+    """Every setting, then the controls."""
+    torch.set_num_threads(1)
+    kept: dict[str, dict[str, float]] = {}
+    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for name, setting in SETTINGS.items():
+        for shared, only_a in SHARES:
+            rows = [setting(seed, shared, only_a) for seed in range(seeds)]
+            groups[name] += rows
+            kept[f"{name}, {shared} shared of {shared + only_a}"] = summarize(rows)
+        kept[name] = summarize(groups[name])
+        print(line(name, kept[name]), flush=True)
+    for n in NULL_SIZES:
+        rows = [
+            cross_fitted(linear_teachers, seed, 10, 10, n, rotated=False, shuffle=True)
+            for seed in range(seeds)
+        ]
+        kept[f"shuffled pairs, {n:,} in all"] = summarize(rows)
+        print(line(f"shuffled pairs, {n:,} in all", summarize(rows)), flush=True)
+    kept["only the class in common"] = summarize([same_class_only(seed) for seed in range(seeds)])
+    print(line("only the class in common", kept["only the class in common"]))
+    if path is not None:
+        write_json(path, kept)
+
+
+def line(name: str, values: dict[str, float]) -> str:
+    """One line of the printed table."""
+    errors = ("gamma_hat_error", "largest_error", "covered", "r2_error", "cka_error", "cca_error")
+    shown = (*errors, "mean", "largest", "within")
+    return f"{name:40s}" + "  ".join(f"{key} {values[key]:.3f}" for key in shown)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    options = parser.parse_args()
+    run(options.seeds, RESULTS if options.seeds == SEEDS else None)
+    sys.exit()
