@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from mfh._checks import BrokenRulesError, InputError
 from mfh._version import __version__
 from mfh.commands import (
+    avmnist,
     data,
     diagnose,
     export,
@@ -39,6 +40,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     gaussian,
     ravdess,
     vggsound,
+    avmnist,
 )
 SAME_FILES = ("study", "layers", "export", "diagnose")  # a file of one serves the others
 EXIT_USAGE = 2

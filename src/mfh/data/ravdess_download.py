@@ -5,21 +5,14 @@ An archive gets its name only after its checksum was verified, so that nothing o
 
 import logging
 import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mfh._checks import InputError, listing, require
+from mfh._checks import listing, require
 from mfh._files import writable_folder, write_text
-from mfh.data import media
-from mfh.data.ravdess_record import TIMEOUT, Archive, find_archives
-
-_ATTEMPTS = 5
-_CHUNK = 2**16
+from mfh.data.download import fetch, size_of
+from mfh.data.ravdess_record import Archive, find_archives
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +78,8 @@ def download(
     _require_room(out, archives)
     for number, archive in enumerate(archives, start=1):
         logger.info("%d of %d: %s", number, len(archives), archive.name)
-        _fetch(archive, out, progress)
+        known = f"md5:{archive.md5}" if archive.md5 else None
+        fetch(archive.address, out / archive.name, known_hash=known, size=archive.size, progress=progress)
     verified = [archive for archive in archives if archive.md5]
     write_text(out / "md5sums.txt", "".join(f"{archive.md5}  {archive.name}\n" for archive in verified))
     report = DownloadReport(
@@ -108,7 +102,7 @@ def _require_room(out: Path, archives: Iterable[Archive]) -> None:
         if size is None:
             unknown += 1
             continue
-        there = max(_size(out / archive.name), _size(out / f"{archive.name}.part"))
+        there = max(size_of(out / archive.name), size_of(out / f"{archive.name}.part"))
         known += size
         missing += max(size - there, 0)
     free = shutil.disk_usage(out).free
@@ -116,82 +110,3 @@ def _require_room(out: Path, archives: Iterable[Archive]) -> None:
     text = f"{known / 1e9:.2f} GB, {missing / 1e9:.2f} of them still to be fetched{extra}"
     logger.info("The archives take %s; %.2f GB are free in `%s`", text, free / 1e9, out)
     require(missing <= free, f"`out` must have room for {text}. `{out}` has {free / 1e9:.2f} GB free.")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _fetch(archive: Archive, out: Path, progress: bool) -> None:
-    """Verify what is there, or fetch it and verify that; pooch renames it only then."""
-    pooch, requests = media.need("pooch"), media.need("requests")
-    pooch.get_logger().setLevel("WARNING")
-    fetch = (
-        _copy
-        if archive.is_local
-        else partial(_continue, part=out / f"{archive.name}.part", size=archive.size)
-    )
-    try:
-        pooch.retrieve(
-            archive.address,
-            known_hash=f"md5:{archive.md5}" if archive.md5 else None,
-            fname=archive.name,
-            path=out,
-            downloader=partial(fetch, progress=progress),
-        )
-    except requests.RequestException as error:
-        raise InputError(
-            f"`{archive.address}` cannot be fetched: {error}. Repeat the command: it goes on from there."
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"`{archive.address}` does not have the checksum {archive.md5} and was thrown away. Repeat the "
-            "command; if it happens again, the source is damaged."
-        ) from error
-    except OSError as error:
-        raise InputError(f"`{archive.address}` cannot be fetched: {error.strerror or error}.") from error
-
-
-def _copy(address: str, output: str, _: object, *, progress: bool) -> None:
-    del progress  # a copy takes seconds
-    shutil.copyfile(address, output)
-
-
-def _continue(address: str, output: str, _: object, *, part: Path, size: int | None, progress: bool) -> None:
-    """Fetch the rest of a file into `part`, which survives an interruption, then hand it over."""
-    requests = media.need("requests")
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            if size is None or _size(part) != size:
-                _append(address, part, progress)
-            part.replace(output)
-            return
-        except (
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ) as error:
-            if attempt == _ATTEMPTS:
-                raise
-            logger.warning("The connection broke after %d bytes (%s); going on", _size(part), error)
-            time.sleep(attempt - 1)
-
-
-def _append(address: str, part: Path, progress: bool) -> None:
-    requests = media.need("requests")
-    there = _size(part)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
-    with requests.get(address, stream=True, headers=headers, timeout=TIMEOUT) as response:
-        if response.status_code == 416:
-            part.unlink()
-            raise requests.ConnectionError("the server has less than was fetched")
-        response.raise_for_status()
-        start = there if response.status_code == 206 else 0
-        total = start + int(response.headers.get("Content-Length", 0)) or None
-        bar = tqdm(
-            total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, disable=not progress
-        )
-        with part.open("ab" if start else "wb") as file, bar:
-            for chunk in response.iter_content(_CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))

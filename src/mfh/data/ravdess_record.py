@@ -10,13 +10,12 @@ from pathlib import Path
 
 from mfh._checks import InputError, listing, require
 from mfh.data import media
+from mfh.data.download import TIMEOUT
 
 RECORD = "1188976"
 RECORD_URL = f"https://zenodo.org/api/records/{RECORD}"
 _FILE_URL = f"https://zenodo.org/records/{RECORD}/files/{{name}}?download=1"
 MANIFESTS = ("record.json", "md5sums.txt")
-TIMEOUT = (10, 60)
-"""Seconds to wait for a connection, and for data."""
 _ARCHIVE = re.compile(r"(?:Video|Audio)_(Speech|Song)_Actors?_\d\d(?:-\d\d)?\.zip", re.ASCII)
 
 

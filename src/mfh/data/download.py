@@ -1,0 +1,110 @@
+"""Files fetched from an address, or copied from a path; a file has its name only once it was verified."""
+
+import logging
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mfh._checks import InputError
+from mfh.data import media
+
+TIMEOUT = (10, 60)
+"""Seconds to wait for a connection, and for data."""
+_ATTEMPTS = 5
+_CHUNK = 2**16
+
+logger = logging.getLogger(__name__)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    return path.stat().st_size if path.is_file() else 0
+
+
+def fetch(
+    address: str, path: Path, *, known_hash: str | None = None, size: int | None = None, progress: bool = True
+) -> Path:
+    """Verify what is there, or fetch it and verify that; pooch renames it only then.
+
+    Args:
+        address: a URL, or the path of a file that is copied. A fetch that was stopped goes on from `.part`.
+        path: the file to write.
+        known_hash: as `md5:...` or `sha256:...`; None verifies nothing.
+        size: in bytes; None where nobody says.
+        progress: whether to show a bar on stderr.
+
+    Raises:
+        InputError: it cannot be fetched, or its checksum differs.
+    """
+    pooch, requests = media.need("pooch"), media.need("requests")
+    pooch.get_logger().setLevel("WARNING")
+    part = path.with_name(f"{path.name}.part")
+    way = partial(_continue, part=part, size=size) if "://" in address else _copy
+    try:
+        pooch.retrieve(
+            address,
+            known_hash=known_hash,
+            fname=path.name,
+            path=path.parent,
+            downloader=partial(way, progress=progress),
+        )
+    except requests.RequestException as error:
+        raise InputError(
+            f"`{address}` cannot be fetched: {error}. Repeat the command: it goes on from there."
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"`{address}` does not have the checksum {(known_hash or '').partition(':')[2]} and was thrown "
+            "away. Repeat the command; if it happens again, the source is damaged."
+        ) from error
+    except OSError as error:
+        raise InputError(f"`{address}` cannot be fetched: {error.strerror or error}.") from error
+    return path
+
+
+def _copy(address: str, output: str, _: object, *, progress: bool) -> None:
+    del progress  # a copy takes seconds
+    shutil.copyfile(address, output)
+
+
+def _continue(address: str, output: str, _: object, *, part: Path, size: int | None, progress: bool) -> None:
+    """Fetch the rest of a file into `part`, which survives an interruption, then hand it over."""
+    requests = media.need("requests")
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            if size is None or size_of(part) != size:
+                _append(address, part, progress)
+            part.replace(output)
+            return
+        except (
+            requests.ConnectionError,
+            requests.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ) as error:
+            if attempt == _ATTEMPTS:
+                raise
+            logger.warning("The connection broke after %d bytes (%s); going on", size_of(part), error)
+            time.sleep(attempt - 1)
+
+
+def _append(address: str, part: Path, progress: bool) -> None:
+    requests = media.need("requests")
+    there = size_of(part)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+    with requests.get(address, stream=True, headers=headers, timeout=TIMEOUT) as response:
+        if response.status_code == 416:
+            part.unlink()
+            raise requests.ConnectionError("the server has less than was fetched")
+        response.raise_for_status()
+        start = there if response.status_code == 206 else 0
+        total = start + int(response.headers.get("Content-Length", 0)) or None
+        bar = tqdm(
+            total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, disable=not progress
+        )
+        with part.open("ab" if start else "wb") as file, bar:
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))

@@ -1,0 +1,42 @@
+"""Configuration of the AV-MNIST study. Free of torch, so that --help is instant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mfh.config import DistillConfig, _Problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvmnistConfig(DistillConfig):
+    """How AV-MNIST's students are trained.
+
+    Attributes:
+        label_weight: weight of the cross-entropy on labels, 0 or more.
+        seeds: number of seeds, 1 or more; each deals the speakers anew.
+        seed: the first seed, 0 or more.
+        hidden: widths of the hidden layers of the audio student.
+        teacher_hidden: widths of the hidden layers of each teacher, of each trunk where it has two.
+        epochs: passes over the training split, 1 or more.
+    """
+
+    label_weight: float = 1.0
+    seeds: int = 10
+    seed: int = 0
+    hidden: Sequence[int] = (64, 32)
+    teacher_hidden: Sequence[int] = (128, 64)
+    epochs: int = 30
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        object.__setattr__(self, "teacher_hidden", tuple(self.teacher_hidden))
+        super().__post_init__()
+
+    def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
+        check = problems.check
+        check(self.seeds >= 1, "seeds", "be 1 or more", self.seeds)
+        check(self.seed >= 0, "seed", "be 0 or more", self.seed)
+        for name in ("hidden", "teacher_hidden"):
+            widths = getattr(self, name)
+            check(len(widths) > 0 and min(widths) >= 1, name, "hold widths of 1 or more", list(widths))

@@ -1,0 +1,206 @@
+"""AV-MNIST: what preparing does to images and sound, and the small table made of them."""
+
+import wave
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mfh import InputError, load_results
+from mfh.cli import main
+from mfh.data import avmnist as source
+from mfh.experiments import avmnist
+from mfh.experiments.avmnist_config import AvmnistConfig
+from mfh.results import Comparison
+
+pytest.importorskip("librosa")
+DIGITS, SPEAKERS, TAKES = 3, ("ada", "bob", "cleo", "dan"), 5
+
+
+def write_wav(path: Path, digit: int, rng: np.random.Generator, *, rate: int = 8000) -> None:
+    seconds = np.arange(rng.integers(2500, 9000)) / rate
+    sound = np.sin(2 * np.pi * (300 + 500 * digit) * seconds) * 0.4 + 0.02 * rng.normal(size=len(seconds))
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes((sound * 32767).astype("<i2").tobytes())
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("raw")
+    rng = np.random.default_rng(0)
+    label = np.arange(120) % DIGITS
+    images = rng.integers(60, size=(120, 28, 28))
+    images[np.arange(120), 6 + 5 * label] += 150
+    np.savez(
+        folder / "mnist.npz", x_train=images.astype(np.uint8), y_train=label, x_test=images.astype(np.uint8)
+    )
+    (folder / "fsdd").mkdir()
+    for digit in range(DIGITS):
+        for speaker in SPEAKERS:
+            for take in range(TAKES):
+                write_wav(folder / "fsdd" / f"{digit}_{speaker}_{take}.wav", digit, rng)
+    (folder / "fsdd" / "notes.txt").write_text("no recording")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def npz(raw: Path) -> Path:
+    return source.prepare(raw / "avmnist.npz", mnist=raw / "mnist.npz", fsdd=raw / "fsdd")
+
+
+def test_every_recording_has_an_image_of_its_digit_and_its_own(raw: Path, npz: Path) -> None:
+    arrays = np.load(npz)
+    count = DIGITS * len(SPEAKERS) * TAKES
+    assert arrays["image"].shape == (count, 784)
+    assert arrays["audio"].shape == (count, 24 * 16)
+    np.testing.assert_array_equal(arrays["both"], np.hstack([arrays["image"], arrays["audio"]]))
+    assert len(np.unique(arrays["image"].round(6), axis=0)) == count
+    assert [name.split("_")[0] for name in arrays["id"]] == [str(digit) for digit in arrays["label"]]
+    assert set(arrays["speaker"]) == set(SPEAKERS)
+
+
+def test_images_are_those_of_the_label() -> None:
+    labels = np.arange(40) % 4
+    wanted = np.array([3, 3, 0, 1])
+    chosen = source.pair_images(labels, wanted, np.random.default_rng(0))
+    assert (labels[chosen] == wanted).all()
+    assert len(set(chosen)) == 4
+    with pytest.raises(InputError, match="MNIST must hold 11 images of the digit 2"):
+        source.pair_images(labels, np.full(11, 2), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("energy", [0.0, 0.5, 0.75])
+def test_what_is_left_of_the_images(energy: float) -> None:
+    rng = np.random.default_rng(0)
+    images = (rng.normal(size=(300, 6)) @ rng.normal(size=(6, 64)) * 12 + 128).clip(0, 255)
+    images = images.astype(np.uint8).reshape(300, 8, 8)
+    left = source.degrade(images, images, energy).var(axis=0).sum() / (images / 255).var(axis=0).sum()
+    assert left <= 1 - energy + 1e-6
+    assert left > (1 - energy) / 3
+    # the removed directions are gone: the rest has no variance along the first component
+    axis = np.linalg.svd((images / 255.0).reshape(300, -1) - (images / 255.0).reshape(300, -1).mean(axis=0))[
+        2
+    ][0]
+    along = (source.degrade(images, images, energy).reshape(300, -1) @ axis).var()
+    assert along < 1e-8 if energy else along > 0.1
+
+
+def test_noise_has_the_power_that_was_asked_for() -> None:
+    tone = np.sin(np.arange(8000) / 5).astype(np.float32)
+    noisy = source.add_noise(tone, 10.0, np.random.default_rng(0))
+    assert 10 * np.log10((tone**2).mean() / ((noisy - tone) ** 2).mean()) == pytest.approx(10, abs=0.2)
+    np.testing.assert_array_equal(source.add_noise(tone, np.inf, np.random.default_rng(0)), tone)
+
+
+def test_mel_bands_show_the_pitch() -> None:
+    seconds = np.arange(8000) / 8000
+    low, high = (source.log_mel(np.sin(2 * np.pi * f * seconds).astype(np.float32)) for f in (300, 3000))
+    assert low.shape == source.AUDIO_SHAPE
+    assert low.mean(axis=1).argmax() < 6 < 18 < high.mean(axis=1).argmax()
+    assert float(low.max()) <= 0
+    assert float(low.min()) >= -80
+
+
+def test_a_zip_of_recordings_is_the_same(raw: Path, npz: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "fsdd.zip", "w") as archive:
+        for path in sorted((raw / "fsdd").glob("*.wav"), reverse=True):
+            archive.write(path, f"some-folder/recordings/{path.name}")
+    again = source.prepare(tmp_path / "again.npz", mnist=raw / "mnist.npz", fsdd=tmp_path / "fsdd.zip")
+    for name in ("image", "audio", "id"):
+        np.testing.assert_array_equal(np.load(again)[name], np.load(npz)[name])
+
+
+def test_downloads_are_verified(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.write(next((raw / "fsdd").glob("*.wav")))
+    monkeypatch.setattr(source, "FSDD_URL", str(tmp_path / "other.zip"))
+    with pytest.raises(InputError, match="does not hold the 3,000 recordings"):
+        source.prepare(tmp_path / "out" / "a.npz", mnist=raw / "mnist.npz", progress=False)
+    monkeypatch.setattr(source, "MNIST_URL", str(raw / "mnist.npz"))
+    with pytest.raises(InputError, match="does not have the checksum 731c5ac"):
+        source.prepare(tmp_path / "out" / "a.npz", fsdd=raw / "fsdd", progress=False)
+    assert not (tmp_path / "out" / "a.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"energy": 1.0}, "`energy` must lie in"),
+        ({"snr": float("nan")}, "`snr` must be a number"),
+        ({"fsdd": "absent"}, "`fsdd` must be a folder or a zip. `absent` does not exist"),
+        ({"mnist": "absent.npz"}, "`absent.npz` does not exist"),
+    ],
+)
+def test_bad_input(raw: Path, tmp_path: Path, settings: dict[str, Any], text: str) -> None:
+    given = {"mnist": raw / "mnist.npz", "fsdd": raw / "fsdd"} | settings
+    with pytest.raises(InputError, match=text):
+        source.prepare(tmp_path / "a.npz", **given)
+
+
+def test_other_wavs_are_refused(tmp_path: Path) -> None:
+    write_wav(tmp_path / "0_ada_0.wav", 0, np.random.default_rng(0), rate=16000)
+    with pytest.raises(InputError, match=r"mono, 16 bits, 8000 Hz\. Got"):
+        source.read_wav(tmp_path / "0_ada_0.wav")
+    with pytest.raises(InputError, match="is no wav"):
+        source.read_wav(b"RIFF")
+
+
+def test_the_study_trains_every_arm_and_resumes(npz: Path, tmp_path: Path) -> None:
+    config = AvmnistConfig(seeds=2, epochs=2, hidden=(8,), teacher_hidden=(8,), device="cpu")
+    data = avmnist.load(npz)
+    result = avmnist.study(data, config=config, out=tmp_path)
+    arms = {record.arm for record in result.records}
+    assert arms == {"no-kd", "no-kd-smoothed", "audio", "both", "image", "mismatched"}
+    assert {teacher.teacher for teacher in result.teachers} == set(avmnist.TEACHERS)
+    assert result.comparisons[0].primary
+    again = avmnist.study(data, config=config, out=tmp_path)
+    assert [record.seconds for record in again.records] == [record.seconds for record in result.records]
+    assert load_results(tmp_path).kind == "study"
+
+
+def test_speakers_are_in_one_split_each(npz: Path) -> None:
+    data = avmnist.load(npz)
+    done = avmnist.run_seed(data, AvmnistConfig(epochs=1, hidden=(4,), teacher_hidden=(4,), device="cpu"), 3)
+    assert data.group is not None
+    parts = [set(data.group[rows]) for rows in (done.split.train, done.split.validation, done.split.test)]
+    assert sum(len(part) for part in parts) == len(SPEAKERS)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.1, 2.0, "help"),
+        (-2.0, -0.1, "hurt"),
+        (-0.5, 0.5, "no-effect"),
+        (-3.0, 3.0, "abstain"),
+        (None, None, "abstain"),
+    ],
+)
+def test_the_verdict_is_on_the_students(low: float | None, high: float | None, word: str) -> None:
+    row = Comparison("both", "audio", None, 3, 0.3, low, high, None, None, None, None, True)
+    found = avmnist.judge(row, 90.0, 70.0)
+    assert found.verdict == word
+    assert "90.0%" in found.sentence
+
+
+def test_the_commands(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["avmnist", "prepare", "--mnist", str(raw / "mnist.npz"), "--fsdd", str(raw / "fsdd")]
+    assert main([*arguments, "--out", str(tmp_path / "a.npz"), "--quiet"]) == 0
+    quick = ["--seeds", "2", "--epochs", "1", "--hidden", "4", "--teacher-hidden", "4", "--quiet"]
+    arguments = [
+        "avmnist",
+        "study",
+        "--data",
+        str(tmp_path / "a.npz"),
+        "--out",
+        str(tmp_path / "out"),
+        *quick,
+    ]
+    assert main(arguments) == 0
+    assert "mismatched" in capsys.readouterr().out
+    assert (tmp_path / "out" / "report.html").exists()
+    assert main([*arguments, "--seeds", "0"]) == 2
+    assert "`seeds` must be 1 or more" in capsys.readouterr().err
