@@ -30,7 +30,8 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks._common import record
 from mfh import PairedDataset, TrainConfig, saliency, split
 from mfh.data.ravdess import NormalizeAudio, NormalizeImage, load
-from mfh.experiments._ravdess_students import answers, in_parts
+from mfh.experiments._steps.parts import in_parts
+from mfh.experiments._steps.students import answers
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training.batches import epoch_order
 from mfh.training.loop import accuracy, fit

@@ -15,9 +15,11 @@ from mfh import InputError, PairedDataset, StudyConfig
 from mfh._focus import channel_means
 from mfh._study.teachers import derived_seed
 from mfh.data.ravdess import NormalizeAudio, NormalizeImage
-from mfh.experiments import _ravdess_students, ravdess
-from mfh.experiments._ravdess_students import cached_samples, in_parts
-from mfh.experiments.ravdess_config import RavdessConfig, arm_of
+from mfh.experiments import ravdess
+from mfh.experiments._steps import parts
+from mfh.experiments._steps.parts import cached_samples, in_parts
+from mfh.experiments.modes import arm_of
+from mfh.experiments.ravdess_config import RavdessConfig
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training import loop
 from mfh.training.loop import fit, predict
@@ -174,8 +176,8 @@ def test_a_finished_student_is_not_trained_again(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("mfh.experiments._ravdess_students.fit", refuse)
-    monkeypatch.setattr("mfh.experiments.ravdess.fit", refuse)
+    monkeypatch.setattr("mfh.experiments._steps.students.fit", refuse)
+    monkeypatch.setattr("mfh.experiments._steps.actions.fit", refuse)
     again = ravdess.verify(data, out, mode="joint", config=SMALL)
     assert again.records == first.records
     ravdess.train(data, out, config=SMALL)
@@ -344,12 +346,10 @@ def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
     assert in_parts(SMALL, data, "audio", "image").micro_batch == cached_samples(data, "audio", "image") > 8
     assert in_parts(replace(SMALL, micro_batch=5), data, "image").micro_batch == 5
     whole = ravdess.train(data, tmp_path / "whole", config=SMALL)
-    monkeypatch.setattr(
-        _ravdess_students, "CACHED_VALUES", 3 * max(prod(data.shape(m)) for m in data.modalities)
-    )
+    monkeypatch.setattr(parts, "CACHED_VALUES", 3 * max(prod(data.shape(m)) for m in data.modalities))
     assert cached_samples(data, "audio", "image") == 3
-    parts = ravdess.train(data, tmp_path / "parts", config=SMALL)
-    assert [(r.arm, r.test) for r in whole.records] == [(r.arm, r.test) for r in parts.records]
+    divided = ravdess.train(data, tmp_path / "parts", config=SMALL)
+    assert [(r.arm, r.test) for r in whole.records] == [(r.arm, r.test) for r in divided.records]
     for name in ("teacher-joint", "student-joint", "teacher-regular"):
         first, second = (
             load_file(tmp_path / out / "checkpoints" / f"{name}.safetensors") for out in ("whole", "parts")

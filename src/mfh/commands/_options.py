@@ -38,19 +38,18 @@ def add_config(parser: ArgumentParser, config: type, *, skip: Iterable[str] = ()
 
 def _add_field(parser: ArgumentParser, spec: Field[Any], hint: Any, text: str) -> None:
     default = spec.default if spec.default is not MISSING else None
-    flag = "--" + spec.name.replace("_", "-")
+    flag, plain = "--" + spec.name.replace("_", "-"), _plain(hint)
     if hint is bool:
         parser.add_argument(
             flag, action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=default, help=text
         )
-    elif get_origin(hint) in (list, Sequence) or getattr(get_origin(hint), "__name__", "") == "Sequence":
-        inner = get_args(hint)[0]
+    elif getattr(get_origin(plain), "__name__", "") in ("list", "Sequence"):
+        inner = get_args(plain)[0]
         values = list(default) if default is not None else None
         parser.add_argument(
             flag, type=inner, nargs="+", default=values, help=text, metavar=inner.__name__.upper()
         )
     else:
-        plain = _plain(hint)
         choices = "{" + ",".join(str(arg) for arg in get_args(plain)) + "}"
         metavar = choices if get_origin(plain) is Literal else plain.__name__.upper()
         parser.add_argument(flag, type=hint, default=default, help=text, metavar=metavar)
@@ -59,7 +58,7 @@ def _add_field(parser: ArgumentParser, spec: Field[Any], hint: Any, text: str) -
 def _plain(hint: Any) -> Any:
     """The type in an optional one."""
     inner = [arg for arg in get_args(hint) if arg is not type(None)]
-    return inner[0] if inner and get_origin(hint) is not Literal else hint
+    return inner[0] if len(inner) < len(get_args(hint)) else hint
 
 
 def field_texts(config: type) -> Mapping[str, str]:

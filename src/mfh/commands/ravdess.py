@@ -300,10 +300,11 @@ def _study(options: Namespace) -> None:
 
 def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
     """What the options say, else what the folder was begun with, else what was released."""
-    from mfh.experiments._ravdess_run import stored_config
+    from mfh.experiments._steps.run import stored_config
+    from mfh.experiments.ravdess import RECIPE
     from mfh.models.ravdess import is_released
 
-    known = stored_config(options.out)
+    known = stored_config(options.out, RECIPE)
     given = {f.name: getattr(options, f.name, None) for f in fields(RavdessConfig)}
     given = {n: value for n, value in given.items() if value is not None}
     if any(path is not None and is_released(path) for path in files.values()):

@@ -13,29 +13,44 @@ one epoch of the student at full size takes minutes; `--width 8` and smaller pic
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 import mfh
 from mfh._checks import InputError, require
-from mfh._focus import split
-from mfh._saliency import SaliencyResult, linear_start
-from mfh._study.teachers import derived_seed
+from mfh._saliency import SaliencyResult
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.experiments._ravdess_result import collect, describe_saliency, saliency_arrays
-from mfh.experiments._ravdess_run import Run
-from mfh.experiments._ravdess_students import OUTPUTS, fit_alone, in_parts, on_device, train_student
-from mfh.experiments.ravdess_config import DEFAULT_RATIO, FOCUSED, RavdessConfig, arm_of
-from mfh.models.ravdess import DEFAULT_PLACE, RavdessNetwork, layer_of_place
+from mfh.experiments import _steps as steps
+from mfh.experiments._steps.parts import in_parts
+from mfh.experiments.modes import arm_of
+from mfh.experiments.ravdess_config import DEFAULT_RATIO, RavdessConfig
+from mfh.models.ravdess import DEFAULT_PLACE, PLACES, RavdessNetwork, layer_of_place, load_weights
 from mfh.results import StudyResult
-from mfh.training.loop import fit, predict
-from mfh.training.objectives import Distill, Pair, joint
-from mfh.training.teacher_outputs import teacher_logits
 
-DEFAULT_PERMUTATIONS = 10
-FEATURE_BYTES = 4 * 2**30
-HAND_IN = "Run `mfh ravdess train` with the same --data and --out first, or hand it in with {flag}."
+TRAIN = "Run `mfh ravdess train` with the same --data and --out first"
+
+
+def _build(config: RavdessConfig, modality: str, num_classes: int) -> RavdessNetwork:
+    return RavdessNetwork(modality, width=config.width, num_classes=num_classes)  # type: ignore[arg-type]
+
+
+RECIPE = steps.Recipe(
+    name="ravdess",
+    config=RavdessConfig,
+    build=_build,
+    load_weights=load_weights,
+    sites=lambda config: [site(place, config) for place in (DEFAULT_PLACE, *PLACES) if place in range(1, 6)],
+    ways={
+        "teacher-joint": f"{TRAIN}, or hand it in with --joint-teacher.",
+        "student-joint": f"{TRAIN}, or hand it in with --joint-student.",
+        "teacher-regular": f"{TRAIN}.",
+    },
+    separable=True,
+)
+
+
+def site(place: int, config: RavdessConfig) -> steps.Site:
+    """The channels that the released code calls a place; see `mfh.models.ravdess.layer_of_place`."""
+    layer = layer_of_place(place, config.teacher)
+    return steps.Site(layer, f"place{place}", f"place {place}", f"--place {place}")
 
 
 def train(
@@ -66,21 +81,16 @@ def train(
     Raises:
         InputError: the folder is another run's, or a checkpoint does not fit.
     """
-    run = Run(data, out, config or RavdessConfig())
+    run = steps.Run(RECIPE, data, out, config or RavdessConfig())
     run.adopt_network("teacher-joint", joint_teacher)
     run.adopt_network("student-joint", joint_student)
     given = sum(path is not None for path in (joint_teacher, joint_student))
     require(given != 1, "`joint_teacher` and `joint_student` stand in for step 1 together. Got one of them.")
-    if not all(run.checkpoint(name).exists() for name in ("teacher-joint", "student-joint")):
-        _train_pair(run, progress)
-    if not run.checkpoint("teacher-regular").exists():
-        model = run.network("teacher", "teacher")
-        fit_alone(run, "regular", model, run.config.teacher, Distill(), run.config.seed, progress)
-        run.save_weights("teacher-regular", model)
-        run.drop_training("regular")
-    _describe_teachers(run)
-    train_student(run, "no-kd", None, run.config.seed, DEFAULT_PLACE, progress)
-    return collect(run)
+    steps.train_pair(run, progress)
+    steps.train_alone(run, "teacher", progress)
+    steps.describe_teachers(run, "joint", "regular")
+    steps.train_student(run, "no-kd", None, run.config.seed, site(DEFAULT_PLACE, run.config), progress)
+    return steps.collect(run)
 
 
 def saliency(
@@ -110,45 +120,12 @@ def saliency(
     Raises:
         InputError: nothing is trained yet, the place is none, or its features do not fit into memory.
     """
-    layer = layer_of_place(place, (config or RavdessConfig()).teacher)
-    run = Run(data, out, config or RavdessConfig())
+    config = config or RavdessConfig()
+    where = site(place, config)
+    run = steps.Run(RECIPE, data, out, config)
     run.adopt_network("teacher-joint", joint_teacher)
     run.adopt_network("student-joint", joint_student)
-    teacher = on_device(run, run.trained("teacher-joint", HAND_IN.format(flag="--joint-teacher")))
-    student = on_device(run, run.trained("student-joint", HAND_IN.format(flag="--joint-student")))
-    device = next(teacher.parameters()).device
-    example = data.inputs(run.config.teacher, run.train[:2], device=device)
-    trunk, head = split(teacher, layer, example=example)
-    rows = _sampled_rows(run, samples)
-    with torch.no_grad():
-        first = trunk(example)
-    fitting, each = FEATURE_BYTES // first[0].nbytes, first[0].nbytes / 2**20
-    require(
-        len(rows) <= fitting,
-        f"`samples` must be {fitting} or fewer at place {place}, whose features take {each:.1f} MiB a "
-        f"sample. Got {len(rows)}.",
-    )
-    start = linear_start(head, first)
-    exact = start is not None and start.rest is None
-    if num_permutations is None:
-        num_permutations = "exact" if exact else DEFAULT_PERMUTATIONS
-    require(
-        exact or num_permutations != "exact",
-        f"`num_permutations` must be a number at place {place}, which more than one layer follows. "
-        "Got 'exact'.",
-    )
-    answers = teacher_logits(
-        student, data, run.config.student, folder=run.out / OUTPUTS, name="student-joint", rows=rows
-    )
-    result = mfh.saliency(
-        predict(trunk, data, run.config.teacher, rows).to(device),
-        head,
-        answers[rows],
-        num_permutations=num_permutations,
-        generator=torch.Generator().manual_seed(derived_seed(run.config.seed, "permutations")),
-    )
-    result.save(run.saliency_file(place))
-    return result
+    return steps.rank(run, where, num_permutations=num_permutations, samples=samples)
 
 
 def plot(out: Path | str, *, place: int = DEFAULT_PLACE, ratio: float = DEFAULT_RATIO) -> list[Path]:
@@ -164,14 +141,16 @@ def plot(out: Path | str, *, place: int = DEFAULT_PLACE, ratio: float = DEFAULT_
     """
     from mfh._report import save_figures
 
-    layer_of_place(place, "image")
-    arrays = saliency_arrays(Path(out), place)
+    where = site(place, RavdessConfig(student="audio"))
+    arrays = steps.saliency_arrays(Path(out), where)
     if not arrays:
         raise InputError(
             f"`{out}` holds no saliency of place {place}. Run `mfh ravdess saliency --place {place}` with "
             "the same --out first."
         )
-    shown = StudyResult(config={"ratio": [ratio]}, channels=arrays, saliency=describe_saliency(arrays, place))
+    shown = StudyResult(
+        config={"ratio": [ratio]}, channels=arrays, saliency=steps.describe_saliency(arrays, where)
+    )
     return save_figures(shown, Path(out) / "figures")
 
 
@@ -211,16 +190,15 @@ def verify(
     Raises:
         InputError: a step is missing (which is said), or the folder's other students learn in another way.
     """
-    arm, config = arm_of(mode), config or RavdessConfig()
-    require(seeds >= 1, f"`seeds` must be 1 or more. Got {seeds}.")
-    require(0 <= ratio < 1, f"`ratio` must lie in [0, 1). Got {ratio}: removing all leaves nothing to teach.")
-    layer_of_place(place, config.teacher)
-    run = Run(data, out, config)
+    arm_of(mode)
+    config = config or RavdessConfig()
+    steps.require_options(ratio, seeds)
+    where = site(place, config)
+    run = steps.Run(RECIPE, data, out, config)
     run.adopt_network("teacher-joint", joint_teacher)
-    run.adopt_saliency(place, saliency)
-    for seed in range(config.seed, config.seed + seeds):
-        train_student(run, arm, ratio if arm in FOCUSED else None, seed, place, progress)
-    return collect(run)
+    run.adopt_saliency(where, saliency)
+    steps.distill(run, where, mode=mode, ratio=ratio, seeds=seeds, progress=progress)
+    return steps.collect(run)
 
 
 def study(
@@ -259,41 +237,3 @@ def study(
     return mfh.study(
         data, lambda: network(teacher), lambda: network(student), config=config, out=out, progress=progress
     )
-
-
-def _train_pair(run: Run, progress: bool) -> None:
-    config, seed = run.config, run.config.seed
-    pair = Pair(run.network("teacher", "teacher"), run.network("student", "joint student"))
-    fit(
-        pair,
-        run.data,
-        joint,
-        modalities=(config.teacher, config.student),
-        train=run.train,
-        config=in_parts(config, run.data, config.teacher, config.student),
-        seed=derived_seed(seed, "batches"),
-        checkpoint=run.training("joint"),
-        progress=progress,
-    )
-    run.save_weights("teacher-joint", pair.teacher)
-    run.save_weights("student-joint", pair.student)
-    run.drop_training("joint")
-
-
-def _describe_teachers(run: Run) -> None:
-    """Accuracy and softness of the joint and the regular teacher."""
-    rows = []
-    for name in ("joint", "regular"):
-        teacher = on_device(run, run.trained(f"teacher-{name}", ""))
-        logits = teacher_logits(teacher, run.data, run.config.teacher, folder=run.out / OUTPUTS, name=name)
-        seed, temperature = run.config.seed, run.config.temperature
-        rows.append(run.teacher_record(name, logits, temperature=temperature, seed=seed))
-    run.save_teachers(rows)
-
-
-def _sampled_rows(run: Run, samples: int | None) -> Tensor:
-    if samples is None or samples >= len(run.train):
-        return run.train
-    require(samples >= 2, f"`samples` must be 2 or more. Got {samples}.")
-    generator = torch.Generator().manual_seed(derived_seed(run.config.seed, "saliency samples"))
-    return run.train[torch.randperm(len(run.train), generator=generator)[:samples]].sort().values

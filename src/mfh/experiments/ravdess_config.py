@@ -3,12 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mfh._checks import InputError, listing
 from mfh.config import DistillConfig, _Problems
 
-MODES = {"general": 1, "specific": 2, "random": 0, "joint": -1, "regular": None, "no-kd": None}
-"""What a student learns from, and the released code's number for it."""
-FOCUSED = ("general", "specific", "random")
 DEFAULT_RATIO = 0.75
 RELEASED_DISTILL_WEIGHT = 0.125
 """The released KL is a mean over samples and 8 classes: an eighth of the sum over classes used here."""
@@ -46,21 +42,3 @@ class RavdessConfig(DistillConfig):
         problems.check(self.student in ("image", "audio"), "student", "be `image` or `audio`", self.student)
         problems.check(self.width >= 1, "width", "be 1 or more", self.width)
         problems.check(self.seed >= 0, "seed", "be 0 or more", self.seed)
-
-
-def arm_of(mode: str | int) -> str:
-    """The arm that a mode names, by word or by the released code's number.
-
-    Example:
-        >>> arm_of("general"), arm_of(1), arm_of("-1")
-        ('general', 'general', 'joint')
-
-    Raises:
-        InputError: there is no such mode.
-    """
-    numbers = {str(number): name for name, number in MODES.items() if number is not None}
-    name = numbers.get(str(mode), str(mode))
-    if name not in MODES:
-        told = [f"{word} ({number})" if number is not None else word for word, number in MODES.items()]
-        raise InputError(f"`mode` must be one of {listing(told)}. Got {mode!r} instead.")
-    return name

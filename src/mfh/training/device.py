@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,8 @@ from torch import distributed as dist
 
 from mfh._checks import InputError, listing, require
 from mfh.config import TrainConfig
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,19 @@ class Processes:
         if self.count > 1:
             for value in values:
                 dist.broadcast(value, 0)
+
+    def wait(self) -> None:
+        """Go on when every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def gather(self, value: T) -> list[T]:
+        """Every process's value, in the order of their ranks; it travels pickled between them."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
 
     def collect(self, values: Tensor) -> Tensor:
         """Rows that were dealt out in turn (row i to process i modulo count), of equal number, in order."""

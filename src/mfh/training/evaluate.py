@@ -14,6 +14,7 @@ from mfh.training.logits import logits_of
 
 EVALUATION_BATCH = 2048
 EVALUATION_VALUES = 2**24
+ACCELERATOR_VALUES = 2**27
 
 
 def predict(
@@ -33,12 +34,12 @@ def predict(
         modality: what the network is fed.
         rows: which samples, int64.
         batch_size: samples a forward pass; by default `EVALUATION_BATCH`, and fewer where a sample has many
-            values, so that a batch holds `EVALUATION_VALUES` at most.
+            values; see `evaluation_batch`.
         shared: every process of a distributed run makes this call, and each computes its share of the rows.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     if batch_size is None:
-        batch_size = min(EVALUATION_BATCH, max(1, EVALUATION_VALUES // prod(data.shape(modality))))
+        batch_size = evaluation_batch(data, modality, device)
     processes = Processes.on(device)
     mine = rows
     if shared and processes.count > 1:  # as many rows for each, so that the parts fit together
@@ -51,6 +52,12 @@ def predict(
     if shared:
         outputs = processes.collect(outputs)[: len(rows)]
     return outputs.cpu()
+
+
+def evaluation_batch(data: PairedDataset, modality: str, device: torch.device) -> int:
+    """Samples a forward pass: `EVALUATION_BATCH`, and fewer where so many would hold too many values."""
+    values = EVALUATION_VALUES if device.type == "cpu" else ACCELERATOR_VALUES
+    return min(EVALUATION_BATCH, max(1, values // prod(data.shape(modality))))
 
 
 def _per_sample(outputs: Tensor, count: int) -> Tensor:

@@ -1,14 +1,15 @@
-"""The folder of a RAVDESS run: what one command leaves there for the next.
+"""The folder of an experiment in steps: what one command leaves there for the next.
 
-`run.json` says whose it is; `checkpoints` holds the networks, `saliency-place5.npz` (or `.npy`, where it was
+`run.json` says whose it is; `checkpoints` holds the networks, `saliency-<site>.npz` (or `.npy`, where it was
 handed in) the saliency, `students` one file per student, `teacher-outputs` what teachers answer, `training`
-the state of what is being trained, `logs` what trackers wrote.
+the state of what is being trained, `logs` what trackers wrote. Of several processes that train together the
+main one writes.
 """
 
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,14 @@ from mfh._files import plain, write_atomic, write_json, write_npy
 from mfh._saliency import SaliencyResult
 from mfh._study.resume import Store
 from mfh._study.teachers import accuracies, derived_seed, describe_teacher
-from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
-from mfh.experiments.ravdess_config import RavdessConfig
-from mfh.models.ravdess import RavdessNetwork, load_weights
+from mfh.experiments._steps.parts import in_parts
+from mfh.experiments._steps.recipe import Recipe, Site
 from mfh.results import Record, TeacherRecord
-from mfh.training.loop import HOW_NOT_WHAT
-
-TEACHERS = ("teacher-joint", "student-joint", "teacher-regular")
-OWN = ("student", "width", "seed", "released_audio_order")
-WHAT = (*(f.name for f in fields(TrainConfig) if f.name not in HOW_NOT_WHAT), *OWN)
-"""What two commands on one folder must agree on."""
+from mfh.training.device import Processes, make_accelerator
+from mfh.training.fingerprint import short
+from mfh.training.students import seeded
 
 
 @dataclass(frozen=True)
@@ -51,40 +48,51 @@ class Run:
     """An open folder, with the data and the configuration it belongs to.
 
     Args:
-        data: RAVDESS, with the modalities `audio` and `image`.
+        recipe: of the experiment.
+        data: with the modalities that the config names.
         out: the folder; made if it is absent.
-        config: how networks are built and trained.
+        config: how networks are built and trained; see `Recipe`.
 
     Raises:
         InputError: the folder is another run's (the text says what differs), or cannot be written.
     """
 
-    def __init__(self, data: PairedDataset, out: Path | str, config: RavdessConfig) -> None:
-        for modality in ("audio", "image"):
+    def __init__(self, recipe: Recipe, data: PairedDataset, out: Path | str, config: Any) -> None:
+        for modality in (config.teacher, config.student):
             data.require_modality(modality)
-        self.data, self.config = data, config
+        self.recipe, self.data, self.config = recipe, data, config
+        self.device = make_accelerator(replace(config, tracker=())).device
+        self.processes = Processes.on(self.device)
         self.split = draw_split(data, config.seed)
         self.train, self.validation, self.test = (
             torch.from_numpy(rows) for rows in (self.split.train, self.split.validation, self.split.test)
         )
-        identity = {name: getattr(config, name) for name in WHAT}
-        self.identity = {"experiment": "ravdess", **identity, "data": data.fingerprint}
+        identity = {name: getattr(config, name) for name in recipe.identity}
+        inputs = short({"transforms": data.transforms, "augment": data.augment})
+        self.identity = {
+            "experiment": recipe.name, **identity, "data": data.fingerprint, "inputs": inputs
+        }  # fmt: skip
         self.out = Path(out)
         if any((self.out / name).exists() for name in ("run.json", "results.json")):
             self.claim()
 
     def claim(self) -> None:
         """Write into the folder whose it is, or refuse it; what fails before that leaves nothing there."""
-        Store.open(self.out, self.identity)
-        if not (self.out / "run.json").exists():
-            write_json(self.out / "run.json", self.identity)
+        store = Store.open(self.out, self.identity)
+        if self.processes.main:
+            store.claim()
 
-    def network(self, side: str, role: str, seed: int | None = None) -> RavdessNetwork:
+    def train_config(self, *modalities: str) -> Any:
+        """The config to train with, taken in parts where the recipe allows it."""
+        return in_parts(self.config, self.data, *modalities) if self.recipe.separable else self.config
+
+    def network(self, side: str, role: str, seed: int | None = None) -> nn.Module:
         """A new network for the `teacher` or the `student`, whose weights depend on seed and role alone."""
         modality = self.config.teacher if side == "teacher" else self.config.student
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(self.config.seed if seed is None else seed, role))
-            return RavdessNetwork(modality, width=self.config.width, num_classes=self.data.num_classes)
+        return seeded(
+            lambda: self.recipe.build(self.config, modality, self.data.num_classes),
+            derived_seed(self.config.seed if seed is None else seed, role),
+        )
 
     def checkpoint(self, name: str) -> Path:
         """The file of a trained network's weights."""
@@ -94,22 +102,24 @@ class Run:
         """Write a trained network's weights."""
         self.claim()
         state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-        write_atomic(self.checkpoint(name), lambda file: file.write(safetensors_bytes(state)))
+        if self.processes.main:
+            write_atomic(self.checkpoint(name), lambda file: file.write(safetensors_bytes(state)))
+        self.processes.wait()
 
-    def trained(self, name: str, way: str) -> RavdessNetwork:
-        """One of `TEACHERS`, as it was trained or handed in.
+    def trained(self, name: str) -> nn.Module:
+        """A network of `Recipe.ways`, as it was trained or handed in, on the device and in evaluation mode.
 
         Raises:
-            InputError: it is not there; `way` says what to do.
+            InputError: it is not there; the text says how to come by it.
         """
         path = self.checkpoint(name)
-        require(path.exists(), f"`{self.out}` holds no {name}. {way}")
+        require(path.exists(), f"`{self.out}` holds no {name}. {self.recipe.ways[name]}")
         network = self.network(name.split("-", maxsplit=1)[0], name)
-        load_weights(network, path)
-        return network.eval()
+        self.recipe.load_weights(network, path)
+        return network.to(self.device).eval()
 
     def adopt_network(self, name: str, path: Path | str | None) -> None:
-        """Take a checkpoint that was handed in as one of `TEACHERS`.
+        """Take a checkpoint that was handed in as a network of `Recipe.ways`.
 
         Raises:
             InputError: it does not fit the network, or the folder holds another one already.
@@ -117,9 +127,9 @@ class Run:
         if path is None:
             return
         network = self.network(name.split("-", maxsplit=1)[0], name)
-        load_weights(network, path)
+        self.recipe.load_weights(network, path)
         if self.checkpoint(name).exists():
-            held = self.trained(name, "").state_dict()
+            held = self.trained(name).cpu().state_dict()
             same = all(torch.equal(held[key], value) for key, value in network.state_dict().items())
             require(
                 same,
@@ -127,11 +137,11 @@ class Run:
             )
         self.save_weights(name, network)
 
-    def saliency_file(self, place: int, suffix: str = ".npz") -> Path:
-        """Where a place's saliency stands."""
-        return self.out / f"saliency-place{place}{suffix}"
+    def saliency_file(self, site: Site, suffix: str = ".npz") -> Path:
+        """Where a site's saliency stands."""
+        return saliency_file(self.out, site, suffix)
 
-    def adopt_saliency(self, place: int, path: Path | str | None) -> None:
+    def adopt_saliency(self, site: Site, path: Path | str | None) -> None:
         """Take a saliency vector that was handed in: the authors' `.npy`, or a `.npz` of `saliency`.
 
         Raises:
@@ -140,30 +150,33 @@ class Run:
         if path is None:
             return
         values = read_vector(path)
-        if found := self._saliency_values(place):
+        if found := self._saliency_values(site):
             require(
                 np.array_equal(found[0], values),
-                f"`{self.out}` holds another saliency of place {place} than `{path}`. Name another `out`.",
+                f"`{self.out}` holds another saliency of {site.told} than `{path}`. Name another `out`.",
             )
             return
         self.claim()
-        write_npy(self.saliency_file(place, ".npy"), values)
+        if self.processes.main:
+            write_npy(self.saliency_file(site, ".npy"), values)
+        self.processes.wait()
 
-    def saliency_values(self, place: int) -> Float[np.ndarray, " channel"]:
+    def saliency_values(self, site: Site) -> Float[np.ndarray, " channel"]:
         """The saliency that channels are ranked by.
 
         Raises:
             InputError: there is none yet.
         """
-        if found := self._saliency_values(place):
+        if found := self._saliency_values(site):
             return found[0]
+        command = f"mfh {self.recipe.name} saliency {site.option}".strip()
         raise InputError(
-            f"`{self.out}` holds no saliency of place {place}. Run `mfh ravdess saliency --place {place}` "
-            "with the same --data and --out first, or hand a vector in with --saliency."
+            f"`{self.out}` holds no saliency of {site.told}. Run `{command}` with the same --data and --out "
+            "first, or hand a vector in with --saliency."
         )
 
-    def _saliency_values(self, place: int) -> list[np.ndarray]:
-        files = (self.saliency_file(place, suffix) for suffix in (".npz", ".npy"))
+    def _saliency_values(self, site: Site) -> list[np.ndarray]:
+        files = (self.saliency_file(site, suffix) for suffix in (".npz", ".npy"))
         return [read_vector(path) for path in files if path.exists()][:1]
 
     def student_file(self, arm: str, ratio: float | None, seed: int) -> Path:
@@ -175,7 +188,9 @@ class Run:
         """Write a finished student."""
         record = student.record
         values = {"record": asdict(record), "settings": student.settings, "correct": student.correct.tolist()}
-        write_json(self.student_file(record.arm, record.ratio, record.seed), values)
+        if self.processes.main:
+            write_json(self.student_file(record.arm, record.ratio, record.seed), values)
+        self.processes.wait()
 
     def students(self) -> list[Student]:
         """All finished students, in the order of their names; a damaged file counts as absent."""
@@ -184,7 +199,9 @@ class Run:
     def save_teachers(self, records: list[TeacherRecord]) -> None:
         """Write or replace what is known of teachers, by name and seed."""
         known = {(row.teacher, row.seed): row for row in [*self.teachers(), *records]}
-        write_json(self.out / "teachers.json", [asdict(row) for row in known.values()])
+        if self.processes.main:
+            write_json(self.out / "teachers.json", [asdict(row) for row in known.values()])
+        self.processes.wait()
 
     def teachers(self) -> list[TeacherRecord]:
         """What is known of teachers."""
@@ -209,6 +226,8 @@ class Run:
 
     def drop_training(self, name: str) -> None:
         """Remove the state of a training whose outcome is written elsewhere; move its curves to `logs`."""
+        if not self.processes.main:
+            return
         curves, kept = self.training(name) / "logs", self.out / "logs" / name
         if curves.exists():
             shutil.rmtree(kept, ignore_errors=True)
@@ -218,8 +237,13 @@ class Run:
 
     @cached_property
     def groups(self) -> np.ndarray | None:
-        """The actor of each test sample."""
+        """The group of each test sample."""
         return None if self.data.group is None else self.data.group[self.split.test]
+
+
+def saliency_file(out: Path | str, site: Site, suffix: str = ".npz") -> Path:
+    """Where a site's saliency stands in a folder."""
+    return Path(out) / f"saliency-{site.name}{suffix}"
 
 
 def read_vector(path: Path | str) -> Float[np.ndarray, " channel"]:
@@ -260,15 +284,15 @@ def read_student(path: Path) -> Student | None:
         return None
 
 
-def stored_config(out: Path | str) -> dict[str, Any]:
+def stored_config(out: Path | str, recipe: Recipe) -> dict[str, Any]:
     """The configuration that a folder belongs to, as far as `run.json` holds it; empty for a new folder."""
     try:
         values = json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(values, dict) or values.get("experiment") != "ravdess":
+    if not isinstance(values, dict) or values.get("experiment") != recipe.name:
         return {}
-    return {name: values[name] for name in WHAT if name in values}
+    return {name: values[name] for name in recipe.identity if name in values}
 
 
 def same_settings(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

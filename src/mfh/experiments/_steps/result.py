@@ -1,4 +1,4 @@
-"""What is in the folder of a RAVDESS run, as a result that a report can show."""
+"""What is in the folder of an experiment in steps, as a result that a report can show."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -11,9 +11,9 @@ from mfh._files import plain
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import METRIC
 from mfh._study.verdict import Key, Outcome, compare_arms, summarize_arms
-from mfh.experiments._ravdess_run import Run, read_vector
-from mfh.experiments.ravdess_config import MODES
-from mfh.models.ravdess import DEFAULT_PLACE, PLACES
+from mfh.experiments._steps.recipe import Site
+from mfh.experiments._steps.run import Run, read_vector, saliency_file
+from mfh.experiments.modes import MODES
 from mfh.results import Comparison, StudyResult, environment
 
 NUM_RESAMPLES = 2000
@@ -31,18 +31,20 @@ def collect(run: Run) -> StudyResult:
         row = student.record
         outcome = Outcome(row.test, float(row.validation or 0.0), student.correct.astype(float))
         table.setdefault((row.arm, row.ratio), {})[row.seed] = outcome
-    place = next((s.settings["place"] for s in students if "place" in s.settings), DEFAULT_PLACE)
-    arrays = saliency_arrays(run.out, place)
     config = run.config
+    sites = {site.name: site for site in run.recipe.sites(config)}
+    site = next((sites[s.settings["site"]] for s in students if "site" in s.settings), None)
+    site = site or next(iter(sites.values()))
+    arrays = saliency_arrays(run.out, site)
     return StudyResult(
-        config={**plain(config.to_dict()), "teacher": config.teacher, "layer": PLACES[place]},
+        config={**plain(config.to_dict()), "teacher": config.teacher, "layer": site.layer},
         environment=environment(),
         timings={"students": sum(student.record.seconds for student in students)},
         records=tuple(student.record for student in students),
         summary=summarize_arms(table, METRIC, 0.0),
         comparisons=_compare(table, run.groups),
         teachers=tuple(run.teachers()),
-        saliency=describe_saliency(arrays, place) if arrays else {},
+        saliency=describe_saliency(arrays, site) if arrays else {},
         data=_describe_data(run),
         channels=arrays,
     )
@@ -77,14 +79,16 @@ def _describe_data(run: Run) -> dict[str, Any]:
     }
 
 
-def saliency_arrays(out: Path, place: int) -> Arrays:
-    """A folder's saliency of a place as the arrays that a report shows; empty where there is none."""
-    path = out / f"saliency-place{place}.npz"
+def saliency_arrays(out: Path, site: Site) -> Arrays:
+    """A folder's saliency of a site as the arrays that a report shows; empty where there is none."""
+    path = saliency_file(out, site)
     if path.exists():
         result = SaliencyResult.load(path)
         arrays = {"increase_train": result.increase, "stderr_train": result.stderr}
         if result.importance is not None:
             arrays["importance_train"] = result.importance
+        if result.followed is not None:
+            arrays["followed_train"] = result.followed
     elif path.with_suffix(".npy").exists():
         arrays = {"increase_train": read_vector(path.with_suffix(".npy"))}
     else:
@@ -92,13 +96,13 @@ def saliency_arrays(out: Path, place: int) -> Arrays:
     return {"seed": np.zeros(1, dtype=int)} | {name: values[None] for name, values in arrays.items()}
 
 
-def describe_saliency(arrays: Arrays, place: int) -> dict[str, Any]:
+def describe_saliency(arrays: Arrays, site: Site, *, score: str = "increase") -> dict[str, Any]:
     """What a report says of a saliency vector."""
     values = arrays["increase_train"]
     return {
-        "layer": PLACES[place],
+        "layer": site.layer,
         "num_channels": values.shape[1],
-        "score": "increase",
+        "score": score,
         "split": "train",
         "overlap": [],
         "negative": [{"split": "train", "share": float((values < 0).mean())}],

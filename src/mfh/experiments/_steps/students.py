@@ -1,10 +1,7 @@
-"""The students of a RAVDESS run: what each learns from, and its training."""
+"""The students of an experiment in steps: what each learns from, and its training."""
 
 import logging
-from dataclasses import replace
-from math import prod
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,28 +11,24 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh._focus import FocusedTeacher, channel_means, select, split
 from mfh._study.teachers import METRIC, derived_seed
-from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
-from mfh.experiments._ravdess_run import Run, Student, read_student, same_settings
-from mfh.models.ravdess import layer_of_place
+from mfh.experiments._steps.parts import cached_samples
+from mfh.experiments._steps.recipe import Site
+from mfh.experiments._steps.run import Run, Student, read_student, same_settings
 from mfh.results import Record
-from mfh.training.device import make_accelerator
 from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.loop import FitResult, accuracy, fit, predict
 from mfh.training.objectives import Distill
 from mfh.training.teacher_outputs import teacher_logits
 
 OUTPUTS = "teacher-outputs"
-CACHED_VALUES = 2**20
-
-Config = TypeVar("Config", bound=TrainConfig)
 
 logger = logging.getLogger(__name__)
 
 
-def train_student(run: Run, arm: str, ratio: float | None, seed: int, place: int, progress: bool) -> None:
+def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site, progress: bool) -> None:
     """One student of an arm, unless it is finished."""
-    settings, objective = _objective(run, arm, ratio, seed, place)
+    settings, objective = _objective(run, arm, ratio, seed, site)
     path = run.student_file(arm, ratio, seed)
     _require_same_way(run, path, settings)
     if read_student(path) is not None:
@@ -73,7 +66,7 @@ def fit_alone(
         modalities=(modality,),
         train=run.train,
         score=lambda m: accuracy(answers(m, run.data, modality, run.validation), labels),
-        config=in_parts(run.config, run.data, modality),
+        config=run.train_config(modality),
         seed=derived_seed(seed, "batches"),
         checkpoint=run.training(name),
         progress=progress,
@@ -83,23 +76,13 @@ def fit_alone(
 def answers(
     model: nn.Module, data: PairedDataset, modality: str, rows: Int[Tensor, " sample"]
 ) -> Float[Tensor, "sample output"]:
-    """Logits for some rows, as many at a time as `cached_samples` says."""
-    return predict(model, data, modality, rows, batch_size=cached_samples(data, modality))
+    """Logits for some rows, of which every process computes its share.
 
-
-def cached_samples(data: PairedDataset, *modalities: str) -> int:
-    """Samples that stay in a processor's cache while a network computes: 2 pictures of 256 x 512."""
-    return max(1, CACHED_VALUES // max(prod(data.shape(modality)) for modality in modalities))
-
-
-def in_parts(config: Config, data: PairedDataset, *modalities: str) -> Config:
-    """The config, on a CPU with batches in parts of that size unless it names another.
-
-    Nothing in these networks looks at other samples of a batch, so the results are the same but for rounding.
+    On a processor as many at a time as `cached_samples` says.
     """
-    if config.micro_batch is not None or device_of(config).type != "cpu":
-        return config
-    return replace(config, micro_batch=cached_samples(data, *modalities))
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    size = cached_samples(data, modality) if on_cpu else None
+    return predict(model, data, modality, rows, batch_size=size, shared=True)
 
 
 def _require_same_way(run: Run, path: Path, settings: dict[str, object]) -> None:
@@ -117,16 +100,14 @@ def _require_same_way(run: Run, path: Path, settings: dict[str, object]) -> None
 
 
 def _objective(
-    run: Run, arm: str, ratio: float | None, seed: int, place: int
+    run: Run, arm: str, ratio: float | None, seed: int, site: Site
 ) -> tuple[dict[str, object], Distill]:
     """What a student learns from, and the settings by which two students can be told apart."""
     config = run.config
     if arm == "no-kd":
         return {}, Distill()
-    name = "regular" if arm == "regular" else "joint"
-    flag = "" if name == "regular" else ", or hand it in with --joint-teacher"
-    way = f"Run `mfh ravdess train` with the same --data and --out first{flag}."
-    teacher: nn.Module = run.trained(f"teacher-{name}", way)
+    name = site.source if ratio is not None else arm
+    teacher = run.trained(f"teacher-{name}")
     settings: dict[str, object] = {
         "label_weight": config.label_weight,
         "distill_weight": config.distill_weight,
@@ -135,10 +116,9 @@ def _objective(
     }
     title = name
     if ratio is not None:
-        teacher = _focused(run, on_device(run, teacher), arm, ratio, seed, place)
-        settings |= {"place": place, "channels": short(teacher.removed)}
+        teacher = _focused(run, teacher, arm, ratio, seed, site)
+        settings |= {"site": site.name, "channels": short(teacher.removed)}
         title = f"{arm}-{ratio:g}" + (f"-seed-{seed:04d}" if arm == "random" else "")
-    teacher = on_device(run, teacher)
     logits = teacher_logits(teacher, run.data, config.teacher, folder=run.out / OUTPUTS, name=title)
     record = run.teacher_record(
         f"{arm}@{ratio:g}" if ratio is not None else name,
@@ -155,28 +135,16 @@ def _objective(
     )
 
 
-def _focused(run: Run, teacher: nn.Module, arm: str, ratio: float, seed: int, place: int) -> FocusedTeacher:
-    """The joint teacher without some channels, which are replaced by their means on the training split."""
-    layer = layer_of_place(place, run.config.teacher)
-    device = next(teacher.parameters()).device
-    trunk, _ = split(teacher, layer)
-    batches = (run.data.inputs(run.config.teacher, rows, device=device) for rows in run.train.split(64))
+def _focused(run: Run, teacher: nn.Module, arm: str, ratio: float, seed: int, site: Site) -> FocusedTeacher:
+    """A teacher without some channels, which are replaced by their means on the training split."""
+    trunk, _ = split(teacher, site.layer)
+    batches = (run.data.inputs(run.config.teacher, rows, device=run.device) for rows in run.train.split(64))
     fill = channel_means(batches, trunk)
-    values = np.zeros(len(fill)) if arm == "random" else run.saliency_values(place)
+    values = np.zeros(len(fill)) if arm == "random" else run.saliency_values(site)
     require(
         len(values) == len(fill),
-        f"`saliency` must hold a value for each of the {len(fill)} channels of place {place} ({layer}). It "
-        f"holds {len(values)}: it is of another place or of a network of another width.",
+        f"`saliency` must hold a value for each of the {len(fill)} channels of {site.told} ({site.layer}). "
+        f"It holds {len(values)}: it is of another layer or of a network of another width.",
     )
     generator = torch.Generator().manual_seed(derived_seed(seed, "random channels"))
-    return FocusedTeacher(teacher, layer, select(values, ratio, arm, generator=generator), fill)
-
-
-def on_device(run: Run, model: nn.Module) -> nn.Module:
-    """A network in evaluation mode, where the run computes."""
-    return model.to(device_of(run.config)).eval()
-
-
-def device_of(config: TrainConfig) -> torch.device:
-    """Where a config has networks computed."""
-    return make_accelerator(replace(config, tracker=())).device
+    return FocusedTeacher(teacher, site.layer, select(values, ratio, arm, generator=generator), fill)

@@ -1,0 +1,84 @@
+"""What the VGGSound experiment can be told. Free of torch, so that `--help` is instant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mfh.config import _Problems
+
+RELEASED = {
+    "optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5, "schedule": "step", "step_epochs": 25,
+    "epochs": 50, "batch_size": 32,
+}  # fmt: skip
+"""How the released code trains; it has no augmentation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """What the networks are fed, and how it is changed at random in training.
+
+    Attributes:
+        frames: frames of a clip, evenly spaced; by default all that `prepare` stored.
+        span: part of the clip that they are taken from, as two shares of its length.
+        size: height and width of a frame, or one number for both; by default as stored.
+        audio_frames: spectra of a clip; by default those of the median clip, 313 for 10 seconds.
+        log: take the logarithm of the spectrograms, log(1 + magnitude).
+        cache: decode everything once, into memory-mapped arrays.
+        workers: threads that decode side by side.
+        time_shift: largest random shift of a spectrogram, in spectra.
+        time_mask: largest masked span of a spectrogram, in spectra.
+        frequency_mask: largest masked band of a spectrogram, in bins.
+        pixel_shift: largest random shift of a clip, in pixels to each side.
+        frame_shift: largest random shift of a clip, in frames.
+        contrast: largest relative change of a clip's contrast, in [0, 1).
+        flip: mirror half of the clips.
+    """
+
+    frames: int | None = None
+    span: Sequence[float] = (0.0, 1.0)
+    size: Sequence[int] | None = None
+    audio_frames: int | None = None
+    log: bool = False
+    cache: bool = False
+    workers: int = 4
+    time_shift: int = 0
+    time_mask: int = 0
+    frequency_mask: int = 0
+    pixel_shift: int = 0
+    frame_shift: int = 0
+    contrast: float = 0.0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every field; all broken rules are reported together."""
+        problems = _Problems()
+        check = problems.check
+        check(len(self.span) == 2, "span", "be two shares, from and to", list(self.span))
+        check(self.size is None or len(self.size) in (1, 2), "size", "be one number or two", self.size)
+        positive = ("frames", "audio_frames")
+        for name in positive:
+            value = getattr(self, name)
+            check(value is None or value >= 1, name, "be 1 or more, or left out", value)
+        for value in self.size or ():
+            check(value >= 1, "size", "be 1 or more", value)
+        lengths = ("workers", "time_shift", "time_mask", "frequency_mask", "pixel_shift", "frame_shift")
+        for name in lengths:
+            check(getattr(self, name) >= 0, name, "be 0 or more", getattr(self, name))
+        check(0 <= self.contrast < 1, "contrast", "lie in [0, 1)", self.contrast)
+        problems.raise_all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Which networks.
+
+    Attributes:
+        teacher_network: the audio network, resnet18 or resnet50.
+        student_network: the video network: resnet3d, or a video model of torchvision such as r3d_18.
+        width: channels of the first stage, 1 or more; 64 is the released size. Models of torchvision have
+            one size.
+    """
+
+    teacher_network: Literal["resnet18", "resnet50"] = "resnet18"
+    student_network: str = "resnet3d"
+    width: int = 64

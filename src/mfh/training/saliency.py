@@ -1,0 +1,100 @@
+"""Saliency of a layer over a data set: batch by batch where that is exact, each process on its share."""
+
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import require
+from mfh._saliency import SaliencyAccumulator, SaliencyResult, linear_start, saliency
+from mfh._saliency.heads import evaluating
+from mfh.data.paired import PairedDataset
+from mfh.training.device import Processes
+from mfh.training.evaluate import evaluation_batch, predict
+
+FEATURE_BYTES = 4 * 2**30
+DEFAULT_PERMUTATIONS = 10
+
+
+def dataset_saliency(
+    trunk: nn.Module,
+    head: nn.Module,
+    data: PairedDataset,
+    modality: str,
+    rows: Tensor,
+    student_logits: Tensor,
+    *,
+    distance: str = "mse",
+    score: str = "increase",
+    num_permutations: int | str | None = None,
+    generator: torch.Generator | None = None,
+) -> SaliencyResult:
+    """`mfh.saliency` of a layer's channels on some samples of a data set.
+
+    Of several processes each computes the features of its share of the samples. Under MSE, where the head is
+    linear and channels have no positions, they are taken in batch by batch and never kept.
+
+    Args:
+        trunk: the teacher up to the layer, on the device it shall run on.
+        head: the rest of it.
+        data: the samples.
+        modality: what the teacher is fed.
+        rows: which samples, int64, two or more.
+        student_logits: of the student on these rows, (sample, output).
+        distance: see `mfh.saliency`.
+        score: see `mfh.saliency`.
+        num_permutations: `exact` or a number; by default exact where the head is linear, else 10.
+        generator: see `mfh.saliency`.
+
+    Raises:
+        InputError: as `mfh.saliency`; the features must all be kept and do not fit into memory.
+    """
+    require(len(rows) >= 2, f"`samples` must be 2 or more. Got {len(rows)}.")
+    device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
+    with evaluating(trunk), evaluating(head):
+        first = trunk(data.inputs(modality, rows[:2], device=device))
+    start = linear_start(head, first)
+    exact = start is not None and start.rest is None
+    if num_permutations is None:
+        num_permutations = "exact" if exact else DEFAULT_PERMUTATIONS
+    if exact and num_permutations == "exact" and distance == "mse" and first.ndim == 2:
+        assert start is not None  # noqa: S101
+        accumulator = SaliencyAccumulator(
+            start.weight.cpu(), None if start.bias is None else start.bias.cpu(), score=score
+        )
+        return _accumulated(accumulator, trunk, data, modality, rows, student_logits, device)
+    fitting, each = FEATURE_BYTES // first[0].nbytes, first[0].nbytes / 2**20
+    require(
+        len(rows) <= fitting,
+        f"`samples` must be {fitting} or fewer for this layer, whose features take {each:.1f} MiB a sample. "
+        f"Got {len(rows)}.",
+    )
+    return saliency(
+        predict(trunk, data, modality, rows, shared=True).to(device),
+        head,
+        student_logits,
+        distance=distance,
+        score=score,
+        num_permutations=num_permutations,
+        generator=generator,
+    )
+
+
+def _accumulated(
+    accumulator: SaliencyAccumulator,
+    trunk: nn.Module,
+    data: PairedDataset,
+    modality: str,
+    rows: Tensor,
+    student_logits: Tensor,
+    device: torch.device,
+) -> SaliencyResult:
+    """Each process takes in every `count`-th sample, and all are merged in the order of the processes."""
+    processes = Processes.on(device)
+    places = torch.arange(len(rows))[processes.rank :: processes.count]
+    size = evaluation_batch(data, modality, device)
+    for part in places.split(size):
+        features = predict(trunk, data, modality, rows[part], batch_size=size)
+        accumulator.update(features, student_logits[part])
+    mine, *others = processes.gather(accumulator)
+    for other in others:
+        mine.merge(other)
+    return mine.compute()
