@@ -30,7 +30,21 @@ class _Problems:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class Checked:
+    """A configuration that checks itself when it is made; parts of one can be put together."""
+
+    def __post_init__(self) -> None:
+        """Check every field; all broken rules are reported together."""
+        problems = _Problems()
+        self._check(problems)
+        problems.raise_all()
+
+    def _check(self, problems: _Problems) -> None:
+        """Note every broken rule, then those of the next class in the order of inheritance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Checked):
     """How one network is trained.
 
     Attributes:
@@ -74,11 +88,10 @@ class TrainConfig:
         """Check every field; all broken rules are reported together."""
         names = (self.tracker,) if isinstance(self.tracker, str) else tuple(self.tracker)
         object.__setattr__(self, "tracker", tuple(name for name in names if name != "none"))
-        problems = _Problems()
-        self._check(problems)
-        problems.raise_all()
+        super().__post_init__()
 
     def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
         check = problems.check
         check(self.optimizer in ("sgd", "adamw"), "optimizer", "be `sgd` or `adamw`", self.optimizer)
         check(0 < self.lr < float("inf"), "lr", "be a number above 0", self.lr)

@@ -52,21 +52,12 @@ logger = logging.getLogger(__name__)
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the steps of `mfh ravdess`, each with its options."""
-    steps = parser.add_subcommands(required=True, dest="step", metavar="STEP")
-    for step, (text, add, aliases) in STEPS.items():
-        sub = type(parser)(
-            description=f"{text[0].upper()}{text[1:]}.\n\nexample:\n  mfh ravdess {step} {EXAMPLES[step]}\n",
-            formatter_class=parser.formatter_class,
-        )
-        add(sub)
-        add_common(sub)
-        steps.add_subcommand(step, sub, help=text, aliases=aliases)
+    add_steps(parser, name, STEPS)
 
 
 def run(options: Namespace) -> None:
     """Run one step."""
-    step = next(n for n, (_, _, aliases) in STEPS.items() if options.step in (n, *aliases))
-    RUNS[step](options[options.step])
+    run_step(options, STEPS)
 
 
 def _add_download(parser: ArgumentParser) -> None:
@@ -178,22 +169,15 @@ def _train(options: Namespace) -> None:
     config = _config(options, files)
     data = _load(options, config)
     result = ravdess.train(data, options.out, config=config, **files, progress=not options.quiet)
-    _keep(result, options.out)
-    columns = ["teacher", "train", "validation", "test", "entropy", "saturated"]
-    print(table([asdict(row) for row in result.teachers], columns))  # noqa: T201
-    _print_students(result)
+    keep(result, options.out)
+    print_teachers(result)
+    print_students(result)
 
 
 def _add_saliency(parser: ArgumentParser) -> None:
     _add_places(parser)
     _add_place(parser)
-    parser.add_argument(
-        "--num-permutations", type=str, default=None, metavar="exact|INT",
-        help="permutations a channel (default: exact where the head is linear, as at place 5, else 10)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--samples", type=int, default=None, metavar="INT", help="training samples (default: all)"
-    )
+    add_ranking(parser, "exact where the head is linear, as at place 5, else 10")
     _add_files(parser, "--joint-teacher", "--joint-student")
     _add_training(parser, skip=DISTILL, as_trained=True)
 
@@ -201,23 +185,14 @@ def _add_saliency(parser: ArgumentParser) -> None:
 def _saliency(options: Namespace) -> None:
     from mfh.experiments import ravdess
 
-    count = options.num_permutations
-    if count is not None and count != "exact":
-        if not count.isdecimal() or count == "0":
-            raise InputError(f"`num_permutations` must be `exact` or a whole number above 0. Got {count!r}.")
-        count = int(count)
     files = {"joint_teacher": options.joint_teacher, "joint_student": options.joint_student}
     config = _config(options, files)
     result = ravdess.saliency(
-        _load(options, config), options.out, place=options.place, num_permutations=count,
+        _load(options, config), options.out, place=options.place,
+        num_permutations=num_permutations(options),
         samples=options.samples, config=config, **files,
     )  # fmt: skip
-    rows = result.frame().sort_values("rank").head(10)
-    columns = [c for c in ("channel", "scaled", "increase", "importance", "stderr_data") if c in rows]
-    shown = [{c: f"{row[c]:.4g}" for c in columns} for row in rows[columns].to_dict("records")]
-    print(table(shown, columns))  # noqa: T201
-    above = int((result.scaled > 0.4).sum()), int((result.scaled < 0.1).sum())
-    print(f"\n{result.num_channels} channels: {above[0]} above 0.4, {above[1]} below 0.1")  # noqa: T201
+    print_channels(result)
 
 
 def _add_plot(parser: ArgumentParser) -> None:
@@ -241,18 +216,7 @@ def _plot(options: Namespace) -> None:
 
 def _add_verify(parser: ArgumentParser) -> None:
     _add_places(parser)
-    parser.add_argument(
-        "--mode", type=str, required=True, metavar="NAME",
-        help="general (1), specific (2), random (0), joint (-1), regular or no-kd",
-    )  # fmt: skip
-    parser.add_argument(
-        "--ratio",
-        type=float,
-        default=DEFAULT_RATIO,
-        metavar="FLOAT",
-        help="share of channels to remove, in [0, 1)",
-    )
-    parser.add_argument("--seeds", type=int, default=1, metavar="INT", help="number of students")
+    add_mode(parser, DEFAULT_RATIO)
     _add_place(parser)
     _add_files(parser, "--joint-teacher", "--saliency")
     _add_training(parser, as_trained=True)
@@ -267,8 +231,8 @@ def _verify(options: Namespace) -> None:
         _load(options, config), options.out, mode=options.mode, ratio=options.ratio, seeds=options.seeds,
         place=options.place, config=config, **files, saliency=options.saliency, progress=not options.quiet,
     )  # fmt: skip
-    _keep(result, options.out)
-    _print_students(result)
+    keep(result, options.out)
+    print_students(result)
 
 
 def _add_study(parser: ArgumentParser) -> None:
@@ -293,9 +257,8 @@ def _study(options: Namespace) -> None:
         progress=not options.quiet,
     )  # fmt: skip
     finish(result, Path(options.out))
-    _print_students(result)
-    if result.verdict is not None:
-        print(f"\n{result.verdict.verdict}: {result.verdict.sentence}")  # noqa: T201
+    print_students(result)
+    print_verdict(result)
 
 
 def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
@@ -319,47 +282,36 @@ def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
     return load(options.data, cache=not options.no_cache, released_audio_order=order)
 
 
-def _keep(result: "StudyResult", out: str) -> None:
-    """Write what the folder holds by now, as numbers and as a page."""
-    from mfh._report import report
-
-    result.save(out)
-    logger.info("The report: %s", report(result, Path(out) / "report.html"))
-
-
-def _print_students(result: "StudyResult") -> None:
-    shown = ["arm", "ratio", "n", "mean", "low", "high"]
-    print(f"\n{table([asdict(row) for row in result.summary], shown)}")  # noqa: T201
-    if result.comparisons:
-        shown = ["a", "b", "ratio", "n", "difference", "low", "high"]
-        print(f"\n{table([asdict(row) for row in result.comparisons], shown)}")  # noqa: T201
-
-
-Step = tuple[str, Callable[[ArgumentParser], None], tuple[str, ...]]
-STEPS: dict[str, Step] = {
-    "download": ("fetch the archives, verified", _add_download, ()),
-    "prepare": ("turn clips into MFCC arrays and pictures", _add_prepare, ()),
-    "train": ("train the joint pair, a regular teacher and a student without KD", _add_train, ("pretrain",)),
-    "saliency": ("rank the joint teacher's channels", _add_saliency, ()),
-    "plot": ("draw the saliency in channel order and sorted", _add_plot, ()),
-    "verify": ("train students of one mode, one a seed", _add_verify, ("distill",)),
-    "study": ("run every arm and control, and judge", _add_study, ()),
-}
-RUNS: dict[str, Callable[[Namespace], None]] = {
-    "download": _download,
-    "prepare": _prepare,
-    "train": _train,
-    "saliency": _saliency,
-    "plot": _plot,
-    "verify": _verify,
-    "study": _study,
-}
-EXAMPLES = {
-    "download": "--out downloads",
-    "prepare": "--raw downloads --out data/ravdess",
-    "train": "--data data/ravdess --out out/ravdess",
-    "saliency": "--data data/ravdess --out out/ravdess --place 5",
-    "plot": "--out out/ravdess",
-    "verify": "--data data/ravdess --out out/ravdess --mode general --ratio 0.75 --seeds 5",
-    "study": "--data data/ravdess --out out/study --seeds 10",
+STEPS = {
+    "download": Step("fetch the archives, verified", "--out downloads", _add_download, _download),
+    "prepare": Step(
+        "turn clips into MFCC arrays and pictures", "--raw downloads --out data/ravdess", _add_prepare, _prepare
+    ),
+    "train": Step(
+        "train the joint pair, a regular teacher and a student without KD",
+        "--data data/ravdess --out out/ravdess",
+        _add_train,
+        _train,
+        aliases=("pretrain",),
+    ),
+    "saliency": Step(
+        "rank the joint teacher's channels",
+        "--data data/ravdess --out out/ravdess --place 5",
+        _add_saliency,
+        _saliency,
+    ),
+    "plot": Step("draw the saliency in channel order and sorted", "--out out/ravdess", _add_plot, _plot),
+    "verify": Step(
+        "train students of one mode, one a seed",
+        "--data data/ravdess --out out/ravdess --mode general --ratio 0.75 --seeds 5",
+        _add_verify,
+        _verify,
+        aliases=("distill",),
+    ),
+    "study": Step(
+        "run every arm and control, and judge",
+        "--data data/ravdess --out out/study --seeds 10",
+        _add_study,
+        _study,
+    ),
 }

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mfh.config import _Problems
+from mfh.config import Checked, DistillConfig, _Problems
 
-RELEASED = {
-    "optimizer": "adamw", "lr": 1e-3, "weight_decay": 1e-5, "schedule": "step", "step_epochs": 25,
-    "epochs": 50, "batch_size": 32,
-}  # fmt: skip
-"""How the released code trains; it has no augmentation."""
+RELEASED = ("optimizer", "lr", "weight_decay", "schedule", "step_epochs", "epochs", "batch_size")
+"""Fields of the training whose defaults are those of the released code; it has no augmentation."""
+DEFAULT_RATIO = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputConfig:
+class InputConfig(Checked):
     """What the networks are fed, and how it is changed at random in training.
 
     Attributes:
@@ -49,9 +47,8 @@ class InputConfig:
     contrast: float = 0.0
     flip: bool = False
 
-    def __post_init__(self) -> None:
-        """Check every field; all broken rules are reported together."""
-        problems = _Problems()
+    def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
         check = problems.check
         check(len(self.span) == 2, "span", "be two shares, from and to", list(self.span))
         check(self.size is None or len(self.size) in (1, 2), "size", "be one number or two", self.size)
@@ -65,11 +62,10 @@ class InputConfig:
         for name in lengths:
             check(getattr(self, name) >= 0, name, "be 0 or more", getattr(self, name))
         check(0 <= self.contrast < 1, "contrast", "lie in [0, 1)", self.contrast)
-        problems.raise_all()
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(Checked):
     """Which networks.
 
     Attributes:
@@ -82,3 +78,31 @@ class NetworkConfig:
     teacher_network: Literal["resnet18", "resnet50"] = "resnet18"
     student_network: str = "resnet3d"
     width: int = 64
+
+    def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
+        problems.check(self.width >= 1, "width", "be 1 or more", self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VggsoundConfig(InputConfig, NetworkConfig, DistillConfig):
+    """Inputs, networks and training of the VGGSound steps; the defaults are the released ones.
+
+    Attributes:
+        seed: fixes initial weights and batches, 0 or more; students of further seeds follow it.
+    """
+
+    seed: int = 0
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-5
+    schedule: Literal["constant", "cosine", "step"] = "step"
+    epochs: int = 50
+    batch_size: int = 32
+
+    teacher = "audio"
+    student = "video"
+
+    def _check(self, problems: _Problems) -> None:
+        super()._check(problems)
+        problems.check(self.seed >= 0, "seed", "be 0 or more", self.seed)

@@ -2,17 +2,15 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mfh._checks import InputError, choice, listing, require
+from mfh._checks import choice, listing, require
 from mfh.models._sparse_gradient import SparseGradientConv2d
+from mfh.models.weights import load_state
 
 Modality = Literal["audio", "image"]
 MODALITIES: tuple[Modality, ...] = ("audio", "image")
@@ -46,6 +44,7 @@ class RavdessNetwork(nn.Sequential):
         num_classes: number of outputs.
 
     Example:
+        >>> import torch
         >>> network = RavdessNetwork("audio", width=2)
         >>> network(torch.zeros(5, 1, 40, 256)).shape
         torch.Size([5, 8])
@@ -168,44 +167,9 @@ def load_weights(network: RavdessNetwork, path: Path | str) -> None:
         InputError: the file is absent, damaged or holds more than tensors; or a parameter is missing,
             unknown, of another shape or not finite (each is named).
     """
-    state = _read_state(Path(path))
-    problems = _mismatches(network.state_dict(), state)
-    if problems:
-        raise InputError(
-            f"`{path}` must be a state dict of the {network.modality} network of width {network.width} with "
-            f"{network.num_classes} classes. {'; '.join(problems)}."
-        )
-    network.load_state_dict(state)
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    require(path.is_file(), f"`{path}` must be a checkpoint. There is no such file.")
-    try:
-        if path.suffix.lower() == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"`{path}` cannot be read as a state dict: {str(error).splitlines()[0]} Only tensors are read, "
-            "never code: save `network.state_dict()`, not the network."
-        ) from error
-    require(
-        isinstance(state, Mapping),
-        f"`{path}` must hold a state dict, names with tensors. It holds a {type(state).__name__}.",
+    load_state(
+        network,
+        path,
+        f"a state dict of the {network.modality} network of width {network.width} with "
+        f"{network.num_classes} classes",
     )
-    return dict(state)
-
-
-def _mismatches(expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
-    """What is wrong with each parameter, in the order of the network."""
-    problems = []
-    for name, wanted in expected.items():
-        value = state.get(name)
-        if not isinstance(value, Tensor):
-            problems.append(f"`{name}` is {'missing' if value is None else 'not a tensor'}")
-        elif value.shape != wanted.shape:
-            problems.append(f"`{name}` has shape {tuple(value.shape)}, must be {tuple(wanted.shape)}")
-        elif not bool(torch.isfinite(value).all()):
-            problems.append(f"`{name}` holds NaN or infinity")
-    unknown = [name for name in state if name not in expected]
-    return problems + ([f"{listing(unknown)} is not in this network"] if unknown else [])

@@ -5,6 +5,7 @@ Parameters bear the names of the released code: `inconv`, `layer1` ... `layer4` 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from torchvision import models
 from torchvision.models import resnet
 
 from mfh._checks import choice, listing, require
+from mfh.models.weights import load_state, read_state
 
 WIDTH = 64
 AUDIO_NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
@@ -164,6 +166,30 @@ def video_networks() -> Sequence[str]:
     True
     """
     return VIDEO_NETWORK, *models.list_models(module=models.video)
+
+
+def load_weights(network: nn.Module, path: Path | str) -> None:
+    """Put the weights of a state dict into a network, the released code's among them; no code is unpickled.
+
+    Args:
+        network: changed only if everything fits.
+        path: `.safetensors`, or else what `torch.save` wrote, on whatever device, of a network or of one
+            wrapped for several processes.
+
+    Raises:
+        InputError: the file is absent, damaged or holds more than tensors; it is of another number of
+            classes; or a parameter is missing, unknown, of another shape or not finite (each is named).
+    """
+    last = classifier(network)
+    name = next(name for name, module in network.named_modules() if module is last)
+    theirs = read_state(Path(path)).get(f"{name}.weight")
+    if isinstance(theirs, Tensor) and theirs.ndim == 2:
+        require(
+            len(theirs) == last.out_features,
+            f"`{path}` must have {last.out_features} classes, as the data have. It has {len(theirs)} "
+            f"(`{name}.weight`): name the data it was trained on, or train anew.",
+        )
+    load_state(network, path, f"a state dict of {type(network).__name__}, of the width that `width` names")
 
 
 def classifier(network: nn.Module) -> nn.Linear:

@@ -44,10 +44,15 @@ def collect(run: Run) -> StudyResult:
         summary=summarize_arms(table, METRIC, 0.0),
         comparisons=_compare(table, run.groups),
         teachers=tuple(run.teachers()),
-        saliency=describe_saliency(arrays, site) if arrays else {},
+        saliency=describe_saliency(arrays, site, score=_score(run, site)) if arrays else {},
         data=_describe_data(run),
         channels=arrays,
     )
+
+
+def _score(run: Run, site: Site) -> str:
+    path = run.saliency_file(site)
+    return SaliencyResult.load(path).score if path.exists() else "increase"
 
 
 def _compare(table: dict[Key, dict[int, Outcome]], groups: np.ndarray | None) -> tuple[Comparison, ...]:

@@ -1,0 +1,148 @@
+"""What commands of several steps share: their parsers, their options, what they print and keep."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mfh._checks import InputError
+from mfh.commands._options import add_common, table
+
+if TYPE_CHECKING:
+    from mfh._saliency import SaliencyResult
+    from mfh.results import StudyResult
+
+logger = logging.getLogger("mfh")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a command.
+
+    Attributes:
+        help: what it does, in a line.
+        example: its options, as one types them.
+        add: adds its options to a parser.
+        run: runs it.
+        aliases: other names of it.
+    """
+
+    help: str
+    example: str
+    add: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], None]
+    aliases: tuple[str, ...] = ()
+
+
+def add_steps(parser: ArgumentParser, command: str, steps: Mapping[str, Step]) -> None:
+    """Add the steps of a command, each with its options."""
+    commands = parser.add_subcommands(required=True, dest="step", metavar="STEP")
+    for name, step in steps.items():
+        sub = type(parser)(
+            description=f"{step.help[0].upper()}{step.help[1:]}.\n\nexample:\n"
+            f"  mfh {command} {name} {step.example}\n",
+            formatter_class=parser.formatter_class,
+        )
+        step.add(sub)
+        add_common(sub)
+        commands.add_subcommand(name, sub, help=step.help, aliases=step.aliases)
+
+
+def run_step(options: Namespace, steps: Mapping[str, Step]) -> None:
+    """Run the step that was chosen, by its name or another one of it."""
+    step = next(step for name, step in steps.items() if options.step in (name, *step.aliases))
+    step.run(options[options.step])
+
+
+def add_mode(parser: ArgumentParser, ratio: float) -> None:
+    """Add what a student learns from, and how many students there are."""
+    parser.add_argument(
+        "--mode", type=str, required=True, metavar="NAME",
+        help="general (1), specific (2), random (0), joint (-1), regular or no-kd",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ratio", type=float, default=ratio, metavar="FLOAT", help="share of channels to remove, in [0, 1)"
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="INT", help="number of students")
+
+
+def add_ranking(parser: ArgumentParser, default: str) -> None:
+    """Add how channels are ranked; `default` says how many permutations without the option."""
+    parser.add_argument(
+        "--num-permutations", type=str, default=None, metavar="exact|INT",
+        help=f"permutations a channel (default: {default})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--samples", type=int, default=None, metavar="INT", help="training samples (default: all)"
+    )
+
+
+def num_permutations(options: Namespace) -> int | str | None:
+    """The option of `add_ranking`.
+
+    Raises:
+        InputError: it is neither `exact` nor a whole number above 0.
+    """
+    count = options.num_permutations
+    if count is None or count == "exact":
+        return count
+    if not count.isdecimal() or int(count) == 0:
+        raise InputError(f"`num_permutations` must be `exact` or a whole number above 0. Got {count!r}.")
+    return int(count)
+
+
+def is_main() -> bool:
+    """Whether this process speaks for the run: of several that a launcher started, the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def keep(result: "StudyResult", out: str) -> None:
+    """Write what the folder holds by now, as numbers and as a page."""
+    from mfh._report import report
+
+    if is_main():
+        result.save(out)
+        logger.info("The report: %s", report(result, Path(out) / "report.html"))
+
+
+def show(text: str) -> None:
+    """Print, once of several processes."""
+    if is_main():
+        print(text)  # noqa: T201
+
+
+def print_channels(result: "SaliencyResult") -> None:
+    """The ten most salient channels, and how many stand out."""
+    rows = result.frame().sort_values("rank").head(10)
+    columns = [
+        c for c in ("channel", "scaled", "increase", "followed", "importance", "stderr_data") if c in rows
+    ]
+    shown = [{c: f"{row[c]:.4g}" for c in columns} for row in rows[columns].to_dict("records")]
+    show(table(shown, columns))
+    above = int((result.scaled > 0.4).sum()), int((result.scaled < 0.1).sum())
+    show(f"\n{result.num_channels} channels: {above[0]} above 0.4, {above[1]} below 0.1")
+
+
+def print_teachers(result: "StudyResult") -> None:
+    """How good and how soft the teachers are."""
+    columns = ["teacher", "train", "validation", "test", "entropy", "saturated"]
+    show(table([asdict(row) for row in result.teachers], columns))
+
+
+def print_students(result: "StudyResult") -> None:
+    """How good the students are, and how they differ."""
+    shown = ["arm", "ratio", "n", "mean", "low", "high"]
+    show(f"\n{table([asdict(row) for row in result.summary], shown)}")
+    if result.comparisons:
+        shown = ["a", "b", "ratio", "n", "difference", "low", "high"]
+        show(f"\n{table([asdict(row) for row in result.comparisons], shown)}")
+
+
+def print_verdict(result: "StudyResult") -> None:
+    """The verdict, where there is one."""
+    if result.verdict is not None:
+        show(f"\n{result.verdict.verdict}: {result.verdict.sentence}")
