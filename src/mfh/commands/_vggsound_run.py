@@ -1,36 +1,201 @@
 """The steps of `mfh vggsound` that train."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from mfh.commands._options import add_config, finish, make_config
-from mfh.config import StudyConfig
-from mfh.experiments.vggsound_config import RELEASED, InputConfig, NetworkConfig
+from mfh.commands._steps import (
+    Step,
+    add_mode,
+    add_ranking,
+    is_main,
+    keep,
+    num_permutations,
+    print_channels,
+    print_students,
+    print_teachers,
+    print_verdict,
+)
+from mfh.config import DistillConfig, StudyConfig, TrainConfig
+from mfh.experiments.vggsound_config import (
+    DEFAULT_RATIO,
+    RELEASED,
+    InputConfig,
+    NetworkConfig,
+    VggsoundConfig,
+)
+
+if TYPE_CHECKING:
+    from mfh.data.paired import PairedDataset
+
+LOSS = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for g in fields(TrainConfig)})
 
 
-def add_places(parser: ArgumentParser) -> None:
-    """Add where the data lie and where results go."""
-    parser.add_argument("--data", type=str, required=True, metavar="DIR", help="what `prepare` wrote")
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder for results")
+def _add_places(parser: ArgumentParser) -> None:
+    texts = {"--data": "what `prepare` wrote, or the authors' folder", "--out": "folder for this and later steps"}
+    for flag, text in texts.items():
+        parser.add_argument(flag, type=str, required=True, metavar="DIR", help=text)
 
 
-def add_study(parser: ArgumentParser) -> None:
-    """Add the options of `mfh vggsound study`."""
-    add_places(parser)
+def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = ()) -> None:
+    """The options of `VggsoundConfig`; what is left out is as the folder was begun, or as released."""
+    add_config(parser, VggsoundConfig, skip=skip)
+    parser.set_defaults({f.name: None for f in fields(VggsoundConfig) if f.name not in skip})
+
+
+def _add_files(parser: ArgumentParser, *flags: str) -> None:
+    texts = {
+        "--audio-checkpoint": "a teacher in place of `pretrain --modality audio`",
+        "--video-checkpoint": "a student in place of `pretrain --modality video`",
+        "--saliency": "a saliency vector, such as the authors' .npy, in place of `saliency`",
+    }
+    for flag in flags:
+        parser.add_argument(flag, type=str, default=None, metavar="FILE", help=texts[flag])
+
+
+def _add_joint(parser: ArgumentParser, text: str) -> None:
+    switch = ActionYesNo(yes_prefix="", no_prefix="no-")
+    parser.add_argument("--joint", action=switch, default=False, help=text)
+
+
+def _open(options: Namespace) -> tuple[VggsoundConfig, "PairedDataset"]:
+    """What the options say, else what the folder was begun with, else what was released; and the data."""
+    from mfh.experiments import vggsound
+    from mfh.experiments._steps.run import stored_config
+
+    known = stored_config(options.out, vggsound.RECIPE)
+    given = {f.name: getattr(options, f.name, None) for f in fields(VggsoundConfig)}
+    config = VggsoundConfig(**{**known, **{n: value for n, value in given.items() if value is not None}})
+    return config, vggsound.open_data(options.data, config)
+
+
+def _add_pretrain(parser: ArgumentParser) -> None:
+    _add_places(parser)
+    parser.add_argument(
+        "--modality", type=str, required=True, metavar="{audio,video}",
+        help="audio, a teacher, or video, a student without KD",
+    )  # fmt: skip
+    _add_training(parser, skip=LOSS)
+
+
+def _pretrain(options: Namespace) -> None:
+    config, data = _open(options)
+
+    from mfh.experiments import vggsound
+
+    result = vggsound.pretrain(
+        data, options.out, modality=options.modality, config=config, progress=_shown(options)
+    )
+    keep(result, options.out)
+    if result.teachers:
+        print_teachers(result)
+    print_students(result)
+
+
+def _add_saliency(parser: ArgumentParser) -> None:
+    _add_places(parser)
+    _add_joint(
+        parser, "rank the teacher of Algorithm 1's step 1, which is trained first; else those of `pretrain`"
+    )
+    parser.add_argument(
+        "--distance", type=str, default="mse", metavar="{mse,l1}", help="between teacher's and student's logits"
+    )
+    add_ranking(parser, "exact")
+    _add_files(parser, "--audio-checkpoint", "--video-checkpoint")
+    _add_training(parser, skip=LOSS)
+
+
+def _saliency(options: Namespace) -> None:
+    count = num_permutations(options)
+    config, data = _open(options)
+
+    from mfh.experiments import vggsound
+
+    result = vggsound.saliency(
+        data, options.out, joint=options.joint, distance=options.distance, num_permutations=count,
+        samples=options.samples, config=config, audio_checkpoint=options.audio_checkpoint,
+        video_checkpoint=options.video_checkpoint, progress=_shown(options),
+    )  # fmt: skip
+    print_channels(result)
+
+
+def _add_distill(parser: ArgumentParser) -> None:
+    _add_places(parser)
+    add_mode(parser, DEFAULT_RATIO)
+    _add_joint(parser, "remove channels of the joint teacher instead of the regular one")
+    _add_files(parser, "--audio-checkpoint", "--saliency")
+    _add_training(parser)
+
+
+def _distill(options: Namespace) -> None:
+    config, data = _open(options)
+
+    from mfh.experiments import vggsound
+
+    result = vggsound.distill(
+        data, options.out, mode=options.mode, ratio=options.ratio, seeds=options.seeds, joint=options.joint,
+        config=config, audio_checkpoint=options.audio_checkpoint, saliency=options.saliency,
+        progress=_shown(options),
+    )  # fmt: skip
+    keep(result, options.out)
+    print_students(result)
+
+
+def _add_study(parser: ArgumentParser) -> None:
+    _add_places(parser)
     for config in (NetworkConfig, InputConfig):
         add_config(parser, config)
     add_config(parser, StudyConfig, skip=("hidden", "teacher", "student"))
-    parser.set_defaults(RELEASED)
+    released = VggsoundConfig()
+    parser.set_defaults({name: getattr(released, name) for name in RELEASED})
 
 
-def run_study(options: Namespace) -> None:
-    """Run the study, write its results and report, print the summary."""
+def _study(options: Namespace) -> None:
     config = make_config(StudyConfig, options)
     inputs, networks = make_config(InputConfig, options), make_config(NetworkConfig, options)
 
     from mfh.experiments import vggsound
 
     data = vggsound.open_data(options.data, inputs)
-    result = vggsound.study(data, options.out, config=config, networks=networks, progress=not options.quiet)
-    finish(result, Path(options.out))
+    result = vggsound.study(data, options.out, config=config, networks=networks, progress=_shown(options))
+    if is_main():
+        finish(result, Path(options.out))
+    print_students(result)
+    print_verdict(result)
+
+
+def _shown(options: Namespace) -> bool:
+    return not options.quiet
+
+
+STEPS = {
+    "pretrain": Step(
+        "train one network on labels: a regular teacher, or a student without KD",
+        "--modality audio --data data/vggsound --out out/vggsound",
+        _add_pretrain,
+        _pretrain,
+        aliases=("train",),
+    ),
+    "saliency": Step(
+        "rank the teacher's channels",
+        "--data data/vggsound --out out/vggsound --joint",
+        _add_saliency,
+        _saliency,
+    ),
+    "distill": Step(
+        "train students of one mode, one a seed",
+        "--data data/vggsound --out out/vggsound --mode general --ratio 0.5",
+        _add_distill,
+        _distill,
+        aliases=("verify",),
+    ),
+    "study": Step(
+        "run every arm and control, with the curve over the ratio, and judge",
+        "--data data/vggsound --out out/study --seeds 3 --ratio 0.25 0.5 0.75",
+        _add_study,
+        _study,
+    ),
+}

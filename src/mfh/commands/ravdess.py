@@ -1,21 +1,30 @@
 """`mfh ravdess`: the paper's experiment on RAVDESS, from the clips to the students."""
 
-import logging
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from mfh._checks import InputError
-from mfh.commands._options import add_common, add_config, finish, make_config, table
+from mfh.commands._options import add_config, finish, make_config
+from mfh.commands._steps import (
+    Step,
+    add_mode,
+    add_ranking,
+    add_steps,
+    keep,
+    num_permutations,
+    print_channels,
+    print_students,
+    print_teachers,
+    print_verdict,
+    run_step,
+)
 from mfh.config import DistillConfig, StudyConfig, TrainConfig
 from mfh.experiments.ravdess_config import DEFAULT_RATIO, RavdessConfig
 
 if TYPE_CHECKING:
     from mfh.data.paired import PairedDataset
-    from mfh.results import StudyResult
 
 name = "ravdess"
 help = "the paper's experiment on RAVDESS: a teacher that hears, a student that sees"
@@ -47,7 +56,6 @@ PREPARE: dict[str, tuple[float | None, str]] = {
     "jobs": (None, "processes (default: one a core)"),
 }
 DISTILL = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for g in fields(TrainConfig)})
-logger = logging.getLogger(__name__)
 
 
 def add_options(parser: ArgumentParser) -> None:

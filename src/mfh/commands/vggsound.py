@@ -6,7 +6,6 @@ from collections.abc import Callable
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
-from mfh.commands import _vggsound_run as training
 from mfh.commands._options import add_common
 
 name = "vggsound"
@@ -97,10 +96,6 @@ def _prepare(options: Namespace) -> None:
 Step = tuple[str, Callable[[ArgumentParser], None], tuple[str, ...]]
 STEPS: dict[str, Step] = {
     "prepare": ("turn clips into waveforms and frames", _add_prepare, ()),
-    "study": ("run every arm and control, and judge", training.add_study, ()),
 }
-RUNS: dict[str, Callable[[Namespace], None]] = {"prepare": _prepare, "study": training.run_study}
-EXAMPLES = {
-    "prepare": "--csv vggsound.csv --clips mirror --out data/vggsound --classes 100",
-    "study": "--data data/vggsound --out out/study --ratio 0.25 0.5 0.75",
-}
+RUNS: dict[str, Callable[[Namespace], None]] = {"prepare": _prepare}
+EXAMPLES = {"prepare": "--csv vggsound.csv --clips mirror --out data/vggsound --classes 100"}
