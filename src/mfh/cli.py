@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -148,13 +149,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = options[options.command]
         with _messages_on_stderr(quiet=_is_quiet(chosen)), _stopped_by_sigterm():
             command.run(chosen)
+            _leave_processes()
     except BrokenRulesError as errors:
         texts = [text for _, text in errors.problems]
         told = texts if len(texts) == 1 else [f"{len(texts)} errors", *(f"  {text}" for text in texts)]
-        sys.stderr.write("mfh: " + "\n".join(told) + "\n")
+        sys.stderr.write(f"mfh{_process()}: " + "\n".join(told) + "\n")
         return EXIT_USAGE
     except InputError as error:
-        sys.stderr.write(f"mfh: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"mfh{_process()}: {' '.join(str(error).split())}\n")
         return EXIT_USAGE
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
@@ -195,8 +197,23 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _process() -> str:
+    """Which process of a distributed run this is, but for the main one."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f" (process {rank})"
+
+
+def _leave_processes() -> None:
+    """End what joins the processes of a distributed run, in each of them."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def _is_quiet(options: Namespace) -> bool:
     """The flag of a command, or of the step of it that was chosen."""
+    if _process():
+        return True
     return bool(options.get("quiet", "step" in options and options[options.step].quiet))
 
 

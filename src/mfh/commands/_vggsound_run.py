@@ -35,7 +35,10 @@ LOSS = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for 
 
 
 def _add_places(parser: ArgumentParser) -> None:
-    texts = {"--data": "what `prepare` wrote, or the authors' folder", "--out": "folder for this and later steps"}
+    texts = {
+        "--data": "what `prepare` wrote, or the authors' folder",
+        "--out": "folder for this and later steps",
+    }
     for flag, text in texts.items():
         parser.add_argument(flag, type=str, required=True, metavar="DIR", help=text)
 
@@ -101,7 +104,11 @@ def _add_saliency(parser: ArgumentParser) -> None:
         parser, "rank the teacher of Algorithm 1's step 1, which is trained first; else those of `pretrain`"
     )
     parser.add_argument(
-        "--distance", type=str, default="mse", metavar="{mse,l1}", help="between teacher's and student's logits"
+        "--distance",
+        type=str,
+        default="mse",
+        metavar="{mse,l1}",
+        help="between teacher's and student's logits",
     )
     add_ranking(parser, "exact")
     _add_files(parser, "--audio-checkpoint", "--video-checkpoint")

@@ -293,7 +293,10 @@ def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
 STEPS = {
     "download": Step("fetch the archives, verified", "--out downloads", _add_download, _download),
     "prepare": Step(
-        "turn clips into MFCC arrays and pictures", "--raw downloads --out data/ravdess", _add_prepare, _prepare
+        "turn clips into MFCC arrays and pictures",
+        "--raw downloads --out data/ravdess",
+        _add_prepare,
+        _prepare,
     ),
     "train": Step(
         "train the joint pair, a regular teacher and a student without KD",

@@ -1,44 +1,44 @@
 """`mfh vggsound`: the paper's experiment on VGGSound, a teacher that hears and a student that sees."""
 
-import logging
-from collections.abc import Callable
-
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
-from mfh.commands._options import add_common
+from mfh.commands import _vggsound_run as training
+from mfh.commands._steps import Step, add_steps, run_step
 
 name = "vggsound"
 help = "the paper's experiment on VGGSound: an audio teacher, a video student"
 description = """Reproduce the VGGSound experiment, step by step or as a whole.
 
   prepare                    turn clips into waveforms and frames, the authors' layout
+  pretrain (train)           a regular teacher that hears, or a student without KD that sees
+  saliency                   the teacher's channels, ranked; with --joint those of Algorithm 1's step 1
+  distill (verify)           students of a teacher without its least salient channels, or others
+  study                      every arm and control, every ratio, statistics, verdict, report
 
 examples:
   mfh vggsound prepare --csv vggsound.csv --clips mirror --out data/vggsound --classes 100
+  mfh vggsound pretrain --modality audio --data data/vggsound --out out/vggsound
+  mfh vggsound pretrain --modality video --data data/vggsound --out out/vggsound
+  mfh vggsound saliency --data data/vggsound --out out/vggsound
+  mfh vggsound distill --data data/vggsound --out out/vggsound --mode general --ratio 0.5 --seeds 5
+  mfh vggsound study --data data/vggsound --out out/study --seeds 3 --ratio 0.25 0.5 0.75
 
-example of a small version: prepare --frames 8 --size 64
+on several processors or machines, each step alike:
+  torchrun --nproc_per_node 4 -m mfh vggsound pretrain --modality audio --data DIR --out DIR
+
+example of a small version: prepare --frames 32 --size 64, then --frames 12 --size 32 --width 8
 """
-logger = logging.getLogger(__name__)
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the steps of `mfh vggsound`, each with its options."""
-    steps = parser.add_subcommands(required=True, dest="step", metavar="STEP")
-    for step, (text, add, aliases) in STEPS.items():
-        sub = type(parser)(
-            description=f"{text[0].upper()}{text[1:]}.\n\nexample:\n  mfh vggsound {step} {EXAMPLES[step]}\n",
-            formatter_class=parser.formatter_class,
-        )
-        add(sub)
-        add_common(sub)
-        steps.add_subcommand(step, sub, help=text, aliases=aliases)
+    add_steps(parser, name, STEPS)
 
 
 def run(options: Namespace) -> None:
     """Run one step."""
-    step = next(n for n, (_, _, aliases) in STEPS.items() if options.step in (n, *aliases))
-    RUNS[step](options[options.step])
+    run_step(options, STEPS)
 
 
 def _add_prepare(parser: ArgumentParser) -> None:
@@ -93,9 +93,12 @@ def _prepare(options: Namespace) -> None:
     print(done)  # noqa: T201
 
 
-Step = tuple[str, Callable[[ArgumentParser], None], tuple[str, ...]]
-STEPS: dict[str, Step] = {
-    "prepare": ("turn clips into waveforms and frames", _add_prepare, ()),
+STEPS = {
+    "prepare": Step(
+        "turn clips into waveforms and frames",
+        "--csv vggsound.csv --clips mirror --out data/vggsound --classes 100",
+        _add_prepare,
+        _prepare,
+    ),
+    **training.STEPS,
 }
-RUNS: dict[str, Callable[[Namespace], None]] = {"prepare": _prepare}
-EXAMPLES = {"prepare": "--csv vggsound.csv --clips mirror --out data/vggsound --classes 100"}

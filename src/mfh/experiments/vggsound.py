@@ -1,13 +1,13 @@
 """VGGSound event classification (section 5 of the MFH paper): a teacher that hears, a student that sees.
 
-    mfh vggsound prepare --csv vggsound.csv --clips DIR --out DIR    clips to waveforms and frames
-    mfh vggsound pretrain --modality audio --data DIR --out DIR      a teacher, or (video) a student without KD
+    mfh vggsound prepare --csv vggsound.csv --clips DIR --out DIR
+    mfh vggsound pretrain --modality audio --data DIR --out DIR      a teacher; (video) a student without KD
     mfh vggsound saliency --data DIR --out DIR [--joint]             its channels, ranked
     mfh vggsound distill --data DIR --out DIR --mode general --ratio 0.5
     mfh vggsound study --data DIR --out DIR --ratio 0.25 0.5 0.75    all of it with the controls
 
-Published: student top-1 30.62% with a regular teacher, 31.88% with a modality-general one (ResNet-18). A small
-version: `--width 8 --frames 12 --size 24 32`, as `docs/results.md` has it on GRID.
+Published: student top-1 30.62% with a regular teacher, 31.88% with a modality-general one (ResNet-18). A
+small version: `--width 8 --frames 12 --size 24 32`, as `docs/results.md` has it on GRID.
 """
 
 from dataclasses import fields, replace
