@@ -240,9 +240,8 @@ def study(
     shared = {f.name for f in fields(StudyConfig)} & {f.name for f in fields(VggsoundConfig)}
     config = config or StudyConfig(**{name: getattr(released, name) for name in shared})
     built = networks or NetworkConfig()
-    sides = {config.teacher or "audio": "audio", config.student or "video": "video"}
     require(
-        all(name == given for given, name in sides.items()),
+        config.teacher in (None, "audio") and config.student in (None, "video"),
         f"`teacher` must be `audio` and `student` `video`. Got {config.teacher!r} and {config.student!r}.",
     )
     config = replace(config, teacher="audio", student="video", layer=config.layer or LAYER)

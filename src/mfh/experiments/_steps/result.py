@@ -39,7 +39,7 @@ def collect(run: Run) -> StudyResult:
     return StudyResult(
         config={**plain(config.to_dict()), "teacher": config.teacher, "layer": site.layer},
         environment=environment(),
-        timings={"students": sum(student.record.seconds for student in students)},
+        timings={"students": sum((student.record.seconds for student in students), 0.0)},
         records=tuple(student.record for student in students),
         summary=summarize_arms(table, METRIC, 0.0),
         comparisons=_compare(table, run.groups),
