@@ -186,3 +186,22 @@ def test_the_crop_is_cut_before_resizing(source: Path, tmp_path: Path) -> None:
         prepare(source, clips, tmp_path / "wrong", **{**settings, "crop": (8, 8, 0, 16)})
     with pytest.raises(InputError, match=r"`out` must be new .* `crop` \[8, 24, 0, 16\] \(now None\)"):
         prepare(source, clips, tmp_path / "out", **{**settings, "crop": None})
+
+
+def test_frames_come_from_a_span_of_the_clip(ready: tuple[Path, PrepareReport]) -> None:
+    prepared = ready[0]
+    whole = load(prepared)
+    stored = whole.shape("video")[0]
+    late = load(prepared, span=(0.5, 1.0))
+    assert late.shape("video")[0] == stored // 2
+    rows = slice(0, 2)
+    np.testing.assert_array_equal(
+        late.modalities["video"][rows], whole.modalities["video"][rows][:, stored - stored // 2 :]
+    )
+    assert late.fingerprint != load(prepared, frames=stored // 2).fingerprint
+    for span, text in (
+        ((0.5, 0.5), "`span` must be two shares"),
+        ((0.5, 1.0), "those stored in `span` 0.5 to 1"),
+    ):
+        with pytest.raises(InputError, match=text):
+            load(prepared, frames=stored, span=span)

@@ -48,6 +48,7 @@ def load(
     source: Path | str,
     *,
     frames: int | None = None,
+    span: tuple[float, float] = (0.0, 1.0),
     size: int | tuple[int, int] | None = None,
     audio_frames: int | None = None,
     log: bool = False,
@@ -73,6 +74,8 @@ def load(
         source: the folder, or the URL of one that was prepared as tar files (any protocol of fsspec); or tar
             files alone, as `https://host/train-{000000..000009}.tar`, whose headers are then read first.
         frames: how many of the stored frames, evenly spaced; by default all.
+        span: part of the clip that they are taken from, as shares of its length, such as (0.5, 1.0) for the
+            second half.
         size: height and width, or one number for both, to which frames are resized on the device; by default
             as they are.
         audio_frames: frames T of a spectrogram; by default those of the median clip, 313 for 10 seconds.
@@ -91,8 +94,7 @@ def load(
     found = find(source, seed=seed)
     clips, stored = found.clips, found.stored
     height, width = _frame_size(found)
-    frames = stored if frames is None else frames
-    require(1 <= frames <= stored, f"`frames` must lie in 1 ... {stored}, those stored. Got {frames}.")
+    frames = _num_frames(frames, stored, span)
     samples, median = row_length(clips)
     shapes = {"audio": (1, samples), "video": (frames, height, width, 3)}
     dtypes: dict[str, np.dtype] = {"audio": np.dtype(np.float32), "video": np.dtype(np.uint8)}
@@ -101,9 +103,10 @@ def load(
         "video": np.full(shapes["video"], _GREY, np.uint8),
     }
     decode = Tolerant(
-        ClipDecoder(found.root, clips, stored, frames, samples), blank, [clip.name for clip in clips]
+        ClipDecoder(found.root, clips, stored, frames, span, samples), blank, [clip.name for clip in clips]
     )
-    rows = SampleSource(len(clips), decode, shapes, dtypes, text_key(str(clips)), workers)
+    key = text_key(f"{clips} {stored} {frames} {span}")
+    rows = SampleSource(len(clips), decode, shapes, dtypes, key, workers)
     several = len({clip.video for clip in clips}) < len(clips)
     return PairedDataset.from_arrays(
         _cached(rows, _cache_folder(found.root, cache)) if cache else rows.rows(),
@@ -165,6 +168,20 @@ def _without_index(pattern: str) -> Found:
     require(not others, f"Tar files must lie in one folder. `{pattern}` names {1 + len(others)}.")
     names, clips, stored = index_of(archives)
     return Found(root, names, clips, stored)
+
+
+def _num_frames(wanted: int | None, stored: int, span: tuple[float, float]) -> int:
+    """How many frames are taken; by default all that are stored in the span."""
+    start, stop = span
+    require(
+        0 <= start < stop <= 1,
+        f"`span` must be two shares of a clip's length, 0 <= from < to <= 1. Got {start:g}, {stop:g}.",
+    )
+    held = max(1, int(round((stop - start) * stored, 6)))
+    wanted = held if wanted is None else wanted
+    told = "those stored" if held == stored else f"those stored in `span` {start:g} to {stop:g}"
+    require(1 <= wanted <= held, f"`frames` must lie in 1 ... {held}, {told}. Got {wanted}.")
+    return wanted
 
 
 def _frame_size(found: Found) -> tuple[int, int]:

@@ -24,6 +24,7 @@ class ClipDecoder:
         clips: the clips, in the order of the rows.
         stored: frames in a picture.
         frames: frames wanted of them, evenly spaced.
+        span: part of the clip that they are taken from, as shares of its length.
         samples: length of a waveform's row.
     """
 
@@ -31,6 +32,7 @@ class ClipDecoder:
     clips: Sequence[Record]
     stored: int
     frames: int
+    span: tuple[float, float]
     samples: int
 
     def __call__(self, row: int, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -42,7 +44,7 @@ class ClipDecoder:
             found["audio"] = fitted(waveform_of(contents["audio"], clip.name), self.samples)
         if "video" in names:
             frames = frames_of(contents["video"], self.stored, clip.name)
-            found["video"] = frames[spread(self.stored, self.frames)]
+            found["video"] = frames[spread(self.stored, self.frames, self.span)]
         return found
 
 
@@ -126,10 +128,11 @@ def fitted(waveform: Float32[np.ndarray, "1 samples"], length: int) -> Float32[n
     return row
 
 
-def spread(stored: int, wanted: int) -> np.ndarray:
-    """Numbers of `wanted` evenly spaced frames of those stored.
+def spread(stored: int, wanted: int, span: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """Numbers of `wanted` evenly spaced frames of those stored, within a span of the clip.
 
-    >>> spread(32, 4).tolist()
-    [4, 12, 20, 28]
+    >>> spread(32, 4).tolist(), spread(32, 4, (0.5, 1.0)).tolist()
+    ([4, 12, 20, 28], [18, 22, 26, 30])
     """
-    return ((np.arange(wanted) + 0.5) * stored / wanted).astype(int)
+    places = span[0] + (np.arange(wanted) + 0.5) / wanted * (span[1] - span[0])
+    return np.floor(np.round(places * stored, 6)).astype(int)

@@ -52,11 +52,8 @@ def dataset_saliency(
     with evaluating(trunk), evaluating(head):
         first = trunk(data.inputs(modality, rows[:2], device=device))
     start = linear_start(head, first)
-    exact = start is not None and start.rest is None
-    if num_permutations is None:
-        num_permutations = "exact" if exact else DEFAULT_PERMUTATIONS
-    if exact and num_permutations == "exact" and distance == "mse" and first.ndim == 2:
-        assert start is not None  # noqa: S101
+    num_permutations = permutations_of(head, first, num_permutations)
+    if num_permutations == "exact" and distance == "mse" and first.ndim == 2 and start is not None:
         accumulator = SaliencyAccumulator(
             start.weight.cpu(), None if start.bias is None else start.bias.cpu(), score=score
         )
@@ -76,6 +73,26 @@ def dataset_saliency(
         num_permutations=num_permutations,
         generator=generator,
     )
+
+
+def permutations_of(head: nn.Module, features: Tensor, wanted: int | str | None = None) -> int | str:
+    """Permutations a channel: those wanted, or by default `exact` where the head is linear, else 10.
+
+    Args:
+        head: the teacher from the layer on.
+        features: the layer's output for a few samples.
+        wanted: `exact`, a number, or None.
+
+    Raises:
+        InputError: `exact` is wanted of a head that is not linear.
+    """
+    start = linear_start(head, features)
+    exact = start is not None and start.rest is None
+    require(
+        exact or wanted != "exact",
+        "`num_permutations` must be a number for this layer, which more than one layer follows. Got 'exact'.",
+    )
+    return wanted or ("exact" if exact else DEFAULT_PERMUTATIONS)
 
 
 def _accumulated(

@@ -13,7 +13,7 @@ from mfh.experiments._steps.students import OUTPUTS, fit_alone, train_student
 from mfh.experiments.modes import FOCUSED, arm_of
 from mfh.training.loop import fit
 from mfh.training.objectives import Distill, Pair, joint
-from mfh.training.saliency import dataset_saliency
+from mfh.training.saliency import dataset_saliency, permutations_of
 from mfh.training.teacher_outputs import teacher_logits
 
 
@@ -92,6 +92,8 @@ def rank(
     rows = _sampled_rows(run, samples)
     example = run.data.inputs(run.config.teacher, run.train[:2], device=run.device)
     trunk, head = split(teacher, site.layer, example=example)
+    with torch.no_grad():
+        num_permutations = permutations_of(head, trunk(example), num_permutations)
     folder = run.out / OUTPUTS
     answers = teacher_logits(student, run.data, run.config.student, folder=folder, name=name, rows=rows)
     generator = torch.Generator().manual_seed(derived_seed(run.config.seed, "permutations"))
