@@ -107,7 +107,7 @@ def test_released_checkpoints_and_saliency(prepared: Path, tmp_path: Path) -> No
         ("saliency", ["--place", "4", "--num-permutations", "exact"], "`num_permutations` must be a number"),
         ("train", ["--width", "3"], "`width` was 2, is 3"),
         ("train", ["--student", "smell"], "student"),
-        ("train", ["--width", "0", "--epochs", "0"], "`width` must be 1 or more"),
+        ("train", ["--width", "0"], "`width` must be 1 or more"),
         ("study", ["--teacher-source", "none"], "teacher-source"),
     ],
 )

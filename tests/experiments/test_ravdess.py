@@ -362,5 +362,5 @@ def test_curves_of_a_tracker_outlast_the_training(data: PairedDataset, tmp_path:
     pytest.importorskip("tensorboard")
     ravdess.train(data, tmp_path / "out", config=replace(SMALL, tracker=["tensorboard"]))
     kept = {path.name for path in (tmp_path / "out" / "logs").iterdir() if list(path.rglob("events*"))}
-    assert kept == {"joint", "regular", "no-kd-seed-0000"}
+    assert kept == {"joint", "teacher-regular", "no-kd-seed-0000"}
     assert not list((tmp_path / "out" / "training").iterdir())
