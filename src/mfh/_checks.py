@@ -9,6 +9,11 @@ class InputError(ValueError):
 
     The text names the argument, the rule, what came, and the way out. The command line shows it in one line
     on stderr and exits with status 2.
+
+    Example:
+        >>> require(1.5 < 1, "`ratio` must lie in [0, 1). Got 1.5.")
+        Traceback (most recent call last):
+        mfh._checks.InputError: `ratio` must lie in [0, 1). Got 1.5.
     """
 
 

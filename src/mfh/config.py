@@ -146,6 +146,11 @@ class DistillConfig(TrainConfig):
         label_weight: weight of the cross-entropy on labels, 0 or more.
         distill_weight: weight of the KL divergence from the teacher's soft labels, 0 or more; not both 0.
         temperature: temperature T of the soft labels, above 0; the loss carries the factor T^2.
+
+    Example:
+        >>> DistillConfig(temperature=0.0)
+        Traceback (most recent call last):
+        mfh._checks.BrokenRulesError: `temperature` must be above 0. Got 0.0 instead.
     """
 
     label_weight: float = 0.0
@@ -196,6 +201,10 @@ class StudyConfig(DistillConfig):
         hidden: widths of the hidden layers of the default networks.
         engine: many (students of a seed at once, where the networks allow), loop (one by one), or auto.
         jobs: processes that work on seeds side by side, 1 or more.
+
+    Example:
+        >>> StudyConfig(teacher="lidar", student="camera", ratio=[0.75, 0.25]).ratio
+        (0.25, 0.75)
     """
 
     teacher: str | None = None
@@ -299,6 +308,10 @@ class DiagnoseConfig(StudyConfig):
         random_draws: as in a study; the pilot trains no students on random channels.
         num_bootstrap: resamples behind the interval of gamma_hat, 20 or more.
         num_shuffles: shuffled pairings behind each null, 1 or more.
+
+    Example:
+        >>> DiagnoseConfig(teacher="lidar", student="camera").teacher
+        'lidar'
     """
 
     seeds: int = 1

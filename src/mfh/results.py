@@ -222,6 +222,11 @@ class StudyResult(RunResult):
             (record, epoch) in the order of `records`; NaN after an early stop.
         diagnosis: what was said before any student was trained, in the layout of `diagnosis` in
             `results.json`; empty where nothing was.
+
+    Example:
+        >>> row = Summary("joint", None, "accuracy", 2, 70.0, 1.0, 61.0, 79.0)
+        >>> StudyResult(summary=(row,)).frame("summary").arm[0]
+        'joint'
     """
 
     kind: ClassVar[str] = "study"
@@ -339,6 +344,13 @@ def load_results(folder: Path | str) -> RunResult:
 
     Raises:
         InputError: there is none, it is damaged, or a newer version of mfh wrote it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = GaussianResult(figure="fig2").save(folder)
+        ...     load_results(folder).figure
+        'fig2'
     """
     path = Path(folder)
     path = path / "results.json" if path.suffix != ".json" else path
