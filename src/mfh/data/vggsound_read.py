@@ -111,7 +111,7 @@ def frames_of(content: bytes, stored: int, name: str) -> UInt8[np.ndarray, "fram
     image = media.need("PIL.Image")
     try:
         with image.open(io.BytesIO(content)) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+            pixels = np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, image.DecompressionBombError) as error:
         raise DamagedSampleError(f"The picture of `{name}` is damaged: {error}.") from error
     if len(pixels) % stored:
