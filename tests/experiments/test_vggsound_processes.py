@@ -139,7 +139,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 STUDY = ["--width", "2", "--epochs", "2", "--seeds", "1", "--ratio", "0.5", "--random-draws", "1",
-         "--smoothing", "0.1", "--batch-size", "8", "--pixel-shift", "1", "--workers", "1"]  # fmt: skip
+         "--smoothing", "0.1", "--batch-size", "9", "--pixel-shift", "1", "--workers", "1"]  # fmt: skip
 
 
 @pytest.mark.slow

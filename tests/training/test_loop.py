@@ -377,3 +377,9 @@ def test_an_augmented_training_goes_on_to_the_last_bit(paired: PairedDataset, tm
     assert torch.equal(flat(resumed.model), flat(whole.model))
     with pytest.raises(InputError, match="`augment` was"):
         train(paired, objective=plain, checkpoint=tmp_path)
+
+
+def test_a_last_batch_too_small_for_batch_normalisation_says_what_to_do(paired: PairedDataset) -> None:
+    model = nn.Sequential(nn.Linear(10, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with pytest.raises(InputError, match=r"two samples or more, .* leaves 1\. Choose another"):
+        train(paired, model, config=replace(CONFIG, batch_size=149))

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mfh._checks import require
+from mfh._checks import InputError, require
 from mfh.config import TrainConfig
 from mfh.data.augment import Augment
 from mfh.training.batches import sample_draws, step_seed
@@ -72,11 +72,30 @@ class Stepper:
             # Processes exchange gradients once a step, with the last part.
             last = processes.count == 1 or place == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.forward):
-                loss = self.objective(self.forward(*batch.inputs), batch)
+                loss = self.objective(self._outputs(batch), batch)
                 self._backward(loss, share * processes.count)
             values.append(loss.detach() if share == 1 else loss.detach() * share)
         self._update(self.config.learning_rate(number, steps))
         return values[0] if len(values) == 1 else torch.stack(values).sum()
+
+    def _outputs(self, batch: Batch) -> Any:
+        """What the network returns.
+
+        Raises:
+            InputError: batch normalisation has a single value to normalise by.
+        """
+        try:
+            return self.forward(*batch.inputs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            count = self.processes.count
+            alone = "" if count == 1 else f" for each of {count} processes"
+            raise InputError(
+                f"Batch normalisation needs two samples or more{alone}, and the last batch of an epoch leaves"
+                f" {len(batch.rows)}. Choose another `batch_size` than {self.config.batch_size}, or another "
+                "`micro_batch`."
+            ) from error
 
     def _augmented(self, batch: Batch, number: int) -> Batch:
         """The batch with its inputs changed at random, by numbers that are each sample's own."""
