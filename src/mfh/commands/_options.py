@@ -97,7 +97,7 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
     joint      -
     """
     cells = [[_cell(row.get(name)) for name in columns] for row in rows]
-    widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(columns)]
+    widths = [max([len(name), *(len(line[i]) for line in cells)]) for i, name in enumerate(columns)]
     numeric = [not any(isinstance(row.get(name), str) for row in rows) for name in columns]
 
     def line(texts: Sequence[str]) -> str:

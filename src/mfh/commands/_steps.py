@@ -135,6 +135,8 @@ def print_teachers(result: "StudyResult") -> None:
 
 def print_students(result: "StudyResult") -> None:
     """How good the students are, and how they differ."""
+    if not result.summary:
+        return
     shown = ["arm", "ratio", "n", "mean", "low", "high"]
     show(f"\n{table([asdict(row) for row in result.summary], shown)}")
     if result.comparisons:

@@ -156,6 +156,7 @@ def saliency(
     Raises:
         InputError: nothing is trained yet, or a checkpoint does not fit.
     """
+    choice("distance", distance, ("mse", "l1"))
     require(
         not (joint and (audio_checkpoint or video_checkpoint)),
         "`joint` ranks a pair that is trained together. Leave `audio_checkpoint` and `video_checkpoint` out, "

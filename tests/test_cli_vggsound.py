@@ -1,0 +1,129 @@
+"""`mfh vggsound`: from encoded clips to students and a report, and bad input in one line."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from clips import make_videos
+
+from mfh.cli import main
+from mfh.commands.vggsound import STEPS
+from mfh.models.vggsound import AudioNetwork
+from mfh.results import load_results
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*have a negative increase")
+SMALL = ["--width", "2", "--epochs", "1", "--batch-size", "9", "--device", "cpu", "--frames", "4",
+         "--time-shift", "1", "--pixel-shift", "1", "--workers", "1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """45 clips of three classes, encoded and prepared by the command."""
+    folder = tmp_path_factory.mktemp("clips")
+    labels = [f"class {i % 3}" for i in range(45)]
+    csv = make_videos(folder, labels, split=lambda i: "test" if i // 3 % 3 == 2 else "train")
+    step = ["vggsound", "prepare", "--csv", str(csv), "--clips", str(folder / "clips"), "--out"]
+    assert (
+        main([*step, str(folder / "data"), "--frames", "6", "--size", "16", "20", "--jobs", "1", "--quiet"])
+        == 0
+    )
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "out"
+    for modality in ("audio", "video"):
+        assert call("pretrain", prepared, out, "--modality", modality, *SMALL) == 0
+    return out
+
+
+def call(step: str, data: Path, out: Path, *more: str) -> int:
+    return main(["vggsound", step, "--data", str(data), "--out", str(out), "--quiet", *more])
+
+
+def test_every_step_from_clips_to_the_report(
+    prepared: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "out")
+    assert call("saliency", prepared, out) == 0  # settings are those of `pretrain`
+    assert "16 channels: " in capsys.readouterr().out
+    assert call("saliency", prepared, out, "--joint") == 0
+    for mode in ("general", "regular", "joint"):
+        assert call("distill", prepared, out, "--mode", mode, "--ratio", "0.25") == 0
+    assert "general" in capsys.readouterr().out
+    result = load_results(out)
+    assert {(r.arm, r.ratio) for r in result.records} == {
+        ("no-kd", None), ("regular", None), ("joint", None), ("general", 0.25)
+    }  # fmt: skip
+    assert result.config["width"] == 2
+    assert result.config["pixel_shift"] == 1
+    assert {path.stem for path in out.glob("saliency-*.npz")} == {"saliency-regular", "saliency-joint"}
+    assert "general" in (out / "report.html").read_text()
+    assert not list(out.rglob("*.partial"))
+    assert not any((out / "training").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "text"),
+    [
+        ("pretrain", ["--modality", "smell"], "`modality` must be one of `audio`, `video`"),
+        ("pretrain", ["--modality", "audio", "--width", "3"], "`width` was 2, is 3"),
+        ("pretrain", ["--modality", "audio", "--log"], "`log` was False, is True"),
+        ("pretrain", ["--modality", "audio", "--frames", "7"], "`frames` must lie in 1 ... 6"),
+        ("pretrain", ["--modality", "audio", "--span", "0.5"], "`span` must be two shares"),
+        ("saliency", ["--distance", "cosine"], "`distance` must be one of `mse`, `l1`"),
+        ("saliency", ["--num-permutations", "many"], "`num_permutations` must be `exact` or a whole number"),
+        ("saliency", ["--joint", "--audio-checkpoint", "a.pth"], "`joint` ranks a pair"),
+        (
+            "saliency",
+            ["--audio-checkpoint", "none.pth"],
+            "`none.pth` must be a checkpoint. There is no such file",
+        ),
+        ("distill", ["--mode", "wrong"], "`mode` must be one of `general (1)`"),
+        ("distill", ["--mode", "general"], "Run `mfh vggsound saliency` with the same --data and --out"),
+        ("distill", ["--mode", "joint"], "Run `mfh vggsound saliency --joint`"),
+        ("distill", ["--mode", "general", "--ratio", "1"], "`ratio` must lie in [0, 1)"),
+        ("study", ["--width", "2", "--ratio", "1.5"], "`ratio` must lie in [0, 1)"),
+        ("study", ["--width", "2", "--layer", "conv9", "--epochs", "1"], "conv9"),
+    ],
+)
+def test_bad_input_is_one_line(
+    prepared: Path, trained: Path, step: str, more: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(trained.rglob("*"))
+    out = trained if step != "study" else trained.parent / "study"
+    assert call(step, prepared, out, *more) == 2
+    error = capsys.readouterr().err.strip()
+    assert text in error
+    assert len(error.splitlines()) == 1
+    assert sorted(trained.rglob("*")) == before
+    assert step != "study" or not out.exists()
+
+
+def test_an_unknown_network_is_answered_with_those_there_are(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--modality", "video", "--student-network", "r9d", *SMALL]
+    assert call("pretrain", prepared, tmp_path / "out", *more) == 2
+    assert "`student_network` must be one of `resnet3d`, `mc3_18`" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_of_other_classes_is_named(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(AudioNetwork(309, width=2).state_dict(), tmp_path / "released.pth")
+    more = ["--audio-checkpoint", str(tmp_path / "released.pth"), *SMALL]
+    assert call("saliency", prepared, tmp_path / "out", *more) == 2
+    assert "must have 3 classes, as the data have. It has 309" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_step_has_help_with_an_example(step: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["vggsound", step, "--help"])
+    assert done.value.code == 0
+    assert f"mfh vggsound {step} --" in capsys.readouterr().out
