@@ -5,7 +5,7 @@ import matplotlib
 import pytest
 
 from mfh._checks import InputError
-from mfh._report import figures, save_figures, svg
+from mfh._report import figures, save_figures, style, svg
 from mfh._report.summarize import summarize
 
 
@@ -16,7 +16,7 @@ def summary(make_study):
 
 @pytest.fixture(scope="module")
 def drawn(summary):
-    with figures.style():
+    with style.style():
         return {name: draw(summary) for name, draw in figures.FIGURES.items()}
 
 
@@ -27,7 +27,7 @@ def lines(ax, marker=None):
 def test_differences_draw_every_comparison_at_its_value(summary, drawn):
     points = lines(drawn["differences"].axes[0], "D")
     assert [point.get_xdata()[0] for point in points] == [row["difference"] for row in summary["differences"]]
-    filled = [point.get_markerfacecolor() == figures.BLUE for point in points]
+    filled = [point.get_markerfacecolor() == style.BLUE for point in points]
     assert filled == [row["primary"] for row in summary["differences"]]
     assert sum(filled) == 3
 
@@ -52,7 +52,7 @@ def test_lines_of_the_sweep_differ_in_more_than_colour(summary, drawn):
 def test_saliency_draws_removed_channels_hollow(summary, drawn):
     bars = drawn["saliency"].axes[0].patches
     assert len(bars) == 64
-    hollow = sum(matplotlib.colors.same_color(bar.get_facecolor(), figures.SURFACE) for bar in bars)
+    hollow = sum(matplotlib.colors.same_color(bar.get_facecolor(), style.SURFACE) for bar in bars)
     assert hollow == summary["channels"]["num_removed"]
 
 
@@ -87,7 +87,7 @@ def test_elements_for_the_page_share_no_ids_styles_or_fixed_colours(summary):
 
 
 def test_text_of_labels_is_left_as_it_is(make_study):
-    label = f"{figures.INK} font-family: x; 1.23456 $y$"
+    label = f"{style.INK} font-family: x; 1.23456 $y$"
     result = make_study(seeds=2)
     first = result.comparisons[0]
     named = type(first)(**{**vars(first), "b": label})

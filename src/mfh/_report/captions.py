@@ -19,9 +19,10 @@ def _differences(summary: Summary) -> str:
     bars = " with its 95% interval" if any(row["low"] is not None for row in rows) else ""
     primary = sum(row["primary"] for row in rows)
     filled = f" Filled: the {plural(primary, 'comparison')} declared in advance." if primary else ""
+    dots = " Dots: the difference in each seed." if any(row["dots"][1:] for row in rows) else ""
     return (
         "The student taught by the focused teacher (general) minus the student of the arm on the left: mean "
-        f"of {plural(summary['num_seeds'], 'seed')}{bars}.{filled} Shaded: within "
+        f"of {plural(summary['num_seeds'], 'seed')}{bars}.{dots}{filled} Shaded: within "
         f"{number(summary['zone'], 0)} point, too little to matter."
     )
 
@@ -111,12 +112,43 @@ def _overlap_alt(summary: Summary) -> str:
     return "Kept channels that general and important have in common. " + "; ".join(parts) + "."
 
 
+def _curves(summary: Summary) -> str:
+    bands = " Shaded: from the lowest to the highest seed." if summary["num_seeds"] > 1 else ""
+    shown = summary["shown_ratio"]
+    at = f"; general, important and softened at ratio {shown:g}" if shown else ""
+    return (
+        f"Students: mean over seeds by epoch{at}.{bands} Losses of arms that learn from soft labels and of "
+        "those that learn from labels are different quantities."
+    )
+
+
+def _curves_alt(summary: Summary, group: str = "students") -> str:
+    parts = [
+        f"{name} ends at {number(line['validation'][-1])} after {plural(line['epoch'][-1], 'epoch')}"
+        for name, line in summary["curves"][group].items()
+    ]
+    return f"Validation {summary['metric']} of the {group} by epoch: " + "; ".join(parts) + "."
+
+
+def _venn(summary: Summary) -> str:
+    known = summary["diagnosis"]["shares"]["student_only"] is not None
+    size = "" if known else " Dashed: how much only the student sees is not known, so its circle is as large."
+    return (
+        f"What decides the teacher's answers, and what the student can see of it; areas are to scale.{size}"
+    )
+
+
 CAPTIONS: dict[str, Callable[[Summary], str]] = {
     "differences": _differences,
     "arms": _arms,
     "ratio": _ratio,
     "saliency": _saliency,
     "overlap": lambda _: OVERLAP,
+    "curves": _curves,
+    "teacher-curves": lambda _: (
+        "Teachers: mean over seeds by epoch. The metric of joint is the mean of its two networks."
+    ),
+    "venn": _venn,
 }
 ALTERNATIVES: dict[str, Callable[[Summary], str]] = {
     "differences": _differences_alt,
@@ -124,4 +156,7 @@ ALTERNATIVES: dict[str, Callable[[Summary], str]] = {
     "ratio": _ratio_alt,
     "saliency": _saliency_alt,
     "overlap": _overlap_alt,
+    "curves": _curves_alt,
+    "teacher-curves": lambda summary: _curves_alt(summary, "teachers"),
+    "venn": lambda summary: summary["diagnosis"]["sentence"],
 }

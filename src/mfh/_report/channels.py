@@ -20,24 +20,17 @@ def summarize_channels(
 
     Channels of two seeds are parts of two networks, so only sorted values can be laid over each other.
     """
-    config, saliency = result.config, result.saliency
-    score = saliency.get("score") or config.get("score") or "increase"
-    split = saliency.get("split") or config.get("saliency_split") or "train"
-    array = _matrix(result.channels.get(f"{score}_{split}"))
-    if array is None:
+    split = result.saliency.get("split") or result.config.get("saliency_split") or "train"
+    found = channel_arrays(result, split)
+    if found is None:
         return None
-    seeds = [int(s) for s in np.asarray(result.channels.get("seed", np.arange(len(array)))).ravel()]
-    if len(seeds) != len(array):
-        seeds = list(range(len(array)))
+    array, seeds, errors = found["saliency"], found["seed"], found.get("error")
     own = chosen.get(seeds[0]) or ratio or 0.0
     num_channels = array.shape[1]
     # The epsilon undoes rounding: 0.29 x 100 channels are 29, not 28.
     num_removed = min(math.floor(own * num_channels + 1e-9), num_channels - 1)
-    errors = _matrix(result.channels.get(f"stderr_{split}")) if score == "increase" else None
-    if errors is not None and errors.shape != array.shape:
-        errors = None
     return {
-        "score": score,
+        "score": found["score"],
         "split": split,
         "seed": seeds[0],
         "num_seeds": len(seeds),
@@ -47,6 +40,31 @@ def summarize_channels(
         "order": _channel_order(array[0], num_removed, None if errors is None else errors[0]),
         "sorted": _sorted_curves(array, own),
     }
+
+
+def channel_arrays(result: StudyResult, split: str) -> dict[str, Any] | None:
+    """The arrays of a split, each (seed, channel): `saliency`, and where they fit `error` and `importance`.
+
+    Beside them `score`, what saliency is here, and `seed`, a number a row. None without finite saliency.
+    """
+    score = result.saliency.get("score") or result.config.get("score") or "increase"
+    saliency = _matrix(result.channels.get(f"{score}_{split}"))
+    if saliency is None:
+        return None
+    seeds = [int(seed) for seed in np.asarray(result.channels.get("seed", ())).ravel()]
+    found: dict[str, Any] = {
+        "score": score,
+        "saliency": saliency,
+        "seed": seeds if len(seeds) == len(saliency) else list(range(len(saliency))),
+    }
+    others = {"importance": f"importance_{split}"} | (
+        {"error": f"stderr_{split}"} if score == "increase" else {}
+    )
+    for name, stored in others.items():
+        array = _matrix(result.channels.get(stored))
+        if array is not None and array.shape == saliency.shape:
+            found[name] = array
+    return found
 
 
 def _matrix(array: object) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """Step two of a report: a summary becomes one page that loads nothing."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -9,16 +10,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mfh._report import captions, svg, tables, wording
+from mfh._report import captions, run_tables, svg, tables, wording
 
+DOCUMENTATION = "https://mfh.readthedocs.io/en/latest/checks.html"
+RUN = (run_tables.config, run_tables.environment, run_tables.timings)
 TABLES = {
     "study": (
-        tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, tables.data,
-        tables.config, tables.environment, tables.timings,
+        tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, run_tables.data,
+        run_tables.companions, run_tables.pilot, *RUN,
     ),
-    "gaussian": (
-        tables.gaussian_rows, tables.gaussian_differences, tables.config, tables.environment, tables.timings,
-    ),
+    "gaussian": (run_tables.gaussian_rows, run_tables.gaussian_differences, *RUN),
 }  # fmt: skip
 TABLES["diagnosis"] = TABLES["study"]
 
@@ -38,13 +39,16 @@ def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(lambda name: source.joinpath(name).read_text(encoding="utf-8")),
     )
-    environment.filters |= {"signed": wording.signed, "interval": wording.interval, "code": _code}
+    environment.filters |= {
+        "signed": wording.signed, "interval": wording.interval, "code": _code, "json": _json
+    }  # fmt: skip
     built = {made["name"]: made for build in TABLES[summary["kind"]] if (made := build(summary))}
     figures = _figures(summary) if summary["kind"] != "gaussian" else {}
     page = environment.get_template("page.html.jinja").render(
         s=summary,
         tables=built,
         figures=figures,
+        docs=DOCUMENTATION,
         contents=_contents(summary, {*built, *figures}),
         pictures=[{"name": path.stem.replace("_", " "), "uri": svg.as_image(path)} for path in pictures],
         style=Markup(source.joinpath("style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
@@ -60,15 +64,22 @@ def _code(text: object) -> Markup:
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
+def _json(value: object) -> Markup:
+    """JSON for a script element, which only `<` could end."""
+    return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))  # noqa: S704
+
+
 def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str]]:
     """The headings that this page has."""
     headings = (
-        ("cautions", "Before you rely on it", bool(summary.get("cautions") or summary.get("warnings"))),
+        ("checks", "Before you rely on it", bool(summary.get("checks") or summary.get("warnings"))),
         ("controls", "What the comparisons rule out", bool(summary.get("differences"))),
         ("students", "All students", "arms" in parts),
         ("comparisons", "All comparisons", "comparisons" in parts),
         ("saliency", "Saliency", bool(parts & {"saliency", "overlap", "stability"})),
         ("teachers", "Teachers", "teachers" in parts),
+        ("curves", "Training", bool(parts & {"curves", "teacher-curves"})),
+        ("diagnosis", "What the modalities share", bool(summary.get("diagnosis"))),
         ("data", "Data", "data" in parts),
         ("run", "How it was run", True),
         ("cite", "How to cite", True),

@@ -54,17 +54,39 @@ def shown_ratio(chosen: Mapping[int, float], summary: Sequence[Summary]) -> floa
     return min((row.ratio for row in summary if row.ratio), default=None)
 
 
-def rows(
-    records: Sequence[Record], summary: Sequence[Summary], metric: str, source: str
-) -> list[dict[str, Any]]:
-    """One mapping per arm and ratio, with the test metric of each seed where the records give it."""
-    values = by_seed([record for record in records if record.metric == metric])
+def loss_of(row: Any) -> str | None:
+    """The distillation loss of a row; None where a run knows but one."""
+    return getattr(row, "loss", None)
+
+
+def first_loss(summary: Sequence[Summary]) -> str | None:
+    """The loss that comes first, which figures show where there are several."""
+    return next((loss for row in summary if (loss := loss_of(row))), None)
+
+
+def told_of(row: Record | Summary | Comparison, metric: str, loss: str | None) -> bool:
+    """Whether a row is of the metric and loss that figures show; arms without a teacher have any loss."""
+    same = getattr(row, "metric", metric) == metric and loss_of(row) in (None, loss)
+    return same and getattr(row, "loss_b", None) is None
+
+
+def paired(arms: Sequence[Mapping[str, Any]], row: Comparison) -> list[float]:
+    """The difference in each seed, where both arms have their seeds; of `MAX_DOTS` seeds at most."""
+    found = {(arm["arm"], arm["ratio"]): arm["seeds"] for arm in arms}
+    a, b = (found.get((arm, row.ratio)) or found.get((arm, None)) or {} for arm in (row.a, row.b))
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if not differences or abs(sum(differences) / len(differences) - row.difference) > 1e-6:
+        return []
+    return differences[:MAX_DOTS]
+
+
+def rows(records: Sequence[Record], summary: Sequence[Summary], source: str) -> list[dict[str, Any]]:
+    """One mapping per arm and ratio of one metric and loss, with each seed's value where records give it."""
+    values = by_seed(records)
     shown = shown_ratio(chosen_ratios(records, "general", source), summary)
     have_chosen = {wording.base(row.arm) for row in summary if row.arm.endswith(wording.CHOSEN)}
     table = []
     for row in sorted(summary, key=lambda row: (wording.rank(row.arm), row.ratio is not None, row.ratio)):
-        if row.metric != metric:
-            continue
         name = wording.base(row.arm)
         seeds = values.get((row.arm, row.ratio), {})
         if row.arm.endswith(wording.CHOSEN):
@@ -74,6 +96,8 @@ def rows(
                 "arm": row.arm,
                 "name": name,
                 "ratio": row.ratio,
+                "metric": row.metric,
+                "loss": loss_of(row),
                 "n": row.n,
                 "mean": row.mean,
                 "sd": row.sd,

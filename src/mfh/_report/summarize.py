@@ -10,8 +10,11 @@ from mfh._checks import InputError
 from mfh._files import plain
 from mfh._report import students, wording
 from mfh._report.answer import first_screen
-from mfh._report.cautions import cautions
 from mfh._report.channels import summarize_channels
+from mfh._report.checks import checks
+from mfh._report.curves import summarize_curves
+from mfh._report.diagnosis import summarize_diagnosis
+from mfh._report.explorer import explore_channels, explore_students
 from mfh._report.wording import number, shorten
 from mfh.results import GaussianResult, RunResult, StudyResult, TeacherRecord
 
@@ -49,6 +52,7 @@ def _circumstances(result: RunResult) -> dict[str, Any]:
     command = environment.pop("command", None)
     return {
         "kind": result.kind,
+        "source": "All numbers behind this page are in results.json, in the folder of the run.",
         "config": dict(result.config),
         "environment": environment,
         "timings": dict(result.timings),
@@ -89,15 +93,23 @@ def _study(result: StudyResult) -> dict[str, Any]:
     }
     metrics = [row.metric for row in result.summary] + [row.metric for row in result.records]
     metric = next(iter(metrics), "accuracy")
+    loss = students.first_loss(result.summary)
     source = config.get("teacher_source") or "joint"
-    chosen = students.chosen_ratios(result.records, "general", source)
-    shown = students.shown_ratio(chosen, result.summary)
-    arms = students.rows(result.records, result.summary, metric, source)
+    records = [row for row in result.records if students.told_of(row, metric, loss)]
+    rows = [row for row in result.summary if students.told_of(row, metric, loss)]
+    comparisons = [row for row in result.comparisons if students.told_of(row, metric, loss)]
+    chosen = students.chosen_ratios(records, "general", source)
+    shown = students.shown_ratio(chosen, rows)
+    arms = students.rows(records, rows, source)
+    others = [row for row in result.summary if row not in rows]
     summary: dict[str, Any] = {
         "modalities": names,
         "config": config,
         "metric": metric,
-        "unit": "%" if "accuracy" in metric else "",
+        "loss": loss,
+        "losses": list(dict.fromkeys(x for row in result.summary if (x := students.loss_of(row)))),
+        "metrics": list(dict.fromkeys(metrics)),
+        "unit": wording.unit(metric),
         "zone": ZONE,
         "source": source,
         "num_seeds": len({record.seed for record in result.records})
@@ -108,21 +120,31 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "shown_ratio": shown,
         "arms": arms,
         "sweep": students.sweep(arms, source),
-        "differences": [_row(row) for row in students.differences(result.comparisons, shown)],
+        "other_arms": [asdict(row) for row in others],
+        "differences": [
+            _row(row) | {"dots": students.paired(arms, row)}
+            for row in students.differences(comparisons, shown)
+        ],
         "comparisons": [_row(row) for row in result.comparisons],
         "has_groups": any(row.low_boot is not None for row in result.comparisons),
         "teachers": _teachers(result.teachers),
         "saliency": _saliency(result, shown),
         "channels": summarize_channels(result, chosen=chosen, ratio=shown),
+        "curves": summarize_curves(result, ratio=shown, loss=loss),
+        "diagnosis": summarize_diagnosis(plain(result.diagnosis)),
         "data": data,
     }
     summary["ratios"] = sorted(
         {p["ratio"] for line in summary["sweep"]["lines"].values() for p in line} - {0}
     )
+    summary["explore"] = {
+        "channels": explore_channels(result, ratios=summary["ratios"], ratio=shown),
+        "students": explore_students(result),
+    }
     for row in arms:
         row["explain"] = wording.explain(row["arm"], source=summary["source"], **names)
     summary["teachers_note"] = _teachers_note(summary)
-    return summary | first_screen(result, summary) | {"cautions": cautions(summary)}
+    return summary | first_screen(result, summary) | {"checks": checks(summary)}
 
 
 def _row(comparison: Any) -> dict[str, Any]:

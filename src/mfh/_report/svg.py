@@ -16,20 +16,20 @@ from matplotlib.figure import Figure
 
 from mfh._checks import InputError, listing
 from mfh._files import write_atomic
-from mfh._report import figures
+from mfh._report import figures, style
 
 FORMATS = ("svg", "pdf", "png")
 
 # What the style sheet calls the colours of the figures.
 VARIABLES = {
-    figures.INK: "currentColor",
-    figures.MUTED: "var(--muted)",
-    figures.FAINT: "var(--faint)",
-    figures.SURFACE: "var(--surface)",
-    figures.BLUE: "var(--blue)",
-    figures.ORANGE: "var(--orange)",
-    figures.GREEN: "var(--green)",
-    figures.PURPLE: "var(--purple)",
+    style.INK: "currentColor",
+    style.MUTED: "var(--muted)",
+    style.FAINT: "var(--faint)",
+    style.SURFACE: "var(--surface)",
+    style.BLUE: "var(--blue)",
+    style.ORANGE: "var(--orange)",
+    style.GREEN: "var(--green)",
+    style.PURPLE: "var(--purple)",
 }
 
 
@@ -58,7 +58,7 @@ def draw(
         **settings: rcParams.
     """
     contents = {}
-    with figures.style(**settings), _quiet():
+    with style.style(**settings), _quiet():
         figure: Figure | None = figures.FIGURES[name](summary)
         if figure is None:
             return {}

@@ -144,6 +144,15 @@ def meaning(row: Mapping[str, Any], code: str) -> str:
     return text
 
 
+def unit(metric: str) -> str:
+    """The unit of a metric: shares are told in percent, errors and R^2 as they are.
+
+    >>> unit("accuracy"), unit("mAP"), unit("r2")
+    ('%', '%', '')
+    """
+    return "%" if any(word in metric.lower() for word in ("accuracy", "map", "miou", "auroc", "f1")) else ""
+
+
 def number(value: Number, digits: int = 1) -> str:
     """A number with a true minus sign; a dash for None, NaN and infinity.
 

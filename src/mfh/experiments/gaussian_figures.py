@@ -10,14 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 
 from mfh._checks import require
 from mfh._files import write_atomic
-from mfh._report import figures as look
+from mfh._report import style as look
+from mfh._report.venn import apart, circles
 from mfh.experiments._gaussian_runs import Point, Runs, find, signed
 from mfh.results import GaussianResult
-from mfh.stats import bisect
 
 BLUE, ORANGE, GREEN, PURPLE, MUTED, INK = (
     look.BLUE,
@@ -119,38 +118,13 @@ def _band(
 
 
 def _venn(axes: Axes, radius_a: float, radius_b: float, distance: float, title: str) -> None:
-    """Decisive features of both modalities as circles; their areas and that of their overlap are to scale."""
-    left = -radius_a, distance + radius_b
-    start, end = min(left[0], distance - radius_b), max(radius_a, left[1])
-    middle = (start + end) / 2
-    circles = [Circle((-middle, 0), radius_a), Circle((distance - middle, 0), radius_b)]
-    for circle, color in zip(circles, (BLUE, ORANGE), strict=True):
-        axes.add_patch(Circle(circle.center, circle.radius, facecolor=color, alpha=0.18, linewidth=0))
-        axes.add_patch(Circle(circle.center, circle.radius, fill=False, edgecolor=color, linewidth=1.2))
-    both = Circle(circles[0].center, radius_a, facecolor=GREEN, alpha=0.55, linewidth=0)
-    axes.add_patch(both)
-    both.set_clip_path(circles[1].get_path(), transform=circles[1].get_patch_transform() + axes.transData)
-    axes.text(circles[0].center[0] - radius_a, radius_a * 0.75, "a", color=BLUE, ha="center", weight="bold")
-    axes.text(circles[1].center[0] + radius_b, radius_b * 0.75, "b", color=ORANGE, ha="center", weight="bold")
-    axes.set(xlim=(-2.3, 2.3), ylim=(-1.35, 1.35), aspect="equal")
-    axes.set_axis_off()
+    circles(axes, radius_a, radius_b, distance, ("a", "b"))
+    axes.set(xlim=(-2.3, 2.3), ylim=(-1.35, 1.35))
     axes.set_title(title, size=8, pad=1)
 
 
-def lens(distance: float) -> float:
-    """Overlap of two circles of radius 1 as a share of one of them, 1 at distance 0 and 0 from 2 on.
-
-    Example:
-        >>> lens(0.0), lens(2.0), round(lens(1.0), 3)
-        (1.0, 0.0, 0.391)
-    """
-    half = min(distance / 2, 1.0)
-    return 2 * (math.acos(half) - half * math.sqrt(1 - half**2)) / math.pi
-
-
 def _venn_fig2(axes: Axes, row: Mapping[str, Any]) -> None:
-    share = row["teacher_share"]
-    distance = bisect(lambda d: -lens(d), -share, 0.0, 2.0)
+    distance = apart(math.pi * row["teacher_share"], 1.0, 1.0)
     _venn(axes, 1.0, 1.0, distance, f"{GAMMA} = {row['gamma']:.2f}")
 
 
