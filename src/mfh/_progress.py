@@ -34,6 +34,7 @@ class Progress:
         running: the seed being trained; None before the first and where several run side by side.
         stages: its stages in order, over all seeds.
         started, updated: when this call began, and when it last wrote this; ISO 8601, in UTC.
+        stopped: whether it was interrupted, or ended in an error.
         config, environment: as in the results to come.
     """
 
@@ -44,6 +45,7 @@ class Progress:
     stages: Sequence[Stage] = ()
     started: str = ""
     updated: str = ""
+    stopped: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
 

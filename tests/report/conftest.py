@@ -89,6 +89,38 @@ def _interval(values: list[float]) -> tuple[float, float | None, float | None, f
     return mean, sd, mean - half, mean + half
 
 
+def _curves(
+    rng: np.random.Generator, records: list[Record], seeds: int, epochs: int
+) -> dict[str, np.ndarray]:
+    """Rising metrics and falling losses, (network, epoch)."""
+    time = np.arange(1, epochs + 1)
+
+    def pair(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        noise = rng.standard_normal((len(levels), epochs))
+        return levels[:, None] * (1 - np.exp(-time / 8)) + noise / 4, 2 * np.exp(-time / 10) + noise**2 / 50
+
+    found = {}
+    levels = {
+        "students": [r.validation for r in records],
+        **dict.fromkeys(("regular", "joint", "unimodal"), [93] * seeds),
+    }
+    for name, values in levels.items():
+        found[f"{name}_validation"], found[f"{name}_loss"] = pair(np.array(values, dtype=float))
+    return found
+
+
+DIAGNOSIS = {
+    "gamma": {
+        "estimate": 0.37, "low": 0.29, "high": 0.44, "between": 0.41, "within": 0.2,
+        "venn": {"alpha": 0.5, "beta": 0.2, "gamma": 0.3, "note": "Alpha and beta rest on two networks."},
+    },
+    "verdict": "help", "probability": 0.81,
+    "reasons": ["The pilot gains +1.2 points."], "advice": ["Try ratio 0.5."],
+    "companions": [{"name": "CKA", "value": 0.4, "null": 0.1, "unit": "", "note": "linear"}],
+    "pilot": {"folds": 5, "comparisons": [{"a": "general (chosen)", "b": "no-kd", "difference": 1.2}]},
+}  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def make_study() -> Callable[..., StudyResult]:
     """A factory of studies: `make_study(seeds=10, ratios=(.25, .5, .75), channels=64, ...)`."""
@@ -102,6 +134,7 @@ def make_study() -> Callable[..., StudyResult]:
         student: str = "zer",
         classes: list[str] | None = None,
         verdict: Verdict | None = None,
+        diagnosis: dict | None = None,
     ) -> StudyResult:
         rng = np.random.default_rng(7)
         records = _records(rng, seeds, ratios)
@@ -171,6 +204,7 @@ def make_study() -> Callable[..., StudyResult]:
             verdict=verdict or _verdict(seeds, teacher, student),
             data={
                 "fingerprint": "9f2c71d0", "redrawn": True, "num_samples": 2000,
+                "leaks": {"duplicates": 0, "groups": None},
                 "splits": {"train": 1200, "validation": 400, "test": 400},
                 "classes": classes or [str(i) for i in range(10)], "num_groups": None, "group": None,
                 "teacher": teacher, "student": student, "shapes": {teacher: [240], student: [47]},
@@ -184,9 +218,16 @@ def make_study() -> Callable[..., StudyResult]:
                 "increase_validation": increase - 0.2,
                 "importance_validation": increase,
             },
+            curves=_curves(rng, records, seeds, 60),
+            diagnosis=diagnosis or {},
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="session")
+def diagnosis() -> dict:
+    return DIAGNOSIS
 
 
 @pytest.fixture

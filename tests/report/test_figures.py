@@ -1,17 +1,20 @@
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 
 import matplotlib
+import matplotlib.image
 import pytest
 
 from mfh._checks import InputError
-from mfh._report import figures, save_figures, style, svg
+from mfh._report import figures, save_figures, style, svg, venn
+from mfh._report.diagnosis import summarize_diagnosis
 from mfh._report.summarize import summarize
 
 
 @pytest.fixture(scope="module")
-def summary(make_study):
-    return summarize(make_study())
+def summary(make_study, diagnosis):
+    return summarize(make_study(diagnosis=diagnosis))
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +98,9 @@ def test_text_of_labels_is_left_as_it_is(make_study):
     assert f"{label[:19]}\N{HORIZONTAL ELLIPSIS}" in ElementTree.fromstring(text).itertext()
 
 
-def test_every_figure_is_written_with_its_fonts(make_study, tmp_path):
-    paths = save_figures(make_study(seeds=3), tmp_path, formats=["pdf"])
+def test_every_figure_is_written_with_its_fonts(make_study, diagnosis, tmp_path):
+    result = make_study(seeds=3, diagnosis=diagnosis)
+    paths = save_figures(result, tmp_path, formats=["pdf"])
     assert [path.name for path in paths] == [f"{name}.pdf" for name in figures.FIGURES]
     for path in paths:
         content = path.read_bytes()
@@ -136,3 +140,81 @@ def test_the_callers_settings_neither_matter_nor_change(summary):
         settings = dict(matplotlib.rcParams)
         assert svg.inline("arms", summary) == before
         assert dict(matplotlib.rcParams) == settings
+
+
+def test_figures_for_a_paper_have_its_widths(make_study, tmp_path):
+    result = make_study(seeds=3)
+    save_figures(result, tmp_path, formats=["svg", "png"], widths=[3.25, 6.75])
+    for width in (3.25, 6.75):
+        drawing = (tmp_path / f"arms-{width}in.svg").read_text()
+        assert f'width="{72 * width:g}pt"' in drawing
+        size = matplotlib.image.imread(tmp_path / f"ratio-{width}in.png").shape
+        assert size[1] == pytest.approx(300 * width, abs=1)
+    with pytest.raises(InputError, match=r"`widths` must lie in \[2, 12\] inches. Got `30` instead"):
+        save_figures(result, tmp_path, widths=[30])
+
+
+@pytest.mark.parametrize("width", [3.25, 4.8, 6.75])
+def test_nothing_leaves_the_canvas(summary, width):
+    settings = style.paper(width) if width != 4.8 else {}
+    for draw in figures.FIGURES.values():
+        with style.style(**settings):
+            figure = draw(summary)
+            figure.set_dpi(300)
+            figure.draw_without_rendering()
+            box = figure.get_tightbbox()
+        assert -0.01 <= box.x0 < box.x1 <= width + 0.01
+        assert -0.01 <= box.y0 < box.y1 <= figure.get_figheight() + 0.01
+
+
+def test_differences_draw_a_dot_a_seed(summary, drawn):
+    dots = [line for line in drawn["differences"].axes[0].lines if line.get_alpha() == 0.45]
+    rows = [row for row in summary["differences"] if row["dots"]]
+    assert len(dots) == len(rows) == len(summary["differences"])
+    for line, row in zip(dots, rows, strict=True):
+        assert len(line.get_xdata()) == summary["num_seeds"]
+        assert sum(line.get_xdata()) / len(line.get_xdata()) == pytest.approx(row["difference"])
+
+
+def test_curves_are_means_over_seeds(make_study, summary, drawn):
+    result = make_study()
+    rows = [i for i, record in enumerate(result.records) if record.arm == "no-kd"]
+    lines = {line.get_label(): line for line in drawn["curves"].axes[0].lines}
+    assert list(lines) == ["no-kd", "regular", "joint", "general", "important", "softened"]
+    expected = result.curves["students_validation"][rows].mean(axis=0)
+    assert lines["no-kd"].get_ydata() == pytest.approx(expected, rel=1e-4)
+    assert [line.get_label() for line in drawn["teacher-curves"].axes[0].lines] == [
+        "regular",
+        "joint",
+        "unimodal",
+    ]
+
+
+class TestVenn:
+    def shapes(self, diagnosis):
+        with style.style():
+            figure = venn.draw_venn(
+                {"diagnosis": summarize_diagnosis(diagnosis), "modalities": {"teacher": "a", "student": "b"}}
+            )
+        circles = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
+        return circles, [text.get_text() for text in figure.axes[0].texts]
+
+    def test_areas_are_to_scale(self):
+        told = {"gamma": {"estimate": 0.375, "venn": {"alpha": 0.5, "beta": 0.2, "gamma": 0.3}}}
+        (a, b), texts = self.shapes(told)
+        assert (b.radius / a.radius) ** 2 == pytest.approx(0.5 / 0.8)
+        overlap = venn.lens(b.center[0] - a.center[0], a.radius, b.radius)
+        assert overlap / (math.pi * a.radius**2) == pytest.approx(0.375, abs=1e-6)
+        assert texts == ["a", "b", "38%", "62%", "25%"]
+
+    def test_a_student_of_unknown_size_is_dashed(self):
+        (_, b), texts = self.shapes({"gamma": {"estimate": 0.4}})
+        assert b.get_linestyle() != "solid"
+        assert texts[2:] == ["40%", "60%"]
+
+    @pytest.mark.parametrize("estimate", [-0.1, 0.0, 1.0, 1.2])
+    def test_estimates_at_and_beyond_the_ends(self, estimate):
+        (a, b), _ = self.shapes({"gamma": {"estimate": estimate}})
+        distance = b.center[0] - a.center[0]
+        shared = min(max(estimate, 0.0), 1.0)
+        assert venn.lens(distance, a.radius, b.radius) / math.pi == pytest.approx(shared, abs=1e-6)

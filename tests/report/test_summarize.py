@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 
 from mfh._checks import InputError
-from mfh._report.checks import checks
 from mfh._report.summarize import summarize
 from mfh.results import GaussianResult, Record, RunResult, StudyResult, Verdict
 
@@ -12,10 +11,6 @@ from mfh.results import GaussianResult, Record, RunResult, StudyResult, Verdict
 @pytest.fixture
 def summary(make_study):
     return summarize(make_study())
-
-
-def codes(summary):
-    return {check["code"] for check in checks(summary)}
 
 
 def fact(summary, label):
@@ -154,61 +149,6 @@ def test_command_is_as_typed(make_study):
 
 def test_only_what_the_page_does_not_say_itself_is_repeated_from_the_verdict(summary):
     assert summary["warnings"] == ["The layer is narrow."]
-
-
-class TestChecks:
-    def test_number_of_seeds(self, make_study):
-        assert "MFH101" in codes(summarize(make_study(seeds=1)))
-        assert {"MFH102"} <= codes(summarize(make_study(seeds=3))) - {"MFH101"}
-        assert not {"MFH101", "MFH102"} & codes(summarize(make_study(seeds=5)))
-
-    def test_saturated_teacher(self, summary):
-        assert "MFH104" in codes(summary)
-        text = next(c["text"] for c in checks(summary) if c["code"] == "MFH104")
-        assert "97%" in text
-        assert "0.012 nats" in text
-        regular = summary["teachers"][0]
-        regular |= {"saturated": 0.5, "entropy": 0.3}
-        assert "MFH104" not in codes(summary)
-        regular["entropy"] = 0.01
-        assert "MFH104" in codes(summary)
-
-    def test_student_as_good_as_the_teacher(self, summary):
-        assert "MFH105" not in codes(summary)
-        summary["teachers"][0]["test"] = 75.0
-        assert "MFH105" in codes(summary)
-
-    def test_saliency_on_the_training_split(self, summary):
-        text = next(c["text"] for c in checks(summary) if c["code"] == "MFH110")
-        assert "94% of the same channels; on validation data it would be 52%" in text
-        summary["saliency"]["split"] = "validation"
-        assert "MFH110" not in codes(summary)
-
-    def test_negative_increases(self, summary):
-        assert "MFH111" not in codes(summary)
-        summary["saliency"]["split"] = "validation"
-        assert "MFH111" in codes(summary)
-        summary["saliency"]["score"] = "followed"
-        assert "MFH111" not in codes(summary)
-
-    @pytest.mark.parametrize(
-        ("chosen", "code"),
-        [
-            ([0.75, 0.75, 0.25], "MFH108"),
-            ([0.0, 0.0, 0.25], "MFH109"),
-            ([0.5, 0.5, 0.75], None),
-            ([0.0, 0.75], None),
-        ],
-    )
-    def test_edge_of_the_sweep(self, summary, chosen, code):
-        summary["chosen"] = dict(enumerate(chosen))
-        assert codes(summary) & {"MFH108", "MFH109"} == ({code} if code else set())
-
-    def test_students_that_were_still_improving(self, make_study, summary):
-        assert "MFH113" not in codes(summary)
-        result = make_study()
-        late = [replace(record, best_epoch=60) for record in result.records]
-        assert "MFH113" in codes(summarize(replace(result, records=late)))
 
 
 def test_gaussian_headline_is_the_first_note(gaussian):

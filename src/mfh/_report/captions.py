@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mfh._report import comparison_tables
 from mfh._report.wording import interval, number, percent, plural, signed
 
 Summary = Mapping[str, Any]
@@ -149,6 +150,7 @@ CAPTIONS: dict[str, Callable[[Summary], str]] = {
         "Teachers: mean over seeds by epoch. The metric of joint is the mean of its two networks."
     ),
     "venn": _venn,
+    "runs": comparison_tables.caption,
 }
 ALTERNATIVES: dict[str, Callable[[Summary], str]] = {
     "differences": _differences_alt,
@@ -159,4 +161,5 @@ ALTERNATIVES: dict[str, Callable[[Summary], str]] = {
     "curves": _curves_alt,
     "teacher-curves": lambda summary: _curves_alt(summary, "teachers"),
     "venn": lambda summary: summary["diagnosis"]["sentence"],
+    "runs": comparison_tables.alternative,
 }

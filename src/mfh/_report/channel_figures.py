@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mfh._report.style import BLUE, FAINT, INK, MUTED, ORANGE, OTHER, SURFACE, canvas, columns
+from mfh._report.style import BLUE, FAINT, INK, MUTED, ORANGE, OTHER, SURFACE, canvas, columns, size
 
 
 def draw_saliency(summary: Mapping[str, Any]) -> Figure | None:
@@ -22,8 +22,16 @@ def draw_saliency(summary: Mapping[str, Any]) -> Figure | None:
     if kept < 1:
         bottom.axvspan(kept, 1, color=FAINT, alpha=0.45, linewidth=0)
         bottom.axvline(kept, color=MUTED, linewidth=0.9)
-        bottom.annotate("removed", ((1 + kept) / 2, 0.93), ha="center", color=INK, fontsize=matplotlib.rcParams["legend.fontsize"])
-        bottom.annotate("kept", (kept / 2, 0.93), ha="center", color=INK, fontsize=matplotlib.rcParams["legend.fontsize"])
+        bottom.annotate(
+            "removed",
+            ((1 + kept) / 2, 0.93),
+            ha="center",
+            color=INK,
+            fontsize=matplotlib.rcParams["legend.fontsize"],
+        )
+        bottom.annotate(
+            "kept", (kept / 2, 0.93), ha="center", color=INK, fontsize=matplotlib.rcParams["legend.fontsize"]
+        )
     if channels["num_seeds"] > 1:
         for curve in curves["curves"]:
             bottom.plot(curves["share"], curve, color=BLUE, linewidth=0.6, alpha=0.4)
@@ -77,7 +85,7 @@ def draw_overlap(summary: Mapping[str, Any]) -> Figure | None:
         x = [row["ratio"] + shift for row in points]
         ax.plot(
             x, [100 * row["mean"] for row in points], color=colour, marker=marker, linestyle=dashes,
-            markersize=5, label=f"{split} split",
+            markersize=size(5), label=f"{split} split",
         )  # fmt: skip
         for at, row in zip(x, points, strict=True):
             if row.get("low") is not None and row.get("high") is not None:

@@ -26,7 +26,7 @@ def draw_teacher_curves(summary: Mapping[str, Any]) -> Figure | None:
 def _draw(summary: Mapping[str, Any], lines: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     if not lines:
         return None
-    figure, (top, bottom) = canvas(4.4, rows=2, sharex=True)
+    figure, (top, bottom) = canvas(5.0, rows=2, sharex=True)
     for name, line in lines.items():
         if lines is summary["curves"]["teachers"]:
             colour, dashes = TEACHERS.get(name, (INK, "-"))

@@ -13,12 +13,14 @@ def summarize_diagnosis(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         diagnosis: `gamma` (`estimate`, `low`, `high`, `between`, `within`, all shares of what decides the
-            teacher's answers), and where the data allow `alpha` and `beta` (what only the teacher's, only
-            the student's modality holds, as shares of all that decides in either); `verdict`, `probability`,
-            `reasons`; `companions` and `pilot`, mappings or rows.
+            teacher's answers), in it `venn`, where the data allow with `alpha`, `beta` and `gamma` (what only
+            the teacher's, only the student's modality and both hold, as shares of all that decides in either)
+            and a `note`; `verdict`, `probability`, `reasons`, `advice`; `companions`, rows; `pilot`, with
+            `comparisons`.
     """
     gamma = diagnosis.get("gamma") or {}
     estimate = gamma.get("estimate")
+    venn = gamma.get("venn") or {}
     found: dict[str, Any] = {
         "gamma": dict(gamma),
         "shares": None,
@@ -26,13 +28,15 @@ def summarize_diagnosis(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": diagnosis.get("verdict"),
         "probability": diagnosis.get("probability"),
         "reasons": [str(reason) for reason in diagnosis.get("reasons") or ()],
+        "advice": [str(advice) for advice in diagnosis.get("advice") or ()],
         "companions": _rows(diagnosis.get("companions")),
-        "pilot": _rows(diagnosis.get("pilot")),
+        "pilot": _rows((diagnosis.get("pilot") or {}).get("comparisons")),
+        "note": venn.get("note") or "",
     }
     if estimate is None:
         return found if diagnosis else {}
     shared = min(max(float(estimate), 0.0), 1.0)
-    beta = diagnosis.get("beta")
+    beta = venn.get("beta")
     found["shares"] = {
         "shared": shared,
         "teacher_only": 1.0 - shared,

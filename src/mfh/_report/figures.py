@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mfh._report.channel_figures import draw_overlap, draw_saliency
+from mfh._report.comparison_tables import draw_runs
 from mfh._report.curve_figures import draw_curves, draw_teacher_curves
 from mfh._report.style import (
     BLUE,
@@ -20,6 +21,7 @@ from mfh._report.style import (
     look,
     metric_axis,
     name_rows,
+    size,
 )
 from mfh._report.venn import draw_venn
 from mfh._report.wording import number, shorten, signed
@@ -40,10 +42,16 @@ def draw_differences(summary: Mapping[str, Any]) -> Figure | None:
         dots = list(row.get("dots") or ())
         if len(dots) > 1:
             spread = [y + 0.3 + 0.04 * ((7 * i) % 5 - 2) for i in range(len(dots))]
-            ax.plot(dots, spread, "o", color=INK, markersize=2.2, alpha=0.45, markeredgewidth=0)
+            ax.plot(dots, spread, "o", color=INK, markersize=size(2.2), alpha=0.45, markeredgewidth=0)
         face = BLUE if row["primary"] else SURFACE
         ax.plot(
-            row["difference"], y, "D", color=BLUE, markerfacecolor=face, markersize=5.5, markeredgewidth=1.3
+            row["difference"],
+            y,
+            "D",
+            color=BLUE,
+            markerfacecolor=face,
+            markersize=size(5.5),
+            markeredgewidth=1.3,
         )
     labels = [label_arm(row["name"], row["ratio"]) for row in rows]
     name_rows(ax, labels, [signed(row["difference"]) for row in rows])
@@ -67,10 +75,12 @@ def draw_arms(summary: Mapping[str, Any]) -> Figure | None:
         colour, marker, _ = look(row["arm"])
         spread = [y + 0.22 + 0.045 * ((7 * i) % 5 - 2) for i in range(len(row["dots"]))]
         if len(row["dots"]) > 1:
-            ax.plot(row["dots"], spread, "o", color=colour, markersize=2.3, alpha=0.45, markeredgewidth=0)
+            ax.plot(
+                row["dots"], spread, "o", color=colour, markersize=size(2.3), alpha=0.45, markeredgewidth=0
+            )
         if row["low"] is not None and row["high"] is not None:
             ax.plot([row["low"], row["high"]], [y - 0.12] * 2, color=colour, linewidth=1.6)
-        ax.plot(row["mean"], y - 0.12, marker, color=colour, markersize=5)
+        ax.plot(row["mean"], y - 0.12, marker, color=colour, markersize=size(5))
     labels = [label_arm(row["arm"], row["ratio"]) for row in rows]
     name_rows(ax, labels, [number(row["mean"]) for row in rows])
     ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
@@ -96,7 +106,7 @@ def draw_ratio(summary: Mapping[str, Any]) -> Figure | None:
             [p["mean"] for p in points],
             color=colour,
             marker=marker,
-            markersize=5,
+            markersize=size(5),
             linestyle=dashes,
             label=shorten(arm, 24),
         )
@@ -123,4 +133,9 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
     "curves": draw_curves,
     "teacher-curves": draw_teacher_curves,
     "venn": draw_venn,
+}
+BY_KIND: dict[str, dict[str, Callable[[Mapping[str, Any]], Figure | None]]] = {
+    "study": FIGURES,
+    "diagnosis": FIGURES,
+    "comparison": {"runs": draw_runs},
 }

@@ -10,18 +10,29 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mfh._report import captions, run_tables, svg, tables, wording
+from mfh._report import captions, comparison_tables, run_tables, svg, tables, unfinished_tables, wording
 
 DOCUMENTATION = "https://mfh.readthedocs.io/en/latest/checks.html"
 RUN = (run_tables.config, run_tables.environment, run_tables.timings)
+STUDY = (
+    tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, run_tables.data,
+    run_tables.companions, run_tables.pilot, *RUN,
+)  # fmt: skip
 TABLES = {
-    "study": (
-        tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, run_tables.data,
-        run_tables.companions, run_tables.pilot, *RUN,
-    ),
+    "study": STUDY,
+    "diagnosis": STUDY,
     "gaussian": (run_tables.gaussian_rows, run_tables.gaussian_differences, *RUN),
+    "comparison": (
+        comparison_tables.runs, comparison_tables.arms, comparison_tables.against_first,
+        comparison_tables.left_out,
+    ),
+    "unfinished": (unfinished_tables.stages, unfinished_tables.arms, *RUN),
 }  # fmt: skip
-TABLES["diagnosis"] = TABLES["study"]
+
+
+def build_tables(summary: Mapping[str, Any]) -> dict[str, tables.Table]:
+    """Name -> table, of those that this kind of summary has rows for."""
+    return {made["name"]: made for build in TABLES[summary["kind"]] if (made := build(summary))}
 
 
 def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
@@ -42,8 +53,7 @@ def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
     environment.filters |= {
         "signed": wording.signed, "interval": wording.interval, "code": _code, "json": _json
     }  # fmt: skip
-    built = {made["name"]: made for build in TABLES[summary["kind"]] if (made := build(summary))}
-    figures = _figures(summary) if summary["kind"] != "gaussian" else {}
+    built, figures = build_tables(summary), _figures(summary)
     page = environment.get_template("page.html.jinja").render(
         s=summary,
         tables=built,
@@ -90,7 +100,7 @@ def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str
 def _figures(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Name -> drawing, caption and the same in words for those who cannot see it."""
     found = {}
-    for name in svg.figures.FIGURES:
+    for name in svg.figures.BY_KIND.get(summary["kind"], {}):
         if drawn := svg.inline(name, summary):
             found[name] = {
                 "svg": Markup(drawn),  # noqa: S704  (serialised XML, its text escaped)

@@ -62,6 +62,19 @@ def style(**more: Any) -> AbstractContextManager[None]:
     return matplotlib.rc_context(settings)
 
 
+def paper(width: float | int) -> dict[str, Any]:
+    """Settings of a figure of `width` inches in a paper, with text of 7.5 points."""
+    return {
+        "figure.figsize": (width, 3.0),
+        "font.size": 7.5,
+        "legend.fontsize": 7.0,
+        "lines.linewidth": 1.1,
+        "lines.markersize": 4.0,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+    }
+
+
 def look(arm: str) -> tuple[str, str, Any]:
     """Colour, marker and line style of an arm."""
     return LOOKS.get(wording.base(arm), OTHER)
@@ -90,6 +103,11 @@ def name_rows(ax: Axes, labels: list[str], values: list[str]) -> None:
 def label_arm(arm: str, ratio: float | int | None) -> str:
     """An arm's name in a figure."""
     return shorten(arm, 20) + ("" if ratio is None else f" at {ratio:g}")
+
+
+def size(points: float | int) -> float:
+    """A length that is `points` beside text of 10 points, and shrinks with it."""
+    return points * matplotlib.rcParams["font.size"] / 10
 
 
 def columns(most: int = 3) -> int:

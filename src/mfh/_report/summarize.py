@@ -56,11 +56,11 @@ def _circumstances(result: RunResult) -> dict[str, Any]:
         "config": dict(result.config),
         "environment": environment,
         "timings": dict(result.timings),
-        "command": _command(command),
+        "command": command_line(command),
     }
 
 
-def _command(argv: object) -> str:
+def command_line(argv: object) -> str:
     """The command line as one would type it."""
     if isinstance(argv, str):
         return argv

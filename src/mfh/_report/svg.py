@@ -59,9 +59,10 @@ def draw(
     """
     contents = {}
     with style.style(**settings), _quiet():
-        figure: Figure | None = figures.FIGURES[name](summary)
+        figure: Figure | None = figures.BY_KIND[summary["kind"]][name](summary)
         if figure is None:
             return {}
+        figure.set_dpi(300)  # at few dots, hinting would make text narrower than it is in the files
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for each format
         for file_format in formats:
@@ -159,18 +160,35 @@ def as_image(path: Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(content).decode("ascii")
 
 
-def save(summary: Mapping[str, Any], folder: Path | str, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Write every figure of a study into `folder` in each format; returns the paths.
+def save(
+    summary: Mapping[str, Any],
+    folder: Path | str,
+    formats: Sequence[str] = FORMATS,
+    widths: Sequence[float | int] = (),
+) -> list[Path]:
+    """Write every figure of a summary into `folder` in each format; returns the paths.
+
+    Args:
+        summary: see `draw`.
+        folder: is made if it is absent.
+        formats: any of svg, pdf, png.
+        widths: in inches, for a paper; each gives files of its own, with smaller text. By default one of the
+            page's size.
 
     Raises:
-        InputError: an unknown format, or the folder cannot be written.
+        InputError: an unknown format, a width outside [2, 12] inches, or the folder cannot be written.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise InputError(f"`formats` must be among {listing(FORMATS)}. Got {listing(unknown)} instead.")
+    wrong = [width for width in widths if not 2 <= width <= 12]
+    if wrong:
+        raise InputError(f"`widths` must lie in [2, 12] inches. Got {listing(wrong)} instead.")
+    looks = [(f"-{width:g}in", style.paper(width)) for width in widths] or [("", {})]
     paths = []
-    for name in figures.FIGURES:
-        for file_format, content in draw(name, summary, formats).items():
-            path = Path(folder) / f"{name}.{file_format}"
-            paths.append(write_atomic(path, partial(_write, content)))
+    for name in figures.BY_KIND.get(summary["kind"], {}):
+        for ending, settings in looks:
+            for file_format, content in draw(name, summary, formats, **settings).items():
+                path = Path(folder) / f"{name}{ending}.{file_format}"
+                paths.append(write_atomic(path, partial(_write, content)))
     return paths

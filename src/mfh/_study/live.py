@@ -14,7 +14,7 @@ from mfh.config import StudyConfig
 from mfh.results import environment
 
 WRITE_EVERY = 2.0  # seconds between two states on disk
-BAR = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit} {postfix}"
+BAR = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit}{postfix}"
 UNITS = {"teachers": "epochs", "saliency": "rankings", "students": "epochs"}
 
 
@@ -62,7 +62,7 @@ class Live:
         self.bars: dict[str, Any] = {
             name: tqdm(
                 desc=name, total=self.total[name], initial=self.done[name], unit=UNITS[name], position=place,
-                bar_format=BAR, unit_scale=True, dynamic_ncols=True, disable=not show,
+                bar_format=BAR, unit_scale=UNITS[name] == "epochs", dynamic_ncols=True, disable=not show,
             )
             for place, name in enumerate(self.units)
         }  # fmt: skip
@@ -76,7 +76,7 @@ class Live:
         for bar in self.bars.values():
             bar.close()
         if self.folder is not None and kind is not None and (self.folder / FILE).exists():
-            self.write()
+            self.write(stopped=True)
 
     def advance(self, stage: str, count: int) -> None:
         """After some work of a stage in this process, which took the time since the last call."""
@@ -102,7 +102,7 @@ class Live:
         """Each stage, with the time left at the speed it had so far."""
         return [Stage(name, self.done[name], self.total[name], self._left(name)) for name in self.units]
 
-    def write(self) -> None:
+    def write(self, *, stopped: bool = False) -> None:
         """Write the state to disk."""
         self._written = time.monotonic()
         ended = set(self.finished)
@@ -115,6 +115,7 @@ class Live:
             stages=self.stages(),
             started=self.started,
             updated=now(),
+            stopped=stopped,
             config=self.config.to_dict(),
             environment=environment(),
         ).save(self.folder or ".")

@@ -1,43 +1,136 @@
-"""`mfh report`: the page of a finished run, made anew."""
+"""`mfh report`: the page of a run, of a run that has not ended, or of several runs side by side."""
 
 import logging
+import os
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mfh._checks import InputError, require
 from mfh.commands._options import add_common
 
 name = "report"
-help = "write the HTML report of a finished run again"
-description = """Write report.html, and with --figures the figures, of a folder that a run wrote. Nothing is
-trained or computed again.
+help = "write the HTML report of a run again, compare runs, export figures and tables"
+description = """One folder: write its report.html anew. A run that has not ended: say what is finished, what
+is missing and how long it will take. Several folders, or one that holds runs: write one page that
+compares them. Nothing is trained or computed again.
 
-example:
+examples:
   mfh report out/pix-zer
+  mfh report out/pix-zer --figures paper/figures --tables paper/tables
+  mfh report out/pix-zer out/fou-zer --out comparison.html
 """
+PAPER = (3.25, 6.75)  # inches: one column and two
 logger = logging.getLogger(__name__)
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh report`."""
-    parser.add_argument("folder", type=str, help="the folder that a run wrote with --out")
     parser.add_argument(
-        "--out", type=str, default=None, metavar="FILE", help="the page (default: report.html in the folder)"
+        "folder", type=str, nargs="+", metavar="DIR", help="folders that runs wrote with --out"
     )
     parser.add_argument(
-        "--figures", type=str, default=None, metavar="DIR", help="folder for SVG, PDF and PNG figures"
+        "--out",
+        type=str,
+        default=None,
+        metavar="FILE",
+        help="the page (default: report.html in the folder; comparison.html in the folder that holds all)",
+    )
+    parser.add_argument(
+        "--figures",
+        type=str,
+        default=None,
+        metavar="DIR",
+        help="folder for SVG, PDF and PNG figures of 3.25 and 6.75 inches",
+    )
+    parser.add_argument(
+        "--tables", type=str, default=None, metavar="DIR", help="folder for LaTeX, Markdown and CSV tables"
     )
     add_common(parser, config=False)
 
 
 def run(options: Namespace) -> None:
-    """Write the page."""
-    from mfh._report import report, save_figures
+    """Write the page, and what else was asked for."""
+    from mfh._report.unfinished import is_unfinished
+
+    folders = [Path(folder) for folder in options.folder]
+    if len(folders) == 1 and not _is_run(folders[0]):
+        inside = sorted(path for path in folders[0].glob("*") if path.is_dir() and _is_run(path))
+        if inside:
+            _compare(inside, Path(options.out or folders[0] / "comparison.html"), options)
+            return
+    if len(folders) > 1:
+        _compare(folders, Path(options.out or _common(folders) / "comparison.html"), options)
+    elif is_unfinished(folders[0]):
+        _tell(folders[0], options)
+    else:
+        _one(folders[0], options)
+
+
+def _is_run(folder: Path) -> bool:
+    from mfh._report.unfinished import is_unfinished
+
+    return folder.suffix == ".json" or (folder / "results.json").exists() or is_unfinished(folder)
+
+
+def _one(folder: Path, options: Namespace) -> None:
+    from mfh._report import report, save_figures, save_tables
     from mfh.results import load_results
 
-    result = load_results(options.folder)
-    path = report(result, options.out or Path(options.folder) / "report.html")
-    logger.info("The report: %s", path)
-    if options.figures:
-        for figure in save_figures(result, options.figures):
-            logger.info("%s", figure)
+    result = load_results(folder)
+    home = folder.parent if folder.suffix == ".json" else folder
+    logger.info("The report: %s", report(result, options.out or home / "report.html"))
+    if (home / "progress.json").exists():
+        logger.info("A run in this folder goes on: these are the results before it.")
+    written = save_figures(result, options.figures, widths=PAPER) if options.figures else []
+    written += save_tables(result, options.tables) if options.tables else []
+    for path in written:
+        logger.info("%s", path)
+
+
+def _tell(folder: Path, options: Namespace) -> None:
+    from mfh._report import report_unfinished
+
+    require(
+        not (options.figures or options.tables),
+        f"`--figures` and `--tables` need results: the run in `{folder}` has not ended. Leave them out.",
+    )
+    page, told = report_unfinished(folder, options.out)
+    print("\n".join(told))  # noqa: T201
+    logger.info("The report so far: %s", page)
+
+
+def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
+    """One page about the studies among the folders, and a word on those that cannot be compared."""
+    from mfh._report import compare
+    from mfh._report.comparison import names_of
+    from mfh._report.unfinished import is_unfinished
+    from mfh.results import StudyResult, load_results
+
+    require(
+        not (options.figures or options.tables),
+        "`--figures` and `--tables` are made for one run at a time. Name one folder.",
+    )
+    runs, left_out = {}, {}
+    for short, folder in zip(names_of([str(folder) for folder in folders]), folders, strict=True):
+        try:
+            result = load_results(folder)
+        except InputError as error:
+            left_out[short] = "It has not ended." if is_unfinished(folder) else str(error)
+            continue
+        if isinstance(result, StudyResult):
+            runs[short] = result
+        else:
+            left_out[short] = f"It is a {result.kind} run: only studies are compared."
+    for short, why in left_out.items():
+        logger.warning("%s is left out. %s", short, why)
+    require(len(runs) > 0, f"None of the {len(folders)} folders holds the results of a study.")
+    logger.info("The comparison of %d studies: %s", len(runs), compare(runs, out, left_out))
+
+
+def _common(folders: list[Path]) -> Path:
+    """The innermost folder that holds all of them."""
+    try:
+        return Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
+    except ValueError:  # on several drives
+        return Path()

@@ -1,0 +1,137 @@
+"""Every coded check, on and off."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mfh._report.checks import CHECKS, checks
+from mfh._report.summarize import summarize
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "checks.md"
+
+
+@pytest.fixture
+def summary(make_study):
+    return summarize(make_study())
+
+
+def codes(summary):
+    return {check["code"] for check in checks(summary)}
+
+
+def test_number_of_seeds(make_study):
+    assert "MFH101" in codes(summarize(make_study(seeds=1)))
+    assert {"MFH102"} <= codes(summarize(make_study(seeds=3))) - {"MFH101"}
+    assert not {"MFH101", "MFH102"} & codes(summarize(make_study(seeds=5)))
+
+
+def test_saturated_teacher(summary):
+    assert "MFH104" in codes(summary)
+    text = next(c["text"] for c in checks(summary) if c["code"] == "MFH104")
+    assert "97%" in text
+    assert "0.012 nats" in text
+    regular = summary["teachers"][0]
+    regular |= {"saturated": 0.5, "entropy": 0.3}
+    assert "MFH104" not in codes(summary)
+    regular["entropy"] = 0.01
+    assert "MFH104" in codes(summary)
+
+
+def test_student_as_good_as_the_teacher(summary):
+    assert "MFH105" not in codes(summary)
+    summary["teachers"][0]["test"] = 75.0
+    assert "MFH105" in codes(summary)
+
+
+def test_saliency_on_the_training_split(summary):
+    text = next(c["text"] for c in checks(summary) if c["code"] == "MFH110")
+    assert "94% of the same channels; on validation data it would be 52%" in text
+    summary["saliency"]["split"] = "validation"
+    assert "MFH110" not in codes(summary)
+
+
+def test_negative_increases(summary):
+    assert "MFH111" not in codes(summary)
+    summary["saliency"]["split"] = "validation"
+    assert "MFH111" in codes(summary)
+    summary["saliency"]["score"] = "followed"
+    assert "MFH111" not in codes(summary)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "code"),
+    [
+        ([0.75, 0.75, 0.25], "MFH108"),
+        ([0.0, 0.0, 0.25], "MFH109"),
+        ([0.5, 0.5, 0.75], None),
+        ([0.0, 0.75], None),
+    ],
+)
+def test_edge_of_the_sweep(summary, chosen, code):
+    summary["chosen"] = dict(enumerate(chosen))
+    assert codes(summary) & {"MFH108", "MFH109"} == ({code} if code else set())
+
+
+def test_students_that_were_still_improving(make_study, summary):
+    assert "MFH113" not in codes(summary)
+    result = make_study()
+    late = [replace(record, best_epoch=60) for record in result.records]
+    assert "MFH113" in codes(summarize(replace(result, records=late)))
+
+
+def test_focusing_that_is_not_better_than_importance(summary):
+    row = next(row for row in summary["differences"] if row["name"] == "important")
+    row |= {"low": 0.2, "high": 1.0}
+    assert "MFH103" not in codes(summary)
+    row |= {"difference": 0.3, "low": -0.2, "high": 0.8}
+    assert "MFH103" in codes(summary)
+    text = next(c["text"] for c in checks(summary) if c["code"] == "MFH103")
+    assert "+0.30 points (\N{MINUS SIGN}0.20 to +0.80)" in text
+    row |= {"low": None, "high": None}  # one seed says nothing
+    assert "MFH103" not in codes(summary)
+
+
+def test_groups_in_several_splits(summary):
+    assert "MFH106" not in codes(summary)
+    summary["data"]["leaks"]["groups"] = 0
+    assert "MFH106" not in codes(summary)
+    summary["data"]["leaks"]["groups"] = 3
+    assert "MFH106" in codes(summary)
+    del summary["data"]["leaks"]  # an older run
+    assert not {"MFH106", "MFH107"} & codes(summary)
+
+
+def test_duplicates_across_splits(summary):
+    assert "MFH107" not in codes(summary)
+    summary["data"]["leaks"]["duplicates"] = 1
+    text = next(c["text"] for c in checks(summary) if c["code"] == "MFH107")
+    assert text.startswith("1 validation or test sample of the first seed is equal")
+
+
+def test_unequal_epochs(make_study):
+    result = make_study()
+    assert "MFH112" not in codes(summarize(result))
+    curves = {name: values.copy() for name, values in result.curves.items()}
+    rows = [i for i, record in enumerate(result.records) if record.arm == "general"]
+    for name in ("students_validation", "students_loss"):
+        curves[name][rows, 40:] = np.nan
+    summary = summarize(replace(result, curves=curves))
+    text = next(c["text"] for c in checks(summary) if c["code"] == "MFH112")
+    assert "`general` for 40 epochs on average" in text
+    assert "for 60" in text
+    assert "MFH112" not in codes(summarize(replace(result, curves={})))
+
+
+def test_codes_differ_and_the_documentation_explains_each():
+    listed = [check.code for check in CHECKS]
+    assert listed == sorted(set(listed))
+    text = DOCUMENT.read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (MFH\d+)\n\n(.*?)(?=\n## |\Z)", text, re.M | re.S))
+    assert list(sections) == listed
+    for check in CHECKS:
+        told = " ".join(sections[check.code].split())
+        assert check.name in told
+        assert check.why in told

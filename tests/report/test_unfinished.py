@@ -1,0 +1,94 @@
+"""The page of a run that has not ended, made from what a real run has left."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from samples import make_paired
+
+import mfh
+from mfh import InputError, StudyConfig
+from mfh._progress import load_progress
+from mfh._report.unfinished import is_unfinished, summarize_unfinished
+from mfh._study import design
+from mfh.cli import main
+
+QUICK = StudyConfig(
+    teacher="audio", student="image", seeds=3, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8, 8)
+)
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """The folder of a study that was stopped while its second seed was being saved."""
+    original = design.Store.save
+
+    def save_one(self: Any, result: Any) -> None:
+        if result.seed == 1:
+            raise KeyboardInterrupt
+        original(self, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(design.Store, "save", save_one)
+        with pytest.raises(KeyboardInterrupt):
+            mfh.study(make_paired(), config=QUICK, out=tmp_path)
+    return tmp_path
+
+
+def test_what_is_finished_and_what_is_missing(interrupted):
+    assert is_unfinished(interrupted)
+    summary = summarize_unfinished(interrupted)
+    assert summary["headline"] == "1 of 3 seeds finished."
+    assert "It was stopped. Repeat the command to resume." in summary["sentences"]
+    assert "Missing: seeds 1 and 2." in summary["sentences"]
+    assert [seed["state"] for seed in summary["seeds"]] == ["finished", "begun", "waiting"]
+    first = json.loads((interrupted / "state" / "seed-0000.json").read_text())["records"]
+    shown = {row["arm"]: row["mean"] for row in summary["arms"]}
+    assert shown["no-kd"] == next(row["test"] for row in first if row["arm"] == "no-kd")
+    json.dumps(summary, allow_nan=False)
+
+
+def test_the_command_tells_and_writes_the_page(interrupted, capsys):
+    assert main(["report", str(interrupted), "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("1 of 3 seeds finished.\n")
+    page = (interrupted / "report.html").read_text()
+    assert "A study that has not ended" in page
+    assert "no evidence yet" in page
+    mfh.study(make_paired(), config=QUICK, out=interrupted)
+    assert not is_unfinished(interrupted)
+    assert main(["report", str(interrupted), "--quiet"]) == 0
+    assert "Does a teacher that sees audio" in (interrupted / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("age", "told"), [(3, "Last sign of life 3"), (3600, "probably it is not running")])
+def test_a_run_that_is_silent_for_long_is_probably_dead(interrupted, age, told):
+    found = load_progress(interrupted)
+    moment = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
+    replace(found, stopped=False, updated=moment).save(interrupted)
+    assert any(told in sentence for sentence in summarize_unfinished(interrupted)["sentences"])
+
+
+def test_parts_of_a_seed_are_counted(interrupted):
+    for name in ("pair", "regular"):
+        (interrupted / "state" / "seed-0002" / name).mkdir(parents=True)
+    summary = summarize_unfinished(interrupted)
+    assert "Seed 2 was begun: 2 parts of it (networks, rankings) are on disk." in summary["sentences"]
+    assert [seed["state"] for seed in summary["seeds"]] == ["finished", "begun", "begun"]
+
+
+def test_a_run_that_was_killed_before_it_wrote_a_word(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"epochs": 7}))
+    summary = summarize_unfinished(tmp_path)
+    assert summary["headline"] == "0 seeds finished; how many were planned is not written down."
+    assert summary["config"] == {"epochs": 7}
+
+
+def test_folders_without_a_run_are_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        summarize_unfinished(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "seed-0000.json").write_text("{")
+    with pytest.raises(InputError, match=r"seed-0000\.json` cannot be read"):
+        summarize_unfinished(tmp_path)
