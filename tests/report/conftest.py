@@ -115,7 +115,7 @@ DIAGNOSIS = {
         "venn": {"alpha": 0.5, "beta": 0.2, "gamma": 0.3, "note": "Alpha and beta rest on two networks."},
     },
     "verdict": "help", "probability": 0.81,
-    "reasons": ["The pilot gains +1.2 points."], "advice": ["Try ratio 0.5."],
+    "reasons": ["The pilot gains +1.2 points."], "advice": {"sentences": ["Try ratio 0.5."]},
     "companions": [{"name": "CKA", "value": 0.4, "null": 0.1, "unit": "", "note": "linear"}],
     "pilot": {"folds": 5, "comparisons": [{"a": "general (chosen)", "b": "no-kd", "difference": 1.2}]},
 }  # fmt: skip

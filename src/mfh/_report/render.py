@@ -13,6 +13,18 @@ from markupsafe import Markup, escape
 from mfh._report import captions, comparison_tables, run_tables, svg, tables, unfinished_tables, wording
 
 DOCUMENTATION = "https://mfh.readthedocs.io/en/latest/checks.html"
+CONTENTS = {
+    "study": (
+        ("checks", "Before you rely on it"), ("controls", "What the comparisons rule out"),
+        ("students", "All students"), ("comparisons", "All comparisons"), ("saliency", "Saliency"),
+        ("teachers", "Teachers"), ("curves", "Training"), ("diagnosis", "What the modalities share"),
+        ("data", "Data"), ("run", "How it was run"), ("cite", "How to cite"),
+    ),
+    "diagnosis": (
+        ("why", "Why"), ("companions", "Beside gamma"), ("pilot", "The pilot"), ("data", "Data"),
+        ("run", "How it was run"), ("cite", "How to cite"),
+    ),
+}  # fmt: skip
 RUN = (run_tables.config, run_tables.environment, run_tables.timings)
 STUDY = (
     tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, run_tables.data,
@@ -81,20 +93,21 @@ def _json(value: object) -> Markup:
 
 def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str]]:
     """The headings that this page has."""
-    headings = (
-        ("checks", "Before you rely on it", bool(summary.get("checks") or summary.get("warnings"))),
-        ("controls", "What the comparisons rule out", bool(summary.get("differences"))),
-        ("students", "All students", "arms" in parts),
-        ("comparisons", "All comparisons", "comparisons" in parts),
-        ("saliency", "Saliency", bool(parts & {"saliency", "overlap", "stability"})),
-        ("teachers", "Teachers", "teachers" in parts),
-        ("curves", "Training", bool(parts & {"curves", "teacher-curves"})),
-        ("diagnosis", "What the modalities share", bool(summary.get("diagnosis"))),
-        ("data", "Data", "data" in parts),
-        ("run", "How it was run", True),
-        ("cite", "How to cite", True),
-    )
-    return [{"id": name, "label": label} for name, label, there in headings if there]
+    headings = CONTENTS.get(summary["kind"], ())
+    there = {
+        "checks": bool(summary.get("checks") or summary.get("warnings")),
+        "controls": bool(summary.get("differences")),
+        "students": "arms" in parts,
+        "pilot": "arms" in parts,
+        "comparisons": "comparisons" in parts,
+        "saliency": bool(parts & {"saliency", "overlap", "stability"}),
+        "teachers": "teachers" in parts,
+        "curves": bool(parts & {"curves", "teacher-curves"}),
+        "diagnosis": bool(summary.get("diagnosis")),
+        "companions": "companions" in parts,
+        "data": "data" in parts,
+    }
+    return [{"id": name, "label": label} for name, label in headings if there.get(name, True)]
 
 
 def _figures(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

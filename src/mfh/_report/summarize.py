@@ -8,12 +8,11 @@ from typing import Any
 
 from mfh._checks import InputError
 from mfh._files import plain
-from mfh._report import students, wording
+from mfh._report import diagnosis, students, wording
 from mfh._report.answer import first_screen
 from mfh._report.channels import summarize_channels
 from mfh._report.checks import checks
 from mfh._report.curves import summarize_curves
-from mfh._report.diagnosis import summarize_diagnosis
 from mfh._report.explorer import explore_channels, explore_students
 from mfh._report.wording import number, shorten
 from mfh.results import GaussianResult, RunResult, StudyResult, TeacherRecord
@@ -131,7 +130,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "saliency": _saliency(result, shown),
         "channels": summarize_channels(result, chosen=chosen, ratio=shown),
         "curves": summarize_curves(result, ratio=shown, loss=loss),
-        "diagnosis": summarize_diagnosis(plain(result.diagnosis)),
+        "diagnosis": diagnosis.summarize_diagnosis(plain(result.diagnosis)),
         "data": data,
     }
     summary["ratios"] = sorted(
@@ -144,7 +143,8 @@ def _study(result: StudyResult) -> dict[str, Any]:
     for row in arms:
         row["explain"] = wording.explain(row["arm"], source=summary["source"], **names)
     summary["teachers_note"] = _teachers_note(summary)
-    return summary | first_screen(result, summary) | {"checks": checks(summary)}
+    summary |= first_screen(result, summary) | {"checks": checks(summary)}
+    return summary | diagnosis.first_screen(summary) if result.kind == "diagnosis" else summary
 
 
 def _row(comparison: Any) -> dict[str, Any]:
