@@ -1,6 +1,6 @@
 """What only a browser can say: no error, no request, nothing overflows, all works by mouse and keyboard."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ def pages(make_study, diagnosis, tmp_path_factory):
     """Name -> file, one of every kind."""
     folder = tmp_path_factory.mktemp("pages")
     study = make_study(teacher=LONG, student="s" * 80, diagnosis=diagnosis)
-    values = {name: getattr(study, name) for name in study.__dataclass_fields__}
+    values = {field.name: getattr(study, field.name) for field in fields(study)}
     found = {
         "study": report(study, folder / "study.html"),
         "one-seed": report(replace(make_study(seeds=1), curves={}), folder / "one-seed.html"),

@@ -15,8 +15,8 @@ def summarize_diagnosis(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
         diagnosis: `gamma` (`estimate`, `low`, `high`, `between`, `within`, all shares of what decides the
             teacher's answers), in it `venn`, where the data allow with `alpha`, `beta` and `gamma` (what only
             the teacher's, only the student's modality and both hold, as shares of all that decides in either)
-            and a `note`; `verdict`, `probability`, `reasons`, `advice` with `sentences`; `companions`; `pilot` with
-            `comparisons`.
+            and a `note`; `verdict`, `probability`, `reasons`, `advice` with `sentences`; `companions`; and
+            `pilot` with `comparisons`.
     """
     gamma = diagnosis.get("gamma") or {}
     estimate = gamma.get("estimate")
