@@ -87,7 +87,7 @@ def test_tables_sort_by_mouse_and_by_keyboard(driver, pages):
     show(driver, pages["study"])
     driver.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     button = driver.find_elements("css selector", "#arms-table thead button")[2]
-    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
     button.click()
     up = numbers(column(driver, "#arms-table", 2))
     assert up == sorted(up)
@@ -156,7 +156,7 @@ class TestChannels:
         from selenium.webdriver.common.keys import Keys
 
         plot = page.find_element("css selector", "#explore-channels .plot svg")
-        page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+        page.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
         ActionChains(page).move_to_element(plot).perform()
         readout = page.find_element("css selector", "#explore-channels .readout")
         hovered = readout.text

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from markupsafe import Markup, escape
 
 from mfh._report import captions, comparison_tables, run_tables, svg, tables, unfinished_tables, wording
 
-DOCUMENTATION = "https://mfh.readthedocs.io/en/latest/checks.html"
 CONTENTS = {
     "study": (
         ("checks", "Before you rely on it"), ("controls", "What the comparisons rule out"),
@@ -70,7 +69,7 @@ def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
         s=summary,
         tables=built,
         figures=figures,
-        docs=DOCUMENTATION,
+        docs=_documentation(),
         contents=_contents(summary, {*built, *figures}),
         pictures=[{"name": path.stem.replace("_", " "), "uri": svg.as_image(path)} for path in pictures],
         style=Markup(source.joinpath("style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
@@ -89,6 +88,16 @@ def _code(text: object) -> Markup:
 def _json(value: object) -> Markup:
     """JSON for a script element, which only `<` could end."""
     return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))  # noqa: S704
+
+
+def _documentation() -> str:
+    """Where the documentation is published, from the package's metadata; empty where that names no place."""
+    try:
+        urls = metadata.metadata("mfh").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        return ""
+    named = dict(url.split(", ", 1) for url in urls if ", " in url)
+    return named.get("Documentation", "").rstrip("/")
 
 
 def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str]]:
