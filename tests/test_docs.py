@@ -33,7 +33,7 @@ from doc_blocks import Block, blocks  # noqa: E402
 from mathml import to_mathml  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("reference/*.md"))]
-SLOW = ("quickstart.md", "own-data.md")  # they train studies and draw their figures
+SLOW = ("quickstart.md", "own-data.md", "yaml.md")  # they train studies and draw their figures
 FILE_GIVES = {  # what a command requires and a file of --config holds
     "study": "--data FILE.npz --out DIR",
     "layers": "--data FILE.npz",
@@ -86,9 +86,13 @@ def test_code_of_a_page_runs_and_prints_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {}
     printed: str | None = None
     for block in blocks(page):
+        if block.file is not None:
+            Path(block.file).write_text(block.code)
+            continue
         if block.language == "text" and printed is not None:
             same(block.code, printed)
         printed = run(block, names) if block.language in ("python", "console") else None
