@@ -77,6 +77,14 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists() or "_pictures" in target, f"{page.name}: {target}"
 
 
+def test_links_to_headings_lead_to_one() -> None:
+    for page in PAGES:
+        for target, anchor in re.findall(r"\]\((?!http)([^)#]+\.md)#([^)]+)\)", page.read_text()):
+            headings = re.findall(r"^#+ (.+)$", (page.parent / target).read_text(), re.M)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name} links to {target}#{anchor}"
+
+
 @pytest.mark.parametrize(
     "page",
     [pytest.param(p, marks=[pytest.mark.slow] if p.name in SLOW else []) for p in PAGES if blocks(p)],
@@ -214,7 +222,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole site, built strictly, with its pictures."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("_pictures"))
-    shutil.copy(ROOT / "README.md", folder)
+    shutil.copytree(ROOT / "examples", folder / "examples")
     source = folder / "docs"
     pictures = [sys.executable, "docs/pictures.py", "docs/_pictures"]
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(source), "site"]
