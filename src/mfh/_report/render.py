@@ -9,12 +9,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mfh._report import captions, svg, tables, wording
+from mfh._report import captions, losses, svg, tables, wording
 
 TABLES = {
     "study": (
-        tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, tables.data,
-        tables.config, tables.environment, tables.timings,
+        tables.arms, tables.comparisons, losses.losses, losses.loss_differences, tables.overlap,
+        tables.stability, tables.teachers, tables.data, tables.config, tables.environment, tables.timings,
     ),
     "gaussian": (
         tables.gaussian_rows, tables.gaussian_differences, tables.config, tables.environment, tables.timings,
@@ -67,6 +67,7 @@ def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str
         ("controls", "What the comparisons rule out", bool(summary.get("differences"))),
         ("students", "All students", "arms" in parts),
         ("comparisons", "All comparisons", "comparisons" in parts),
+        ("losses", "Distillation losses", "losses" in parts),
         ("saliency", "Saliency", bool(parts & {"saliency", "overlap", "stability"})),
         ("teachers", "Teachers", "teachers" in parts),
         ("data", "Data", "data" in parts),

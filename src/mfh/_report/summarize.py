@@ -12,6 +12,7 @@ from mfh._report import students, wording
 from mfh._report.answer import first_screen
 from mfh._report.cautions import cautions
 from mfh._report.channels import summarize_channels
+from mfh._report.losses import first_loss, summarize_losses
 from mfh._report.wording import number, shorten
 from mfh.results import GaussianResult, RunResult, StudyResult, TeacherRecord
 
@@ -82,6 +83,7 @@ def _gaussian(result: GaussianResult) -> dict[str, Any]:
 
 
 def _study(result: StudyResult) -> dict[str, Any]:
+    losses, result = summarize_losses(result), first_loss(result)
     config, data = plain(result.config), plain(result.data)
     names = {
         role: shorten(data.get(role) or config.get(role) or f"the {role}'s modality", 40)
@@ -103,6 +105,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "num_seeds": len({record.seed for record in result.records})
         or max((row.n for row in result.summary), default=0),
         "epochs": config.get("epochs"),
+        "losses": losses,
         "late_share": _late_share(result),
         "chosen": {str(seed): ratio for seed, ratio in chosen.items()},
         "shown_ratio": shown,
