@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -52,10 +53,19 @@ def derived_seed(seed: int, role: str) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
-def accuracies(logits: Float[Tensor, "sample output"], label: Tensor, split: Split) -> dict[str, float]:
+class Scores(TypedDict):
+    """A metric on each split."""
+
+    train: float
+    validation: float
+    test: float
+
+
+def accuracies(logits: Float[Tensor, "sample output"], label: Tensor, split: Split) -> Scores:
     """Accuracy on each split, in percent, of logits for every sample of the data set."""
-    rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
-    return {name: accuracy(logits[chosen], label[chosen]) for name, chosen in rows.items()}
+    rows = (torch.from_numpy(getattr(split, name)) for name in SPLITS)
+    train, validation, test = (accuracy(logits[chosen], label[chosen]) for chosen in rows)
+    return Scores(train=train, validation=validation, test=test)
 
 
 def describe_teacher(
