@@ -155,4 +155,4 @@ def test_what_is_missing_is_named(paired: PairedDataset) -> None:
 def test_a_loss_that_is_not_finite_tells_which(paired: PairedDataset) -> None:
     bad = job("dkd", mlp(10, 3, hidden=(8,)), dkd_beta=1e30)
     with pytest.raises(InputError, match="A student with the loss dkd: The loss is"):
-        train_students([bad], CONFIG)
+        train_students([bad], CONFIG, engine="loop")
