@@ -1,12 +1,12 @@
 """Does a diagnosis predict what a study finds? Runs both on disjoint halves of each data set.
 
-    python -m benchmarks._diagnose_gain run --out out/gain --mfeat mfeat.npz --ravdess ravdess_features.npz \
-        --mnist mnist.npz
-    python -m benchmarks._diagnose_gain judge --out out/gain
+    python -m benchmarks._diagnose_gain --out out/gain --mfeat mfeat.npz --ravdess ravdess_features.npz \
+        --mnist mnist.npz --npz avmnist.npz
+    python -m benchmarks._diagnose_rules --runs out/gain
 
-`run` writes one JSON file a pair of modalities and resumes. A data set is divided in two, by class and group:
-the diagnosis sees the one half, the study (five seeds, ratio .5) the other, so that no sample counts twice.
-`judge` fits every rule on all data sets but one, and applies it to that one.
+One JSON file is written a pair of modalities; the same command resumes. A data set is divided in two, by
+class and group: the diagnosis sees the one half, the study (five seeds, ratio .5) the other, so that no
+sample counts twice.
 """
 
 import argparse
@@ -95,7 +95,6 @@ def run(options: argparse.Namespace) -> None:
 def main() -> None:
     """Parse and go."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("step", choices=["run", "judge"])
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--label-weight", type=float, default=0.0)
@@ -104,8 +103,7 @@ def main() -> None:
     parser.add_argument("--npz", nargs="*", default=[], help="further data sets of two modalities each")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.step == "run":
-        run(options)
+    run(options)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ class. The table is printed and kept in `diagnose.json`; nothing here is a time.
 """
 
 import argparse
-import sys
-from collections import defaultdict
-from collections.abc import Callable
+import itertools
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,17 @@ SETTINGS: dict[str, Callable[[int, int, int], dict[str, float]]] = {
 }
 
 
+def shuffled(seed: int, n: int) -> dict[str, float]:
+    """Pairs shuffled before anything else."""
+    return cross_fitted(linear_teachers, seed, 10, 10, n, rotated=False, shuffle=True)
+
+
+CONTROLS: dict[str, Callable[[int], dict[str, float]]] = {
+    **{f"shuffled pairs, {n:,} in all": partial(shuffled, n=n) for n in NULL_SIZES},
+    "only the class in common": same_class_only,
+}
+
+
 def summarize(rows: list[dict[str, float]]) -> dict[str, float]:
     """One line: errors against the truth."""
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -120,29 +132,33 @@ def summarize(rows: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def run(seeds: int = SEEDS, path: Path | None = RESULTS) -> None:
-    """Every setting, then the controls."""
+def run(
+    seeds: int = SEEDS, path: Path | None = RESULTS, only: Sequence[str] = (), shared: Sequence[int] = ()
+) -> None:
+    """Every setting (or `only` some), then the controls; each is kept as soon as it is there."""
     torch.set_num_threads(1)
-    kept: dict[str, dict[str, float]] = {}
-    groups: dict[str, list[dict[str, float]]] = defaultdict(list)
     for name, setting in SETTINGS.items():
-        for shared, only_a in SHARES:
-            rows = [setting(seed, shared, only_a) for seed in range(seeds)]
-            groups[name] += rows
-            kept[f"{name}, {shared} shared of {shared + only_a}"] = summarize(rows)
-        kept[name] = summarize(groups[name])
-        print(line(name, kept[name]), flush=True)
-    for n in NULL_SIZES:
-        rows = [
-            cross_fitted(linear_teachers, seed, 10, 10, n, rotated=False, shuffle=True)
-            for seed in range(seeds)
-        ]
-        kept[f"shuffled pairs, {n:,} in all"] = summarize(rows)
-        print(line(f"shuffled pairs, {n:,} in all", summarize(rows)), flush=True)
-    kept["only the class in common"] = summarize([same_class_only(seed) for seed in range(seeds)])
-    print(line("only the class in common", kept["only the class in common"]))
+        if not only or name in only:
+            kept = {
+                f"{name}, {number} shared of {number + only_a}": [
+                    setting(seed, number, only_a) for seed in range(seeds)
+                ]
+                for number, only_a in SHARES
+                if not shared or number in shared
+            }
+            _keep(path, {name: list(itertools.chain(*kept.values()))} | kept)
+    for name, control in CONTROLS.items():
+        if not only or name in only:
+            _keep(path, {name: [control(seed) for seed in range(seeds)]})
+
+
+def _keep(path: Path | None, groups: dict[str, list[dict[str, float]]]) -> None:
+    lines = {name: summarize(rows) for name, rows in groups.items()}
+    first = next(iter(lines))
+    print(line(first, lines[first]), flush=True)
     if path is not None:
-        write_json(path, kept)
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write_json(path, there | lines)
 
 
 def line(name: str, values: dict[str, float]) -> str:
@@ -155,6 +171,7 @@ def line(name: str, values: dict[str, float]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--only", nargs="*", default=(), metavar="NAME", help=f"of {[*SETTINGS, *CONTROLS]}")
+    parser.add_argument("--shared", nargs="*", type=int, default=(), help="of 5, 10 and 30 shared channels")
     options = parser.parse_args()
-    run(options.seeds, RESULTS if options.seeds == SEEDS else None)
-    sys.exit()
+    run(options.seeds, RESULTS if options.seeds == SEEDS else None, options.only, options.shared)

@@ -20,6 +20,7 @@ import pytest
 import mfh
 from mfh._diagnose.gamma import decompose
 from mfh.cli import COMMANDS, build_parser, main
+from mfh.config import LOSSES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -33,7 +34,7 @@ from doc_blocks import Block, blocks  # noqa: E402
 from mathml import to_mathml  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("reference/*.md"))]
-SLOW = ("quickstart.md", "own-data.md")  # they train studies and draw their figures
+SLOW = ("quickstart.md", "own-data.md", "yaml.md")  # they train studies and draw their figures
 FILE_GIVES = {  # what a command requires and a file of --config holds
     "study": "--data FILE.npz --out DIR",
     "layers": "--data FILE.npz",
@@ -77,6 +78,14 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists() or "_pictures" in target, f"{page.name}: {target}"
 
 
+def test_links_to_headings_lead_to_one() -> None:
+    for page in PAGES:
+        for target, anchor in re.findall(r"\]\((?!http)([^)#]+\.md)#([^)]+)\)", page.read_text()):
+            headings = re.findall(r"^#+ (.+)$", (page.parent / target).read_text(), re.M)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{page.name} links to {target}#{anchor}"
+
+
 @pytest.mark.parametrize(
     "page",
     [pytest.param(p, marks=[pytest.mark.slow] if p.name in SLOW else []) for p in PAGES if blocks(p)],
@@ -86,9 +95,13 @@ def test_code_of_a_page_runs_and_prints_what_it_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, Any] = {}
     printed: str | None = None
     for block in blocks(page):
+        if block.file is not None:
+            Path(block.file).write_text(block.code)
+            continue
         if block.language == "text" and printed is not None:
             same(block.code, printed)
         printed = run(block, names) if block.language in ("python", "console") else None
@@ -210,7 +223,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole site, built strictly, with its pictures."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("_pictures"))
-    shutil.copy(ROOT / "README.md", folder)
+    shutil.copytree(ROOT / "examples", folder / "examples")
     source = folder / "docs"
     pictures = [sys.executable, "docs/pictures.py", "docs/_pictures"]
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(source), "site"]
@@ -245,3 +258,9 @@ def test_the_site_shows_mathematics_as_such(site: Path) -> None:
     text = (site / "saliency.html").read_text()
     assert text.count("<math") > 40
     assert r"\operatorname" not in text
+
+
+def test_the_page_on_losses_names_them_all() -> None:
+    text = (DOCS / "losses.md").read_text()
+    named = re.findall(r"^\| `(\w+)` \|", text, re.M)
+    assert named == [name for name, value in LOSSES.items() if value is None]

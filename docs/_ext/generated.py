@@ -5,11 +5,13 @@ A line `<!-- generated: NAME -->` in a page stands for the text that `PARTS[NAME
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import api_reference
 import command_reference
 import config_reference
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -40,7 +42,15 @@ def _read(_app: Sphinx, _name: str, content: list[str]) -> None:
     content[0] = fill_in(content[0])
 
 
+def _outdated(
+    _app: Sphinx, env: BuildEnvironment, _added: set[str], _changed: set[str], _removed: set[str]
+) -> list[str]:
+    """Pages with marks are always read again: what they are made of may have changed."""
+    return [name for name in env.found_docs if _MARK.search(Path(env.doc2path(name)).read_text())]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Fill in the marks as pages are read."""
     app.connect("source-read", _read)
+    app.connect("env-get-outdated", _outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

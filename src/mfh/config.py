@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mfh._checks import BrokenRulesError
+from mfh._checks import BrokenRulesError, listing
+
+LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "crd", "ntdh", "c2kd"))
+"""Names of distillation losses; `mfh.losses.register_loss` adds to them."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -138,14 +141,34 @@ class TrainConfig(Checked):
         return asdict(self)
 
 
+def _check_loss(problems: _Problems, field: str, name: object) -> None:
+    """A loss must be known by its name or look like an import path; see `mfh.losses.build_loss`."""
+    known = isinstance(name, str) and (name in LOSSES or "." in name or ":" in name)
+    rule = f"be one of {listing(LOSSES)}, or the import path of your own"
+    problems.check(known, field, rule, name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(TrainConfig):
-    """How a student is trained: label_weight x cross-entropy + distill_weight x KL.
+    """How a student is trained: label_weight x cross-entropy + distill_weight x a distillation loss.
 
     Attributes:
         label_weight: weight of the cross-entropy on labels, 0 or more.
-        distill_weight: weight of the KL divergence from the teacher's soft labels, 0 or more; not both 0.
+        distill_weight: weight of the distillation loss, 0 or more; not both 0.
         temperature: temperature T of the soft labels, above 0; the loss carries the factor T^2.
+        loss: distillation loss: kl, dkd, dist, hints, rkd, crd, ntdh or c2kd, or the import path of your own,
+            such as mypackage.losses:mine; see mfh.losses.
+        dkd_alpha: weight in dkd of the label's class against all others, 0 or more.
+        dkd_beta: weight in dkd of the classes other than the label, 0 or more.
+        dist_inter: weight in dist of the correlation along classes, 0 or more.
+        dist_intra: weight in dist of the correlation along the batch, 0 or more.
+        hints_weight: weight of hints, above 0.
+        rkd_distance: weight in rkd of distances, 0 or more.
+        rkd_angle: weight in rkd of angles, 0 or more.
+        crd_temperature: temperature of crd, above 0.
+        ntdh_similarity: cosine of the logits, in [-1, 1], from which on ntdh keeps a sample that the teacher
+            gets wrong.
+        c2kd_threshold: rank correlation of the logits, in [-1, 1), above which c2kd keeps a sample.
 
     Example:
         >>> DistillConfig(temperature=0.0)
@@ -156,9 +179,21 @@ class DistillConfig(TrainConfig):
     label_weight: float = 0.0
     distill_weight: float = 1.0
     temperature: float = 1.0
+    loss: str = "kl"
+    dkd_alpha: float = 1.0
+    dkd_beta: float = 8.0
+    dist_inter: float = 1.0
+    dist_intra: float = 1.0
+    hints_weight: float = 1.0
+    rkd_distance: float = 25.0
+    rkd_angle: float = 50.0
+    crd_temperature: float = 0.07
+    ntdh_similarity: float = 0.996
+    c2kd_threshold: float = 0.0
 
     def _check(self, problems: _Problems) -> None:
         super()._check(problems)
+        self._check_losses(problems)
         weights = {"label_weight": self.label_weight, "distill_weight": self.distill_weight}
         for name, value in weights.items():
             problems.check(0 <= value < float("inf"), name, "be 0 or more", value)
@@ -171,6 +206,20 @@ class DistillConfig(TrainConfig):
         )
         problems.check(0 < self.temperature < float("inf"), "temperature", "be above 0", self.temperature)
 
+    def _check_losses(self, problems: _Problems) -> None:
+        _check_loss(problems, "loss", self.loss)
+        pairs = (("dkd_alpha", "dkd_beta"), ("dist_inter", "dist_intra"), ("rkd_distance", "rkd_angle"))
+        for pair in pairs:
+            values = [getattr(self, name) for name in pair]
+            for name, value in zip(pair, values, strict=True):
+                problems.check(0 <= value < float("inf"), name, "be 0 or more", value)
+            problems.check(any(values), "` and `".join(pair), "not both be 0", tuple(values))
+        for name in ("hints_weight", "crd_temperature"):
+            problems.check(0 < getattr(self, name) < float("inf"), name, "be above 0", getattr(self, name))
+        cosine, rank = self.ntdh_similarity, self.c2kd_threshold
+        problems.check(-1 <= cosine <= 1, "ntdh_similarity", "lie in [-1, 1]", cosine)
+        problems.check(-1 <= rank < 1, "c2kd_threshold", "lie in [-1, 1)", rank)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig(DistillConfig):
@@ -182,6 +231,9 @@ class StudyConfig(DistillConfig):
         layer: layer of the teacher whose channels are ranked; by default the input of its last linear layer.
         channel_dim: dimension of that layer's output that counts as channels: 1, or -1 for the last; by
             default it is found.
+        student_layer: layer of the student whose output losses of features compare; by default likewise.
+        losses: distillation losses to compare under the same arms, seeds and statistics, by name or import
+            path; the first is the declared one, the others are exploratory. By default `loss` alone.
         seeds: number of seeds, 1 or more; each redraws split, teachers, saliency and students.
         seed: the first seed, 0 or more; the others follow it.
         ratio: shares of channels to remove, each in (0, 1).
@@ -211,6 +263,8 @@ class StudyConfig(DistillConfig):
     student: str | None = None
     layer: str | None = None
     channel_dim: int | None = None
+    student_layer: str | None = None
+    losses: Sequence[str] = ()
     seeds: int = 10
     seed: int = 0
     ratio: Sequence[float] = (0.25, 0.5, 0.75)
@@ -233,6 +287,9 @@ class StudyConfig(DistillConfig):
         object.__setattr__(self, "ratio", tuple(sorted({float(r) for r in self.ratio})))
         object.__setattr__(self, "smoothing", tuple(self.smoothing))
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        named = (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
+        object.__setattr__(self, "losses", tuple(dict.fromkeys(named)) or (self.loss,))
+        object.__setattr__(self, "loss", self.losses[0])
         super().__post_init__()
 
     def _check(self, problems: _Problems) -> None:
@@ -248,6 +305,8 @@ class StudyConfig(DistillConfig):
                 "Removing every channel leaves nothing to teach",
             )
         check(self.channel_dim != 0, "channel_dim", "not be 0, the samples", self.channel_dim)
+        for name in self.losses[1:]:
+            _check_loss(problems, "losses", name)
         check(self.seeds >= 1, "seeds", "be 1 or more", self.seeds)
         check(self.seed >= 0, "seed", "be 0 or more", self.seed)
         check(

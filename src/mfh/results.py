@@ -43,6 +43,7 @@ class Record:
         best_epoch: the first epoch, counted from 1, with the best validation metric; the last one without it.
         seconds: wall time of this student's training. Students trained together share their time equally.
         draw: which of several draws (arm `random`), counted from 0; None elsewhere.
+        loss: the distillation loss; None without a teacher.
     """
 
     arm: str
@@ -55,11 +56,15 @@ class Record:
     best_epoch: int
     seconds: float
     draw: int | None = None
+    loss: str | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One arm at one ratio: mean, standard deviation over seeds and 95% interval on the test split."""
+    """One arm at one ratio: mean, standard deviation over seeds and 95% interval on the test split.
+
+    `loss` is the distillation loss; None without a teacher, and in a study of one loss.
+    """
 
     arm: str
     ratio: float | None
@@ -69,6 +74,7 @@ class Summary:
     sd: float | None
     low: float | None
     high: float | None
+    loss: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class Comparison:
         low_boot, high_boot: 95% interval of a paired bootstrap over groups; None without groups.
         p, p_holm: two-sided p-value, and the same corrected by Holm over the primary comparisons (None else).
         primary: whether it was declared before the data were seen.
+        loss: the distillation loss of both arms; None in a study of one loss.
+        loss_b: the loss of `b` where it is another one than that of `a`; None else.
     """
 
     a: str
@@ -98,6 +106,8 @@ class Comparison:
     p: float | None
     p_holm: float | None
     primary: bool
+    loss: str | None = None
+    loss_b: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +193,8 @@ class RunResult:
     def frame(self, table: str = "records") -> "pd.DataFrame":
         """One of the tables (`records`, `summary`, `comparisons`, ...) as a pandas data frame.
 
+        The columns `loss` and `loss_b` are left out where no row has one.
+
         Raises:
             InputError: there is no such table.
         """
@@ -191,7 +203,9 @@ class RunResult:
         if table not in self._tables():
             raise InputError(f"`table` must be one of {listing(self._tables())}. Got {table!r} instead.")
         rows = [row if isinstance(row, dict) else asdict(row) for row in getattr(self, table)]
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        unused = [name for name in ("loss", "loss_b") if name in frame and frame[name].isna().all()]
+        return frame.drop(columns=unused)
 
     def _repr_html_(self) -> str:
         """The verdict, where there is one, and the summary or the records, for notebooks."""

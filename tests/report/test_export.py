@@ -46,7 +46,7 @@ def test_latex_and_markdown_survive_any_name(make_study, tmp_path):
 def test_losses_and_metrics_get_columns(make_study):
     result = make_study(seeds=2)
     summary = summarize(result)
-    summary["losses"], summary["metrics"] = ["kl", "dkd"], ["accuracy", "mAP"]
+    summary["loss_names"], summary["metrics"] = ["kl", "dkd"], ["accuracy", "mAP"]
     summary["other_arms"] = [
         {"arm": "general", "name": "general", "ratio": 0.5, "loss": "dkd", "metric": "mAP", "mean": 61.0,
          "low": None, "high": None, "sd": None, "n": 2},

@@ -120,7 +120,11 @@ class FoldRun(SeedRun):
         """Train, and answer the held-out samples."""
         trained = self.fit_teachers(self.data, self.train, fold="")
         tables = self.rank(trained, fold="").tables
-        jobs = {key: job for key, job in self.jobs(tables).items() if key.arm in PILOT}
+        jobs = {
+            replace(key, loss=None): job
+            for key, job in self.jobs(tables).items()
+            if key.arm in PILOT and key.loss in (None, self.config.loss)
+        }
         fits = self.train_alone({key.name: job for key, job in jobs.items()}, "pilot")
         model = seeded(self.build_student, 0).to(self.device)
         students, records = {}, []
@@ -139,6 +143,7 @@ class FoldRun(SeedRun):
                     best_epoch=done.best_epoch,
                     seconds=done.seconds,
                     draw=None,
+                    loss=None,
                 )
             )
         regular, held = tables.logits["regular"], self.split.test

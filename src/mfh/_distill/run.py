@@ -20,7 +20,7 @@ from mfh.data.splits import Split, draw_split
 from mfh.models.mlp import mlp
 from mfh.results import Record, environment, read_arrays
 from mfh.training.loop import accuracy, fit, predict
-from mfh.training.objectives import Distill
+from mfh.training.objectives import learn_from
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
 
@@ -94,7 +94,7 @@ def distill(
     done = fit(
         model,
         seen,
-        objective_of(config, logits),
+        learn_from(config, logits),
         modalities=(sees[1],),
         train=train,
         config=config,
@@ -122,6 +122,7 @@ def distill(
                 best_epoch=done.best_epoch,
                 seconds=done.seconds,
                 draw=None,
+                loss=None if logits is None else config.loss,
                 **accuracies(found, data.label, split),
             ),
         ),
@@ -138,18 +139,6 @@ def distill(
     if out is not None:
         result.save(out)
     return result
-
-
-def objective_of(config: DistillConfig, logits: Tensor | None) -> Distill:
-    """What the student is trained for; labels alone without a teacher."""
-    if logits is None:
-        return Distill()
-    return Distill(
-        teacher_logits=logits,
-        label_weight=config.label_weight,
-        distill_weight=config.distill_weight,
-        temperature=config.temperature,
-    )
 
 
 def modalities(data: PairedDataset, teacher: str | None, student: str | None) -> tuple[str, str]:

@@ -10,12 +10,21 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mfh._report import captions, comparison_tables, run_tables, svg, tables, unfinished_tables, wording
+from mfh._report import (
+    captions,
+    comparison_tables,
+    losses,
+    run_tables,
+    svg,
+    tables,
+    unfinished_tables,
+    wording,
+)
 
 CONTENTS = {
     "study": (
         ("checks", "Before you rely on it"), ("controls", "What the comparisons rule out"),
-        ("students", "All students"), ("comparisons", "All comparisons"), ("saliency", "Saliency"),
+        ("students", "All students"), ("comparisons", "All comparisons"), ("losses", "Distillation losses"), ("saliency", "Saliency"),
         ("teachers", "Teachers"), ("curves", "Training"), ("diagnosis", "What the modalities share"),
         ("data", "Data"), ("run", "How it was run"), ("cite", "How to cite"),
     ),
@@ -26,7 +35,7 @@ CONTENTS = {
 }  # fmt: skip
 RUN = (run_tables.config, run_tables.environment, run_tables.timings)
 STUDY = (
-    tables.arms, tables.comparisons, tables.overlap, tables.stability, tables.teachers, run_tables.data,
+    tables.arms, tables.comparisons, losses.losses, losses.loss_differences, tables.overlap, tables.stability, tables.teachers, run_tables.data,
     run_tables.companions, run_tables.pilot, *RUN,
 )  # fmt: skip
 TABLES = {
@@ -109,6 +118,7 @@ def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str
         "students": "arms" in parts,
         "pilot": "arms" in parts,
         "comparisons": "comparisons" in parts,
+        "losses": "losses" in parts,
         "saliency": bool(parts & {"saliency", "overlap", "stability"}),
         "teachers": "teachers" in parts,
         "curves": bool(parts & {"curves", "teacher-curves"}),

@@ -14,6 +14,7 @@ from mfh._report.channels import summarize_channels
 from mfh._report.checks import checks
 from mfh._report.curves import summarize_curves
 from mfh._report.explorer import explore_channels, explore_students
+from mfh._report.losses import first_loss, summarize_losses
 from mfh._report.wording import number, shorten
 from mfh.results import GaussianResult, RunResult, StudyResult, TeacherRecord
 
@@ -85,6 +86,7 @@ def _gaussian(result: GaussianResult) -> dict[str, Any]:
 
 
 def _study(result: StudyResult) -> dict[str, Any]:
+    whole, losses, result = result, summarize_losses(result), first_loss(result)
     config, data = plain(result.config), plain(result.data)
     names = {
         role: shorten(data.get(role) or config.get(role) or f"the {role}'s modality", 40)
@@ -106,7 +108,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "config": config,
         "metric": metric,
         "loss": loss,
-        "losses": list(dict.fromkeys(x for row in result.summary if (x := students.loss_of(row)))),
+        "loss_names": list(dict.fromkeys(x for row in result.summary if (x := students.loss_of(row)))),
         "metrics": list(dict.fromkeys(metrics)),
         "unit": wording.unit(metric),
         "zone": ZONE,
@@ -114,6 +116,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "num_seeds": len({record.seed for record in result.records})
         or max((row.n for row in result.summary), default=0),
         "epochs": config.get("epochs"),
+        "losses": losses,
         "late_share": _late_share(result),
         "chosen": {str(seed): ratio for seed, ratio in chosen.items()},
         "shown_ratio": shown,
@@ -129,7 +132,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "teachers": _teachers(result.teachers),
         "saliency": _saliency(result, shown),
         "channels": summarize_channels(result, chosen=chosen, ratio=shown),
-        "curves": summarize_curves(result, ratio=shown, loss=loss),
+        "curves": summarize_curves(whole, ratio=shown, loss=loss),
         "diagnosis": diagnosis.summarize_diagnosis(plain(result.diagnosis)),
         "data": data,
     }
@@ -138,7 +141,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
     )
     summary["explore"] = {
         "channels": explore_channels(result, ratios=summary["ratios"], ratio=shown),
-        "students": explore_students(result),
+        "students": explore_students(whole),
     }
     for row in arms:
         row["explain"] = wording.explain(row["arm"], source=summary["source"], **names)

@@ -38,7 +38,7 @@ def arms(summary: Mapping[str, Any]) -> Table | None:
     """Every arm at every ratio; under every loss and metric where there are several."""
     first = {row["name"]: i for i, row in reversed(list(enumerate(summary["arms"])))}
     told = [(row, row["explain"] * (first[row["name"]] == i)) for i, row in enumerate(summary["arms"])]
-    several, losses = len(summary["metrics"]) > 1, len(summary["losses"]) > 1
+    several, losses = len(summary["metrics"]) > 1, len(summary["loss_names"]) > 1
     rows = [
         [
             cell(row["arm"], note=note),
@@ -63,7 +63,7 @@ def arms(summary: Mapping[str, Any]) -> Table | None:
 def comparisons(summary: Mapping[str, Any]) -> Table | None:
     """Every paired difference, primary ones first."""
     rows = []
-    losses = len(summary["losses"]) > 1
+    losses = len(summary["loss_names"]) > 1
     for row in sorted(summary["comparisons"], key=lambda row: not row["primary"]):
         star = "*" if row["primary"] and row["p_holm"] is not None and row["p_holm"] < 0.05 else ""
         loss, other = row.get("loss") or "", row.get("loss_b")

@@ -1,5 +1,6 @@
 """What each arm's student learns from: teacher outputs, whole, focused, softened or shuffled."""
 
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -15,32 +16,46 @@ from mfh.training.loop import logits_of
 
 @dataclass(frozen=True)
 class ArmKey:
-    """Which student: its arm, the ratio of its teacher's removed channels, the draw of random channels."""
+    """Which student: its arm, its teacher's ratio of removed channels, the draw of random ones, its loss."""
 
     arm: str
     ratio: float | None = None
     draw: int | None = None
+    loss: str | None = None
 
     @property
     def name(self) -> str:
-        """Of its folder, such as `random-0.5-draw-2`."""
+        """Of its folder, such as `random-0.5-draw-2` or `joint-by-dkd`."""
         share = "" if self.ratio is None else f"-{self.ratio:g}"
-        return self.arm + share + ("" if self.draw is None else f"-draw-{self.draw}")
+        draw = "" if self.draw is None else f"-draw-{self.draw}"
+        loss = re.sub(r"[^\w.-]", "-", f"-by-{self.loss}") if self.loss not in (None, "kl") else ""
+        return self.arm + share + draw + loss
 
 
 @dataclass(eq=False)
 class Tables:
-    """Logits of every teacher for every sample of the data set, each (sample, output)."""
+    """What every teacher gives for every sample of the data set.
+
+    Attributes:
+        temperature: of the soft labels.
+        logits: of whole teachers by name, each (sample, output).
+        focused: logits of focused teachers.
+        features: of whole teachers by name, each (sample, channel); empty where no loss asks for them.
+        focused_features: features of focused teachers, removed channels filled.
+    """
 
     temperature: float
     logits: dict[str, Tensor]
     focused: dict[ArmKey, Tensor] = field(default_factory=dict)
+    features: dict[str, Tensor] = field(default_factory=dict)
+    focused_features: dict[ArmKey, Tensor] = field(default_factory=dict)
 
     def take(self, other: "Tables", rows: Tensor) -> None:
         """Take the given rows from another set of teachers."""
-        for mine, theirs in ((self.logits, other.logits), (self.focused, other.focused)):
+        for name in ("logits", "focused", "features", "focused_features"):
+            mine, theirs = getattr(self, name), getattr(other, name)
             for key in mine:
-                mine[key] = mine[key].index_copy(0, rows, theirs[key][rows])  # type: ignore[index]
+                mine[key] = mine[key].index_copy(0, rows, theirs[key][rows])
 
     def arms(self, train: Tensor, shuffled: Tensor) -> dict[ArmKey, Tensor]:
         """What each distilled arm's student learns from."""
@@ -53,6 +68,16 @@ class Tables:
                 for arm, name in (("softened", "joint"), ("softened-regular", "regular")):
                     arms[ArmKey(arm, key.ratio)] = self.soften(self.logits[name], train, entropy)
         return arms
+
+    def arm_features(self, shuffled: Tensor) -> dict[ArmKey, Tensor]:
+        """What each arm's student compares its features with.
+
+        Softening changes no features: the softened arms are left out, since they would be `joint` again.
+        """
+        if not self.features:
+            return {}
+        arms = {ArmKey(name): features for name, features in self.features.items()}
+        return arms | {ArmKey("mismatched"): self.features["joint"][shuffled]} | self.focused_features
 
     def entropy(self, logits: Float[Tensor, "sample output"]) -> float:
         """Mean entropy of the soft labels, in nats."""
@@ -68,11 +93,16 @@ class Tables:
 @torch.no_grad()
 def without(features: Tensor, head: nn.Module, removed: Tensor, fill: Tensor) -> Tensor:
     """Logits of the head when some channels (dimension 1) are replaced by their fill."""
+    return logits_of(head(filled(features, removed, fill))).cpu()
+
+
+def filled(features: Tensor, removed: Tensor, fill: Tensor) -> Tensor:
+    """Features with some channels (dimension 1) replaced by their fill."""
     changed = features.clone()
     shape = [1, -1] + [1] * (features.ndim - 2)
     removed = removed.to(features.device)
     changed[:, removed] = fill[removed].to(features.dtype).view(shape)
-    return logits_of(head(changed)).cpu()
+    return changed
 
 
 def last_hidden(model: nn.Module, example: Tensor) -> str:

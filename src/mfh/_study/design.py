@@ -16,6 +16,7 @@ from mfh._checks import InputError, listing, require
 from mfh._focus import uncompiled
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
+from mfh._study.losses import compare_losses, study_losses, summarize_losses, tables_by_loss
 from mfh._study.outcome import SeedResult
 from mfh._study.parts import Parts
 from mfh._study.preflight import require_networks
@@ -23,9 +24,10 @@ from mfh._study.resume import Store
 from mfh._study.seed import SeedRun
 from mfh._study.teachers import METRIC, Build, Progress
 from mfh._study.tracking import Tracking
-from mfh._study.verdict import compare, judge, summarize_arms, tabulate
+from mfh._study.verdict import judge
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset, Standardize
+from mfh.losses import DistillLoss
 from mfh.models.mlp import mlp
 from mfh.results import StudyResult, environment
 from mfh.training.device import Processes, make_accelerator
@@ -141,10 +143,12 @@ class Networks:
     teacher: Build | None
     student: Build | None
     standardized: tuple[str, ...] = field(init=False)
+    losses: dict[str, DistillLoss] = field(init=False)
 
     def __post_init__(self) -> None:
         sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
         self.standardized = tuple(name for name, build in sides if build is None)
+        self.losses = study_losses(self.config)
 
     def build_teacher(self) -> torch.nn.Module:
         """A new teacher, without what `torch.compile` wraps around it."""
@@ -208,6 +212,7 @@ def run_seed(
             progress=progress,
             threads=threads or before,
             parts=Parts(folder),
+            losses=networks.losses,
         ).run()
     finally:
         torch.set_num_threads(before)
@@ -255,8 +260,8 @@ def assemble(
     groups = None
     if data.group is not None:
         groups = {seed.seed: data.group[seed.split.test] for seed in seeds}
-    table = tabulate(records, correct, source=config.teacher_source)
-    comparisons = compare(table, groups, test_over_train)
+    tables = tables_by_loss(records, correct, config.losses, source=config.teacher_source)
+    comparisons = compare_losses(tables, groups, test_over_train)
     verdict = judge(comparisons, source=config.teacher_source)
     if not redrawn and len(seeds) > 1:
         note = "The split is the same in every seed: the intervals do not cover the choice of test samples."
@@ -270,7 +275,7 @@ def assemble(
         environment=environment(),
         timings=stages | {"total": elapsed},
         records=tuple(records),
-        summary=summarize_arms(table, METRIC, test_over_train),
+        summary=summarize_losses(tables, METRIC, test_over_train),
         comparisons=comparisons,
         teachers=tuple(teacher for seed in seeds for teacher in seed.teachers),
         saliency=describe_saliency(config, seeds),

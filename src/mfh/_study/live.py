@@ -9,6 +9,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from mfh._progress import FILE, Progress, Stage, now
+from mfh._study.losses import study_losses
 from mfh._study.outcome import SeedResult
 from mfh.config import StudyConfig
 from mfh.results import environment
@@ -22,7 +23,10 @@ def units_per_seed(config: StudyConfig) -> dict[str, int]:
     """How much each stage has to do for one seed: epochs of all networks, or rankings of channels."""
     fits = 1 + config.folds * (config.teacher_outputs == "cross-fit")
     teachers = 3 + (config.teacher_source == "regular")
-    students = 5 + len(config.smoothing) + (5 + config.random_draws) * len(config.ratio)
+    # a loss of features has no softened arms
+    per_ratio = [5 - 2 * loss.features + config.random_draws for loss in study_losses(config).values()]
+    taught = sum(4 + count * len(config.ratio) for count in per_ratio)
+    students = 1 + len(config.smoothing) + taught
     return {
         "teachers": fits * teachers * config.epochs,
         "saliency": fits,

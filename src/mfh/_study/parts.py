@@ -24,12 +24,14 @@ class Ranked:
         channels: per-channel arrays, each of shape (channel,).
         overlap: (split, ratio) -> share of the channels kept by `general` that `important` keeps too.
         layer: the layer that was used.
+        student_layer: the student's layer whose features are compared; empty where no loss does so.
     """
 
     tables: Tables
     channels: Mapping[str, np.ndarray]
     overlap: Mapping[tuple[str, float], float]
     layer: str
+    student_layer: str = ""
 
 
 class Parts:
@@ -56,9 +58,13 @@ class Parts:
         arrays |= {f"logits/{key}": logits.numpy() for key, logits in tables.logits.items()}
         focused = [[key.arm, key.ratio, key.draw] for key in tables.focused]
         arrays |= {f"focused/{i}": logits.numpy() for i, logits in enumerate(tables.focused.values())}
+        arrays |= {f"features/{key}": values.numpy() for key, values in tables.features.items()}
+        seen = tables.focused_features.values()  # of the same teachers as `focused`
+        arrays |= {f"focused features/{i}": values.numpy() for i, values in enumerate(seen)}
         overlap = [[split, ratio, share] for (split, ratio), share in ranked.overlap.items()]
         told = {
-            "layer": ranked.layer, "temperature": tables.temperature, "focused": focused, "overlap": overlap
+            "layer": ranked.layer, "student layer": ranked.student_layer,
+            "temperature": tables.temperature, "focused": focused, "overlap": overlap,
         }  # fmt: skip
         write_npz(self.path / f"{name}.npz", {**arrays, "told": np.asarray(json.dumps(told))})
 
@@ -74,9 +80,15 @@ class Parts:
                 told["temperature"],
                 logits={key: torch.from_numpy(a) for key, a in _named(arrays, "logits/").items()},
                 focused={key: torch.from_numpy(arrays[f"focused/{i}"]) for i, key in enumerate(keys)},
+                features={key: torch.from_numpy(a) for key, a in _named(arrays, "features/").items()},
+            )
+            tables.focused_features.update(
+                (key, torch.from_numpy(arrays[name]))
+                for i, key in enumerate(keys)
+                if (name := f"focused features/{i}") in arrays
             )
             overlap = {(split, ratio): share for split, ratio, share in told["overlap"]}
-            return Ranked(tables, _named(arrays, "channels/"), overlap, told["layer"])
+            return Ranked(tables, _named(arrays, "channels/"), overlap, told["layer"], told["student layer"])
         except (InputError, OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -80,7 +80,7 @@ class SeedRun(TeacherRun):
         )
 
     def jobs(self, tables: Tables) -> dict[ArmKey, StudentJob]:
-        """One student per arm, ratio and draw; all begin with the same weights and see the same batches."""
+        """One student per loss, arm, ratio and draw; all with the same initial weights and batches."""
         config = self.config
         teach = Distill(
             label_weight=config.label_weight,
@@ -90,12 +90,20 @@ class SeedRun(TeacherRun):
         objectives = {ArmKey("no-kd"): Distill()}
         for number, share in enumerate(config.smoothing):
             objectives[ArmKey("no-kd-smoothed", None, number)] = Distill(smoothing=share)
-        for key, logits in tables.arms(self.train, self.shuffled()).items():
-            objectives[key] = replace(teach, teacher_logits=logits)
+        shuffled = self.shuffled()
+        logits, features = tables.arms(self.train, shuffled), tables.arm_features(shuffled)
+        for name, loss in self.losses.items():
+            for key in features if loss.features else logits:
+                objectives[replace(key, loss=name)] = replace(
+                    teach,
+                    teacher_logits=logits[key],
+                    loss=None if name == "kl" else loss,
+                    teacher_features=features[key] if loss.features else None,
+                )
         model = seeded(self.build_student, self.derived("student"))
-        seed = self.derived("batches")
+        seed, rows = self.derived("batches"), (self.train, self.validation)
         return {
-            key: StudentJob(model, objective, self.data, self.student, self.train, self.validation, seed)
+            key: StudentJob(model, objective, self.data, self.student, *rows, seed, self.student_layer)
             for key, objective in objectives.items()
         }
 
@@ -116,7 +124,7 @@ class SeedRun(TeacherRun):
         smoothed = [key for key in fits if key.arm == "no-kd-smoothed"]
         best = max(smoothed, key=lambda key: (max(fits[key].validation), -(key.draw or 0)))
         general = max(
-            (key for key in fits if key.arm == "general" or key.arm == "joint"),
+            (key for key in fits if key.arm in ("general", "joint") and key.loss == self.config.loss),
             key=lambda key: (max(fits[key].validation), -(key.ratio or 0)),
         )
         model = seeded(self.build_student, 0).to(self.device)
@@ -138,6 +146,7 @@ class SeedRun(TeacherRun):
                     best_epoch=done.best_epoch,
                     seconds=done.seconds,
                     draw=key.draw if key.arm == "random" else None,
+                    loss=key.loss,
                 )
             )
         for what in ("loss", "validation"):

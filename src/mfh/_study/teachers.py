@@ -1,9 +1,10 @@
 """The teachers of one seed: trained, ranked channel by channel, and focused."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,18 +14,20 @@ from torch import Tensor, nn
 from mfh._checks import InputError, require
 from mfh._focus import channel_means, channel_split, select
 from mfh._saliency import SaliencyResult, linear_start, saliency
-from mfh._study.arms import ArmKey, Tables, last_hidden, without
+from mfh._study.arms import ArmKey, Tables, filled, last_hidden, without
 from mfh._study.describe import curve
+from mfh._study.losses import study_losses
 from mfh._study.parts import Parts, Ranked
 from mfh.config import StudyConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
-from mfh.losses import soft_label_entropy
+from mfh.losses import DistillLoss, soft_label_entropy
 from mfh.results import TeacherRecord
 from mfh.training.device import make_accelerator
 from mfh.training.loop import accuracy, fit, logits_of, predict
 from mfh.training.objectives import Distill, Pair, joint
 from mfh.training.students import StudentFit, StudentJob, seeded, train_students
+from mfh.training.watched import pooled
 
 Build = Callable[[], nn.Module]
 Progress = Callable[[str, int], None]
@@ -50,10 +53,19 @@ def derived_seed(seed: int, role: str) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
-def accuracies(logits: Float[Tensor, "sample output"], label: Tensor, split: Split) -> dict[str, float]:
+class Scores(TypedDict):
+    """A metric on each split."""
+
+    train: float
+    validation: float
+    test: float
+
+
+def accuracies(logits: Float[Tensor, "sample output"], label: Tensor, split: Split) -> Scores:
     """Accuracy on each split, in percent, of logits for every sample of the data set."""
-    rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
-    return {name: accuracy(logits[chosen], label[chosen]) for name, chosen in rows.items()}
+    rows = (torch.from_numpy(getattr(split, name)) for name in SPLITS)
+    train, validation, test = (accuracy(logits[chosen], label[chosen]) for chosen in rows)
+    return Scores(train=train, validation=validation, test=test)
 
 
 def describe_teacher(
@@ -107,6 +119,7 @@ class TeacherRun:
         progress: Progress = lambda _stage, _count: None,
         threads: int | None = None,
         parts: Parts | None = None,
+        losses: Mapping[str, DistillLoss] | None = None,
     ) -> None:
         require(config.teacher is not None and config.student is not None, "Name `teacher` and `student`.")
         self.teacher, self.student = str(config.teacher), str(config.student)
@@ -122,7 +135,8 @@ class TeacherRun:
         self.data = transforms(data, self.train)
         self.all = torch.arange(len(data))
         self.timer = Timer()
-        self.layer = config.layer or ""
+        self.layer, self.student_layer = config.layer or "", config.student_layer or ""
+        self.losses = losses or study_losses(config)
         self.curves: dict[str, np.ndarray] = {}
         self.parts = parts or Parts(None)
         self.device = make_accelerator(config).device
@@ -203,7 +217,7 @@ class TeacherRun:
         if ranked is None:
             ranked = self._rank(trained)
             self.parts.save("ranked" + fold, ranked)
-        self.layer = ranked.layer
+        self.layer, self.student_layer = ranked.layer, ranked.student_layer
         return ranked
 
     def _rank(self, trained: Trained) -> Ranked:
@@ -248,7 +262,28 @@ class TeacherRun:
             if name == self.config.saliency_split:
                 chosen = ranked.values, importance
         self.focus(tables, features, head, chosen, trained.train)
-        return Ranked(tables, channels, overlap, self.layer)
+        if self.watches:
+            self.add_features(tables, trained)
+        return Ranked(tables, channels, overlap, self.layer, self.student_layer)
+
+    @property
+    def watches(self) -> bool:
+        """Whether a loss compares features."""
+        return any(loss.features for loss in self.losses.values())
+
+    def add_features(self, tables: Tables, trained: Trained) -> None:
+        """The features of the whole teachers, for losses that compare them; `focus` adds the focused ones."""
+        example = self.data.inputs(self.student, self.all[:2], device=self.device)
+        self.student_layer = self.student_layer or last_hidden(trained.unimodal, example)
+        teachers = (
+            ("regular", trained.regular, self.layer, self.teacher, self.config.channel_dim),
+            ("joint", trained.joint_teacher, self.layer, self.teacher, self.config.channel_dim),
+            ("unimodal", trained.unimodal, self.student_layer, self.student, None),
+        )
+        for name, model, layer, modality, dim in teachers:
+            example = self.data.inputs(modality, self.all[:2], device=self.device)
+            trunk, _ = channel_split(model, layer, example, dim)
+            tables.features[name] = pooled(self.answers(trunk, modality))
 
     def answers(self, model: nn.Module, modality: str) -> Float[Tensor, "sample ..."]:
         """What a network gives for every sample of the data set, on the CPU."""
@@ -299,6 +334,8 @@ class TeacherRun:
                 removed[ArmKey("random", ratio, draw)] = select(values, ratio, "random", generator=generator)
             for key, gone in removed.items():
                 tables.focused[key] = without(features, head, gone, fill)
+                if self.watches:
+                    tables.focused_features[key] = pooled(filled(features, gone, fill)).cpu()
 
 
 def _curves(**fits: StudentFit) -> dict[str, np.ndarray]:

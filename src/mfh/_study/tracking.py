@@ -8,7 +8,7 @@ import numpy as np
 from mfh._checks import listing, require
 from mfh._study.outcome import SeedResult
 from mfh.config import StudyConfig
-from mfh.results import StudyResult
+from mfh.results import Record, StudyResult
 from mfh.training.device import make_accelerator
 from mfh.training.monitor import start_trackers
 
@@ -43,8 +43,7 @@ class Tracking:
         self.step += self.config.epochs
         final: dict[str, list[float]] = defaultdict(list)
         for record in result.records:
-            name = record.arm if record.ratio is None else f"{record.arm} at {record.ratio:g}"
-            final[f"test/{name}"].append(record.test)
+            final[f"test/{_name(record, result)}"].append(record.test)
         for teacher in result.teachers:
             final[f"teacher test/{teacher.teacher.replace('@', ' at ')}"].append(teacher.test)
         means = {name: float(np.mean(draws)) for name, draws in final.items()}
@@ -73,11 +72,17 @@ def epochs(result: SeedResult) -> list[dict[str, float]]:
             curves[f"{what}/teacher {network}"].append(np.ravel(values))
             continue
         for record, row in zip(result.records, values, strict=True):
-            arm = record.arm if record.ratio is None else f"{record.arm} at {record.ratio:g}"
-            curves[f"{what}/{arm}"].append(row)
+            curves[f"{what}/{_name(record, result)}"].append(row)
     means = {name: np.mean(rows, axis=0) for name, rows in curves.items()}
     longest = max((len(values) for values in means.values()), default=0)
     return [
         {name: float(v[i]) for name, v in means.items() if i < len(v) and np.isfinite(v[i])}
         for i in range(longest)
     ]
+
+
+def _name(record: Record, result: SeedResult) -> str:
+    """What a student's curves are called: its arm, its ratio, and its loss where there are several."""
+    several = len({other.loss for other in result.records if other.loss}) > 1
+    ratio = "" if record.ratio is None else f" at {record.ratio:g}"
+    return record.arm + ratio + (f" by {record.loss}" if several and record.loss else "")

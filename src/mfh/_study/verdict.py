@@ -13,6 +13,11 @@ from mfh.stats import group_bootstrap, holm, t_interval
 CHOSEN = " (chosen)"
 PRIMARY = ("regular", "joint", "important" + CHOSEN)
 NO_EFFECT = 1.0
+LEFT_OUT = {
+    "softened" + CHOSEN: "There is no `softened` arm: this loss compares features, which softening leaves as "
+    "they are, so it would be `joint` again."
+}
+"""Why a control of focusing may be absent."""
 Key = tuple[str, float | None]
 
 
@@ -65,8 +70,8 @@ def tabulate(
         for arm in ("general", "important"):
             ratio = chosen_ratio(table, arm, seed, source=source)
             table[arm + CHOSEN, None][seed] = _at(table, arm, ratio, seed, source)
-            if arm == "general":
-                softened = "softened" if source == "joint" else "softened-regular"
+            softened = "softened" if source == "joint" else "softened-regular"
+            if arm == "general" and any(name == softened for name, _ in table):
                 table["softened" + CHOSEN, None][seed] = _at(table, softened, ratio, seed, source)
     return dict(table)
 
@@ -122,6 +127,10 @@ def compare(
 
 def exploratory(table: Table) -> Iterable[tuple[Key, Key]]:
     """The comparisons that were not declared before: every other arm that bears on the question."""
+    return ((a, b) for a, b in _exploratory(table) if a in table and b in table)
+
+
+def _exploratory(table: Table) -> Iterable[tuple[Key, Key]]:
     general: Key = ("general" + CHOSEN, None)
     others = ("no-kd", "no-kd-smoothed", "softened" + CHOSEN, "mismatched", "unimodal")
     yield from ((general, (arm, None)) for arm in others)
@@ -165,7 +174,9 @@ def compare_arms(
 
 def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdict:
     """The verdict on distillation from the interval of general - no-kd, and on focusing from its controls."""
-    versus = {c.b: c for c in comparisons if c.a == "general" + CHOSEN}
+    first = comparisons[0].loss
+    mine = [c for c in comparisons if c.a == "general" + CHOSEN and c.loss == first]
+    versus = {c.b: c for c in mine}
     gain = versus["no-kd"]
     if gain.low is None or gain.high is None:
         sentence = (
@@ -189,7 +200,8 @@ def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdic
             "abstain",
             f"These seeds cannot tell whether crossmodal distillation helps ({span}).",
         )
-    controls = focusing_controls(source)
+    asked = focusing_controls(source)
+    controls = [arm for arm in asked if arm in versus]
     beaten = [arm for arm in controls if (low := versus[arm].low) is not None and low > 0]
     focusing = len(beaten) == len(controls)
     names = ", ".join(f"`{arm.removesuffix(CHOSEN)}`" for arm in controls if arm not in beaten)
@@ -202,7 +214,8 @@ def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdic
         verdict,
         focusing,
         sentence,
-        tuple(_reason(versus[arm]) for arm in dict.fromkeys((*controls, "joint", "regular"))),
+        tuple(_reason(versus[arm]) for arm in dict.fromkeys((*controls, "joint", "regular")))
+        + tuple(LEFT_OUT[arm] for arm in asked if arm not in versus),
     )
 
 

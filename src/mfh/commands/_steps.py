@@ -137,7 +137,8 @@ def print_students(result: "StudyResult") -> None:
     """How good the students are, and how they differ."""
     if not result.summary:
         return
-    shown = ["arm", "ratio", "n", "mean", "low", "high"]
+    several = len({row.loss for row in result.summary}) > 1
+    shown = ["arm", *(["loss"] if several else []), "ratio", "n", "mean", "low", "high"]
     show(f"\n{table([asdict(row) for row in result.summary], shown)}")
     if result.comparisons:
         shown = ["a", "b", "ratio", "n", "difference", "low", "high"]

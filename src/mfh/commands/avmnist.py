@@ -50,7 +50,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
         "--energy", type=float, default=0.75, metavar="FLOAT",
         help="share of the images' variance in the components that are removed",
     )  # fmt: skip
-    parser.add_argument("--snr", type=float, default=10.0, metavar="FLOAT", help="of the sound, in decibels")
+    parser.add_argument("--snr", type=float, default=20.0, metavar="FLOAT", help="of the sound, in decibels")
     parser.add_argument("--seed", type=int, default=0, metavar="INT", help="of pairing and noise")
 
 

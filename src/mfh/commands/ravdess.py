@@ -249,7 +249,7 @@ def _add_study(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--width", type=int, default=32, metavar="INT", help="channels of the first convolution"
     )
-    add_config(parser, StudyConfig, skip=("tracker", "hidden", "layer", "teacher"))
+    add_config(parser, StudyConfig, skip=("tracker", "hidden", "layer", "teacher", "loss"))
     released = RavdessConfig()
     parser.set_defaults({"student": "image", "lr": released.lr, "epochs": released.epochs})
 

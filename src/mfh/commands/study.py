@@ -16,8 +16,9 @@ teach it, and what do the controls say? Writes results.json, report.html, salien
 figures into the folder --out. Repeat the command to resume. Your own networks and datasets are named by
 import path, best in a YAML file; --print_config writes one with every option explained.
 
-example:
+examples:
   mfh study --data mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out out/pix-zer
+  mfh study --data mfeat.npz --teacher pix --student zer --label-weight 1 --losses kl dkd rkd --out out/losses
   mfh study --print_config > my.yaml
   mfh study --config my.yaml --seeds 2
 """
@@ -29,7 +30,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
     )
-    add_config(parser, StudyConfig)
+    add_config(parser, StudyConfig, skip=("loss",))
     add_common(parser)
 
 
@@ -45,7 +46,7 @@ def run(options: Namespace) -> None:
         load_data(options), teacher, student, config=config, out=out, progress=not options.quiet
     )
     finish(name_source(result, options), out)
-    shown = ["arm", "ratio", "n", "mean", "low", "high"]
+    shown = ["arm", *(["loss"] if len(config.losses) > 1 else []), "ratio", "n", "mean", "low", "high"]
     print(table([asdict(row) for row in result.summary], shown))  # noqa: T201
     if result.verdict is not None:
         print(f"\n{result.verdict.verdict}: {result.verdict.sentence}")  # noqa: T201

@@ -53,7 +53,7 @@ def prepare(
     mnist: Path | str | None = None,
     fsdd: Path | str | None = None,
     energy: float = 0.75,
-    snr: float = 10.0,
+    snr: float = 20.0,
     seed: int = 0,
     progress: bool = True,
 ) -> Path:

@@ -28,7 +28,7 @@ from mfh.models.avmnist import LateFusion
 from mfh.models.mlp import mlp
 from mfh.results import Comparison, Record, StudyResult, TeacherRecord, Verdict, environment
 from mfh.training.loop import predict
-from mfh.training.objectives import Distill
+from mfh.training.objectives import Distill, learn_from
 from mfh.training.students import StudentJob, seeded, train_students
 
 PAPER = {"no-kd": 68.36, "audio": 70.10, "both": 69.73}
@@ -130,7 +130,7 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
         records.append(
             Record(
                 arm=arm, ratio=None, seed=seed, metric=METRIC, **scores, best_epoch=done.best_epoch,
-                seconds=done.seconds, draw=None,
+                seconds=done.seconds, draw=None, loss=None if arm.startswith("no-kd") else config.loss,
             )
         )  # fmt: skip
         correct.append((found.argmax(dim=1) == data.label).numpy()[split.test])
@@ -159,12 +159,6 @@ def _student(data: PairedDataset, config: AvmnistConfig) -> nn.Module:
 def _objectives(
     logits: dict[str, Tensor], data: PairedDataset, split: Split, config: AvmnistConfig, seed: int
 ) -> dict[str, Distill]:
-    def distill(teacher_logits: Tensor) -> Distill:
-        return Distill(
-            teacher_logits, label_weight=config.label_weight, distill_weight=config.distill_weight,
-            temperature=config.temperature,
-        )  # fmt: skip
-
     order, rng = np.arange(len(data)), np.random.default_rng(derived_seed(seed, "mismatched"))
     labels = data.label.numpy()[split.train]
     for label in np.unique(labels):
@@ -173,8 +167,8 @@ def _objectives(
     return {
         "no-kd": Distill(),
         "no-kd-smoothed": Distill(smoothing=SMOOTHING),
-        **{name: distill(table) for name, table in logits.items()},
-        "mismatched": distill(logits["both"][torch.from_numpy(order)]),
+        **{name: learn_from(config, table) for name, table in logits.items()},
+        "mismatched": learn_from(config, logits["both"][torch.from_numpy(order)]),
     }
 
 

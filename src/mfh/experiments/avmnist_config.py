@@ -11,7 +11,10 @@ class AvmnistConfig(DistillConfig):
     """How AV-MNIST's students are trained.
 
     Attributes:
-        label_weight: weight of the cross-entropy on labels, 0 or more.
+        lr: learning rate, above 0.
+        label_weight: weight of the cross-entropy on labels, 0 or more. The weights add up to 1 by default, so
+            that distilled and other students take steps of one size.
+        distill_weight: weight of the KL divergence from the teacher's soft labels, 0 or more; not both 0.
         seeds: number of seeds, 1 or more; each deals the speakers anew.
         seed: the first seed, 0 or more.
         hidden: widths of the hidden layers of the audio student.
@@ -19,7 +22,9 @@ class AvmnistConfig(DistillConfig):
         epochs: passes over the training split, 1 or more.
     """
 
-    label_weight: float = 1.0
+    lr: float = 0.01
+    label_weight: float = 0.5
+    distill_weight: float = 0.5
     seeds: int = 10
     seed: int = 0
     hidden: Sequence[int] = (64, 32)

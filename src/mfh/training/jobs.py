@@ -19,6 +19,7 @@ class StudentJob:
         modality: what the student sees.
         train, validation: rows of `data`, int64.
         seed: fixes the batches (see `mfh.training.loop.epoch_order`).
+        layer: layer whose output is compared where the objective's loss compares features.
     """
 
     model: nn.Module
@@ -28,6 +29,7 @@ class StudentJob:
     train: Tensor
     validation: Tensor
     seed: int
+    layer: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

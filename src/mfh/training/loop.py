@@ -89,8 +89,8 @@ def fit(
 
     Raises:
         InputError: the loss is not finite (the text holds the ids of the samples of that batch, and where the
-            last good state is); there is no such device, precision or tracker; the folder holds another
-            training's checkpoint.
+            last good state is); the objective compares the samples of a batch that would be divided; there
+            is no such device, precision or tracker; the folder holds another training's checkpoint.
 
     Example:
         >>> from mfh import PairedDataset, TrainConfig
@@ -115,6 +115,7 @@ def fit(
         store = Store(checkpoint, identity | {"keeps": "last epoch" if score is None else "best epoch"})
     accelerator = make_accelerator(config, folder=None if store is None else store.folder)
     processes = Processes.on(accelerator.device)
+    _require_whole_batches(objective, config, processes.count)
     model.to(processes.device)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -128,6 +129,17 @@ def fit(
     if config.channels_last:
         model.to(memory_format=torch.contiguous_format)
     return FitResult(model.eval(), run.at.best_epoch, tuple(run.at.history), run.at.seconds)
+
+
+def _require_whole_batches(objective: Objective, config: TrainConfig, count: int) -> None:
+    """A loss that compares samples with each other has no parts that add up to it."""
+    if not getattr(objective, "batchwise", False):
+        return
+    name = getattr(getattr(objective, "loss", None), "name", type(objective).__name__)
+    why = f"The loss {name} compares the samples of a batch with each other, so a batch cannot be divided"
+    parts = config.micro_batch is not None and config.micro_batch < config.batch_size
+    require(not parts, f"{why}: leave `micro_batch` out, or lower `batch_size` to {config.micro_batch}.")
+    require(count == 1, f"{why} among {count} processes: train it in one process.")
 
 
 def _identity(

@@ -7,7 +7,9 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mfh.losses import cross_entropy, kl_divergence, mse
+from mfh._checks import require
+from mfh.config import DistillConfig
+from mfh.losses import DistillLoss, Outputs, build_loss, cross_entropy, kl_divergence, mse
 from mfh.training.logits import logits_of
 
 
@@ -24,19 +26,23 @@ Objective = Callable[[Any, Batch], Tensor]
 """From what a network returns and its batch to the mean loss over the samples of the batch.
 
 The parts of a batch that is divided (among processes, or by `micro_batch`) are weighted by their numbers of
-samples, so the loss must be a mean over samples of something that each sample has by itself.
+samples, so the loss must be a mean over samples of something that each sample has by itself. One that
+compares samples with each other says so by an attribute `batchwise` that is true: its batches stay whole.
 """
 
 
 @dataclass(frozen=True)
 class Distill:
-    """label_weight x cross-entropy + distill_weight x KL from fixed teacher outputs.
+    """label_weight x cross-entropy + distill_weight x a distillation loss from fixed teacher outputs.
 
     Attributes:
         teacher_logits: one row per sample of the data set; None learns from labels alone.
         label_weight, distill_weight: weights of the two terms.
         temperature: temperature of the soft labels.
         smoothing: label smoothing of the cross-entropy, in [0, 1).
+        loss: the distillation loss, with a temperature of its own; None is KL at `temperature`.
+        teacher_features: one row per sample, where the loss compares features; the network then returns an
+            `Outputs` (see `mfh.training.watched`).
     """
 
     teacher_logits: Float[Tensor, "sample output"] | None = None
@@ -44,16 +50,69 @@ class Distill:
     distill_weight: float = 0.0
     temperature: float = 1.0
     smoothing: float = 0.0
+    loss: DistillLoss | None = None
+    teacher_features: Float[Tensor, "sample channel"] | None = None
+
+    @property
+    def distils(self) -> bool:
+        """Whether there is a teacher that counts."""
+        return bool(self.distill_weight) and self.teacher_logits is not None
+
+    @property
+    def batchwise(self) -> bool:
+        """Whether the loss compares the samples of a batch with each other."""
+        return self.distils and self.loss is not None and self.loss.batchwise
 
     def __call__(self, outputs: Any, batch: Batch) -> Tensor:
         """The mean loss of a batch of what the student returns; see `logits_of`."""
-        outputs, terms = logits_of(outputs), []
+        logits, terms = logits_of(outputs), []
         if self.label_weight:
-            terms.append(self.label_weight * cross_entropy(outputs, batch.label, smoothing=self.smoothing))
+            terms.append(self.label_weight * cross_entropy(logits, batch.label, smoothing=self.smoothing))
         if self.distill_weight and self.teacher_logits is not None:
-            soft = self.teacher_logits[batch.rows].to(outputs.device)
-            terms.append(self.distill_weight * kl_divergence(outputs, soft, temperature=self.temperature))
+            soft = self.teacher_logits[batch.rows].to(logits.device)
+            terms.append(self.distill_weight * self._distillation(outputs, logits, soft, batch))
         return sum(terms[1:], terms[0])
+
+    def _distillation(self, outputs: Any, logits: Tensor, soft: Tensor, batch: Batch) -> Tensor:
+        if self.loss is None:
+            return kl_divergence(logits, soft, temperature=self.temperature)
+        student, features = outputs if isinstance(outputs, Outputs) else Outputs(logits), None
+        if self.loss.features:
+            require(
+                student.features is not None and self.teacher_features is not None,
+                f"`loss` {self.loss.name} compares features: give `teacher_features`, and a network that "
+                "returns `Outputs` with features (see mfh.training.watched.Watched).",
+            )
+            features = self.teacher_features[batch.rows].to(logits.device)  # type: ignore[index]
+        return self.loss(student, Outputs(soft, features), batch.label)
+
+
+def learn_from(config: DistillConfig, logits: Float[Tensor, "sample output"] | None) -> Distill:
+    """What a student is trained for that knows a teacher by its logits alone; labels without a teacher.
+
+    Raises:
+        InputError: `config.loss` compares features, or says too little about classes without labels.
+    """
+    if logits is None:
+        return Distill()
+    loss = build_loss(config.loss, config)
+    require(
+        not loss.features,
+        f"`loss` must compare logits where nothing else is known of the teacher. Got {config.loss!r}, which "
+        "compares features: take kl, dkd, dist, ntdh or c2kd, or compare losses by a study.",
+    )
+    require(
+        config.label_weight > 0 or not loss.needs_labels,
+        f"`label_weight` must be above 0 for the loss {config.loss}, which does not say which class a sample "
+        f"is of. Got {config.label_weight}: give, say, 1.",
+    )
+    return Distill(
+        teacher_logits=logits,
+        label_weight=config.label_weight,
+        distill_weight=config.distill_weight,
+        temperature=config.temperature,
+        loss=None if config.loss == "kl" else loss,
+    )
 
 
 class Pair(nn.Module):

@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mfh._checks import choice, listing, require
+from mfh._checks import InputError, choice, listing, require
 from mfh.config import TrainConfig
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.loop import Epoch, accuracy, fit, predict
 from mfh.training.many import MEMORY, train_many, why_alone
+from mfh.training.watched import Watched
 
 __all__ = ["StudentFit", "StudentJob", "seeded", "train_students"]
 
@@ -91,27 +92,47 @@ def _train_one(
         if on_progress is not None:
             on_progress(1)
 
-    result = fit(
-        deepcopy(job.model),
-        job.data,
-        job.objective,
-        modalities=(job.modality,),
-        train=job.train,
-        score=score,
-        config=config,
-        seed=job.seed,
-        on_epoch=on_epoch,
-        checkpoint=folder,
-    )
+    model = _watched(job)
+    try:
+        result = fit(
+            model,
+            job.data,
+            job.objective,
+            modalities=(job.modality,),
+            train=job.train,
+            score=score,
+            config=config,
+            seed=job.seed,
+            on_epoch=on_epoch,
+            checkpoint=folder,
+        )
+    except InputError as error:
+        loss = job.objective.loss
+        if loss is None:
+            raise
+        raise InputError(f"A student with the loss {loss.name}: {error}") from error
     if on_progress is not None and told < config.epochs:
         on_progress(config.epochs - told)
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return StudentFit(
-        state={name: value.detach().cpu() for name, value in result.model.state_dict().items()},
+        state=model.student_state(state) if isinstance(model, Watched) else state,
         best_epoch=result.best_epoch,
         validation=tuple(epoch.validation for epoch in result.history),
         loss=tuple(epoch.loss for epoch in result.history),
         seconds=result.seconds,
     )
+
+
+def _watched(job: StudentJob) -> nn.Module:
+    """A copy of the student, which gives its features too where its loss compares them."""
+    model, loss, taught = deepcopy(job.model), job.objective.loss, job.objective.teacher_features
+    if loss is None or not loss.features or taught is None:
+        return model
+    require(job.layer is not None, f"`layer` of a student must be named for the loss {loss.name}.")
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    example = job.data.inputs(job.modality, job.train[:2], device=device)
+    width = taught.shape[1] if loss.regressor else None
+    return seeded(lambda: Watched(model, str(job.layer), width, example), job.seed)
 
 
 def _require_job(number: int, job: StudentJob) -> None:
@@ -123,8 +144,7 @@ def _require_job(number: int, job: StudentJob) -> None:
     )
     objective = job.objective
     require(
-        bool(objective.label_weight)
-        or bool(objective.distill_weight and objective.teacher_logits is not None),
+        bool(objective.label_weight) or objective.distils,
         f"Student {number} has nothing to learn from: give its objective a `label_weight` above 0, or "
         "`teacher_logits` and a `distill_weight` above 0.",
     )

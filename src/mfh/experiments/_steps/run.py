@@ -24,7 +24,7 @@ from mfh._checks import InputError, require
 from mfh._files import plain, write_atomic, write_json, write_npy
 from mfh._saliency import SaliencyResult
 from mfh._study.resume import Store
-from mfh._study.teachers import accuracies, derived_seed, describe_teacher
+from mfh._study.teachers import Scores, accuracies, derived_seed, describe_teacher
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.experiments._steps.parts import in_parts
@@ -211,7 +211,7 @@ class Run:
         except (OSError, ValueError, TypeError):
             return []
 
-    def accuracies(self, logits: Float[Tensor, "sample output"]) -> dict[str, float]:
+    def accuracies(self, logits: Float[Tensor, "sample output"]) -> Scores:
         """Accuracy on each split, in percent."""
         return accuracies(logits, self.data.label, self.split)
 

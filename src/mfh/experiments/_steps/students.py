@@ -18,7 +18,7 @@ from mfh.experiments._steps.run import Run, Student, read_student, same_settings
 from mfh.results import Record
 from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.loop import FitResult, accuracy, fit, predict
-from mfh.training.objectives import Distill
+from mfh.training.objectives import Distill, learn_from
 from mfh.training.teacher_outputs import teacher_logits
 
 OUTPUTS = "teacher-outputs"
@@ -47,6 +47,7 @@ def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site
         best_epoch=done.best_epoch,
         seconds=done.seconds,
         draw=None,
+        loss=run.config.loss if objective.distils else None,
     )
     if seed == run.config.seed:
         run.save_weights("distilled-" + path.stem.rpartition("-seed-")[0], model)
@@ -112,6 +113,7 @@ def _objective(
         "label_weight": config.label_weight,
         "distill_weight": config.distill_weight,
         "temperature": config.temperature,
+        "loss": config.loss,
         f"{name} teacher": network_fingerprint(teacher),
     }
     title = name
@@ -127,12 +129,7 @@ def _objective(
         seed=seed if arm == "random" else config.seed,
     )
     run.save_teachers([record])
-    return settings, Distill(
-        teacher_logits=logits,
-        label_weight=config.label_weight,
-        distill_weight=config.distill_weight,
-        temperature=config.temperature,
-    )
+    return settings, learn_from(config, logits)
 
 
 def _focused(run: Run, teacher: nn.Module, arm: str, ratio: float, seed: int, site: Site) -> FocusedTeacher:

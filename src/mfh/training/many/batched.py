@@ -15,7 +15,7 @@ from mfh.training.evaluate import EVALUATION_BATCH
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.many.common import not_finite
 from mfh.training.many.networks import stack, views, weights_matrix
-from mfh.training.many.targets import stack_terms, terms
+from mfh.training.many.targets import StackedLoss, StackedTerm, stack_terms, terms
 
 
 def train_stacked(
@@ -25,7 +25,7 @@ def train_stacked(
     device: torch.device,
     on_progress: Callable[[int], None],
 ) -> list[StudentFit]:
-    """Train students with the same data, modality, rows, seed and shape of network.
+    """Train students with the same data, modality, rows, seed, loss and shape of network.
 
     Args:
         numbers: what messages call them.
@@ -113,7 +113,9 @@ class _Run:
         outputs = self.stack.predict(self.unseen[:1]).shape[2]
         label = job.data.label[job.train]
         found = [terms(j.objective, label, j.train, outputs, self.weights.dtype) for j in jobs]
-        self.terms = stack_terms(found, device)
+        self.terms: list[StackedTerm | StackedLoss] = [*stack_terms(found, device)]
+        if (loss := job.objective.loss) is not None and job.objective.distils:
+            self.terms.append(StackedLoss(loss, jobs, self.weights))
         self.optimizer = _Optimizer(config, self.weights, self.gradients)
         self.steps = math.ceil(len(job.train) / config.batch_size)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mfh._checks import require
 from mfh.config import TrainConfig
+from mfh.losses import DistillLoss
 from mfh.training.device import make_accelerator
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.many.batched import train_stacked
@@ -26,9 +27,13 @@ def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
 
     Its data must lie in memory, not be augmented, and stand under a transform without randomness; its network
     must be free of randomness and of buffers (such as running statistics), and have weights of one type, none
-    shared between layers, none frozen. `config` must ask for neither mixed precision nor trackers.
+    shared between layers, none frozen. `config` must ask for neither mixed precision nor trackers. Its
+    loss must not compare features.
     """
     model, data = job.model, job.data
+    loss = _loss(job)
+    if loss is not None and loss.features:
+        return f"its loss {loss.name} compares features"
     if config.precision != "no":
         return f"`precision` is {config.precision}"
     if config.tracker:
@@ -64,8 +69,9 @@ def train_many(
 ) -> list[StudentFit]:
     """Train students at once, with the results that `mfh.training.loop.fit` would give one by one.
 
-    Multilayer perceptrons on the CPU run side by side in as many threads as torch uses. Others are batched
-    where they have the same data, modality, rows, seed and shape of network.
+    Multilayer perceptrons on the CPU that learn from labels or by KL run side by side in as many threads as
+    torch uses. Others are batched where they have the same data, modality, rows, seed, loss and shape of
+    network.
 
     Args:
         jobs: the students.
@@ -93,10 +99,10 @@ def train_many(
     threaded: list[Threaded] = []
     for number, job in enumerate(jobs):
         network = _perceptron(job)
-        if network and device.type == "cpu":
+        if network and device.type == "cpu" and _loss(job) is None:
             threaded.append(Threaded(number, job, network, _shared(job)))
         else:
-            alike.setdefault((_shared(job), _shape(job.model)), []).append(number)
+            alike.setdefault((_shared(job), _shape(job.model), id(_loss(job))), []).append(number)
     if threaded:
         done = train_threaded(threaded, config, report)
         fits = {student.number: fit for student, fit in zip(threaded, done, strict=True)}
@@ -129,13 +135,18 @@ def why_alone(jobs: Sequence[StudentJob], config: TrainConfig) -> list[str | Non
 
 
 def _each(jobs: Sequence[StudentJob], reason: Callable[[StudentJob], str | None]) -> list[str | None]:
-    """A reason for each job; jobs with the same network and data are looked at once."""
-    known: dict[tuple[int, int, str], str | None] = {}
-    for job in jobs:
-        key = (id(job.model), id(job.data), job.modality)
+    """A reason for each job; jobs with the same network, data and loss are looked at once."""
+    known: dict[object, str | None] = {}
+    keys = [(id(job.model), id(job.data), job.modality, id(job.objective.loss)) for job in jobs]
+    for key, job in zip(keys, jobs, strict=True):
         if key not in known:
             known[key] = reason(job)
-    return [known[id(job.model), id(job.data), job.modality] for job in jobs]
+    return [known[key] for key in keys]
+
+
+def _loss(job: StudentJob) -> DistillLoss | None:
+    """What a student learns by other than labels and KL."""
+    return job.objective.loss if job.objective.distils else None
 
 
 def _perceptron(job: StudentJob) -> Perceptron | None:

@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mfh._checks import require
+from mfh.losses import DistillLoss, Outputs
+from mfh.training.jobs import StudentJob
 from mfh.training.objectives import Distill
 
 
@@ -51,7 +53,8 @@ def terms(
         dtype: type of its weights.
 
     Returns:
-        One term, or two where it learns from labels and, at another temperature than 1, from a teacher.
+        One term, or two where it learns from labels and, at another temperature than 1, from a teacher; none
+        of a loss other than KL, which `StackedLoss` computes.
 
     Raises:
         InputError: the teacher or the labels do not fit the student's logits.
@@ -66,7 +69,7 @@ def terms(
         target = torch.full((len(rows), num_outputs), objective.smoothing / num_outputs, dtype=dtype)
         target[torch.arange(len(rows)), label] += 1 - objective.smoothing
         found.append(Term(1.0, objective.label_weight, target, torch.zeros(len(rows), dtype=dtype)))
-    if objective.distill_weight and objective.teacher_logits is not None:
+    if objective.distill_weight and objective.teacher_logits is not None and objective.loss is None:
         logits = objective.teacher_logits[rows].cpu()
         require(
             logits.shape[1] == num_outputs,
@@ -108,9 +111,56 @@ class StackedTerm:
         return losses
 
 
+class StackedLoss:
+    """A distillation loss other than KL, of several students who have it in common."""
+
+    def __init__(self, loss: DistillLoss, jobs: Sequence[StudentJob], like: Tensor) -> None:
+        """`like` has the device and the type of the students' weights."""
+        job = jobs[0]
+        taught = [j.objective.teacher_logits for j in jobs]
+        tables = [
+            logits[j.train].to(like) for j, logits in zip(jobs, taught, strict=True) if logits is not None
+        ]
+        self.teacher = torch.stack(tables)
+        self.label = job.data.label[job.train].to(like.device)
+        self.weight = like.new_tensor([j.objective.distill_weight for j in jobs])
+        self.loss = loss
+        try:
+            self._at_once(self.teacher[:, :2], self.teacher[:, :2], self.label[:2])
+            self.values = self._at_once
+        except (RuntimeError, ValueError):  # code that cannot be batched, such as a branch on a value
+            self.values = self._one_by_one
+
+    def add(
+        self,
+        logits: Float[Tensor, "student batch output"],
+        rows: Int[Tensor, " batch"],
+        gradient: Float[Tensor, "student batch output"],
+    ) -> Float[Tensor, " student"]:
+        """Add the gradient of the loss of a batch to `gradient`; returns losses times samples."""
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            losses = self.weight * self.values(logits, self.teacher[:, rows], self.label[rows])
+            (found,) = torch.autograd.grad(losses.sum(), logits)
+        gradient.add_(found)
+        return losses.detach() * len(rows)
+
+    def _at_once(self, logits: Tensor, taught: Tensor, label: Tensor) -> Tensor:
+        def one(student: Tensor, teacher: Tensor) -> Tensor:
+            return self.loss.function(Outputs(student), Outputs(teacher), label)
+
+        return torch.func.vmap(one)(logits, taught)
+
+    def _one_by_one(self, logits: Tensor, taught: Tensor, label: Tensor) -> Tensor:
+        pairs = zip(logits, taught, strict=True)
+        return torch.stack([self.loss(Outputs(s), Outputs(t), label) for s, t in pairs])
+
+
 def stack_terms(students: Sequence[list[Term]], device: torch.device) -> list[StackedTerm]:
     """The terms of several students side by side."""
-    one = students[0][0]
+    one = next((found[0] for found in students if found), None)
+    if one is None:
+        return []
     empty = Term(1.0, 0.0, torch.zeros_like(one.target), torch.zeros_like(one.constant))
     result = []
     for place in range(max(len(found) for found in students)):

@@ -1,4 +1,4 @@
-"""Losses and distances: pure functions of tensors."""
+"""The losses that everything here is trained with, and the entropy of soft labels."""
 
 from jaxtyping import Float, Int
 from torch import Tensor

@@ -1,0 +1,96 @@
+"""Distillation losses that compare features of a layer: hints, RKD, CRD.
+
+Features are (sample, channel); the teacher's are fixed. RKD takes any two widths. Hints and CRD need one
+width: the student's features go through a linear map that is trained with it.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+def hints(
+    student_features: Float[Tensor, "sample channel"],
+    teacher_features: Float[Tensor, "sample channel"],
+    *,
+    weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """FitNets: weight x mean squared difference between the regressed student's and the teacher's features.
+
+    The paper takes half the squared norm (Romero et al., ICLR 2015, arXiv 1412.6550, equation 3), which is
+    C / 2 times this for C channels, and trains up to the hint first and everything afterwards; here both
+    happen at once.
+    """
+    return weight * functional.mse_loss(student_features, teacher_features)
+
+
+def rkd(
+    student_features: Float[Tensor, "sample channel"],
+    teacher_features: Float[Tensor, "sample other_channel"],
+    *,
+    distance: float = 25.0,
+    angle: float = 50.0,
+) -> Float[Tensor, ""]:
+    """Relational distillation: the samples of a batch lie to each other as they lie for the teacher.
+
+    distance x mean over pairs of Huber(d) + angle x mean over triples of Huber(a), where d is the difference
+    of two samples' distances, each over its mean in the batch, and a that of the cosines of the angle at a
+    sample (Park et al., CVPR 2019, arXiv 1904.05068, equations 5 to 10; weights of its CIFAR-100 runs). Means
+    are over distinct samples; the authors' code counts pairs of a sample with itself too, which add 0.
+    A batch of one sample has no pairs, one of two no triples: these terms are 0.
+    """
+    loss = student_features.new_zeros(()) + 0 * student_features.sum()
+    different = ~torch.eye(len(student_features), dtype=torch.bool, device=student_features.device)
+    if distance and len(student_features) > 1:
+        mine, theirs = (_distances(x, different) for x in (student_features, teacher_features))
+        loss = loss + distance * functional.smooth_l1_loss(mine, theirs)
+    if angle and len(student_features) > 2:
+        triples = different[:, :, None] & different[None] & different[:, None]
+        mine, theirs = (_cosines(x)[triples] for x in (student_features, teacher_features))
+        loss = loss + angle * functional.smooth_l1_loss(mine, theirs)
+    return loss
+
+
+def crd(
+    student_features: Float[Tensor, "sample channel"],
+    teacher_features: Float[Tensor, "sample channel"],
+    label: Int[Tensor, " sample"],
+    *,
+    temperature: float = 0.07,
+) -> Float[Tensor, ""]:
+    """Contrastive distillation, in-batch: tell the teacher's view of a sample from those of other classes.
+
+    Mean over samples i of -log(exp(s_ii) / (exp(s_ii) + sum_j exp(s_ij))), j over the samples of the batch
+    with another label, s_ij the cosine of the student's features of i and the teacher's of j over
+    `temperature`. It bounds the mutual information of both from below as the objective of the paper does
+    (Tian, Krishnan, Isola, ICLR 2020, arXiv 1910.10699), but takes its negatives from the batch instead of a
+    memory of 16384 past samples, as InfoNCE does (arXiv 1807.03748), so that nothing is remembered between
+    steps; and it trains a projection of the student alone, not one of the teacher.
+    """
+    mine, theirs = (functional.normalize(x, dim=1) for x in (student_features, teacher_features))
+    scores = mine @ theirs.T / temperature
+    own = torch.eye(len(label), dtype=torch.bool, device=label.device)
+    left_out = (label[:, None] == label[None]) & ~own
+    scores = scores.masked_fill(left_out, -torch.inf)
+    return (scores.logsumexp(dim=1) - scores.diagonal()).mean()
+
+
+def _distances(
+    features: Float[Tensor, "sample channel"], different: Bool[Tensor, "sample sample"]
+) -> Float[Tensor, " pair"]:
+    """Distances of all pairs over their mean."""
+    pairs = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")[different]
+    return pairs / _or_infinite(pairs.mean())
+
+
+def _cosines(features: Float[Tensor, "sample channel"]) -> Float[Tensor, "sample sample sample"]:
+    """[j, i, k]: cosine of the angle at j between i and k; 0 where two of them are the same point."""
+    toward = features[None] - features[:, None]
+    toward = toward / _or_infinite(torch.linalg.vector_norm(toward, dim=2, keepdim=True))
+    return toward @ toward.transpose(1, 2)
+
+
+def _or_infinite(length: Tensor) -> Tensor:
+    """Lengths to divide by: a length of 0 gives 0, and no gradient instead of a huge one."""
+    return torch.where(length > 0, length, torch.inf)

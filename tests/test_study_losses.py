@@ -1,0 +1,191 @@
+"""A study of several distillation losses: the same arms, seeds and statistics under each."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from samples import make_paired
+
+import mfh
+from mfh import InputError, StudyConfig
+from mfh._study import design
+from mfh._study.arms import ArmKey, Tables
+from mfh._study.parts import Parts, Ranked
+from mfh._study.seed import SeedRun
+from mfh.config import LOSSES
+from mfh.losses import Outputs, register_loss
+from mfh.results import StudyResult
+
+QUICK = StudyConfig(
+    teacher="audio",
+    student="image",
+    seeds=2,
+    epochs=3,
+    ratio=(0.5,),
+    random_draws=1,
+    hidden=(12, 8),
+    smoothing=(0.1,),
+    label_weight=1.0,
+    losses=("kl", "dkd", "rkd"),
+)
+TAUGHT = {
+    "regular", "joint", "general", "specific", "random", "important", "mismatched", "unimodal", "softened",
+    "softened-regular",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result() -> StudyResult:
+    return mfh.study(make_paired(), config=QUICK)
+
+
+def test_every_loss_has_every_arm_that_means_something(result: StudyResult) -> None:
+    frame = result.frame()
+    assert set(frame[frame.loss.isna()].arm) == {"no-kd", "no-kd-smoothed"}
+    assert set(frame[frame.loss == "kl"].arm) == TAUGHT
+    assert set(frame[frame.loss == "dkd"].arm) == TAUGHT
+    assert set(frame[frame.loss == "rkd"].arm) == TAUGHT - {"softened", "softened-regular"}
+    assert not frame.duplicated(["arm", "ratio", "seed", "draw", "loss"]).any()
+
+
+def test_kl_is_the_same_whatever_stands_beside_it(result: StudyResult) -> None:
+    alone = mfh.study(make_paired(), config=replace(QUICK, losses=("kl",))).frame()
+    beside = result.frame()
+    beside = beside[beside.loss.isna() | (beside.loss == "kl")]
+    assert beside.test.tolist() == alone.test.tolist()
+
+
+def test_the_first_loss_is_the_declared_one(result: StudyResult) -> None:
+    frame = result.frame("comparisons")
+    assert set(frame[frame.primary].loss) == {"kl"}
+    assert frame[frame.primary].b.tolist() == ["regular", "joint", "important (chosen)"]
+    assert frame[frame.loss != "kl"].p_holm.isna().all()
+    rest = frame[frame.loss_b.isna()]
+    counts = rest.groupby("loss").size()
+    assert counts["kl"] == counts["dkd"] > counts["rkd"]  # without `softened`
+    assert result.verdict == mfh.study(make_paired(), config=replace(QUICK, losses=("kl",))).verdict
+
+
+def test_losses_are_compared_arm_by_arm(result: StudyResult) -> None:
+    rows = [row for row in result.comparisons if row.loss_b is not None]
+    assert {(row.loss, row.loss_b) for row in rows} == {("dkd", "kl"), ("rkd", "kl")}
+    assert all(row.a == row.b for row in rows)
+    frame = result.frame()
+    joint = frame[frame.arm == "joint"].pivot_table(index="seed", columns="loss", values="test")
+    row = next(row for row in rows if row.a == "joint" and row.loss == "dkd")
+    assert row.difference == pytest.approx((joint["dkd"] - joint["kl"]).mean())
+
+
+def test_summary_names_the_loss(result: StudyResult) -> None:
+    summary = result.frame("summary")
+    assert len(summary[summary.arm == "no-kd"]) == 1
+    general = summary[summary.arm == "general (chosen)"]
+    assert set(general.loss) == {"kl", "dkd", "rkd"}
+
+
+def test_a_loss_of_features_first_has_no_softened_control() -> None:
+    result = mfh.study(make_paired(), config=replace(QUICK, losses=("hints",)))
+    assert result.verdict is not None
+    assert any("no `softened` arm" in reason for reason in result.verdict.reasons)
+    assert {row.b for row in result.comparisons if row.primary} == {"regular", "joint", "important (chosen)"}
+
+
+def test_features_of_the_arms() -> None:
+    whole, focused = torch.arange(8.0).view(4, 2), torch.zeros(4, 2)
+    tables = Tables(1.0, {}, features={"joint": whole}, focused_features={ArmKey("general", 0.5): focused})
+    arms = tables.arm_features(torch.tensor([1, 0, 2, 3]))
+    assert set(arms) == {ArmKey("joint"), ArmKey("mismatched"), ArmKey("general", 0.5)}
+    assert torch.equal(arms[ArmKey("mismatched")], whole[[1, 0, 2, 3]])
+    other = Tables(
+        1.0, {}, features={"joint": -whole}, focused_features={ArmKey("general", 0.5): focused + 1}
+    )
+    tables.take(other, torch.tensor([2]))
+    assert tables.features["joint"][2].tolist() == [-4.0, -5.0]
+    assert tables.focused_features[ArmKey("general", 0.5)].sum().item() == 2
+    assert Tables(1.0, {}).arm_features(torch.arange(4)) == {}
+
+
+def test_what_a_seed_keeps_holds_the_features(tmp_path: Path) -> None:
+    key = ArmKey("general", 0.5)
+    tables = Tables(
+        1.0,
+        logits={"joint": torch.ones(4, 3)},
+        focused={key: torch.zeros(4, 3)},
+        features={"joint": torch.arange(8.0).view(4, 2)},
+        focused_features={key: torch.ones(4, 2)},
+    )
+    Parts(tmp_path).save("ranked", Ranked(tables, {}, {}, "relu2", "relu1"))
+    kept = Parts(tmp_path).load("ranked")
+    assert kept is not None
+    assert kept.student_layer == "relu1"
+    assert torch.equal(kept.tables.features["joint"], tables.features["joint"])
+    assert torch.equal(kept.tables.focused_features[key], tables.focused_features[key])
+
+
+def test_students_keep_apart_by_their_loss() -> None:
+    names = [ArmKey("joint", loss=loss).name for loss in ("kl", "dkd", "mine.losses:focal")]
+    assert names == ["joint", "joint-by-dkd", "joint-by-mine.losses-focal"]
+
+
+def test_removed_channels_are_constant_in_the_features_that_teach() -> None:
+    data, config = make_paired(), replace(QUICK, losses=("hints",), epochs=2)
+    networks = design.Networks(data, config, None, None)
+    run = SeedRun(
+        data, networks.build_teacher, networks.build_student, config, 0, transforms=networks.transforms
+    )
+    tables = run.rank(run.fit_teachers(run.data, run.train, fold=""), fold="").tables
+    focused = tables.focused_features[ArmKey("general", 0.5)]
+    gone = (focused == focused[0]).all(dim=0)
+    assert gone.sum() >= 4  # half of eight; a dead channel is constant by itself
+    assert torch.equal(focused[:, ~gone], tables.features["joint"][:, ~gone])
+    assert run.student_layer == "relu2"
+
+
+def test_cross_fit_and_the_regular_teacher_as_source() -> None:
+    for change in ({"teacher_outputs": "cross-fit", "folds": 2}, {"teacher_source": "regular"}):
+        config = replace(QUICK, seeds=1, epochs=2, losses=("kl", "crd"), **change)
+        assert set(mfh.study(make_paired(), config=config).frame().loss.dropna()) == {"kl", "crd"}
+
+
+def test_a_loss_of_ones_own(tmp_path: Path) -> None:
+    def opposite(student: Outputs, teacher: Outputs, label: torch.Tensor) -> torch.Tensor:
+        return (student.logits + teacher.logits).square().mean()
+
+    register_loss("opposite", opposite)
+    try:
+        config = replace(QUICK, seeds=1, losses=("kl", "opposite"), label_weight=0.0, epochs=25)
+        frame = mfh.study(make_paired(), config=config, out=tmp_path).frame()
+    finally:
+        del LOSSES["opposite"]
+    tests = frame[frame.arm == "joint"].set_index("loss").test
+    assert tests["opposite"] < 33 < 45 < tests["kl"]
+    assert json.loads((tmp_path / "run.json").read_text())["losses"] == ["kl", "opposite"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"label_weight": 0.0}, "`label_weight` must be above 0 for `rkd`: .* Got 0.0: give, say, 1."),
+        ({"micro_batch": 8}, "`micro_batch` must be left out for `rkd`: .* Got 8 for batches of 64."),
+        ({"engine": "many"}, "`engine` must be `auto` or `loop` for `rkd`"),
+        ({"losses": ("a.b:c",)}, "`loss` a.b:c cannot be imported"),
+    ],
+)
+def test_what_a_loss_asks_for_is_said_before_anything_is_trained(change: dict, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        mfh.study(make_paired(), config=replace(QUICK, epochs=10_000, **change))
+
+
+def test_results_survive_the_disk(result: StudyResult, tmp_path: Path) -> None:
+    result.save(tmp_path)
+    read = mfh.load_results(tmp_path)
+    assert read.records == result.records
+    assert read.comparisons == result.comparisons
+    values = json.loads((tmp_path / "results.json").read_text())
+    for name in ("records", "summary", "comparisons"):  # what was written before losses could be chosen
+        for row in values[name]:
+            row.pop("loss"), row.pop("loss_b", None)
+    (tmp_path / "results.json").write_text(json.dumps(values))
+    assert "loss" not in mfh.load_results(tmp_path).frame()
