@@ -24,7 +24,8 @@ from mfh._report import (
 CONTENTS = {
     "study": (
         ("checks", "Before you rely on it"), ("controls", "What the comparisons rule out"),
-        ("students", "All students"), ("comparisons", "All comparisons"), ("losses", "Distillation losses"), ("saliency", "Saliency"),
+        ("students", "All students"), ("comparisons", "All comparisons"), ("losses", "Distillation losses"),
+        ("saliency", "Saliency"),
         ("teachers", "Teachers"), ("curves", "Training"), ("diagnosis", "What the modalities share"),
         ("data", "Data"), ("run", "How it was run"), ("cite", "How to cite"),
     ),
@@ -35,7 +36,8 @@ CONTENTS = {
 }  # fmt: skip
 RUN = (run_tables.config, run_tables.environment, run_tables.timings)
 STUDY = (
-    tables.arms, tables.comparisons, losses.losses, losses.loss_differences, tables.overlap, tables.stability, tables.teachers, run_tables.data,
+    tables.arms, tables.comparisons, losses.losses, losses.loss_differences,
+    tables.overlap, tables.stability, tables.teachers, run_tables.data,
     run_tables.companions, run_tables.pilot, *RUN,
 )  # fmt: skip
 TABLES = {
