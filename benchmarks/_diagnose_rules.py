@@ -37,7 +37,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         kept = json.loads(path.read_text(encoding="utf-8"))
         found = kept["diagnosis"]
-        pilot = {(c["a"], c["b"]): c["difference"] for c in found["pilot"]["comparisons"]}
+        pilot = {(c["a"], c["b"]): c["difference"] for c in found["pilot"]}
         study = {(c["a"], c["b"]): c for c in kept["study"]["comparisons"] if c["ratio"] is None}
         companions = {row["name"]: row for row in found["companions"]}
         gain = study["general (chosen)", "no-kd"]

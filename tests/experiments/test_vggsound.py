@@ -162,3 +162,15 @@ def test_all_errors_of_a_config_are_told_at_once() -> None:
         VggsoundConfig(lr=-1.0, width=0, contrast=1.0)
     with pytest.raises(InputError, match="`span` must be two shares"):
         InputConfig(span=(0.5,))
+
+
+@pytest.mark.gpu
+def test_the_steps_run_on_an_accelerator(data: PairedDataset, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no accelerator")
+    config = replace(CONFIG, device="cuda", precision="bf16", channels_last=True)
+    for modality in ("audio", "video"):
+        vggsound.pretrain(data, tmp_path / "out", modality=modality, config=config)
+    assert vggsound.saliency(data, tmp_path / "out", config=config).values.std() > 0
+    told = vggsound.distill(data, tmp_path / "out", mode="general", config=config)
+    assert {r.arm for r in told.records} == {"no-kd", "general"}

@@ -150,7 +150,9 @@ def _assemble(
         "advice": advise(found, label_weight=config.label_weight),
         "companions": companions,
         "teacher": _describe(evidence, outputs["regular"], label, accuracy, found.chance),
-        "pilot": {"folds": config.folds, "repeats": config.seeds, "comparisons": [asdict(c) for c in pilot]},
+        "pilot": [asdict(comparison) for comparison in pilot],
+        "alpha": told["venn"]["alpha"],
+        "beta": told["venn"]["beta"],
     }
     return Diagnosis(
         config=config.to_dict(),
