@@ -16,7 +16,7 @@ PRIOR_MEAN, PRIOR_SD = 0.0, 4.0
 """Gains of crossmodal distillation before any data of one's own, in points: the spread of measured ones."""
 TRANSFER_SD = 2.5
 """How far a study's gain lies from the pilot's: the root mean square over 22 pairs (docs/diagnose.md). Pilots
-were two points too pessimistic there; two data sets are too few to correct for that, so it widens instead."""
+were two points too pessimistic there; few data sets are too few to correct for that, so it widens instead."""
 SURE = 0.9
 SURE_OF_NOTHING = 0.8
 
