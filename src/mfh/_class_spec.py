@@ -34,8 +34,8 @@ class ClassSpec:
         init_args: its arguments by name. An argument that is itself an object is written as a spec.
 
     Example:
-        >>> ClassSpec("collections.Counter", {"iterable": "aab"})()
-        Counter({'a': 2, 'b': 1})
+        >>> ClassSpec("fractions.Fraction", {"numerator": 1, "denominator": 2})()
+        Fraction(1, 2)
         >>> for where, text in ClassSpec("fractions.Fractoin").problems():
         ...     print(where, text)
         ('class_path',) `fractions` has no `Fractoin`. Did you mean `Fraction`?

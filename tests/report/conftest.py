@@ -117,7 +117,7 @@ DIAGNOSIS = {
     "verdict": "help", "probability": 0.81,
     "reasons": ["The pilot gains +1.2 points."], "advice": {"sentences": ["Try ratio 0.5."]},
     "companions": [{"name": "CKA", "value": 0.4, "null": 0.1, "unit": "", "note": "linear"}],
-    "pilot": {"folds": 5, "comparisons": [{"a": "general (chosen)", "b": "no-kd", "difference": 1.2}]},
+    "pilot": [{"a": "general (chosen)", "b": "no-kd", "difference": 1.2}],
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ def summarize_diagnosis(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
             teacher's answers), in it `venn`, where the data allow with `alpha`, `beta` and `gamma` (what only
             the teacher's, only the student's modality and both hold, as shares of all that decides in either)
             and a `note`; `verdict`, `probability`, `reasons`, `advice` with `sentences`; `companions`; and
-            `pilot` with `comparisons`.
+            `pilot`, its comparisons.
     """
     gamma = diagnosis.get("gamma") or {}
     estimate = gamma.get("estimate")
@@ -31,7 +31,7 @@ def summarize_diagnosis(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
         "advice": [str(advice) for advice in (diagnosis.get("advice") or {}).get("sentences") or ()],
         "teacher": dict(diagnosis.get("teacher") or {}),
         "companions": _rows(diagnosis.get("companions")),
-        "pilot": _rows((diagnosis.get("pilot") or {}).get("comparisons")),
+        "pilot": _rows(diagnosis.get("pilot")),
         "note": venn.get("note") or "",
     }
     if estimate is None:
