@@ -19,6 +19,7 @@ ORDER = [
     ("stats",),
     ("_report",),
     ("losses",),
+    ("tasks",),
     ("_saliency", "_focus"),
     ("data",),
     ("models",),

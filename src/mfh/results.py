@@ -44,6 +44,7 @@ class Record:
         seconds: wall time of this student's training. Students trained together share their time equally.
         draw: which of several draws (arm `random`), counted from 0; None elsewhere.
         loss: the distillation loss; None without a teacher.
+        also: further metrics on the test split, in percent, by name.
     """
 
     arm: str
@@ -57,6 +58,7 @@ class Record:
     seconds: float
     draw: int | None = None
     loss: str | None = None
+    also: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ class TeacherRecord:
         seed: the seed.
         metric: name of the metric.
         train, validation, test: the metric on each split, accuracies in percent.
-        entropy: mean entropy of its soft labels on the training split at the study's temperature, in nats.
-        saturated: share of training samples with a probability over 0.99, in [0, 1].
+        entropy: mean entropy of its soft labels on the training split at the study's temperature, in nats;
+            None where outputs are no probabilities.
+        saturated: share of training samples with a probability over 0.99, in [0, 1]; None likewise.
     """
 
     teacher: str
@@ -129,8 +132,8 @@ class TeacherRecord:
     train: float
     validation: float
     test: float
-    entropy: float
-    saturated: float
+    entropy: float | None
+    saturated: float | None
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,10 @@ def diagnose(
     """
     start = time.perf_counter()
     config = with_modalities(data, config or DiagnoseConfig())
+    require(
+        data.task == "single-label",
+        f"`diagnose` must have labels of one class a sample. Got the task {data.task}: run a study instead.",
+    )
     seen = take(data, usable_rows(data, config.seed))
     networks = Networks(seen, config, teacher, student)
     folds = [deal(seen, config.folds, config.seed + repeat) for repeat in range(config.seeds)]

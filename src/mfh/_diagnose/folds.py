@@ -144,6 +144,7 @@ class FoldRun(SeedRun):
                     seconds=done.seconds,
                     draw=None,
                     loss=None,
+                    also={},
                 )
             )
         regular, held = tables.logits["regular"], self.split.test

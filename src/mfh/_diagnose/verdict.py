@@ -145,7 +145,7 @@ def explain(evidence: Evidence) -> list[str]:
         f"The teacher is {better} than a student without one: {evidence.teacher:.1f}% against "
         f"{evidence.student:.1f}% on samples that neither has seen."
     )
-    saturated = [t.saturated for t in evidence.teachers if t.teacher == "regular"]
+    saturated = [t.saturated for t in evidence.teachers if t.teacher == "regular" and t.saturated is not None]
     if saturated and float(np.mean(saturated)) > 0.5:
         reasons.append(
             f"The regular teacher gives {100 * float(np.mean(saturated)):.0f}% of its training samples a "

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
-from mfh._study.teachers import METRIC, accuracies, derived_seed, describe_teacher
+from mfh._study.teachers import accuracies, derived_seed, describe_teacher
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset, Standardize
 from mfh.data.splits import Split, draw_split
 from mfh.models.mlp import mlp
 from mfh.results import Record, environment, read_arrays
-from mfh.training.loop import accuracy, fit, predict
+from mfh.training.loop import fit, predict
 from mfh.training.objectives import learn_from
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
@@ -94,17 +94,21 @@ def distill(
     done = fit(
         model,
         seen,
-        learn_from(config, logits),
+        learn_from(config, logits, task=data.task),
         modalities=(sees[1],),
         train=train,
         config=config,
         seed=derived_seed(seed, "batches"),
-        score=lambda network: accuracy(predict(network, seen, sees[1], validation), data.label[validation]),
+        score=lambda network: data.kind.score(
+            predict(network, seen, sees[1], validation), data.label[validation]
+        ),
         checkpoint=None if out is None else Path(out) / "checkpoint",
         progress=progress,
     )
     teachers = [
-        describe_teacher("teacher", seed, known, data.label, split, temperature=config.temperature)
+        describe_teacher(
+            "teacher", seed, known, data.label, split, temperature=config.temperature, task=data.task
+        )
         for known in (logits,)
         if known is not None
     ]
@@ -118,12 +122,13 @@ def distill(
                 arm="no-kd" if logits is None else "distilled",
                 ratio=None,
                 seed=seed,
-                metric=METRIC,
+                metric=data.kind.metric,
                 best_epoch=done.best_epoch,
                 seconds=done.seconds,
                 draw=None,
                 loss=None if logits is None else config.loss,
-                **accuracies(found, data.label, split),
+                also={},
+                **accuracies(found, data.label, split, task=data.task),
             ),
         ),
         student=done.model,
@@ -170,7 +175,7 @@ def outputs_of(
     else:
         logits = torch.as_tensor(teacher).detach().cpu().float()
     require(
-        tuple(logits.shape) == (len(data), data.num_classes),
+        tuple(logits.shape[:2]) == (len(data), data.num_classes),
         f"`teacher` of `distill` must give logits of shape {(len(data), data.num_classes)}, one row per "
         f"sample and one column per class. Got {tuple(logits.shape)}.",
     )
@@ -219,7 +224,7 @@ def make_student(student: Student, data: PairedDataset, modality: str, seed: int
         model = uncompiled(seeded(build, derived_seed(seed, "student")))
     answer = predict(model, data, modality, torch.arange(min(2, len(data))))
     require(
-        answer.ndim == 2 and answer.shape[1] == data.num_classes,
+        answer.ndim >= 2 and answer.shape[1] == data.num_classes,
         f"`student` of `distill` must give {data.num_classes} logits per sample, one per class. Got outputs "
         f"of shape {tuple(answer.shape[1:])}.",
     )

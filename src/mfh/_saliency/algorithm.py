@@ -1,11 +1,12 @@
 """Algorithm 1: the modality-general saliency of a teacher's channels."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, require
+from mfh._saliency.dense import exact_dense, pointwise
 from mfh._saliency.heads import Head, LinearStart, evaluating, linear_start
 from mfh._saliency.inputs import check_pair, check_width, warn_of_negatives
 from mfh._saliency.l1 import exact_l1
@@ -46,7 +47,8 @@ def saliency(
             begins with them, or to an object with `.logits`. A module is run in evaluation mode and left as
             it was. Linear heads are recognised: `nn.Linear`, and an `nn.Sequential` of [global average
             pooling,] [Flatten,] Linear. Positions are flattened innermost.
-        student_logits: (sample, output), of the student on the same samples in the same order.
+        student_logits: (sample, output), of the student on the same samples in the same order; for dense
+            predictions (sample, output, *position), exactly where `head` is a 1 x 1 convolution.
         distance: `mse` or `l1`, mean over samples and outputs.
         num_permutations: `exact`, for linear heads, or how many permutations to draw, at least 1. Every
             channel meets the same ones.
@@ -85,10 +87,23 @@ def saliency(
     """
     _check_options(distance, num_permutations, score, memory_budget)
     _check_precision(precision, num_permutations)
-    check_pair(features, student_logits)
+    check_pair(features, student_logits.flatten(1) if student_logits.ndim > 2 else student_logits)
     if channel_dim % features.ndim != 1:
         features, head = _channels_second(features, head, channel_dim)
     features, student_logits = features.detach(), student_logits.detach().to(features.device)
+    if student_logits.ndim > 2:
+        if num_permutations == "exact":
+            result = _exact_dense(features, head, student_logits, distance, cast(Score, score))
+        else:
+            flat = nn.Sequential(head, nn.Flatten()) if isinstance(head, nn.Module) else _Flat(head)
+            result = saliency(
+                features, flat, student_logits.flatten(1), distance=distance, score=score, warn=False,
+                num_permutations=num_permutations, generator=generator, precision=precision,
+                memory_budget=memory_budget,
+            )  # fmt: skip
+        if warn:
+            warn_of_negatives(result)
+        return result
     with evaluating(head):
         start = linear_start(head, features)
         if start is not None and start.rest is None:
@@ -161,6 +176,38 @@ def _exact(
     if features.ndim > 2:
         return exact_spatial(features, weight, bias, student_logits, score=score)
     return accumulator.update(features, student_logits).compute(warn=False)
+
+
+def _exact_dense(
+    features: Tensor, head: Head, student_logits: Tensor, distance: str, score: Score
+) -> SaliencyResult:
+    """The average over all permutations, for a head that is linear at each position by itself."""
+    conv = pointwise(head)
+    if conv is None or distance != "mse":
+        raise InputError(
+            "`num_permutations` must be a number for outputs with positions unless `head` is a 1 x 1 "
+            "convolution and distance='mse', such as num_permutations=100. Got 'exact'."
+        )
+    require(
+        student_logits.shape[1:] == (conv.out_channels, *features.shape[2:]),
+        "`student_logits` must have the shape that `head` gives, "
+        f"{(len(features), conv.out_channels, *features.shape[2:])}. Got {tuple(student_logits.shape)}.",
+    )
+    device = "cpu" if features.device.type == "mps" else features.device
+    weight = conv.weight.detach().to(device, torch.float64).flatten(1)
+    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().to(weight)
+    return exact_dense(features, weight, bias, student_logits, score=score)
+
+
+class _Flat:
+    """A head whose outputs stand in one row."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+
+    def __call__(self, features: Tensor) -> Tensor:
+        answer: Any = self.head(features)
+        return getattr(answer, "logits", answer).flatten(1)
 
 
 def _check_options(distance: str, num_permutations: int | str, score: str, memory_budget: int | None) -> None:

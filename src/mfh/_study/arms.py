@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError
 from mfh._focus import layers, uncompiled
-from mfh.losses import soft_label_entropy
+from mfh._saliency.dense import pointwise
 from mfh.stats import bisect
+from mfh.tasks import TASKS
 from mfh.training.loop import logits_of
 
 
@@ -42,6 +43,7 @@ class Tables:
         focused: logits of focused teachers.
         features: of whole teachers by name, each (sample, channel); empty where no loss asks for them.
         focused_features: features of focused teachers, removed channels filled.
+        task: what is predicted.
     """
 
     temperature: float
@@ -49,6 +51,7 @@ class Tables:
     focused: dict[ArmKey, Tensor] = field(default_factory=dict)
     features: dict[str, Tensor] = field(default_factory=dict)
     focused_features: dict[ArmKey, Tensor] = field(default_factory=dict)
+    task: str = "single-label"
 
     def take(self, other: "Tables", rows: Tensor) -> None:
         """Take the given rows from another set of teachers."""
@@ -58,12 +61,12 @@ class Tables:
                 mine[key] = mine[key].index_copy(0, rows, theirs[key][rows])
 
     def arms(self, train: Tensor, shuffled: Tensor) -> dict[ArmKey, Tensor]:
-        """What each distilled arm's student learns from."""
+        """What each distilled arm's student learns from; softened only where outputs are probabilities."""
         arms = {ArmKey(name): logits for name, logits in self.logits.items()}
         arms[ArmKey("mismatched")] = self.logits["joint"][shuffled]
         arms |= self.focused
         for key, logits in self.focused.items():
-            if key.arm == "general":
+            if key.arm == "general" and TASKS[self.task].softens:
                 entropy = self.entropy(logits[train])
                 for arm, name in (("softened", "joint"), ("softened-regular", "regular")):
                     arms[ArmKey(arm, key.ratio)] = self.soften(self.logits[name], train, entropy)
@@ -79,9 +82,9 @@ class Tables:
         arms = {ArmKey(name): features for name, features in self.features.items()}
         return arms | {ArmKey("mismatched"): self.features["joint"][shuffled]} | self.focused_features
 
-    def entropy(self, logits: Float[Tensor, "sample output"]) -> float:
+    def entropy(self, logits: Float[Tensor, "sample ..."]) -> float:
         """Mean entropy of the soft labels, in nats."""
-        return float(soft_label_entropy(logits.double(), temperature=self.temperature).mean())
+        return TASKS[self.task].softness(logits.double(), self.temperature)[0]
 
     def soften(self, logits: Tensor, train: Tensor, entropy: float) -> Tensor:
         """Divide logits by the temperature that gives them a mean entropy on the training rows."""
@@ -106,10 +109,15 @@ def filled(features: Tensor, removed: Tensor, fill: Tensor) -> Tensor:
 
 
 def last_hidden(model: nn.Module, example: Tensor) -> str:
-    """Name of the layer that feeds a network's last linear layer: the last one before it called just once."""
+    """Name of the layer that feeds a network's last linear layer: the last one before it called just once.
+
+    Where there is none, the last 1 x 1 convolution stands for it.
+    """
     modules = dict(uncompiled(model).named_modules())
     leaves = [info for info in layers(model, example) if not list(modules[info.name].children())]
     linear = [place for place, leaf in enumerate(leaves) if isinstance(modules[leaf.name], nn.Linear)]
+    if not linear:  # a dense prediction's last layer is linear at each position
+        linear = [place for place, leaf in enumerate(leaves) if pointwise(modules[leaf.name]) is not None]
     before = [leaf.name for leaf in leaves[: linear[-1]] if leaf.calls == 1] if linear else []
     if not before:
         raise InputError(

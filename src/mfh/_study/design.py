@@ -16,13 +16,19 @@ from mfh._checks import InputError, listing, require
 from mfh._focus import uncompiled
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
-from mfh._study.losses import compare_losses, study_losses, summarize_losses, tables_by_loss
+from mfh._study.losses import (
+    compare_losses,
+    study_losses,
+    summarize_further,
+    summarize_losses,
+    tables_by_loss,
+)
 from mfh._study.outcome import SeedResult
 from mfh._study.parts import Parts
 from mfh._study.preflight import require_networks
 from mfh._study.resume import Store
 from mfh._study.seed import SeedRun
-from mfh._study.teachers import METRIC, Build, Progress
+from mfh._study.teachers import Build, Progress
 from mfh._study.tracking import Tracking
 from mfh._study.verdict import judge
 from mfh.config import StudyConfig
@@ -148,7 +154,7 @@ class Networks:
     def __post_init__(self) -> None:
         sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
         self.standardized = tuple(name for name, build in sides if build is None)
-        self.losses = study_losses(self.config)
+        self.losses = study_losses(self.config, self.data.task)
 
     def build_teacher(self) -> torch.nn.Module:
         """A new teacher, without what `torch.compile` wraps around it."""
@@ -159,15 +165,25 @@ class Networks:
         return uncompiled(self.student()) if self.student else self._default(str(self.config.student))
 
     def _default(self, modality: str) -> torch.nn.Module:
+        require(
+            self.data.task != "dense",
+            "`teacher` and `student` must be given for the task dense: the default networks are perceptrons, "
+            "which have no positions.",
+        )
         size = int(np.prod(self.data.shape(modality)))
         return mlp(size, self.data.num_classes, hidden=self.config.hidden)
 
     def transforms(self, data: PairedDataset, train: Tensor) -> PairedDataset:
-        """The data standardised with the statistics of some rows, where the default networks want it."""
+        """The data standardised with the statistics of some rows, where the default networks want it.
+
+        Targets of a regression are standardised for all networks.
+        """
         fitted = {name: Standardize.fit(data.inputs(name, train)) for name in self.standardized}
         values = {name: fit(data.inputs(name, slice(None))) for name, fit in fitted.items()}
         kept = {name: t for name, t in data.transforms.items() if name not in values}
-        return replace(data, modalities={**data.modalities, **values}, transforms=kept)
+        # targets of any unit suit one learning rate; R^2 does not see it
+        label = Standardize.fit(data.label[train])(data.label) if data.task == "regression" else data.label
+        return replace(data, modalities={**data.modalities, **values}, transforms=kept, label=label)
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for two runs to share results."""
@@ -176,6 +192,7 @@ class Networks:
         return {
             **fields,
             "data": self.data.fingerprint,
+            "task": self.data.task,
             "teacher network": repr(self.build_teacher()),
             "student network": repr(self.build_student()),
             **({"augment": short(self.data.augment)} if self.data.augment else {}),
@@ -258,11 +275,14 @@ def assemble(
     ratios = [len(seed.split.test) / len(seed.split.train) for seed in seeds]
     test_over_train = float(np.mean(ratios)) if redrawn else 0.0
     groups = None
-    if data.group is not None:
+    if data.group is not None and data.task == "single-label":
         groups = {seed.seed: data.group[seed.split.test] for seed in seeds}
     tables = tables_by_loss(records, correct, config.losses, source=config.teacher_source)
     comparisons = compare_losses(tables, groups, test_over_train)
-    verdict = judge(comparisons, source=config.teacher_source)
+    verdict = judge(comparisons, source=config.teacher_source, softens=data.kind.softens)
+    if data.group is not None and groups is None:
+        note = f"No groups were resampled: {data.kind.metric} is not a mean over samples."
+        verdict = replace(verdict, reasons=(*verdict.reasons, note))
     if not redrawn and len(seeds) > 1:
         note = "The split is the same in every seed: the intervals do not cover the choice of test samples."
         verdict = replace(verdict, reasons=(*verdict.reasons, note))
@@ -275,7 +295,8 @@ def assemble(
         environment=environment(),
         timings=stages | {"total": elapsed},
         records=tuple(records),
-        summary=summarize_losses(tables, METRIC, test_over_train),
+        summary=summarize_losses(tables, data.kind.metric, test_over_train)
+        + summarize_further(records, correct, config, test_over_train),
         comparisons=comparisons,
         teachers=tuple(teacher for seed in seeds for teacher in seed.teachers),
         saliency=describe_saliency(config, seeds),

@@ -13,15 +13,25 @@ from mfh.results import Comparison, Record, Summary
 
 ACROSS = ("regular", "joint", "mismatched", "general" + CHOSEN)
 """Arms whose students are compared between losses."""
+OF_CLASSES = ("dkd", "dist", "crd", "ntdh", "c2kd")
+"""Losses that are defined by the classes of samples, one each."""
 
 
-def study_losses(config: StudyConfig) -> dict[str, DistillLoss]:
+def study_losses(config: StudyConfig, task: str = "single-label") -> dict[str, DistillLoss]:
     """The losses of a study by the names that its records bear, in the order of `config.losses`.
+
+    `kl` stands for the task's own loss of soft labels: see `Task.soft_loss`.
 
     Raises:
         InputError: a loss does not exist, or asks for what the configuration does not give.
     """
     losses = {name: build_loss(name, config) for name in config.losses}
+    classes = [name for name in losses if name in OF_CLASSES]
+    require(
+        task == "single-label" or not classes,
+        f"`losses` must not hold {listing(classes)} for the task {task}: they are defined by one class a "
+        "sample. Take kl (the task's own soft loss), hints or rkd.",
+    )
     unlabelled = [name for name, loss in losses.items() if loss.needs_labels]
     require(
         not unlabelled or config.label_weight > 0,
@@ -89,4 +99,16 @@ def compare_losses(
             both = {keys[0]: tables[loss][arm, None], keys[1]: tables[first][arm, None]}
             row = compare_arms(both, *keys, groups, test_over_train, False, 2000)
             rows.append(replace(row, b=arm, loss=loss, loss_b=first))
+    return tuple(rows)
+
+
+def summarize_further(
+    records: Sequence[Record], correct: Sequence[np.ndarray], config: StudyConfig, test_over_train: float
+) -> tuple[Summary, ...]:
+    """The arms by the metrics that choose nothing, at the ratios that the first metric chose."""
+    rows: list[Summary] = []
+    for metric in records[0].also:
+        other = [replace(record, test=record.also[metric]) for record in records]
+        tables = tables_by_loss(other, correct, config.losses, source=config.teacher_source)
+        rows += summarize_losses(tables, metric, test_over_train)
     return tuple(rows)

@@ -64,7 +64,7 @@ class Parts:
         overlap = [[split, ratio, share] for (split, ratio), share in ranked.overlap.items()]
         told = {
             "layer": ranked.layer, "student layer": ranked.student_layer,
-            "temperature": tables.temperature, "focused": focused, "overlap": overlap,
+            "task": tables.task, "temperature": tables.temperature, "focused": focused, "overlap": overlap,
         }  # fmt: skip
         write_npz(self.path / f"{name}.npz", {**arrays, "told": np.asarray(json.dumps(told))})
 
@@ -80,6 +80,7 @@ class Parts:
                 told["temperature"],
                 logits={key: torch.from_numpy(a) for key, a in _named(arrays, "logits/").items()},
                 focused={key: torch.from_numpy(arrays[f"focused/{i}"]) for i, key in enumerate(keys)},
+                task=told["task"],
                 features={key: torch.from_numpy(a) for key, a in _named(arrays, "features/").items()},
             )
             tables.focused_features.update(

@@ -11,7 +11,7 @@ from torch import Tensor
 from mfh._study.arms import ArmKey, Tables
 from mfh._study.describe import curve, pad
 from mfh._study.outcome import SeedResult
-from mfh._study.teachers import METRIC, TeacherRun, accuracies, describe_teacher
+from mfh._study.teachers import TeacherRun, accuracies, describe_teacher
 from mfh.data.splits import divide
 from mfh.results import Record, TeacherRecord
 from mfh.training.objectives import Distill
@@ -51,7 +51,7 @@ class SeedRun(TeacherRun):
 
     def cross_fit(self, tables: Tables) -> None:
         """Replace the teacher outputs on the training rows by those of teachers not fitted on them."""
-        labels, groups = self.data.label.numpy(), self.data.group
+        labels, groups = self.data.kind.strata(self.data.label), self.data.group
         train = self.train.numpy()
         rng = np.random.default_rng(self.derived("folds"))
         shares = [1 / self.config.folds] * self.config.folds
@@ -74,7 +74,13 @@ class SeedRun(TeacherRun):
         }
         return tuple(
             describe_teacher(
-                name, self.seed, logits, self.data.label, self.split, temperature=self.config.temperature
+                name,
+                self.seed,
+                logits,
+                self.data.label,
+                self.split,
+                temperature=self.config.temperature,
+                task=self.data.task,
             )
             for name, logits in named.items()
         )
@@ -86,10 +92,11 @@ class SeedRun(TeacherRun):
             label_weight=config.label_weight,
             distill_weight=config.distill_weight,
             temperature=config.temperature,
+            task=self.data.task,
         )
-        objectives = {ArmKey("no-kd"): Distill()}
-        for number, share in enumerate(config.smoothing):
-            objectives[ArmKey("no-kd-smoothed", None, number)] = Distill(smoothing=share)
+        objectives = {ArmKey("no-kd"): self.labels}
+        for number, share in enumerate(config.smoothing if self.data.kind.smooths else ()):
+            objectives[ArmKey("no-kd-smoothed", None, number)] = replace(self.labels, smoothing=share)
         shuffled = self.shuffled()
         logits, features = tables.arms(self.train, shuffled), tables.arm_features(shuffled)
         for name, loss in self.losses.items():
@@ -108,10 +115,13 @@ class SeedRun(TeacherRun):
         }
 
     def shuffled(self) -> Int[Tensor, " sample"]:
-        """For each sample another one of its class in the training split (others stay in place)."""
+        """For each sample another one of its class in the training split (others stay in place).
+
+        What is alike for another task than single-label, `Task.strata` says.
+        """
         rng = np.random.default_rng(self.derived("mismatched"))
         order = np.arange(len(self.data))
-        labels = self.data.label.numpy()[self.split.train]
+        labels = self.data.kind.strata(self.data.label)[self.split.train]
         for label in np.unique(labels):
             rows = self.split.train[labels == label]
             order[rows] = rng.permutation(rows)
@@ -122,7 +132,7 @@ class SeedRun(TeacherRun):
     ) -> tuple[tuple[Record, ...], np.ndarray, Mapping[str, Tensor], float]:
         """Records, right answers on the test split, the chosen general student, the chosen smoothing."""
         smoothed = [key for key in fits if key.arm == "no-kd-smoothed"]
-        best = max(smoothed, key=lambda key: (max(fits[key].validation), -(key.draw or 0)))
+        best = max(smoothed, key=lambda key: (max(fits[key].validation), -(key.draw or 0)), default=None)
         general = max(
             (key for key in fits if key.arm in ("general", "joint") and key.loss == self.config.loss),
             key=lambda key: (max(fits[key].validation), -(key.ratio or 0)),
@@ -135,23 +145,26 @@ class SeedRun(TeacherRun):
             kept.append(done)
             model.load_state_dict(done.state)
             logits = self.answers(model, self.student)
-            correct.append((logits[self.test].argmax(dim=1) == self.data.label[self.test]).numpy())
+            label = self.data.label
+            correct.append(self.data.kind.right(logits[self.test], label[self.test]).numpy())
+            scores = self.data.kind.scores(logits[self.test], label[self.test])
             records.append(
                 Record(
                     arm=key.arm,
                     ratio=key.ratio,
                     seed=self.seed,
-                    metric=METRIC,
-                    **accuracies(logits, self.data.label, self.split),
+                    metric=self.data.kind.metric,
+                    **accuracies(logits, label, self.split, task=self.data.task),
                     best_epoch=done.best_epoch,
                     seconds=done.seconds,
                     draw=key.draw if key.arm == "random" else None,
                     loss=key.loss,
+                    also={name: value for name, value in scores.items() if name != self.data.kind.metric},
                 )
             )
         for what in ("loss", "validation"):
             rows = [curve(getattr(done, what))[None] for done in kept]
             longest = max(row.shape[1] for row in rows)
             self.curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
-        chosen = self.config.smoothing[best.draw or 0]
+        chosen = self.config.smoothing[best.draw or 0] if best else 0.0
         return tuple(records), np.stack(correct), fits[general].state, chosen

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mfh._checks import InputError, require
 from mfh._focus import channel_means, channel_split, select
 from mfh._saliency import SaliencyResult, linear_start, saliency
+from mfh._saliency.dense import pointwise
 from mfh._study.arms import ArmKey, Tables, filled, last_hidden, without
 from mfh._study.describe import curve
 from mfh._study.losses import study_losses
@@ -21,11 +22,12 @@ from mfh._study.parts import Parts, Ranked
 from mfh.config import StudyConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
-from mfh.losses import DistillLoss, soft_label_entropy
+from mfh.losses import DistillLoss
 from mfh.results import TeacherRecord
+from mfh.tasks import TASKS
 from mfh.training.device import make_accelerator
-from mfh.training.loop import accuracy, fit, logits_of, predict
-from mfh.training.objectives import Distill, Pair, joint
+from mfh.training.loop import fit, logits_of, predict
+from mfh.training.objectives import Distill, Joint, Pair
 from mfh.training.students import StudentFit, StudentJob, seeded, train_students
 from mfh.training.watched import pooled
 
@@ -61,32 +63,35 @@ class Scores(TypedDict):
     test: float
 
 
-def accuracies(logits: Float[Tensor, "sample output"], label: Tensor, split: Split) -> Scores:
-    """Accuracy on each split, in percent, of logits for every sample of the data set."""
+def accuracies(
+    logits: Float[Tensor, "sample ..."], label: Tensor, split: Split, *, task: str = "single-label"
+) -> Scores:
+    """The task's metric on each split, in percent, of logits for every sample of the data set."""
     rows = (torch.from_numpy(getattr(split, name)) for name in SPLITS)
-    train, validation, test = (accuracy(logits[chosen], label[chosen]) for chosen in rows)
+    train, validation, test = (TASKS[task].score(logits[chosen], label[chosen]) for chosen in rows)
     return Scores(train=train, validation=validation, test=test)
 
 
 def describe_teacher(
     name: str,
     seed: int,
-    logits: Float[Tensor, "sample output"],
+    logits: Float[Tensor, "sample ..."],
     label: Tensor,
     split: Split,
     *,
     temperature: float,
+    task: str = "single-label",
 ) -> TeacherRecord:
     """How good a teacher is, and how soft its soft labels are on the training split."""
-    train = logits[torch.from_numpy(split.train)]
-    soft = torch.softmax(train / temperature, dim=1)
+    kind, train = TASKS[task], logits[torch.from_numpy(split.train)]
+    entropy, saturated = kind.softness(train, temperature) if kind.softens else (None, None)
     return TeacherRecord(
         teacher=name,
         seed=seed,
-        metric=METRIC,
-        **accuracies(logits, label, split),
-        entropy=float(soft_label_entropy(train, temperature=temperature).double().mean()),
-        saturated=float((soft.max(dim=1).values > 0.99).double().mean()),
+        metric=kind.metric,
+        **accuracies(logits, label, split, task=task),
+        entropy=entropy,
+        saturated=saturated,
     )
 
 
@@ -141,6 +146,11 @@ class TeacherRun:
         self.parts = parts or Parts(None)
         self.device = make_accelerator(config).device
 
+    @property
+    def labels(self) -> Distill:
+        """What networks learn from that have no teacher."""
+        return Distill(task=self.data.task)
+
     def derived(self, role: str) -> int:
         """A seed of its own for each role within this seed."""
         return derived_seed(self.seed, role)
@@ -168,7 +178,7 @@ class TeacherRun:
         def alone(build: Build, modality: str, role: str) -> StudentJob:
             model = seeded(build, self.derived(role))
             return StudentJob(
-                model, Distill(), data, modality, train, validation, self.derived("batches" + fold)
+                model, self.labels, data, modality, train, validation, self.derived("batches" + fold)
             )
 
         jobs = {
@@ -190,12 +200,12 @@ class TeacherRun:
 
         def score(_: nn.Module) -> float:
             told = (predict(side, data, name, validation, shared=True) for side, name in sides)
-            return sum(accuracy(logits, labels) for logits in told) / 2
+            return sum(data.kind.score(logits, labels) for logits in told) / 2
 
         together = fit(
             pair,
             data,
-            joint,
+            Joint(data.task),
             modalities=(self.teacher, self.student),
             train=train,
             score=score,
@@ -240,6 +250,7 @@ class TeacherRun:
                 "joint": self.answers(trained.joint_teacher, self.teacher),
                 "unimodal": self.answers(trained.unimodal, self.student),
             },
+            task=self.data.task,
         )
         channels: dict[str, np.ndarray] = {}
         overlap: dict[tuple[str, float], float] = {}
@@ -291,8 +302,11 @@ class TeacherRun:
 
     def saliency(self, features: Tensor, head: nn.Module, student_logits: Tensor) -> SaliencyResult:
         """Exact where the head is linear, else sampled."""
-        start = linear_start(head, features)
-        exact = start is not None and start.rest is None
+        if student_logits.ndim > 2:
+            exact = pointwise(head) is not None
+        else:
+            start = linear_start(head, features)
+            exact = start is not None and start.rest is None
         return saliency(
             features,
             head,

@@ -13,11 +13,12 @@ from mfh.stats import group_bootstrap, holm, t_interval
 CHOSEN = " (chosen)"
 PRIMARY = ("regular", "joint", "important" + CHOSEN)
 NO_EFFECT = 1.0
-LEFT_OUT = {
-    "softened" + CHOSEN: "There is no `softened` arm: this loss compares features, which softening leaves as "
-    "they are, so it would be `joint` again."
+NOT_SOFTER = {
+    True: "There is no `softened` arm: this loss compares features, which softening leaves as they are, so "
+    "it would be `joint` again.",
+    False: "There is no `softened` arm: these outputs are numbers, not probabilities that could be softer.",
 }
-"""Why a control of focusing may be absent."""
+"""Why that control of focusing is absent, by whether the task's outputs can be softened."""
 Key = tuple[str, float | None]
 
 
@@ -172,7 +173,7 @@ def compare_arms(
     )  # fmt: skip
 
 
-def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdict:
+def judge(comparisons: Sequence[Comparison], *, source: str = "joint", softens: bool = True) -> Verdict:
     """The verdict on distillation from the interval of general - no-kd, and on focusing from its controls."""
     first = comparisons[0].loss
     mine = [c for c in comparisons if c.a == "general" + CHOSEN and c.loss == first]
@@ -215,7 +216,7 @@ def judge(comparisons: Sequence[Comparison], *, source: str = "joint") -> Verdic
         focusing,
         sentence,
         tuple(_reason(versus[arm]) for arm in dict.fromkeys((*controls, "joint", "regular")))
-        + tuple(LEFT_OUT[arm] for arm in asked if arm not in versus),
+        + (() if "softened" + CHOSEN in versus else (NOT_SOFTER[softens],)),
     )
 
 

@@ -15,8 +15,10 @@ from mfh._checks import InputError, listing, require
 from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
+from mfh.data.labels import codes_of, read_labels
 from mfh.data.map_style import read_samples
 from mfh.results import read_arrays
+from mfh.tasks import TASKS, Task
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -29,15 +31,18 @@ class PairedDataset:
         modalities: name -> values of shape (sample, *shape): a tensor, a memory-mapped array, or rows that
             are decoded when they are asked for (`mfh.data.decoded`). Rows of all modalities belong together:
             row i of each shows sample i.
-        label: class of each sample, 0 ... K - 1, int64, shape (sample,).
+        label: class of each sample, 0 ... K - 1, int64, shape (sample,). For other tasks 0 and 1,
+            float (sample, label), numbers, float (sample, target), or classes, int64 (sample, *position).
         id: distinct names of the samples; whatever is cached about a sample is kept under its id.
         group: code 0 ... G - 1 of the actor, speaker or patient behind each sample; None without groups.
         split: `train`, `validation` or `test` for each sample where the data bring a split; else None.
-        class_names: K names, in the order of the codes in `label`.
+        class_names: K names, in the order of the codes in `label`; of labels or targets for other tasks: one
+            per output of a network.
         group_names: G names, in the order of the codes in `group`.
         transforms: modality -> function from a batch of raw values to the network's input. Without one a
             network is given floats; `torch.Tensor.long` leaves token ids the integers they are.
         augment: modality -> random changes of the network's input in training; see `mfh.data.augment`.
+        task: what is predicted: single-label, multi-label, regression or dense; see `mfh.tasks`.
     """
 
     modalities: Mapping[str, Values]
@@ -49,6 +54,7 @@ class PairedDataset:
     group_names: tuple[str, ...] = ()
     transforms: Mapping[str, Transform] = field(default_factory=dict)
     augment: Mapping[str, Augment] = field(default_factory=dict)
+    task: str = "single-label"
 
     @classmethod
     def from_arrays(
@@ -61,18 +67,24 @@ class PairedDataset:
         split: Any = None,
         class_names: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
+        task: str | None = None,
     ) -> "PairedDataset":
         """Make a data set of arrays or tensors that lie in memory, are memory-mapped or decoded on demand.
 
         Args:
             modalities: name -> array (sample, *shape) of numbers. float64 and float16 become float32;
                 memory-mapped arrays, `DecodedRows` and integers stay as they are.
-            label: one integer or name per sample. Two classes or more must occur.
+            label: for single-label one integer or name per sample, of two classes or more; for multi-label
+                0 and 1, (sample, label); for regression numbers, (sample,) or (sample, target); for dense
+                classes 0, 1, ..., (sample, *position).
             id: one name per sample, all different; by default the row numbers.
             group: one integer or name per sample.
             split: one of `train`, `validation`, `test` per sample; `validation` may be absent.
-            class_names: names of the classes 0 ... K - 1 when `label` holds these integers.
+            class_names: names of the classes 0 ... K - 1 when `label` holds these integers; of labels or
+                targets for other tasks.
             transforms: see the class.
+            task: `single-label`, `multi-label`, `regression` or `dense`; by default as `mfh.tasks.infer_task`
+                tells from shape and type of `label`.
 
         Raises:
             InputError: lengths differ, a value is NaN or infinite (its place is named), text stands where
@@ -86,13 +98,7 @@ class PairedDataset:
             (4, ('cat', 'dog'), (3,))
         """
         require(len(modalities) >= 2, f"`modalities` must hold two or more. Got {listing(modalities)}.")
-        codes, names = _codes("label", label)
-        if class_names is not None:
-            codes, names = _given_classes(np.asarray(label), class_names)
-        require(
-            len(names) >= 2,
-            f"`label` must hold two classes or more. Got only {listing(names)}: nothing to tell apart.",
-        )
+        codes, names, task = read_labels(label, class_names, task)
         count = len(codes)
         values = {name: _values(name, array, count) for name, array in modalities.items()}
         ids = np.asarray([str(i) for i in (range(count) if id is None else id)])
@@ -101,18 +107,19 @@ class PairedDataset:
         require(
             len(unique) == count, f"`id` must differ between samples. `{unique[counts.argmax()]}` repeats."
         )
-        group_codes, group_names = (None, ()) if group is None else _codes("group", group)
+        group_codes, group_names = (None, ()) if group is None else codes_of("group", group)
         if group_codes is not None:
             _same_length("group", group_codes, count)
         return cls(
             modalities=values,
-            label=torch.from_numpy(codes),
+            label=codes,
             id=ids,
             group=group_codes,
             split=None if split is None else _splits(split, count),
             class_names=names,
             group_names=group_names,
             transforms=dict(transforms or {}),
+            task=task,
         )
 
     @classmethod
@@ -125,6 +132,7 @@ class PairedDataset:
         group: str | None = None,
         split: str | None = None,
         id: str | None = None,
+        task: str | None = None,
     ) -> "PairedDataset":
         """Read an npz with one array per modality and one value per sample for label, group, split and id.
 
@@ -135,6 +143,7 @@ class PairedDataset:
             group: array of groups; by default `group` where there is one. `none` ignores it.
             split: array of splits; by default `split` where there is one. `none` ignores it.
             id: array of ids; by default `id` where there is one.
+            task: see `from_arrays`.
 
         Raises:
             InputError: as `from_arrays`; or no such file or array (those present are listed).
@@ -162,7 +171,7 @@ class PairedDataset:
                     f"`{path}` holds no {role} `{name}`. It holds {_described(arrays)}: name one of these.",
                 )
         columns: dict[str, Any] = {role: None if n is None else arrays[n] for role, n in chosen.items()}
-        return cls.from_arrays({n: arrays[n] for n in modalities}, label=arrays[label], **columns)
+        return cls.from_arrays({n: arrays[n] for n in modalities}, label=arrays[label], task=task, **columns)
 
     @classmethod
     def from_torch(
@@ -178,6 +187,7 @@ class PairedDataset:
         transforms: Mapping[str, Transform] | None = None,
         in_memory: bool | None = None,
         workers: int = 4,
+        task: str | None = None,
     ) -> "PairedDataset":
         """Take a map-style PyTorch dataset whose samples show all modalities.
 
@@ -200,6 +210,7 @@ class PairedDataset:
             transforms: see the class.
             in_memory: whether to keep the samples; by default as they fit in 1 GiB.
             workers: threads that decode a batch of samples that are not kept.
+            task: see `from_arrays`.
 
         Raises:
             InputError: as `from_arrays`; samples differ in shape or from one reading to the next.
@@ -219,15 +230,20 @@ class PairedDataset:
         values, found = read_samples(dataset, modalities, columns, in_memory=in_memory, workers=workers)
         tokens = {n: Tensor.long for n, v in values.items() if v.dtype.kind in "iu" and v.dtype.itemsize > 1}
         return cls.from_arrays(
-            values, **found, class_names=class_names, transforms={**tokens, **(transforms or {})}
+            values, **found, class_names=class_names, task=task, transforms={**tokens, **(transforms or {})}
         )
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
+    def kind(self) -> Task:
+        """What is predicted, with its losses and metrics."""
+        return TASKS[self.task]
+
+    @property
     def num_classes(self) -> int:
-        """Number of classes K."""
+        """Number of classes K; of outputs of a network for any task."""
         return len(self.class_names)
 
     def shape(self, modality: str) -> tuple[int, ...]:
@@ -311,39 +327,6 @@ class Standardize:
     def __call__(self, values: Tensor) -> Tensor:
         """Standardise a batch (sample, *shape)."""
         return (values.float() - self.mean.to(values.device)) / self.sd.to(values.device)
-
-
-def _codes(name: str, values: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-    array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
-    require(array.dtype != object, f"`{name}` must hold integers or text. Got an array of objects.")
-    require(array.ndim == 1, f"`{name}` must hold one value per sample. Got shape {array.shape} instead.")
-    if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (array == np.round(array))
-        require(
-            bool(whole.all()),
-            f"`{name}` must hold integers or text. Got {array[~whole][0]} at sample {(~whole).argmax()}.",
-        )
-        array = array.astype(np.int64)
-    names, codes = np.unique(array, return_inverse=True)
-    empty = [n for n in names if array.dtype.kind in "US" and not str(n).strip()]
-    require(
-        not empty, f"`{name}` must be given for every sample. It is empty at sample {_first(array, empty)}."
-    )
-    return codes.astype(np.int64), tuple(str(n) for n in names)
-
-
-def _first(array: np.ndarray, values: list[Any]) -> int:
-    return int(np.isin(array, values).argmax())
-
-
-def _given_classes(label: np.ndarray, class_names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    inside = (label >= 0) & (label < len(class_names))
-    require(
-        bool(inside.all()),
-        f"`label` must lie in 0 ... {len(class_names) - 1}, one per name in `class_names`. "
-        f"Got {label[~inside][:1]} at sample {(~inside).argmax()}.",
-    )
-    return label.astype(np.int64), tuple(class_names)
 
 
 def _values(name: str, array: Any, count: int) -> Values:

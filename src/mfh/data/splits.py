@@ -30,16 +30,17 @@ class Split:
 def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHARES) -> Split:
     """Split the samples, or take the split that the data bring.
 
-    Without a split in the data, samples are divided by `shares` (training, validation, test), each class in
-    the same proportions; where the data have groups, no group stands in two splits, and groups are dealt so
-    that the classes stay as even as they allow. A split that comes with the data is used as it is; without
-    validation samples, 10% of its training samples (stratified, by group) are taken for it.
+    Without a split in the data, samples are divided by `shares` (training, validation, test), each class (for
+    other tasks whatever `Task.strata` calls alike) in the same proportions; where the data have groups, no
+    group stands in two splits, and groups are dealt so that the classes stay as even as they allow. A split
+    that comes with the data is used as it is; without validation samples, 10% of its training samples
+    (stratified, by group) are taken for it.
 
     Raises:
         InputError: a class would be absent from a split, or there are fewer than three groups.
     """
     rng = np.random.default_rng([seed, 0x5EED])
-    labels = data.label.numpy()
+    labels = data.kind.strata(data.label)
     if data.split is None:
         parts = divide(labels, data.group, shares, rng)
         train, validation, test = (np.sort(part) for part in parts)
@@ -55,14 +56,24 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
             rows |= {"train": np.sort(train[kept]), "validation": np.sort(train[held])}
         split = Split(rows["train"], rows["validation"], rows["test"], redrawn)
     for name in SPLITS:
-        present = np.unique(labels[getattr(split, name)])
-        absent = [data.class_names[k] for k in range(data.num_classes) if k not in present]
+        absent = _absent(data, getattr(split, name))
         require(
             not absent,
             f"Class {listing(absent)} is absent from the {name} split (seed {seed}): every split needs every "
             "class. Give more samples of it, drop it, or bring a split of your own.",
         )
     return split
+
+
+def _absent(data: PairedDataset, rows: np.ndarray) -> list[str]:
+    """Classes, or labels, of which a split has no sample, so that no metric could speak of them."""
+    if data.task == "single-label":
+        present = set(np.unique(data.label.numpy()[rows]).tolist())
+        return [data.class_names[k] for k in range(data.num_classes) if k not in present]
+    if data.task == "multi-label":
+        held = data.label.numpy()[rows].any(axis=0)
+        return [name for name, there in zip(data.class_names, held, strict=True) if not there]
+    return []
 
 
 def divide(

@@ -35,7 +35,9 @@ def cross_entropy(
     return functional.cross_entropy(logits, label, label_smoothing=smoothing)
 
 
-def mse(logits: Float[Tensor, "sample output"], other: Float[Tensor, "sample output"]) -> Float[Tensor, ""]:
+def mse(
+    logits: Float[Tensor, "sample output *position"], other: Float[Tensor, "sample output *position"]
+) -> Float[Tensor, ""]:
     """Mean of the squared difference over samples and outputs: Dist of Algorithm 1."""
     return functional.mse_loss(logits, other)
 

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from mfh._checks import require
 from mfh.config import DistillConfig
-from mfh.losses import DistillLoss, Outputs, build_loss, cross_entropy, kl_divergence, mse
+from mfh.losses import DistillLoss, Outputs, build_loss, mse
+from mfh.tasks import TASKS
 from mfh.training.logits import logits_of
 
 
@@ -18,7 +19,7 @@ class Batch:
     """Some samples: the network's inputs, their labels, and their rows in the data set (on the CPU)."""
 
     inputs: tuple[Tensor, ...]
-    label: Int[Tensor, " sample"]
+    label: Shaped[Tensor, "sample ..."]
     rows: Int[Tensor, " sample"]
 
 
@@ -41,17 +42,19 @@ class Distill:
         temperature: temperature of the soft labels.
         smoothing: label smoothing of the cross-entropy, in [0, 1).
         loss: the distillation loss, with a temperature of its own; None is KL at `temperature`.
+        task: what is predicted, which says what the losses of labels and soft labels are.
         teacher_features: one row per sample, where the loss compares features; the network then returns an
             `Outputs` (see `mfh.training.watched`).
     """
 
-    teacher_logits: Float[Tensor, "sample output"] | None = None
+    teacher_logits: Float[Tensor, "sample ..."] | None = None
     label_weight: float = 1.0
     distill_weight: float = 0.0
     temperature: float = 1.0
     smoothing: float = 0.0
     loss: DistillLoss | None = None
     teacher_features: Float[Tensor, "sample channel"] | None = None
+    task: str = "single-label"
 
     @property
     def distils(self) -> bool:
@@ -67,7 +70,8 @@ class Distill:
         """The mean loss of a batch of what the student returns; see `logits_of`."""
         logits, terms = logits_of(outputs), []
         if self.label_weight:
-            terms.append(self.label_weight * cross_entropy(logits, batch.label, smoothing=self.smoothing))
+            from_labels = TASKS[self.task].label_loss(logits, batch.label, smoothing=self.smoothing)
+            terms.append(self.label_weight * from_labels)
         if self.distill_weight and self.teacher_logits is not None:
             soft = self.teacher_logits[batch.rows].to(logits.device)
             terms.append(self.distill_weight * self._distillation(outputs, logits, soft, batch))
@@ -75,7 +79,7 @@ class Distill:
 
     def _distillation(self, outputs: Any, logits: Tensor, soft: Tensor, batch: Batch) -> Tensor:
         if self.loss is None:
-            return kl_divergence(logits, soft, temperature=self.temperature)
+            return TASKS[self.task].soft_loss(logits, soft, temperature=self.temperature)
         student, features = outputs if isinstance(outputs, Outputs) else Outputs(logits), None
         if self.loss.features:
             require(
@@ -87,15 +91,21 @@ class Distill:
         return self.loss(student, Outputs(soft, features), batch.label)
 
 
-def learn_from(config: DistillConfig, logits: Float[Tensor, "sample output"] | None) -> Distill:
+def learn_from(
+    config: DistillConfig, logits: Float[Tensor, "sample ..."] | None, *, task: str = "single-label"
+) -> Distill:
     """What a student is trained for that knows a teacher by its logits alone; labels without a teacher.
 
     Raises:
         InputError: `config.loss` compares features, or says too little about classes without labels.
     """
     if logits is None:
-        return Distill()
+        return Distill(task=task)
     loss = build_loss(config.loss, config)
+    require(
+        task == "single-label" or config.loss == "kl",
+        f"`loss` must be kl, the task's own loss of soft labels, for the task {task}. Got {config.loss!r}.",
+    )
     require(
         not loss.features,
         f"`loss` must compare logits where nothing else is known of the teacher. Got {config.loss!r}, which "
@@ -112,6 +122,7 @@ def learn_from(config: DistillConfig, logits: Float[Tensor, "sample output"] | N
         distill_weight=config.distill_weight,
         temperature=config.temperature,
         loss=None if config.loss == "kl" else loss,
+        task=task,
     )
 
 
@@ -128,7 +139,21 @@ class Pair(nn.Module):
         return logits_of(self.teacher(teacher_input)), logits_of(self.student(student_input))
 
 
-def joint(outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-    """CE + CE + MSE between the logits: step 1 of Algorithm 1."""
-    teacher, student = outputs
-    return cross_entropy(teacher, batch.label) + cross_entropy(student, batch.label) + mse(teacher, student)
+@dataclass(frozen=True)
+class Joint:
+    """Both losses of labels + MSE between the logits: step 1 of Algorithm 1.
+
+    Attributes:
+        task: what is predicted.
+    """
+
+    task: str = "single-label"
+
+    def __call__(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """The mean loss of a batch."""
+        teacher, student = outputs
+        loss = TASKS[self.task].label_loss
+        return loss(teacher, batch.label) + loss(student, batch.label) + mse(teacher, student)
+
+
+joint = Joint()

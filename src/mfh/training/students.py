@@ -10,7 +10,7 @@ from torch import nn
 from mfh._checks import InputError, choice, listing, require
 from mfh.config import TrainConfig
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.loop import Epoch, accuracy, fit, predict
+from mfh.training.loop import Epoch, fit, predict
 from mfh.training.many import MEMORY, train_many, why_alone
 from mfh.training.watched import Watched
 
@@ -84,7 +84,8 @@ def _train_one(
     labels, told = job.data.label[job.validation], 0
 
     def score(model: nn.Module) -> float:
-        return accuracy(predict(model, job.data, job.modality, job.validation, shared=True), labels)
+        outputs = predict(model, job.data, job.modality, job.validation, shared=True)
+        return job.data.kind.score(outputs, labels)
 
     def on_epoch(_: Epoch) -> None:
         nonlocal told

@@ -48,6 +48,7 @@ def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site
         seconds=done.seconds,
         draw=None,
         loss=run.config.loss if objective.distils else None,
+        also={},
     )
     if seed == run.config.seed:
         run.save_weights("distilled-" + path.stem.rpartition("-seed-")[0], model)

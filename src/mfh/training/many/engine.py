@@ -28,12 +28,11 @@ def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
     Its data must lie in memory, not be augmented, and stand under a transform without randomness; its network
     must be free of randomness and of buffers (such as running statistics), and have weights of one type, none
     shared between layers, none frozen. `config` must ask for neither mixed precision nor trackers. Its
-    loss must not compare features.
+    task must be single-label, and its loss not compare features.
     """
     model, data = job.model, job.data
-    loss = _loss(job)
-    if loss is not None and loss.features:
-        return f"its loss {loss.name} compares features"
+    if (reason := _why_not_its_loss(job)) is not None:
+        return reason
     if config.precision != "no":
         return f"`precision` is {config.precision}"
     if config.tracker:
@@ -58,6 +57,14 @@ def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
     if inputs.dtype != parameters[0].dtype:
         return f"its weights are {parameters[0].dtype}, its inputs {inputs.dtype}"
     return None if Perceptron.of(model, inputs.shape[1:]) else _differs(model, inputs)
+
+
+def _why_not_its_loss(job: StudentJob) -> str | None:
+    """Why what a student learns by cannot be computed for many."""
+    loss = _loss(job)
+    if loss is not None and loss.features:
+        return f"its loss {loss.name} compares features"
+    return None if job.data.task == "single-label" else f"its task is {job.data.task}"
 
 
 def train_many(

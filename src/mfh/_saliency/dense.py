@@ -1,0 +1,64 @@
+"""Saliency of channels that lead to outputs with positions: a class for every pixel.
+
+Samples are permuted, whole maps at a time, so a pixel only ever meets the same pixel of other samples. For a
+1 x 1 convolution each pixel is then a linear head by itself, with the same weights, and what is permuted in a
+channel changes the K logits of a pixel by W_c h_c: as in `exact_spatial`, with means over pixels too.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mfh._saliency.result import SaliencyResult, Score
+
+
+def pointwise(head: object) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
+    """The convolution that a head consists of, if it looks at one position at a time; else None."""
+    while isinstance(head, nn.Sequential) and len(head) == 1:
+        head = head[0]
+    if not isinstance(head, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) or head.groups > 1:
+        return None
+    plain = all(size == 1 for size in (*head.kernel_size, *head.stride))
+    unpadded = head.padding == "valid" or (head.padding != "same" and not any(head.padding))
+    return head if plain and (unpadded or head.padding == "same") else None
+
+
+def exact_dense(
+    features: Float[Tensor, "sample channel *position"],
+    weight: Float[Tensor, "output channel"],
+    bias: Float[Tensor, " output"],
+    student_logits: Float[Tensor, "sample output *position"],
+    *,
+    score: Score,
+) -> SaliencyResult:
+    """Saliency of every channel, averaged over all permutations, samples, outputs and positions.
+
+    `weight` and `bias` are float64 on the device to compute on.
+    """
+    maps = features.flatten(2).to(weight)
+    student = student_logits.flatten(2).to(weight)
+    n, values = len(maps), student[0].numel()
+    residual = weight @ maps + bias[:, None] - student
+    baseline = float(residual.square().sum() / (n * values))
+    centred = maps - maps.mean(dim=0)
+    away = residual - residual.mean(dim=0)
+    told = student - student.mean(dim=0)
+    power = centred.square().sum(dim=2) * weight.square().sum(dim=0)
+    phi = power - (centred * (weight.T @ away)).sum(dim=2)
+    psi = (centred * (weight.T @ told)).sum(dim=2)
+    rows = [2 / values * each.cpu().numpy() for each in (phi, psi, power)]
+    increase, followed, importance = (row.mean(axis=0) + 0.0 for row in rows)
+    chosen = rows[0] if score == "increase" else rows[1]
+    return SaliencyResult(
+        mean=baseline + increase,
+        increase=increase,
+        followed=followed,
+        importance=importance,
+        stderr_data=chosen.std(axis=0) / np.sqrt(n - 1),
+        stderr_permutation=np.zeros(maps.shape[1]),
+        baseline=baseline,
+        score=score,
+        distance="mse",
+        num_samples=n,
+        num_permutations="exact",
+    )
