@@ -134,9 +134,9 @@ def test_any_three_modalities_have_to_be_named(data, student):
 @pytest.mark.parametrize(
     ("teacher", "student", "text"),
     [
-        (torch.zeros(200, 4), nn.Linear(7, 3), r"logits of shape \(200, 3\).*Got \(200, 4\)"),
+        (torch.zeros(200, 4), nn.Linear(7, 3), r"an array of shape \(200, 3\).*Got \(200, 4\)"),
         (torch.full((200, 3), torch.nan), nn.Linear(7, 3), "finite logits. 200 samples"),
-        (None, nn.Linear(7, 5), r"must give 3 logits per sample.*Got outputs of shape \(5,\)"),
+        (None, nn.Linear(7, 5), r"must give one logit for each of 3 classes.*Got outputs of shape \(5,\)"),
         ("nowhere.npz", nn.Linear(7, 3), "`nowhere.npz` does not exist"),
     ],
 )

@@ -1,6 +1,8 @@
 """Tasks: losses and metrics against independent formulas, labels, splits, saliency, studies."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
+from mfh.cli import main
 from mfh.config import TrainConfig
 from mfh.data.splits import draw_split
 from mfh.losses import kl_divergence
@@ -243,3 +246,68 @@ def test_distil_a_regression() -> None:
     done = mfh.distill(teacher, nn.Linear(6, 3), data, config)
     assert done.records[0].metric == "R2"
     assert done.test > 30
+
+
+def test_the_task_of_a_config_reads_the_labels_again(tmp_path: Path) -> None:
+    seen = {"a": np.zeros((4, 2)), "b": np.zeros((4, 2))}
+    stars = PairedDataset.from_arrays(seen, label=np.array([1.0, 5.0, 2.0, 5.0]))
+    assert (stars.task, stars.class_names) == ("single-label", ("1", "2", "5"))
+    numbers = stars.with_task("regression")
+    assert numbers.label.flatten().tolist() == [1, 5, 2, 5]
+    assert numbers.with_task("single-label").class_names == stars.class_names
+    assert stars.with_task("auto") is stars
+    with pytest.raises(InputError, match="`label` must hold numbers for the task regression"):
+        PairedDataset.from_arrays(seen, label=list("abca")).with_task("regression")
+    with pytest.raises(InputError, match="one class per sample for the task single-label"):
+        shared_channels("regression").with_task("single-label")
+    np.savez(tmp_path / "stars.npz", **seen, label=np.array([1.0, 5.0, 2.0, 5.0]))
+    assert PairedDataset.from_npz(tmp_path / "stars.npz", task="regression").task == "regression"
+    with pytest.raises(InputError, match="`task` must be one of `single-label`"):
+        stars.with_task("ranking")
+
+
+def test_networks_must_give_what_the_task_asks_for() -> None:
+    config = replace(QUICK, teacher="a", student="b")
+    with pytest.raises(InputError, match=r"student's network must give one number for each of 3 targets"):
+        mfh.study(shared_channels("regression"), None, lambda: nn.Linear(6, 2), config=config)
+    config = replace(QUICK, teacher="depth", student="picture")
+    with pytest.raises(InputError, match=r"one logit for each of 2 classes at every position, shape \(2, 6"):
+        mfh.study(
+            dense_data(),
+            lambda: nn.Sequential(nn.Identity(), nn.Conv2d(3, 2, 1)),
+            lambda: nn.Sequential(nn.Conv2d(2, 2, 1), nn.Flatten()),
+            config=config,
+        )
+
+
+def test_the_command_and_its_page_say_the_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = shared_channels("regression", count=100)
+    arrays = {name: values.numpy() for name, values in data.modalities.items()}
+    np.savez(tmp_path / "data.npz", **arrays, label=np.round(data.label[:, 0].numpy()))
+    told = ["study", "--data", str(tmp_path / "data.npz"), "--teacher", "a", "--student", "b", "--quiet"]
+    quick = [
+        "--seeds",
+        "2",
+        "--epochs",
+        "2",
+        "--ratio",
+        "0.5",
+        "--hidden",
+        "4",
+        "--task",
+        "regression",
+        "--out",
+    ]
+    out = tmp_path / "out"
+    assert main([*told, *quick, str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "R2" in printed
+    assert "Points are hundredths of R^2" in printed
+    page = (out / "report.html").read_text()
+    assert "test 100 \N{MULTIPLICATION SIGN} R\N{SUPERSCRIPT TWO}" in page
+    assert "samples from the same fifth of the targets" in page
+    assert "of the same class" not in page
+    assert main(["export", "--out", str(out), "--to", str(tmp_path / "export"), "--quiet"]) == 0
+    described = json.loads((tmp_path / "export" / "export.json").read_text())
+    assert described["student"]["test"] == pytest.approx(described["student"]["recorded"], abs=1.0)
+    assert set(described["targets"]) == {"mean", "sd"}

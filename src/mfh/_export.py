@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mfh._checks import InputError, listing, require
 from mfh._class_spec import ClassSpec
 from mfh._files import write_atomic, write_json
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
-from mfh._study.design import Networks
+from mfh._study.design import Networks, learnt_labels
 from mfh._study.teachers import describe_teacher
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset, Standardize
@@ -207,6 +207,7 @@ class _Run:
         self.folder, self.result = folder, result
         known = {spec.name for spec in fields(StudyConfig)}
         self.config = StudyConfig(**{k: v for k, v in result.config.items() if k in known})
+        data = data.with_task(self.config.task)
         require(
             result.data.get("fingerprint") == data.fingerprint,
             f"`data` must be those of the study in {folder}. Their values, labels, ids or splits differ.",
@@ -222,7 +223,8 @@ class _Run:
         self.split = draw_split(data, self.config.seed if self.config.fix_split else self.seed)
         self.train = torch.from_numpy(self.split.train)
         built = Networks(data, self.config, teacher, student)
-        self.data = data
+        self.data = replace(data, label=learnt_labels(data, self.train))
+        self.targets = Standardize.fit(data.label[self.train]) if data.task == "regression" else None
         self.fits = {name: Standardize.fit(data.inputs(name, self.train)) for name in built.standardized}
 
     def _chosen(self) -> Record:
@@ -302,7 +304,9 @@ class _Run:
         name = f"{self.arm}@{self.ratio:g}" if self.ratio else self.config.teacher_source
         records = [t for t in self.result.teachers if t.seed == self.seed and t.teacher == name]
         logits = self.scores(focused, TEACHER)
-        now = describe_teacher(name, self.seed, logits, self.data.label, self.split, temperature=1.0)
+        now = describe_teacher(
+            name, self.seed, logits, self.data.label, self.split, temperature=1.0, task=self.data.task
+        )
         for record in records:
             require(
                 abs(record.test - now.test) <= 1.0,
@@ -312,13 +316,15 @@ class _Run:
 
     def description(self, focused: FocusedTeacher, removed: list[int], student: nn.Module) -> dict[str, Any]:
         """Content of `export.json`."""
-        right = self.scores(student, STUDENT).argmax(dim=1) == self.data.label
-        test = 100 * float(right[torch.from_numpy(self.split.test)].double().mean())
+        held = torch.from_numpy(self.split.test)
+        test = self.data.kind.score(self.scores(student, STUDENT)[held], self.data.label[held])
         return {
             "schema_version": 1,
             "study": str(self.folder),
-            "fingerprint": self.data.fingerprint,
+            "fingerprint": self.result.data["fingerprint"],
             "seed": self.seed,
+            "task": self.data.task,
+            **({"targets": _scale(self.targets)} if self.targets else {}),
             "class_names": list(self.data.class_names),
             TEACHER: {
                 "network": self.made_of(TEACHER),
@@ -339,6 +345,11 @@ class _Run:
                 "recorded": self.chosen.test,
             },
         }
+
+
+def _scale(fit: Standardize) -> dict[str, list[float]]:
+    """What gives targets in their unit: an output x `sd` + `mean`."""
+    return {"mean": fit.mean.flatten().tolist(), "sd": fit.sd.flatten().tolist()}
 
 
 def _network(made_of: Mapping[str, Any]) -> nn.Module:

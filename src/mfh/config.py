@@ -6,12 +6,14 @@ Each class checks itself when it is made and reports every broken rule at once.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mfh._checks import BrokenRulesError, listing
 
 LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "crd", "ntdh", "c2kd"))
 """Names of distillation losses; `mfh.losses.register_loss` adds to them."""
+
+TaskName = Literal["single-label", "multi-label", "regression", "dense"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -158,6 +160,8 @@ class DistillConfig(TrainConfig):
         temperature: temperature T of the soft labels, above 0; the loss carries the factor T^2.
         loss: distillation loss: kl, dkd, dist, hints, rkd, crd, ntdh or c2kd, or the import path of your own,
             such as mypackage.losses:mine; see mfh.losses.
+        task: what is predicted: single-label, multi-label, regression or dense (a class for every position);
+            auto tells it from the labels.
         dkd_alpha: weight in dkd of the label's class against all others, 0 or more.
         dkd_beta: weight in dkd of the classes other than the label, 0 or more.
         dist_inter: weight in dist of the correlation along classes, 0 or more.
@@ -180,6 +184,7 @@ class DistillConfig(TrainConfig):
     distill_weight: float = 1.0
     temperature: float = 1.0
     loss: str = "kl"
+    task: Literal["auto", "single-label", "multi-label", "regression", "dense"] = "auto"
     dkd_alpha: float = 1.0
     dkd_beta: float = 8.0
     dist_inter: float = 1.0
@@ -205,6 +210,9 @@ class DistillConfig(TrainConfig):
             "A student needs something to learn from",
         )
         problems.check(0 < self.temperature < float("inf"), "temperature", "be above 0", self.temperature)
+
+        tasks = ("auto", *get_args(TaskName))
+        problems.check(self.task in tasks, "task", f"be one of {listing(tasks)}", self.task)
 
     def _check_losses(self, problems: _Problems) -> None:
         _check_loss(problems, "loss", self.loss)

@@ -5,7 +5,7 @@ where student and teacher agree, and every metric is in percent, the larger the 
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mfh._checks import choice
+from mfh.config import TaskName
 from mfh.losses import cross_entropy, kl_divergence, mse, soft_label_entropy
 
-TaskName = Literal["single-label", "multi-label", "regression", "dense"]
 SURE = 0.99
 NUM_BINS = 5
 
@@ -28,12 +28,20 @@ class Task(ABC):
         metric: what chooses epochs and ratios, and what verdicts are about.
         smooths: whether labels can be smoothed.
         softens: whether a temperature makes outputs softer.
+        output: what one output of a network is.
+        names: what outputs stand for.
+        points: what a point of the metric is, in words.
+        alike: what samples with the same code in `strata` share, in words.
     """
 
     name: ClassVar[TaskName]
     metric: ClassVar[str]
     smooths: ClassVar[bool] = True
     softens: ClassVar[bool] = True
+    output: ClassVar[str] = "logit"
+    names: ClassVar[str] = "classes"
+    points: ClassVar[str] = "percentage points of accuracy"
+    alike: ClassVar[str] = "of the same class"
 
     @abstractmethod
     def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
@@ -106,6 +114,9 @@ class MultiLabel(Task):
 
     name = "multi-label"
     metric = "mAP"
+    names = "labels"
+    points = "percentage points of mean average precision (mAP)"
+    alike = "with the same labels"
 
     def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
         """Binary cross-entropy, the mean over samples and labels; smoothing moves each target toward 1/2."""
@@ -158,6 +169,9 @@ class Regression(Task):
 
     name = "regression"
     metric = "R2"
+    output, names = "number", "targets"
+    points = "hundredths of R^2 (100 is perfect, 0 no better than the mean of the labels)"
+    alike = "from the same fifth of the targets"
     smooths = softens = False
 
     def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:  # noqa: ARG002
@@ -201,6 +215,8 @@ class Dense(Task):
 
     name = "dense"
     metric = "mIoU"
+    points = "percentage points of mean intersection over union (mIoU)"
+    alike = "with the same most frequent class"
 
     def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
         """Cross-entropy, the mean over samples and positions."""

@@ -83,6 +83,7 @@ def diagnose(
     """
     start = time.perf_counter()
     config = with_modalities(data, config or DiagnoseConfig())
+    data = data.with_task(config.task)
     require(
         data.task == "single-label",
         f"`diagnose` must have labels of one class a sample. Got the task {data.task}: run a study instead.",

@@ -80,6 +80,7 @@ def distill(
     """
     start = time.perf_counter()
     config = config or DistillConfig()
+    data = data.with_task(config.task)
     sees = modalities(data, teacher_modality, student_modality)
     split = draw_split(data, seed)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
@@ -175,11 +176,11 @@ def outputs_of(
     else:
         logits = torch.as_tensor(teacher).detach().cpu().float()
     require(
-        tuple(logits.shape[:2]) == (len(data), data.num_classes),
-        f"`teacher` of `distill` must give logits of shape {(len(data), data.num_classes)}, one row per "
-        f"sample and one column per class. Got {tuple(logits.shape)}.",
+        tuple(logits.shape) == (len(data), *data.output_shape),
+        f"`teacher` of `distill` must give an array of shape {(len(data), *data.output_shape)}, for every "
+        f"sample {data.outputs_wanted}. Got {tuple(logits.shape)}.",
     )
-    bad = (~logits.isfinite()).any(dim=1)
+    bad = (~logits.isfinite()).flatten(1).any(dim=1)
     require(
         not bad.any(),
         f"`teacher` of `distill` must give finite logits. {int(bad.sum())} samples have others, the first is "
@@ -215,7 +216,7 @@ def _read(path: Path, data: PairedDataset) -> Tensor:
 
 
 def make_student(student: Student, data: PairedDataset, modality: str, seed: int) -> nn.Module:
-    """A network of its own to train, which gives one logit per class."""
+    """A network of its own to train, which gives what the task asks for."""
     if isinstance(student, nn.Module):
         model = deepcopy(uncompiled(student))
     else:
@@ -224,9 +225,9 @@ def make_student(student: Student, data: PairedDataset, modality: str, seed: int
         model = uncompiled(seeded(build, derived_seed(seed, "student")))
     answer = predict(model, data, modality, torch.arange(min(2, len(data))))
     require(
-        answer.ndim >= 2 and answer.shape[1] == data.num_classes,
-        f"`student` of `distill` must give {data.num_classes} logits per sample, one per class. Got outputs "
-        f"of shape {tuple(answer.shape[1:])}.",
+        tuple(answer.shape[1:]) == data.output_shape,
+        f"`student` of `distill` must give {data.outputs_wanted}. Got outputs of shape "
+        f"{tuple(answer.shape[1:])} for one sample.",
     )
     return model
 

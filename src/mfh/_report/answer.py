@@ -51,13 +51,18 @@ def _asked(summary: Mapping[str, Any]) -> str:
     names, data = summary["modalities"], summary["data"]
     size = plural(data["num_samples"], "sample") if data.get("num_samples") else "The same samples"
     classes = data.get("classes") or []
-    kinds = f" and belong to {plural(len(classes), 'class', 'classes')}" if classes else ""
+    kinds = ""
+    if classes and data.get("task") in wording.OUTPUTS:
+        kinds = f", with {plural(len(classes), wording.OUTPUTS[data['task']])}"
+    elif classes:
+        belongs = "show" if data.get("task") == "dense" else "belong to"
+        kinds = f" and {belongs} {plural(len(classes), 'class', 'classes')}"
     return (
         f"{size} were seen by two modalities, {names['teacher']} and {names['student']}{kinds}. In use, only "
         f"{names['student']} is there. So a student that sees {names['student']} was trained twice: on the "
         f"labels alone (`no-kd`), and to imitate a teacher that sees {names['teacher']}, reduced to the "
-        f"channels that {names['student']} can follow: a focused teacher (`general`). Accuracy is on test "
-        "data that chose nothing."
+        f"channels that {names['student']} can follow: a focused teacher (`general`). "
+        f"{wording.title(summary['metric'])} is on test data that chose nothing."
     )
 
 
@@ -106,7 +111,8 @@ def _focusing(result: StudyResult, summary: Mapping[str, Any]) -> dict[str, str]
     unbeaten = [name for name in NEEDED if name in rows and rows[name]["reading"] != "better"]
     absent = [name for name in NEEDED if name not in rows]
     if verdict:
-        value, note = "Yes", "it beats every control: " + sequence(list(NEEDED))
+        asked = [name for name in NEEDED if name in rows] or list(NEEDED)
+        value, note = "Yes", "it beats every control: " + sequence(asked)
     elif verdict is False:
         value = "Not shown"
         note = f"not better than {sequence(unbeaten)}" if unbeaten else "it does not beat every control"

@@ -35,7 +35,8 @@ def summarize_losses(result: StudyResult) -> dict[str, Any]:
     if len(names) < 2:
         return {"names": names, "arms": [], "differences": []}
     means: dict[tuple[str, float | None], dict[str, Any]] = {}
-    for row in result.summary:
+    first = [row for row in result.summary if row.metric == result.summary[0].metric]
+    for row in first:
         means.setdefault((row.arm, row.ratio), {})[row.loss or ""] = asdict(row)
     arms = [
         {"arm": arm, "ratio": ratio, "by_loss": by_loss}

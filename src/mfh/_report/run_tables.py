@@ -18,6 +18,7 @@ def data(summary: Mapping[str, Any]) -> Table | None:
     shapes = values.pop("shapes", None) or {}
     splits = values.pop("splits", None) or {}
     classes = values.pop("classes", None) or []
+    values.pop("alike", None)
     rows: list[tuple[str, object]] = []
     for role in ("teacher", "student"):
         name = values.pop(role, None) or names[role]
@@ -34,7 +35,8 @@ def data(summary: Mapping[str, Any]) -> Table | None:
     if classes:
         shown = ", ".join(shorten(name, 40) for name in classes[:MAX_CLASSES])
         more = f" and {len(classes) - MAX_CLASSES:,} more" if len(classes) > MAX_CLASSES else ""
-        rows.append(("Classes", f"{len(classes):,}: {shown}{more}"))
+        noun = wording.OUTPUTS.get(values.get("task", ""), "").capitalize()
+        rows.append((f"{noun}s" if noun else "Classes", f"{len(classes):,}: {shown}{more}"))
     if "num_groups" in values:
         count, name = values.pop("num_groups"), values.pop("group", None)
         none = "none; samples of one person or recording, if any, may lie in several splits"

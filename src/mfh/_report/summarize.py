@@ -95,6 +95,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
     metrics = [row.metric for row in result.summary] + [row.metric for row in result.records]
     metric = next(iter(metrics), "accuracy")
     loss = students.first_loss(result.summary)
+    alike = data.get("alike") or wording.SAME_CLASS
     source = config.get("teacher_source") or "joint"
     records = [row for row in result.records if students.told_of(row, metric, loss)]
     rows = [row for row in result.summary if students.told_of(row, metric, loss)]
@@ -106,7 +107,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "modalities": names,
         "config": config,
-        "metric": metric,
+        "metric": wording.METRICS.get(metric, metric),
         "loss": loss,
         "loss_names": list(dict.fromkeys(x for row in result.summary if (x := students.loss_of(row)))),
         "metrics": list(dict.fromkeys(metrics)),
@@ -124,10 +125,10 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "sweep": students.sweep(arms, source),
         "other_arms": [asdict(row) for row in others],
         "differences": [
-            _row(row) | {"dots": students.paired(arms, row)}
+            _row(row, alike) | {"dots": students.paired(arms, row)}
             for row in students.differences(comparisons, shown)
         ],
-        "comparisons": [_row(row) for row in result.comparisons],
+        "comparisons": [_row(row, alike) for row in result.comparisons],
         "has_groups": any(row.low_boot is not None for row in result.comparisons),
         "teachers": _teachers(result.teachers),
         "saliency": _saliency(result, shown),
@@ -144,18 +145,20 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "students": explore_students(whole),
     }
     for row in arms:
-        row["explain"] = wording.explain(row["arm"], source=summary["source"], **names)
+        words = wording.explain(row["arm"], source=summary["source"], **names)
+        row["explain"] = wording.of_task(words, alike)
     summary["teachers_note"] = _teachers_note(summary)
     summary |= first_screen(result, summary) | {"checks": checks(summary)}
     return summary | diagnosis.first_screen(summary) if result.kind == "diagnosis" else summary
 
 
-def _row(comparison: Any) -> dict[str, Any]:
+def _row(comparison: Any, alike: str) -> dict[str, Any]:
     row = asdict(comparison)
     code = wording.reading(row, ZONE)
     name = wording.base(row["b"])
     asks = wording.CONTROLS.get(name, {}).get("asks", "")
-    return row | {"name": name, "asks": asks, "reading": code, "meaning": wording.meaning(row, code)}
+    meaning = wording.of_task(wording.meaning(row, code), alike)
+    return row | {"name": name, "asks": asks, "reading": code, "meaning": meaning}
 
 
 def _late_share(result: StudyResult) -> float | None:
@@ -217,6 +220,9 @@ def _teachers_note(summary: Mapping[str, Any]) -> str:
     note = (
         f"At ratio {summary['shown_ratio']:g} the focused teacher is right for {number(tests[shown])}{unit} "
         f"of the test data, the regular one for {number(tests['regular'])}{unit}."
+        if summary["metric"] == "accuracy"
+        else f"At ratio {summary['shown_ratio']:g} the focused teacher reaches {number(tests[shown])}{unit} "
+        f"on test data, the regular one {number(tests['regular'])}{unit} ({summary['metric']})."
     )
     row = next((row for row in summary["differences"] if row["name"] == "regular"), None)
     if cost > 0 and row and row["reading"] == "better":

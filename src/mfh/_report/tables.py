@@ -103,9 +103,11 @@ def teachers(summary: Mapping[str, Any]) -> Table | None:
     ]
     columns = ("Teacher", "Train #", "Validation #", "Test #", "Entropy, nats #", "Over .99 #", "Seeds #")
     caption = (
-        f"{summary['metric'].capitalize()} on each split; mean entropy of the soft labels on training data; "
-        "share of training samples with a probability over .99"
+        f"{wording.title(summary['metric'])} on each split; mean entropy of the soft labels on training "
+        "data; share of training samples with a probability over .99"
     )
+    if all(row["entropy"] is None for row in summary["teachers"]):
+        caption = f"{wording.title(summary['metric'])} on each split"
     return table("teachers", caption, columns, rows)
 
 

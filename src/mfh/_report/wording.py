@@ -99,6 +99,9 @@ CONTROLS: dict[str, dict[str, str]] = {
         "worse": "No: a teacher of the student's own modality does better.",
     },
 }
+METRICS = {"R2": "100 \N{MULTIPLICATION SIGN} R\N{SUPERSCRIPT TWO}"}  # others are written as they are named
+SAME_CLASS = "of the same class"
+OUTPUTS = {"multi-label": "label", "regression": "target"}
 OPEN = "Open: these seeds cannot tell the two apart."
 SINGLE = "Open: one seed cannot say."
 
@@ -116,6 +119,27 @@ def rank(arm: str) -> tuple[int, str, bool]:
     """Sort key: the order of `ARMS`, unknown arms last, chosen ratios before the others."""
     names = list(ARMS)
     return names.index(base(arm)) if base(arm) in names else len(names), base(arm), base(arm) == arm
+
+
+def title(metric: str) -> str:
+    """The name of a metric at the start of a sentence.
+
+    >>> title("accuracy"), title("mIoU")
+    ('Accuracy', 'mIoU')
+    """
+    return metric.capitalize() if metric.islower() else metric
+
+
+def of_task(text: str, alike: str) -> str:
+    """A sentence about samples of one class, said of samples that are alike in another way.
+
+    >>> of_task("No: outputs swapped within a class do better.", "with the same labels")
+    'No: outputs swapped among samples with the same labels do better.'
+    """
+    if alike == SAME_CLASS:
+        return text
+    text = text.replace("within a class", f"among samples {alike}").replace(SAME_CLASS, alike)
+    return text.replace("; what is taught is how classes resemble each other, and", ", so")
 
 
 def explain(arm: str, *, teacher: str, student: str, source: str) -> str:

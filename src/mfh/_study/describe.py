@@ -20,6 +20,8 @@ def describe_data(data: PairedDataset, config: StudyConfig, seed: SeedResult) ->
     """Sizes, classes and groups, for the report."""
     return {
         "fingerprint": data.fingerprint,
+        "task": data.task,
+        "alike": data.kind.alike,
         "num_samples": len(data),
         "splits": {name: len(getattr(seed.split, name)) for name in ("train", "validation", "test")},
         "redrawn": data.split is None and not config.fix_split,

@@ -89,6 +89,7 @@ def study(
     """
     start = time.perf_counter()
     config = with_modalities(data, config or StudyConfig())
+    data = data.with_task(config.task)
     networks = Networks(data, config, teacher, student)
     require_networks(data, config, networks.build_teacher(), networks.build_student())
     processes = Processes.on(make_accelerator(replace(config, tracker=())).device)
@@ -181,8 +182,7 @@ class Networks:
         fitted = {name: Standardize.fit(data.inputs(name, train)) for name in self.standardized}
         values = {name: fit(data.inputs(name, slice(None))) for name, fit in fitted.items()}
         kept = {name: t for name, t in data.transforms.items() if name not in values}
-        # targets of any unit suit one learning rate; R^2 does not see it
-        label = Standardize.fit(data.label[train])(data.label) if data.task == "regression" else data.label
+        label = learnt_labels(data, train)
         return replace(data, modalities={**data.modalities, **values}, transforms=kept, label=label)
 
     def identity(self) -> dict[str, Any]:
@@ -205,6 +205,11 @@ class Networks:
         networks = (self.build_teacher(), self.build_student())
         weights = max(sum(p.numel() for p in network.parameters()) for network in networks)
         return values <= SMALL_INPUT and weights <= SMALL_NETWORK
+
+
+def learnt_labels(data: PairedDataset, train: Tensor) -> Tensor:
+    """Labels as networks learn them: targets of any unit suit one learning rate, and R^2 does not see it."""
+    return Standardize.fit(data.label[train])(data.label) if data.task == "regression" else data.label
 
 
 def run_seed(
@@ -279,9 +284,12 @@ def assemble(
         groups = {seed.seed: data.group[seed.split.test] for seed in seeds}
     tables = tables_by_loss(records, correct, config.losses, source=config.teacher_source)
     comparisons = compare_losses(tables, groups, test_over_train)
-    verdict = judge(comparisons, source=config.teacher_source, softens=data.kind.softens)
+    verdict = judge(comparisons, source=config.teacher_source, task=data.kind)
     if data.group is not None and groups is None:
         note = f"No groups were resampled: {data.kind.metric} is not a mean over samples."
+        verdict = replace(verdict, reasons=(*verdict.reasons, note))
+    if data.task != "single-label":
+        note = f"Points are {data.kind.points}; a difference whose interval lies within 1 point of 0 is none."
         verdict = replace(verdict, reasons=(*verdict.reasons, note))
     if not redrawn and len(seeds) > 1:
         note = "The split is the same in every seed: the intervals do not cover the choice of test samples."

@@ -18,7 +18,7 @@ def require_networks(
     """Run new networks on two samples, and cut the teacher at its layer.
 
     Raises:
-        InputError: a network does not take its modality, gives other outputs than one logit per class, or the
+        InputError: a network does not take its modality, gives other outputs than the task asks for, or the
             teacher cannot be cut at the layer or its channels are not known.
     """
     rows = torch.arange(min(2, len(data)))
@@ -36,9 +36,9 @@ def require_networks(
                     f"{tuple(example.shape[1:])}. {type(error).__name__}: {error}"
                 ) from error
         require(
-            tuple(answer.shape) == (len(rows), data.num_classes),
-            f"The {side}'s network must give one logit for each of {data.num_classes} classes. Got shape "
-            f"{tuple(answer.shape)} for {len(rows)} samples.",
+            tuple(answer.shape) == (len(rows), *data.output_shape),
+            f"The {side}'s network must give {data.outputs_wanted}. Got shape {tuple(answer.shape)} for "
+            f"{len(rows)} samples.",
         )
         if side == "teacher":
             channel_split(network, config.layer or last_hidden(network, example), example, config.channel_dim)

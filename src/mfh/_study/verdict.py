@@ -9,6 +9,7 @@ import numpy as np
 
 from mfh.results import Comparison, Record, Summary, Verdict
 from mfh.stats import group_bootstrap, holm, t_interval
+from mfh.tasks import TASKS, Task
 
 CHOSEN = " (chosen)"
 PRIMARY = ("regular", "joint", "important" + CHOSEN)
@@ -173,7 +174,9 @@ def compare_arms(
     )  # fmt: skip
 
 
-def judge(comparisons: Sequence[Comparison], *, source: str = "joint", softens: bool = True) -> Verdict:
+def judge(
+    comparisons: Sequence[Comparison], *, source: str = "joint", task: Task = TASKS["single-label"]
+) -> Verdict:
     """The verdict on distillation from the interval of general - no-kd, and on focusing from its controls."""
     first = comparisons[0].loss
     mine = [c for c in comparisons if c.a == "general" + CHOSEN and c.loss == first]
@@ -215,18 +218,18 @@ def judge(comparisons: Sequence[Comparison], *, source: str = "joint", softens: 
         verdict,
         focusing,
         sentence,
-        tuple(_reason(versus[arm]) for arm in dict.fromkeys((*controls, "joint", "regular")))
-        + (() if "softened" + CHOSEN in versus else (NOT_SOFTER[softens],)),
+        tuple(_reason(versus[arm], task.alike) for arm in dict.fromkeys((*controls, "joint", "regular")))
+        + (() if "softened" + CHOSEN in versus else (NOT_SOFTER[task.softens],)),
     )
 
 
-def _reason(comparison: Comparison) -> str:
+def _reason(comparison: Comparison, alike: str) -> str:
     meaning = {
         "regular": "a teacher trained alone on labels",
         "joint": "the same teacher with nothing removed",
         "important": "channels kept by the teacher's own importance, which never looks at the student",
         "softened": "the same softness of the labels without removing channels",
-        "mismatched": "teacher outputs of other samples of the same class",
+        "mismatched": f"teacher outputs of other samples {alike}",
     }[comparison.b.removesuffix(CHOSEN)]
     return (
         f"Against `{comparison.b.removesuffix(CHOSEN)}` ({meaning}): {comparison.difference:+.2f} points "

@@ -67,13 +67,17 @@ def load_data(options: Namespace) -> "PairedDataset":
     from mfh.data.paired import PairedDataset
 
     columns = {"group": options.group, "split": options.split, "id": options.id}
+    task = None if options.get("task", "auto") == "auto" else options.task
     if not isinstance(options.data, str):
         made = ClassSpec.parse(_plain(options.data))()
         if isinstance(made, PairedDataset):
             return made
         given = {role: name for role, name in columns.items() if name not in (None, "none")}
-        return PairedDataset.from_torch(made, modalities=options.modalities, label=options.label, **given)
-    return PairedDataset.from_npz(options.data, modalities=_taken(options), label=options.label, **columns)
+        return PairedDataset.from_torch(
+            made, modalities=options.modalities, label=options.label, task=task, **given
+        )
+    taken = _taken(options)
+    return PairedDataset.from_npz(options.data, modalities=taken, label=options.label, task=task, **columns)
 
 
 def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:

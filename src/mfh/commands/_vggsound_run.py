@@ -45,6 +45,7 @@ def _add_places(parser: ArgumentParser) -> None:
 
 def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = ()) -> None:
     """The options of `VggsoundConfig`; what is left out is as the folder was begun, or as released."""
+    skip = (*skip, "task")  # these labels are classes
     add_config(parser, VggsoundConfig, skip=skip)
     parser.set_defaults({f.name: None for f in fields(VggsoundConfig) if f.name not in skip})
 
@@ -155,7 +156,7 @@ def _add_study(parser: ArgumentParser) -> None:
     _add_places(parser)
     for config in (NetworkConfig, InputConfig):
         add_config(parser, config)
-    add_config(parser, StudyConfig, skip=("hidden", "teacher", "student"))
+    add_config(parser, StudyConfig, skip=("hidden", "teacher", "student", "task"))
     released = VggsoundConfig()
     parser.set_defaults({name: getattr(released, name) for name in RELEASED})
 

@@ -67,7 +67,7 @@ def _add_study(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
     )
-    add_config(parser, AvmnistConfig, skip=("tracker",))
+    add_config(parser, AvmnistConfig, skip=("tracker", "task"))
 
 
 def _study(options: Namespace) -> None:

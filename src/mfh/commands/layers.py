@@ -23,7 +23,7 @@ examples:
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh layers`."""
     add_sources(parser)
-    shown = ("teacher", "student", "channel_dim", "hidden")
+    shown = ("teacher", "student", "channel_dim", "hidden", "task")
     add_config(
         parser, StudyConfig, skip=[spec.name for spec in fields(StudyConfig) if spec.name not in shown]
     )
@@ -42,7 +42,7 @@ def run(options: Namespace) -> None:
     from mfh._study.arms import last_hidden
     from mfh._study.design import Networks, with_modalities
 
-    data = load_data(options)
+    data = load_data(options).with_task(config.task)
     built = Networks(data, with_modalities(data, config), teacher, student)
     sides = (
         ("teacher", str(built.config.teacher), built.build_teacher()),

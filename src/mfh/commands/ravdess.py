@@ -158,7 +158,7 @@ def _add_files(parser: ArgumentParser, *files: str) -> None:
 
 def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = (), as_trained: bool = False) -> None:
     """The options of `RavdessConfig`; after `train`, those that the folder knows have no default."""
-    add_config(parser, RavdessConfig, skip=skip)
+    add_config(parser, RavdessConfig, skip=(*skip, "task"))
     if as_trained:
         names = {*OWN, *(f.name for f in fields(TrainConfig))} - set(skip) - {"device"}
         parser.set_defaults(dict.fromkeys(names))
@@ -249,7 +249,7 @@ def _add_study(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--width", type=int, default=32, metavar="INT", help="channels of the first convolution"
     )
-    add_config(parser, StudyConfig, skip=("tracker", "hidden", "layer", "teacher", "loss"))
+    add_config(parser, StudyConfig, skip=("tracker", "hidden", "layer", "teacher", "loss", "task"))
     released = RavdessConfig()
     parser.set_defaults({"student": "image", "lr": released.lr, "epochs": released.epochs})
 

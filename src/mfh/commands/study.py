@@ -39,6 +39,7 @@ def run(options: Namespace) -> None:
     config = make_config(StudyConfig, options)  # before anything slow is imported
 
     import mfh
+    from mfh.tasks import TASKS
 
     out = Path(options.out)
     teacher, student = networks(options)
@@ -46,7 +47,11 @@ def run(options: Namespace) -> None:
         load_data(options), teacher, student, config=config, out=out, progress=not options.quiet
     )
     finish(name_source(result, options), out)
-    shown = ["arm", *(["loss"] if len(config.losses) > 1 else []), "ratio", "n", "mean", "low", "high"]
+    kind = TASKS[str(result.data["task"])]
+    single = kind.name == "single-label"
+    more = [*([] if single else ["metric"]), *(["loss"] if len(config.losses) > 1 else [])]
+    shown = ["arm", *more, "ratio", "n", "mean", "low", "high"]
     print(table([asdict(row) for row in result.summary], shown))  # noqa: T201
     if result.verdict is not None:
-        print(f"\n{result.verdict.verdict}: {result.verdict.sentence}")  # noqa: T201
+        units = f" Points are {kind.points}; within 1 point of 0 is none." if not single else ""
+        print(f"\n{result.verdict.verdict}: {result.verdict.sentence}{units}")  # noqa: T201

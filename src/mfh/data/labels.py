@@ -45,6 +45,11 @@ def read_labels(
 
 
 def _classes(label: Any, class_names: Sequence[str] | None) -> tuple[Tensor, tuple[str, ...]]:
+    shape = np.shape(label)
+    require(
+        len(shape) == 1,
+        f"`label` must hold one class per sample for the task single-label. Got shape {shape} instead.",
+    )
     codes, names = codes_of("label", label)
     if class_names is not None:
         codes, names = _given_classes(np.asarray(label), class_names)
@@ -75,7 +80,7 @@ def _numbers(array: np.ndarray) -> tuple[np.ndarray, int]:
         "`label` must be of shape (sample,) or (sample, target) for the task regression. Got shape "
         f"{array.shape}.",
     )
-    values = array.reshape(len(array), -1).astype(np.float32)
+    values = array.reshape(len(array), -1).astype(np.float32) + 0  # -0.0 becomes 0.0
     bad = ~np.isfinite(values).all(axis=1)
     require(
         not bad.any(),
@@ -104,9 +109,10 @@ def codes_of(name: str, values: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     require(array.ndim == 1, f"`{name}` must hold one value per sample. Got shape {array.shape} instead.")
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
+        first = int((~whole).argmax())
         require(
             bool(whole.all()),
-            f"`{name}` must hold integers or text. Got {array[~whole][0]} at sample {(~whole).argmax()}.",
+            f"`{name}` must hold integers or text. Got {array[first]} at sample {first}.",
         )
         array = array.astype(np.int64)
     names, codes = np.unique(array, return_inverse=True)
@@ -115,6 +121,19 @@ def codes_of(name: str, values: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         not empty, f"`{name}` must be given for every sample. It is empty at sample {_first(array, empty)}."
     )
     return codes.astype(np.int64), tuple(str(n) for n in names)
+
+
+def as_given(label: Tensor, names: Sequence[str], task: str) -> tuple[np.ndarray, Sequence[str] | None]:
+    """The labels before they were read for `task`, and the names that do not follow from them."""
+    array = label.numpy()
+    if task == "regression" and array.shape[1] == 1:
+        return array[:, 0], None
+    if task != "single-label":
+        return array, names
+    try:
+        return np.asarray([int(name) for name in names])[array], None
+    except ValueError:
+        return np.asarray(names)[array], None
 
 
 def _first(array: np.ndarray, values: list[Any]) -> int:

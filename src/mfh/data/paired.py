@@ -15,7 +15,7 @@ from mfh._checks import InputError, listing, require
 from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
-from mfh.data.labels import codes_of, read_labels
+from mfh.data.labels import as_given, codes_of, read_labels
 from mfh.data.map_style import read_samples
 from mfh.results import read_arrays
 from mfh.tasks import TASKS, Task
@@ -240,6 +240,35 @@ class PairedDataset:
     def kind(self) -> Task:
         """What is predicted, with its losses and metrics."""
         return TASKS[self.task]
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what a network gives for one sample: (output,), or (output, *position) for dense."""
+        return (self.num_classes, *(self.label.shape[1:] if self.task == "dense" else ()))
+
+    @property
+    def outputs_wanted(self) -> str:
+        """What a network must give, in words."""
+        each = f"one {self.kind.output} for each of {self.num_classes} {self.kind.names}"
+        return each + (f" at every position, shape {self.output_shape}" if self.task == "dense" else "")
+
+    def with_task(self, task: str) -> "PairedDataset":
+        """The same samples, with the labels read for another task; `auto` leaves them as they are.
+
+        Raises:
+            InputError: the labels do not fit it.
+
+        Example:
+            >>> stars = {"a": np.zeros((3, 2)), "b": np.ones((3, 2))}
+            >>> data = PairedDataset.from_arrays(stars, label=[1, 5, 2])
+            >>> data.task, data.with_task("regression").label.flatten().tolist()
+            ('single-label', [1.0, 5.0, 2.0])
+        """
+        if task in ("auto", self.task):
+            return self
+        label, given = as_given(self.label, self.class_names, self.task)
+        values, names, task = read_labels(label, given, task)
+        return replace(self, label=values, class_names=names, task=task)
 
     @property
     def num_classes(self) -> int:

@@ -60,7 +60,8 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
         require(
             not absent,
             f"Class {listing(absent)} is absent from the {name} split (seed {seed}): every split needs every "
-            "class. Give more samples of it, drop it, or bring a split of your own.",
+            "class. Give more samples of it, drop it, or bring a split of your own"
+            + (", or name the task regression if these labels are quantities." if len(absent) > 1 else "."),
         )
     return split
 
