@@ -27,8 +27,9 @@ from mfh._focus import FocusedTeacher, channel_means, channel_split, select
 from mfh._study.design import Networks, learnt_labels
 from mfh._study.teachers import describe_teacher
 from mfh.config import StudyConfig
-from mfh.data.paired import PairedDataset, Standardize
+from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
+from mfh.data.standardize import Standardize
 from mfh.models.mlp import mlp, standardized
 from mfh.results import Record, StudyResult, load_results
 from mfh.training.logits import logits_of

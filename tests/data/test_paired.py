@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mfh import InputError, PairedDataset
-from mfh.data.paired import Standardize
+from mfh.data.paired import 
+from mfh.data.standardize import Standardize
 
 
 def arrays(**changes: Any) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def test_fewer_frames_and_other_sizes_are_options(ready: tuple[Path, PrepareRepo
 def test_the_cache_gives_the_same_and_decodes_once(ready: tuple[Path, PrepareReport], data: Any) -> None:
     cached = load(ready[0], cache=True)
     assert isinstance(cached.modalities["video"], np.memmap)
+    assert cached.fingerprint == data.fingerprint
     rows = torch.tensor([20, 7, 0])
     for name in ("audio", "video"):
         assert torch.equal(cached.inputs(name, rows), data.inputs(name, rows))

@@ -14,7 +14,8 @@ from samples import make_paired
 from torch import Tensor, nn
 
 from mfh import FocusedTeacher, InputError, PairedDataset, TrainConfig
-from mfh.data.paired import Standardize
+from mfh.data.paired import 
+from mfh.data.standardize import Standardize
 from mfh.training.loop import fit
 from mfh.training.objectives import Distill
 from mfh.training.teacher_outputs import layer_features, teacher_logits

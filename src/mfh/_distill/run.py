@@ -15,8 +15,9 @@ from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
 from mfh._study.teachers import accuracies, derived_seed, describe_teacher
 from mfh.config import DistillConfig
-from mfh.data.paired import SPLITS, PairedDataset, Standardize
+from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
+from mfh.data.standardize import Standardize
 from mfh.models.mlp import mlp
 from mfh.results import Record, environment, read_arrays
 from mfh.training.loop import fit, predict

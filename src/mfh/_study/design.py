@@ -32,7 +32,8 @@ from mfh._study.teachers import Build, Progress
 from mfh._study.tracking import Tracking
 from mfh._study.verdict import judge
 from mfh.config import StudyConfig
-from mfh.data.paired import PairedDataset, Standardize
+from mfh.data.paired import PairedDataset
+from mfh.data.standardize import Standardize
 from mfh.losses import DistillLoss
 from mfh.models.mlp import mlp
 from mfh.results import StudyResult, environment

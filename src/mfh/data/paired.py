@@ -43,6 +43,8 @@ class PairedDataset:
             network is given floats; `torch.Tensor.long` leaves token ids the integers they are.
         augment: modality -> random changes of the network's input in training; see `mfh.data.augment`.
         task: what is predicted: single-label, multi-label, regression or dense; see `mfh.tasks`.
+        sources: modality -> text that stands for its values in the fingerprint, as for arrays that were
+            decoded from files; see `SampleSource.identity`.
     """
 
     modalities: Mapping[str, Values]
@@ -55,6 +57,7 @@ class PairedDataset:
     transforms: Mapping[str, Transform] = field(default_factory=dict)
     augment: Mapping[str, Augment] = field(default_factory=dict)
     task: str = "single-label"
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -328,34 +331,14 @@ class PairedDataset:
                 continue
             array = part.numpy() if isinstance(part, Tensor) else part
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            if isinstance(array, DecodedRows):
-                digest.update(array.identity.encode())
+            source = array.identity if isinstance(array, DecodedRows) else self.sources.get(name)
+            if source is not None:
+                digest.update(source.encode())
                 continue
             step = max(1, 2**26 // max(1, array[:1].nbytes))
             for start in range(0, len(array), step):
                 digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class Standardize:
-    """Per-feature (x - mean) / sd, with training-split statistics; a constant feature becomes 0."""
-
-    mean: Tensor
-    sd: Tensor
-
-    @classmethod
-    def fit(cls, values: Tensor) -> "Standardize":
-        """Take mean and standard deviation over samples, in float64, of shape (1, *shape)."""
-        values = values.double()
-        sd, mean = torch.std_mean(values, dim=0, correction=0, keepdim=True)
-        # below rounding of the mean a feature is constant; dividing by its sd would blow up noise
-        constant = sd <= 1e-6 * mean.abs()
-        return cls(mean.float(), torch.where(constant, torch.inf, sd).float())
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Standardise a batch (sample, *shape)."""
-        return (values.float() - self.mean.to(values.device)) / self.sd.to(values.device)
 
 
 def _values(name: str, array: Any, count: int) -> Values:

@@ -108,8 +108,9 @@ def load(
     key = text_key(f"{clips} {stored} {frames} {span}")
     rows = SampleSource(len(clips), decode, shapes, dtypes, key, workers)
     several = len({clip.video for clip in clips}) < len(clips)
-    return PairedDataset.from_arrays(
-        _cached(rows, _cache_folder(found.root, cache)) if cache else rows.rows(),
+    decoded = rows.rows()
+    data = PairedDataset.from_arrays(
+        _cached(rows, _cache_folder(found.root, cache)) if cache else decoded,
         label=[clip.label for clip in clips],
         id=[clip.name for clip in clips],
         group=[clip.video for clip in clips] if several else None,
@@ -120,6 +121,7 @@ def load(
             "video": NormalizeVideo((size, size) if isinstance(size, int) else size),
         },
     )
+    return replace(data, sources={name: values.identity for name, values in decoded.items()})
 
 
 @dataclass(frozen=True)

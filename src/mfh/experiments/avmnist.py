@@ -21,8 +21,9 @@ from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.teachers import METRIC, Build, accuracies, derived_seed, describe_teacher
 from mfh._study.verdict import Outcome, Table, compare_arms, summarize_arms
-from mfh.data.paired import PairedDataset, Standardize
+from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, draw_split
+from mfh.data.standardize import Standardize
 from mfh.experiments.avmnist_config import AvmnistConfig
 from mfh.models.avmnist import LateFusion
 from mfh.models.mlp import mlp
