@@ -24,9 +24,8 @@ from torch.nn import functional
 from benchmarks._common import measure, record
 from mfh import PairedDataset
 from mfh.config import StudyConfig, TrainConfig
-from mfh.data.paired import 
-from mfh.data.standardize import Standardize
 from mfh.data.splits import draw_split
+from mfh.data.standardize import Standardize
 from mfh.models.mlp import mlp
 from mfh.training.batches import epoch_order
 from mfh.training.objectives import Distill

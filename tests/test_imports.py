@@ -10,7 +10,7 @@ ROOT = Path(mfh.__file__).parent
 ORDER = [
     ("_version",),
     ("_checks",),
-    ("_files",),
+    ("_files", "_environment"),
     ("_compiled",),
     ("_class_spec",),
     ("config",),

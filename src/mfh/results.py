@@ -5,21 +5,18 @@ too large for JSON stand beside it in `saliency.npz`.
 """
 
 import json
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
 from mfh._checks import InputError, listing
+from mfh._environment import environment as environment
 from mfh._files import read_arrays as read_arrays
 from mfh._files import write_json, write_npz
-from mfh._version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -391,22 +388,3 @@ def load_results(folder: Path | str) -> RunResult:
         return KINDS[values["kind"]].from_dict(values)
     except TypeError as error:
         raise InputError(f"`{path}` is damaged: {error}. Repeat the command that wrote it.") from error
-
-
-def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
-    """Versions and machine, for the record. `command` defaults to the running one."""
-    packages = ("torch", "numpy", "scipy", "accelerate", "numba", "torchmetrics", "safetensors")
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "mfh": __version__,
-        "python": platform.python_version(),
-        "packages": versions,
-        "system": platform.platform(terse=True),
-        "machine": platform.machine(),
-        "command": list(command if command is not None else sys.argv),
-    }

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from mfh import InputError, PairedDataset
-from mfh.data.paired import 
 from mfh.data.standardize import Standardize
 
 

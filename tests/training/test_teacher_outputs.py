@@ -14,7 +14,6 @@ from samples import make_paired
 from torch import Tensor, nn
 
 from mfh import FocusedTeacher, InputError, PairedDataset, TrainConfig
-from mfh.data.paired import 
 from mfh.data.standardize import Standardize
 from mfh.training.loop import fit
 from mfh.training.objectives import Distill
