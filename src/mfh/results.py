@@ -17,6 +17,7 @@ from mfh._checks import InputError, listing
 from mfh._environment import environment as environment
 from mfh._files import read_arrays as read_arrays
 from mfh._files import write_json, write_npz
+from mfh._version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
