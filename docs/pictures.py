@@ -23,7 +23,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 import mfh as mfh_package  # noqa: E402
 from mfh import SaliencyResult  # noqa: E402
-from mfh._report.figures import BLUE, MUTED, ORANGE, style  # noqa: E402
+from mfh._report.style import BLUE, MUTED, ORANGE, style  # noqa: E402
 from mfh.cli import main as mfh  # noqa: E402
 
 FIGURES = ("fig2", "fig3")

@@ -79,7 +79,11 @@ def timings(summary: Mapping[str, Any]) -> Table | None:
 
 def companions(summary: Mapping[str, Any]) -> Table | None:
     """What a diagnosis says beside gamma."""
-    return mappings("companions", "Beside gamma", summary["diagnosis"].get("companions") or ())
+    return mappings(
+        "companions",
+        "What stands beside gamma, and what shuffled pairs give",
+        summary["diagnosis"].get("companions") or (),
+    )
 
 
 def pilot(summary: Mapping[str, Any]) -> Table | None:
