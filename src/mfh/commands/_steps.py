@@ -149,3 +149,9 @@ def print_verdict(result: "StudyResult") -> None:
     """The verdict, where there is one."""
     if result.verdict is not None:
         show(f"\n{result.verdict.verdict}: {result.verdict.sentence}")
+
+
+def add_files(parser: ArgumentParser, texts: Mapping[str, str], *flags: str) -> None:
+    """Add flags that hand in a file in place of a step; `texts` says of each what it is."""
+    for flag in flags:
+        parser.add_argument(flag, type=str, default=None, metavar="FILE", help=texts[flag])

@@ -9,6 +9,7 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from mfh.commands._options import add_config, finish, make_config
 from mfh.commands._steps import (
     Step,
+    add_files,
     add_mode,
     add_ranking,
     is_main,
@@ -50,14 +51,11 @@ def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = ()) -> None
     parser.set_defaults({f.name: None for f in fields(VggsoundConfig) if f.name not in skip})
 
 
-def _add_files(parser: ArgumentParser, *flags: str) -> None:
-    texts = {
-        "--audio-checkpoint": "a teacher in place of `pretrain --modality audio`",
-        "--video-checkpoint": "a student in place of `pretrain --modality video`",
-        "--saliency": "a saliency vector, such as the authors' .npy, in place of `saliency`",
-    }
-    for flag in flags:
-        parser.add_argument(flag, type=str, default=None, metavar="FILE", help=texts[flag])
+FILES = {
+    "--audio-checkpoint": "a teacher in place of `pretrain --modality audio`",
+    "--video-checkpoint": "a student in place of `pretrain --modality video`",
+    "--saliency": "a saliency vector, such as the authors' .npy, in place of `saliency`",
+}
 
 
 def _add_joint(parser: ArgumentParser, text: str) -> None:
@@ -112,7 +110,7 @@ def _add_saliency(parser: ArgumentParser) -> None:
         help="between teacher's and student's logits",
     )
     add_ranking(parser, "exact")
-    _add_files(parser, "--audio-checkpoint", "--video-checkpoint")
+    add_files(parser, FILES, "--audio-checkpoint", "--video-checkpoint")
     _add_training(parser, skip=LOSS)
 
 
@@ -134,7 +132,7 @@ def _add_distill(parser: ArgumentParser) -> None:
     _add_places(parser)
     add_mode(parser, DEFAULT_RATIO)
     _add_joint(parser, "remove channels of the joint teacher instead of the regular one")
-    _add_files(parser, "--audio-checkpoint", "--saliency")
+    add_files(parser, FILES, "--audio-checkpoint", "--saliency")
     _add_training(parser)
 
 

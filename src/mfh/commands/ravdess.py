@@ -9,6 +9,7 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from mfh.commands._options import add_config, finish, make_config
 from mfh.commands._steps import (
     Step,
+    add_files,
     add_mode,
     add_ranking,
     add_steps,
@@ -146,14 +147,11 @@ def _add_place(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _add_files(parser: ArgumentParser, *files: str) -> None:
-    texts = {
-        "--joint-teacher": "checkpoint in place of `train`, such as teacher_mod_1_overlap.pkl",
-        "--joint-student": "checkpoint in place of `train`, such as student_mod_0_overlap.pkl",
-        "--saliency": "saliency vector, such as the authors' .npy, in place of `saliency`",
-    }
-    for flag in files:
-        parser.add_argument(flag, type=str, default=None, metavar="FILE", help=texts[flag])
+FILES = {
+    "--joint-teacher": "checkpoint in place of `train`, such as teacher_mod_1_overlap.pkl",
+    "--joint-student": "checkpoint in place of `train`, such as student_mod_0_overlap.pkl",
+    "--saliency": "saliency vector, such as the authors' .npy, in place of `saliency`",
+}
 
 
 def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = (), as_trained: bool = False) -> None:
@@ -166,7 +164,7 @@ def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = (), as_trai
 
 def _add_train(parser: ArgumentParser) -> None:
     _add_places(parser)
-    _add_files(parser, "--joint-teacher", "--joint-student")
+    add_files(parser, FILES, "--joint-teacher", "--joint-student")
     _add_training(parser, skip=DISTILL)
 
 
@@ -186,7 +184,7 @@ def _add_saliency(parser: ArgumentParser) -> None:
     _add_places(parser)
     _add_place(parser)
     add_ranking(parser, "exact where the head is linear, as at place 5, else 10")
-    _add_files(parser, "--joint-teacher", "--joint-student")
+    add_files(parser, FILES, "--joint-teacher", "--joint-student")
     _add_training(parser, skip=DISTILL, as_trained=True)
 
 
@@ -226,7 +224,7 @@ def _add_verify(parser: ArgumentParser) -> None:
     _add_places(parser)
     add_mode(parser, DEFAULT_RATIO)
     _add_place(parser)
-    _add_files(parser, "--joint-teacher", "--saliency")
+    add_files(parser, FILES, "--joint-teacher", "--saliency")
     _add_training(parser, as_trained=True)
 
 
