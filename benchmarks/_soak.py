@@ -1,4 +1,4 @@
-"""A long study and a long epoch, watched for memory and open files: `python -m benchmarks._soak study|loader`.
+"""A long study and a long epoch, watched for memory and open files: `python -m benchmarks._soak WHAT`.
 
 `study` runs `mfh study` on the digits with 56 seeds of 36 students, 2,016 in all, and reads the memory and
 the open files of its processes every ten seconds. `loader` reads ten million samples from a memory-mapped

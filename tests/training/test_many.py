@@ -17,7 +17,7 @@ from mfh.training.batches import epoch_order
 from mfh.training.device import make_accelerator
 from mfh.training.many import train_many, why_alone, why_not_many
 from mfh.training.many.batched import _Run, train_stacked
-from mfh.training.many.kernel import _exp
+from mfh.training.many.kernel import exp
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.product import VECTOR, product
 from mfh.training.many.targets import stack_terms, terms
@@ -163,7 +163,7 @@ def test_the_exponential_function_is_exact_to_float32():
     @compiled()
     def apply(values):
         for i in range(len(values)):
-            values[i] = _exp(values[i])
+            values[i] = exp(values[i])
 
     values = np.linspace(-86, 0, 100_001, dtype=np.float32)
     expected = np.exp(values.astype(np.float64))

@@ -26,8 +26,9 @@ from mfh.losses import DistillLoss
 from mfh.results import TeacherRecord
 from mfh.tasks import TASKS
 from mfh.training.device import make_accelerator
-from mfh.training.loop import fit, logits_of, predict
-from mfh.training.objectives import Distill, Joint, Pair
+from mfh.training.loop import logits_of, predict
+from mfh.training.objectives import Distill, Pair
+from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded, train_students
 from mfh.training.watched import pooled
 
@@ -195,29 +196,22 @@ class TeacherRun:
             seeded(self.build_teacher, self.derived("teacher" + fold)),
             seeded(self.build_student, self.derived("joint student" + fold)),
         )
-        labels = data.label[validation]
-        sides = ((pair.teacher, self.teacher), (pair.student, self.student))
-
-        def score(_: nn.Module) -> float:
-            told = (predict(side, data, name, validation, shared=True) for side, name in sides)
-            return sum(data.kind.score(logits, labels) for logits in told) / 2
-
-        together = fit(
+        together = train_pair(
             pair,
             data,
-            Joint(data.task),
             modalities=(self.teacher, self.student),
             train=train,
-            score=score,
+            validation=validation,
             config=self.config,
             seed=self.derived("batches" + fold),
-            on_epoch=lambda _: self.progress("teachers", 1),
-            checkpoint=self.parts.folder("pair" + fold),
+            engine=self.config.engine,
+            on_progress=lambda count: self.progress("teachers", count),
+            folder=self.parts.folder("pair" + fold),
         )
         if not fold:
             self.curves = _curves(regular=fits[0], unimodal=fits[1]) | {
-                "joint_loss": curve([epoch.loss for epoch in together.history]),
-                "joint_validation": curve([epoch.validation for epoch in together.history]),
+                "joint_loss": curve(together.loss),
+                "joint_validation": curve(together.validation),
             }
         return Trained(regular, pair.teacher, pair.student, unimodal, train, *lone)
 

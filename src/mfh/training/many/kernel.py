@@ -74,12 +74,12 @@ def room(layout: Layout, dtype: np.dtype) -> np.ndarray:
 
 
 @no_type_check
-def _exp(value):
+def exp(value):
     """The exponential function of a number that is 0 or less."""
     return math.exp(value)
 
 
-@overload(_exp)
+@overload(exp)
 @no_type_check
 def _overload_exp(value):
     if value != types.float32:
@@ -102,14 +102,15 @@ def _overload_exp(value):
 
 @compiled()
 @no_type_check
-def _copy(row, values, start):
+def copy_row(row, values, start):
+    """Write a row into a flat array."""
     for j in range(len(row)):
         values[start + j] = row[j]
 
 
 @compiled()
 @no_type_check
-def _forward(count, weights, values, layout):
+def forward(count, weights, values, layout):
     """Fill levels 1 and up from level 0."""
     width, pitch, start, one = layout.width, layout.pitch, layout.start, np.intp(1)
     for layer in range(len(width) - 1):
@@ -123,7 +124,7 @@ def _forward(count, weights, values, layout):
 
 @compiled()
 @no_type_check
-def _backward(count, weights, gradients, values, deltas, transposed, layout):
+def backward(count, weights, gradients, values, deltas, transposed, layout):
     """Fill the gradients from the last level of `deltas`, which has the layout of `values`."""
     width, pitch, start, lanes = layout.width, layout.pitch, layout.start, layout.lanes
     one, no = np.intp(1), np.bool_(False)  # for literals, `product` would be compiled again
@@ -176,7 +177,7 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
             for j in range(classes):
                 cross -= t[j] * work[j]
             for j in range(classes):
-                work[j] = _exp(work[j])
+                work[j] = exp(work[j])
             mass = logits.dtype.type(0)
             for j in range(classes):
                 mass += work[j]
@@ -188,7 +189,7 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
 
 @compiled("contract", "reassoc")
 @no_type_check
-def _clip(gradients, limit):
+def clip_norm(gradients, limit):
     """Scale the gradients so that their norm is at most `limit`."""
     squares = gradients.dtype.type(0)
     for j in range(len(gradients)):
@@ -201,7 +202,7 @@ def _clip(gradients, limit):
 
 @compiled("contract")
 @no_type_check
-def _sgd(weights, gradients, first, lr, momentum, decay):
+def step_sgd(weights, gradients, first, lr, momentum, decay):
     """A step of torch.optim.SGD."""
     for j in range(len(weights)):
         velocity = momentum * first[j] + (gradients[j] + decay * weights[j])
@@ -211,7 +212,7 @@ def _sgd(weights, gradients, first, lr, momentum, decay):
 
 @compiled("contract")
 @no_type_check
-def _adamw(weights, gradients, first, second, lr, decay, number):
+def step_adamw(weights, gradients, first, second, lr, decay, number):
     """A step of torch.optim.AdamW; `number` counts from 1."""
     real = weights.dtype.type
     beta, gamma = real(0.9), real(0.999)
@@ -246,19 +247,19 @@ def train_epoch(
         rows = order[step * batch : (step + 1) * batch]
         count = len(rows)
         for sample in range(count):
-            _copy(inputs[rows[sample]], values, sample * layout.pitch[0])
-        _forward(count, weights, values, layout)
+            copy_row(inputs[rows[sample]], values, sample * layout.pitch[0])
+        forward(count, weights, values, layout)
         losses[step] = _loss(
             rows, values[top : top + count * pitch], deltas[top : top + count * pitch], pitch,
             target, constant, scale, weight, work,
         )  # fmt: skip
-        _backward(count, weights, gradients, values, deltas, transposed, layout)
+        backward(count, weights, gradients, values, deltas, transposed, layout)
         if clip > 0:
-            _clip(gradients, clip)
+            clip_norm(gradients, clip)
         if adamw:
-            _adamw(weights, gradients, first, second, rates[step], decay, done + step + 1)
+            step_adamw(weights, gradients, first, second, rates[step], decay, done + step + 1)
         else:
-            _sgd(weights, gradients, first, real(rates[step]), real(momentum), real(decay))
+            step_sgd(weights, gradients, first, real(rates[step]), real(momentum), real(decay))
 
 
 @compiled()
@@ -270,8 +271,8 @@ def count_right(inputs, label, classes, batch, weights, values, layout):
     for begin in range(0, len(inputs), batch):
         count = min(batch, len(inputs) - begin)
         for sample in range(count):
-            _copy(inputs[begin + sample], values, sample * layout.pitch[0])
-        _forward(count, weights, values, layout)
+            copy_row(inputs[begin + sample], values, sample * layout.pitch[0])
+        forward(count, weights, values, layout)
         for sample in range(count):
             place = top + sample * pitch
             right += np.argmax(values[place : place + classes]) == label[begin + sample]

@@ -1,0 +1,107 @@
+"""Step 1 of Algorithm 1: a teacher and a student trained together, each pulled towards the other's logits."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from mfh.config import TrainConfig
+from mfh.data.paired import PairedDataset
+from mfh.training.device import make_accelerator
+from mfh.training.jobs import StudentJob
+from mfh.training.loop import fit, predict
+from mfh.training.many import why_not_many
+from mfh.training.many.pair import PairFit, pair_of, train_pair_compiled
+from mfh.training.many.perceptron import Perceptron
+from mfh.training.objectives import Distill, Joint, Pair
+
+__all__ = ["PairFit", "train_pair"]
+
+
+def train_pair(
+    pair: Pair,
+    data: PairedDataset,
+    *,
+    modalities: tuple[str, str],
+    train: Tensor,
+    validation: Tensor,
+    config: TrainConfig,
+    seed: int,
+    engine: str = "auto",
+    on_progress: Callable[[int], None] = lambda _: None,
+    folder: Path | None = None,
+) -> PairFit:
+    """Train a pair in place and keep the epoch with the best mean of both validation metrics.
+
+    Multilayer perceptrons on the CPU are trained in compiled code, with the results of the loop but for
+    rounding.
+
+    Args:
+        pair: teacher and student.
+        data: the samples.
+        modalities: the teacher's and the student's.
+        train: rows of `data` to train on, int64.
+        validation: rows that choose the epoch, int64.
+        config: how both are trained.
+        seed: fixes the batches.
+        engine: `loop` for the loop, `auto` or `many` for compiled code where the networks allow it.
+        on_progress: called with the number of epochs that have come to an end since the last call.
+        folder: where the loop keeps checkpoints; compiled code keeps none.
+
+    Raises:
+        InputError: a loss is not finite.
+    """
+    networks = None if engine == "loop" else _compiled(pair, data, modalities, train, config, seed)
+    if networks is not None:
+        return train_pair_compiled(
+            pair,
+            networks,
+            data,
+            modalities=modalities,
+            train=train,
+            validation=validation,
+            config=config,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    labels = data.label[validation]
+    sides = tuple(zip((pair.teacher, pair.student), modalities, strict=True))
+
+    def score(_: nn.Module) -> float:
+        told = (predict(side, data, name, validation, shared=True) for side, name in sides)
+        return sum(data.kind.score(logits, labels) for logits in told) / 2
+
+    done = fit(
+        pair,
+        data,
+        Joint(data.task),
+        modalities=modalities,
+        train=train,
+        score=score,
+        config=config,
+        seed=seed,
+        on_epoch=lambda _: on_progress(1),
+        checkpoint=folder,
+    )
+    history = done.history
+    if len(history) < config.epochs:
+        on_progress(config.epochs - len(history))
+    return PairFit(done.best_epoch, tuple(e.validation for e in history), tuple(e.loss for e in history))
+
+
+def _compiled(
+    pair: Pair,
+    data: PairedDataset,
+    modalities: Sequence[str],
+    train: Tensor,
+    config: TrainConfig,
+    seed: int,
+) -> tuple[Perceptron, Perceptron] | None:
+    """What the compiled code needs to know of both networks; None where it cannot train them."""
+    if make_accelerator(config).device.type != "cpu":
+        return None
+    labels = Distill(task=data.task)
+    for model, name in zip((pair.teacher, pair.student), modalities, strict=True):
+        if why_not_many(StudentJob(model, labels, data, name, train, train, seed), config) is not None:
+            return None
+    return pair_of(pair, data, modalities)

@@ -1,0 +1,81 @@
+"""Step 1 of Algorithm 1 in compiled code against the loop."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from student_jobs import NUM_CLASSES, NUM_INPUTS, TRAIN, VALIDATION, make_data
+from torch import nn
+
+from mfh._checks import InputError
+from mfh.config import TrainConfig
+from mfh.models.mlp import mlp
+from mfh.training.objectives import Pair
+from mfh.training.pairs import train_pair
+from mfh.training.students import seeded
+
+
+def make_pair(dtype=torch.float64, hidden=(24, 16)):
+    def build():
+        return Pair(mlp(NUM_INPUTS, NUM_CLASSES, hidden=hidden), mlp(2, NUM_CLASSES, hidden=(9,)))
+
+    return seeded(build, 0).to(dtype)
+
+
+def trained(pair, engine, folder=None, dtype=torch.float64, **settings):
+    data = make_data(dtype=dtype)
+    data = data.with_transforms({name: lambda values: values.to(dtype) for name in ("a", "b")})
+    told = []
+    done = train_pair(
+        pair,
+        data,
+        modalities=("a", "b"),
+        train=TRAIN,
+        validation=VALIDATION,
+        config=TrainConfig(**{"device": "cpu", "epochs": 12, **settings}),
+        seed=3,
+        engine=engine,
+        on_progress=told.append,
+        folder=folder,
+    )
+    return done, sum(told)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"epochs": 34}, {"patience": 2, "lr": 0.3}, {"optimizer": "adamw", "clip": 0.2}, {"weight_decay": 0.1}],
+)
+def test_compiled_code_agrees_with_the_loop(settings):
+    pairs = [make_pair(), make_pair()]
+    (ours, told), (loop, told_by_loop) = (
+        trained(pair, engine, **settings) for pair, engine in zip(pairs, ("many", "loop"), strict=True)
+    )
+    np.testing.assert_allclose(ours.loss, loop.loss, rtol=0, atol=1e-9)
+    assert ours.validation == pytest.approx(loop.validation, abs=1e-9)
+    assert ours.best_epoch == loop.best_epoch
+    assert told == told_by_loop == settings.get("epochs", 12)
+    states = [pair.state_dict() for pair in pairs]
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=0, atol=1e-9)
+
+
+def test_single_precision_agrees_to_its_rounding():
+    ours, loop = (
+        trained(make_pair(torch.float32), engine, dtype=torch.float32)[0] for engine in ("auto", "loop")
+    )
+    np.testing.assert_allclose(ours.loss, loop.loss, rtol=0, atol=1e-4)
+
+
+def test_other_networks_go_through_the_loop(tmp_path):
+    pair = make_pair()
+    pair.student = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, NUM_CLASSES)).double()
+    before = deepcopy(pair.student.state_dict())
+    trained(pair, "auto", tmp_path, epochs=1)
+    assert any(tmp_path.iterdir()), "the loop keeps a checkpoint"
+    assert not torch.equal(pair.student.state_dict()["0.weight"], before["0.weight"])
+
+
+def test_a_loss_that_is_not_finite_names_the_batch():
+    with pytest.raises(InputError, match=r"trained together.* epoch \d+, in the batch of samples `clip"):
+        trained(make_pair(), "many", lr=1e200)
