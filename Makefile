@@ -44,8 +44,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev     ## every benchmark, then one table of ratios
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev     ## every benchmark against the recorded ratios; `python -m benchmarks` records them anew
+	$(BIN)/python -m benchmarks --check
 
 docs: $(VENV)/.docs     ## the documentation as a site, with pictures from real runs
 	$(BIN)/python docs/pictures.py docs/_pictures

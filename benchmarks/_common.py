@@ -18,6 +18,7 @@ from mfh.results import environment
 RESULTS = Path(__file__).with_name("results.json")
 RECORDED: dict[str, dict[str, Any]] = {}  # by this process
 KEEP = True  # whether `record` writes to RESULTS
+FULL = True  # whether to run the settings that take longer too
 
 
 def measure(

@@ -16,4 +16,6 @@ def normalize(values: Num[Tensor, "sample 3 *place"]) -> Float[Tensor, "sample 3
     """
     shape = (1, 3, *(1,) * (values.ndim - 2))
     mean, sd = (torch.tensor(v, device=values.device).view(shape) for v in (MEAN, SD))
-    return (values.float() / 255 - mean) / sd
+    # in one array: fresh memory for each operation costs more than the arithmetic
+    result = values.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return result.div_(255).sub_(mean).div_(sd)

@@ -74,9 +74,10 @@ class NormalizeVideo:
         self, values: UInt8[Tensor, "sample frame rows columns 3"]
     ) -> Float32[Tensor, "sample 3 frame height width"]:
         """Normalise a batch."""
-        frames = imagenet.normalize(values.movedim(-1, 1))
-        if self.size is None or self.size == tuple(frames.shape[-2:]):
-            return frames.contiguous()
-        flat = frames.movedim(1, 2).flatten(0, 1)
+        planes = values.movedim(-1, 1)
+        if self.size is None or self.size == tuple(planes.shape[-2:]):
+            return imagenet.normalize(planes)
+        # colours and frames are channels here; what is left after resizing is usually less to normalise
+        flat = planes.contiguous().flatten(1, 2).float()
         resized = interpolate(flat, self.size, mode="bilinear", antialias=True, align_corners=False)
-        return resized.unflatten(0, (len(values), -1)).movedim(2, 1).contiguous()
+        return imagenet.normalize(resized.unflatten(1, (3, -1)))
