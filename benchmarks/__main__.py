@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="leave out what takes long, write nothing; fail when something is more than 25%% slower than committed",
+        help="write nothing and leave out what takes long; fail when something is more than 25%% slower",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names()):

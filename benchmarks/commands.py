@@ -40,8 +40,8 @@ def run() -> None:
         vggsound._prepare(index, folder / "vggsound")
         _elsewhere(
             "vggsound_elsewhere", "vggsound", "pretrain", "--data", folder / "vggsound",
-            "--out", folder / "two", "--modality", "video", "--width", "16", "--frames", "16", "--size", "96", "--batch-size", "8",
-            "--epochs", "6", "--device", "cpu",
+            "--out", folder / "two", "--modality", "video", "--width", "16", "--frames", "16",
+            "--size", "96", "--batch-size", "8", "--epochs", "6", "--device", "cpu",
         )  # fmt: skip
 
 

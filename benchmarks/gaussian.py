@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import _gaussian_plain as plain
 from benchmarks import _common
+from benchmarks import _gaussian_plain as plain
 from benchmarks._common import measure, record
 from mfh.experiments.gaussian import run as run_figure
 
