@@ -108,7 +108,7 @@ def test_study_layers_and_export_from_one_file(
     assert results["config"]["lr"] == 0.01
     assert results["config"]["sources"]["teacher_network"]["init_args"]["width"] == 6
     assert main(["export", "--config", "my.yaml", "--to", "exported", "--export-ratio", "0.5"]) == 0
-    exported = mfh.load_export("exported")
+    exported = mfh.load_export("exported", imports=True)
     assert exported.info["teacher"]["num_removed"] == 3
     assert exported.info["student"]["test"] == pytest.approx(exported.info["student"]["recorded"])
     sound, picture = torch.randn(5, 6, 4), torch.randn(5, 3, 4)

@@ -1,7 +1,13 @@
 """Validation of what callers pass in. Imports nothing of ours."""
 
-from collections.abc import Iterable, Sequence
-from typing import NoReturn
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+# Control characters but tab and newline, marks that turn the direction of text, lone surrogates.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 
 
 class InputError(ValueError):
@@ -57,3 +63,37 @@ def listing(names: Iterable[object], *, limit: int = 12) -> str:
 def choice(name: str, value: object, allowed: Sequence[object]) -> None:
     """Raise `InputError` unless `value` is one of `allowed`."""
     require(value in allowed, f"`{name}` must be one of {listing(allowed)}. Got {value!r} instead.")
+
+
+def shown(text: str) -> str:
+    r"""Text with what a terminal or a browser would obey written out, so that it can only be read.
+
+    Control characters but tab and newline, marks that turn the direction of what follows, characters
+    without width and lone surrogates become escapes. Letters of any script stay.
+
+    >>> print(shown("red \x1b[31m, \u202etxt.exe"))
+    red \x1b[31m, \u202etxt.exe
+    """
+    return _UNSEEN.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def shown_values(value: Any) -> Any:
+    """`shown` for every text in plain values, keys among them."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, Mapping):
+        return {shown_values(key): shown_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)([shown_values(item) for item in value])
+    return value
+
+
+def cell_text(value: Any) -> Any:
+    """A value for a csv that people open: text that a spreadsheet would compute begins with an apostrophe.
+
+    >>> cell_text("=HYPERLINK(1)"), cell_text(-2.5), cell_text("no-kd")
+    ("'=HYPERLINK(1)", -2.5, 'no-kd')
+    """
+    if not isinstance(value, str):
+        return value
+    return f"'{shown(value)}" if value.lstrip(" ")[:1] in ("=", "+", "-", "@", "\t", "\r") else shown(value)

@@ -14,6 +14,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,61 @@ from mfh._checks import InputError, fail, listing
 
 Problem = tuple[tuple[str, ...], str]
 """Where in a spec, as keys from its top, and what is wrong there."""
+
+OWN_CLASSES = ("torch.nn.", "mfh.models.")
+OWN_FUNCTIONS = ("mfh.data.ravdess.load", "mfh.data.vggsound.load", "mfh.experiments.avmnist.load")
+NO_IMPORTS_VARIABLE = "MFH_NO_IMPORTS"
+_own_only: ContextVar[bool] = ContextVar("own_only", default=False)
+
+
+@contextlib.contextmanager
+def own_classes_only(on: bool = True) -> Iterator[None]:
+    """Refuse, while it lasts, every import path but classes of `OWN_CLASSES` and the `OWN_FUNCTIONS`."""
+    before = _own_only.set(on)
+    try:
+        yield
+    finally:
+        _own_only.reset(before)
+
+
+def is_own_only() -> bool:
+    """Whether that holds, here or, by the environment variable MFH_NO_IMPORTS, everywhere."""
+    return _own_only.get() or bool(os.environ.get(NO_IMPORTS_VARIABLE))
+
+
+def require_own(path: str) -> None:
+    """Raise InputError, before anything is imported, if a path is refused; see `own_classes_only`."""
+    own = path.startswith(OWN_CLASSES) or path in OWN_FUNCTIONS
+    if is_own_only() and not own:
+        raise _refused(path)
+
+
+def _refused(path: str) -> InputError:
+    return InputError(
+        f"`{path}` is refused: importing it runs its code. Allowed here (--no-imports, imports=False) are "
+        f"networks of {listing(name.rstrip('.') for name in OWN_CLASSES)}, and {listing(OWN_FUNCTIONS)}."
+    )
+
+
+def _nested_problems(value: Any, place: tuple[str, ...]) -> Iterator[Problem]:
+    """Texts among arguments that could be imported, where that is refused."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _nested_problems(item, (*place, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _nested_problems(item, (*place, str(number)))
+    elif isinstance(value, str) and re.fullmatch(r"[^\W\d]\w*([.:][^\W\d]\w*)+", value):
+        try:
+            find_target(value)
+        except InputError:
+            yield (
+                place,
+                (
+                    f"`{value}` is refused: it could be imported, which runs its code (--no-imports, "
+                    f"imports=False). If it is a file, write ./{value}."
+                ),
+            )
 
 
 @dataclass(frozen=True)
@@ -73,6 +129,9 @@ class ClassSpec:
             parent = None if base is None else find_target(base)
         except InputError as error:
             return [(("class_path",), str(error))]
+        refused = list(_nested_problems(self.init_args, ("init_args",))) if is_own_only() else []
+        if refused:
+            return refused
         if isinstance(parent, type) and isinstance(target, type) and not issubclass(target, parent):
             return [(("class_path",), f"`{self.class_path}` must be a {base}. It is not derived from it.")]
         return _argument_problems(target, self.class_path, self.init_args)
@@ -125,13 +184,14 @@ def find_target(path: str) -> Callable[..., Any]:
     """Import a class or function.
 
     Raises:
-        InputError: there is none of that name, or its module fails.
+        InputError: there is none of that name, its module fails, or it is refused (`own_classes_only`).
     """
     module_path, _, name = path.replace(":", ".").rpartition(".")
     if not module_path:
         fail(f"`{path}` must be an import path with a module, such as mine.{path or 'Teacher'}.")
+    require_own(path)
     here = os.getcwd()  # noqa: PTH109 - an entry of sys.path is text
-    if here not in sys.path:
+    if here not in sys.path and not is_own_only():
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_path)
@@ -152,7 +212,15 @@ def find_target(path: str) -> Callable[..., Any]:
         raise InputError(f"`{module_path}` has no `{name}`. {hint}")
     if not callable(target):
         fail(f"`{path}` must be a class or a function. It is a {type(target).__name__}.")
+    if is_own_only() and path not in OWN_FUNCTIONS and not _is_own_class(target):
+        raise _refused(path)
     return target
+
+
+def _is_own_class(target: Any) -> bool:
+    return (
+        isinstance(target, type) and target.__module__.startswith(OWN_CLASSES) and hasattr(target, "forward")
+    )
 
 
 def arguments_of(path: str) -> dict[str, tuple[str, Any, bool]]:

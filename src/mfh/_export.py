@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
-from mfh._class_spec import ClassSpec
+from mfh._class_spec import ClassSpec, own_classes_only
 from mfh._files import write_atomic, write_json
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
 from mfh._study.design import Networks, learnt_labels
@@ -126,14 +126,20 @@ def export_study(
     return write_json(to / DESCRIPTION, run.description(focused, removed, chosen))
 
 
-def load_export(folder: Path | str) -> Exported:
+def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
     """Read what `mfh export` wrote, with networks made anew from the classes it names.
+
+    Args:
+        folder: as given to `mfh export --to`.
+        imports: whether networks of your own may be imported by the paths that stand in the folder, which
+            runs their code: only where you trust it. Without it networks of `mfh.models` and `torch.nn` are
+            made, and the default ones.
 
     Without them the files can be read by themselves: `FocusedTeacher.load` takes a network of yours, and
     `torch.export.load` reads the student's program.
 
     Raises:
-        InputError: files are absent or damaged, or a class cannot be made.
+        InputError: files are absent or damaged, or a class cannot be made or may not be imported.
 
     Example:
         >>> load_export("nowhere")
@@ -143,7 +149,8 @@ def load_export(folder: Path | str) -> Exported:
     folder = Path(folder)
     try:
         info = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        sides = {side: _network(info[side]["network"]) for side in (TEACHER, STUDENT)}
+        with own_classes_only(not imports):
+            sides = {side: _network(info[side]["network"]) for side in (TEACHER, STUDENT)}
         sides[STUDENT].load_state_dict(safetensors.torch.load((folder / STUDENT / WEIGHTS).read_bytes()))
     except FileNotFoundError as error:
         raise InputError(

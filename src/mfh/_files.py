@@ -2,16 +2,20 @@
 
 import io
 import json
+import math
 import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from mfh._checks import InputError
+
+UNPACKED_LIMIT = 2**28
+RATIO_LIMIT = 200
 
 
 def write_atomic(path: Path | str, write: Callable[[IO[bytes]], object]) -> Path:
@@ -76,18 +80,22 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
     """Read an npz without pickle.
 
     Raises:
-        InputError: it is absent or damaged, or holds objects.
+        InputError: it is absent or damaged, holds objects or anything but arrays, or unpacks to more than 256
+            MiB and 200 times its size.
     """
     name = ""
     try:
         with Path(path).open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise InputError(f"`{path}` cannot be read as arrays: it is no npz, or it is damaged.")
+            _refuse_bomb(path, file)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {}
                 for name in archive.files:
                     arrays[name] = archive[name]
+                    if not isinstance(arrays[name], np.ndarray):
+                        raise InputError(f"`{path}` cannot be read as arrays: `{name}` is none.")
                 return arrays
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist.") from None
@@ -101,8 +109,91 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
             "are loaded. Save it as numbers or text: np.asarray(values, dtype=float), or dtype=str."
         ) from error
     except Exception as error:
-        reason = str(error).rstrip(".") or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise InputError(f"`{path}` cannot be read as arrays: {reason}.") from error
+
+
+def _refuse_bomb(path: Path | str, file: Any) -> None:
+    """Refuse a zip that is small and would fill the memory; no value is unpacked for this."""
+    file.seek(0)
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        for member in archive.infolist():
+            with archive.open(member) as content:
+                _require_promise(path, member.filename, content, member.file_size)
+    if unpacked > max(UNPACKED_LIMIT, RATIO_LIMIT * size):
+        raise InputError(
+            f"`{path}` is refused: its {size} bytes unpack to {unpacked}, more than {RATIO_LIMIT} times as "
+            "many. If they are yours, save them with np.savez, which does not compress."
+        )
+
+
+def _require_promise(path: Path | str, name: str, content: Any, size: int) -> None:
+    """Refuse an array whose header promises more values than there are bytes: numpy would make room first."""
+    try:
+        promised = npy_size(content)
+    except ValueError:
+        return  # no array of numbers; numpy says so
+    if promised > size:
+        raise InputError(
+            f"`{path}` cannot be read as arrays: `{name}` promises {promised} bytes and holds {size}."
+        )
+
+
+def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the order is Fortran's, and type of an npy; reads no value.
+
+    Raises:
+        ValueError: it is no npy of version 1 or 2, or one of Python objects, which can run code when they
+            are loaded.
+    """
+    formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in formats:
+            raise ValueError(f"version {version} of the format is not known")
+        shape, fortran, dtype = formats[version](file)
+    except ValueError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except Exception as error:  # whatever the text in a header makes of its parser
+        raise ValueError(f"its header cannot be read: {type(error).__name__}") from error
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which can run code when they are loaded")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its header gives the shape {shape}")
+    return shape, fortran, dtype
+
+
+def npy_size(file: Any) -> int:
+    """Bytes that the header of an npy promises, itself among them.
+
+    Raises:
+        ValueError: see `npy_header`.
+    """
+    shape, _, dtype = npy_header(file)
+    return file.tell() + math.prod(shape) * dtype.itemsize
+
+
+def read_npy(source: Path | str | bytes, *, mmap_mode: Literal["r", "c"] | None = None) -> np.ndarray:
+    """Read one array without pickle, whatever the file is called.
+
+    Args:
+        source: path of the file, or its content.
+        mmap_mode: as of `np.load`, of files only.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no npy, is cut short, or holds Python objects.
+    """
+    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+        promised, size = npy_size(file), file.seek(0, os.SEEK_END)
+        if promised > size:
+            raise ValueError(f"it is cut short: {size} of {promised} bytes are there")
+        if mmap_mode is not None and not isinstance(source, bytes) and size > 0:
+            return np.load(source, mmap_mode=mmap_mode, allow_pickle=False)
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
 
 
 def plain(value: object) -> Any:

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Errors of the user are one line on stderr and exit status 2."""
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -8,13 +9,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import BrokenRulesError, InputError
+from mfh._checks import BrokenRulesError, InputError, shown
+from mfh._class_spec import NO_IMPORTS_VARIABLE
 from mfh._version import __version__
 from mfh.commands import (
     avmnist,
@@ -29,6 +31,7 @@ from mfh.commands import (
     study,
     vggsound,
 )
+from mfh.commands._options import NO_IMPORTS
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
@@ -138,8 +141,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 after an error of the user; 130 or 143 after an interrupt, with everything finished so far kept.
     """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    with _restricted(words), redirect_stdout(_ShownText(sys.stdout)):
+        return _run(words)
+
+
+@contextmanager
+def _restricted(words: Sequence[str]) -> Iterator[None]:
+    """Import nothing of others where --no-imports stands, however shortened, in further processes too."""
+    on, before = any(word.startswith(NO_IMPORTS[:6]) for word in words), os.environ.get(NO_IMPORTS_VARIABLE)
+    if not on:
+        yield
+        return
+    os.environ[NO_IMPORTS_VARIABLE] = "1"
     try:
-        words = sys.argv[1:] if arguments is None else list(arguments)
+        yield
+    finally:
+        os.environ.pop(NO_IMPORTS_VARIABLE)
+        os.environ.update({} if before is None else {NO_IMPORTS_VARIABLE: before})
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
         parser = build_parser()
         if (printed := read_configs(parser, words)) is not None:
             sys.stdout.write(printed)
@@ -153,10 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenRulesError as errors:
         texts = [text for _, text in errors.problems]
         told = texts if len(texts) == 1 else [f"{len(texts)} errors", *(f"  {text}" for text in texts)]
-        sys.stderr.write(f"mfh{_process()}: " + "\n".join(told) + "\n")
+        sys.stderr.write(f"mfh{_process()}: " + "\n".join(map(_line, told)) + "\n")
         return EXIT_USAGE
     except InputError as error:
-        sys.stderr.write(f"mfh{_process()}: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"mfh{_process()}: {_line(str(error))}\n")
         return EXIT_USAGE
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
@@ -166,11 +189,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _ShownText(io.TextIOBase):
+    """Standard output on which names from files cannot steer the terminal."""
+
+    def __init__(self, out: Any) -> None:
+        self.out = out
+
+    def write(self, text: str) -> int:
+        """Write text, what a terminal would obey written out."""
+        return int(self.out.write(shown(text)))
+
+    def flush(self) -> None:
+        """Flush the output below."""
+        self.out.flush()
+
+    def isatty(self) -> bool:
+        """Whether the output below is a terminal."""
+        return bool(self.out.isatty())
+
+    def fileno(self) -> int:
+        """That of the output below."""
+        return int(self.out.fileno())
+
+
+class _ShownLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
+def _line(text: str) -> str:
+    """A text in one line, indented as it was, that a terminal only shows."""
+    return text[: len(text) - len(text.lstrip(" "))] + shown(" ".join(text.split()))
+
+
 @contextmanager
 def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
     """Our messages and all warnings, a line each; whoever calls `main` finds logging as it was."""
     logger, handler = logging.getLogger("mfh"), logging.StreamHandler(sys.stderr)
     root, level, form = logging.getLogger(), logger.level, warnings.formatwarning
+    handler.setFormatter(_ShownLines())
     root.addHandler(handler)
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
     logging.captureWarnings(True)

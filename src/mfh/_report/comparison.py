@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mfh._checks import shown_values
 from mfh._files import plain
 from mfh._report import students, wording
 from mfh._report.answer import ANSWERS
@@ -53,7 +54,7 @@ def summarize_comparison(
         "source": "All numbers behind this page are in results.json, in the folder of each run.",
     }
     result: dict[str, Any] = plain(values)
-    return result
+    return dict(shown_values(result))
 
 
 def names_of(folders: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mfh._checks import cell_text
 from mfh._files import write_text
 from mfh._report.tables import Table
 from mfh.results import RunResult
@@ -89,7 +90,7 @@ def save_tables(result: RunResult, tables: Sequence[Table], folder: Path) -> lis
 
 
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV, with the keys of any of them as columns; None is empty.
+    """Rows as CSV, with the keys of any of them as columns; None is empty, formulas become text.
 
     >>> print(comma_separated([{"arm": "a,b", "ratio": None}, {"arm": "c", "ratio": 0.5}]).strip())
     arm,ratio
@@ -100,7 +101,7 @@ def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell_text(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
 
-from mfh._checks import InputError
+from mfh._checks import InputError, shown_values
 from mfh._files import plain
 from mfh._report import diagnosis, students, wording
 from mfh._report.answer import first_screen
@@ -43,7 +43,7 @@ def summarize(result: RunResult) -> dict[str, Any]:
             f"`result` must be a StudyResult or a GaussianResult. Got {type(result).__name__} instead."
         )
     summary: dict[str, Any] = plain(values | _circumstances(result))
-    return summary
+    return dict(shown_values(summary))
 
 
 def _circumstances(result: RunResult) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mfh._checks import InputError
+from mfh._checks import InputError, shown_values
 from mfh._files import plain
 from mfh._progress import load_progress
 from mfh._report import students, wording
@@ -62,7 +62,7 @@ def summarize_unfinished(folder: Path | str) -> dict[str, Any]:
     }
     values["command"] = command_line(values["environment"].pop("command", None))
     result: dict[str, Any] = plain(values)
-    return result
+    return dict(shown_values(result))
 
 
 def _files(folder: Path) -> dict[int, Path]:

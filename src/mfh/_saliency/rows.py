@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from mfh._checks import InputError, require
+from mfh._files import npy_header
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RowFile:
         path = Path(path)
         try:
             with path.open("rb") as file:
-                shape, fortran, dtype = _header(file)
+                shape, fortran, dtype = npy_header(file)
                 offset = file.tell()
             size = path.stat().st_size
         except (OSError, ValueError) as error:
@@ -59,12 +59,3 @@ class RowFile:
             values = np.fromfile(file, dtype=self.dtype, count=count)
         require(len(values) == count, f"`{self.path}` became shorter while it was read. Write it again.")
         return values.reshape(-1, width).astype(self.dtype.newbyteorder("="), copy=False)
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"version {version} of the format is not known")

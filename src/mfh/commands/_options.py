@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from mfh.results import RunResult
 
 
+NO_IMPORTS = "--no-imports"
+
+
 def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
     """Add the flags every command has."""
     if config:
@@ -22,6 +25,11 @@ def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
         )
         parser.add_argument(
             "--print_config", action="store_true", help="print all options as YAML, explained, and exit"
+        )
+        parser.add_argument(
+            NO_IMPORTS,
+            action="store_true",
+            help="refuse import paths but those of networks of mfh.models and torch.nn: for files of others",
         )
     parser.add_argument("--quiet", action=ActionYesNo, default=False, help="show no progress, only warnings")
 

@@ -19,7 +19,7 @@ from mfh._class_spec import ClassSpec, arguments_of, shape_problems, signature_d
 
 Place = tuple[str, ...]
 CONFIG_FLAG, PRINT_FLAG = "--config", "--print_config"
-NOT_IN_FILES = ("help", "config", "print_config", "print_shtab", "version")
+NOT_IN_FILES = ("help", "config", "print_config", "print_shtab", "version", "no_imports")
 
 
 class _Loader(yaml.SafeLoader):

@@ -80,19 +80,16 @@ def require_safe(path: Path, archive: zipfile.ZipFile) -> None:
     """Refuse an archive that could do harm.
 
     Raises:
-        InputError: a member has an absolute name, one with `..`, a backslash or a drive, is a link, is
-            encrypted, is larger than 512 MiB or more than 100 times its compressed size; or all of them
-            together are more than 100 times the size of the archive, as with overlapping members.
+        InputError: a member has an absolute name, one with `..`, a backslash or a drive, is a link, a
+            device or encrypted, is larger than 512 MiB or more than 100 times its compressed size; or all
+            of them together are more than 100 times the size of the archive, as with overlapping members.
     """
     total = 0
     for info in archive.infolist():
         total += info.file_size
         problem = _problem(info)
         if problem:
-            raise InputError(
-                f"`{path}` is refused: its member {info.orig_filename!r} {problem}. "
-                "Nothing was unpacked; get the archive from its source again."
-            )
+            raise refusal(path, info.orig_filename, problem)
     if total > max(_SMALL, RATIO_LIMIT * path.stat().st_size):
         raise InputError(
             f"`{path}` is refused: its members unpack to {total} bytes, more than {RATIO_LIMIT} times its "
@@ -100,14 +97,35 @@ def require_safe(path: Path, archive: zipfile.ZipFile) -> None:
         )
 
 
-def _problem(info: zipfile.ZipInfo) -> str:
-    name = info.orig_filename
+def refusal(path: Path | str, member: str, problem: str) -> InputError:
+    """The error for an archive with a member that could do harm."""
+    return InputError(
+        f"`{path}` is refused: its member {member!r} {problem}. "
+        "Nothing was unpacked; get the archive from its source again."
+    )
+
+
+def name_problem(name: str) -> str:
+    """What makes a member's name unsafe, as the end of a sentence; empty for a good one.
+
+    >>> name_problem("a/../../b"), name_problem("a/b.wav")
+    ('has `..` in its name', '')
+    """
     checks = {
         "has an absolute name": name.startswith("/") or name[1:2] == ":",
         "has a backslash in its name": "\\" in name,
         "has `..` in its name": ".." in PurePosixPath(name).parts,
         "has a NUL in its name": "\0" in name,
-        "is a link": stat.S_ISLNK(info.external_attr >> 16),
+    }
+    return next((text for text, holds in checks.items() if holds), "")
+
+
+def _problem(info: zipfile.ZipInfo) -> str:
+    name, kind = info.orig_filename, stat.S_IFMT(info.external_attr >> 16)
+    checks = {
+        name_problem(name): bool(name_problem(name)),
+        "is a link": kind == stat.S_IFLNK,
+        "is a device or a pipe": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
         "is encrypted": bool(info.flag_bits & 1),
         f"is larger than {MEMBER_LIMIT >> 20} MiB": info.file_size > MEMBER_LIMIT,
         f"unpacks to more than {RATIO_LIMIT} times its size": (

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from mfh._checks import InputError
-from mfh._files import write_atomic
+from mfh._files import read_npy, write_atomic
 
 _ROOM_LEFT = 2**20
 
@@ -120,4 +120,6 @@ def _mapped(path: Path) -> np.memmap | None:
 
 def _open(path: Path) -> np.memmap:
     # copy-on-write: the file is never changed, and torch takes its rows without a copy or a warning
-    return np.load(path, mmap_mode="c", allow_pickle=False)
+    array = read_npy(path, mmap_mode="c")
+    assert isinstance(array, np.memmap)  # noqa: S101 - what mapping gives
+    return array

@@ -20,7 +20,7 @@ from typing import IO, TypeVar
 
 from tqdm import tqdm
 
-from mfh._checks import InputError, require
+from mfh._checks import InputError, cell_text, require
 from mfh._files import write_atomic, write_json, write_text
 
 SETTINGS_FILE = "prepare.json"
@@ -40,7 +40,7 @@ class Note:
 
 def write_notes(path: Path, notes: Iterable[Note]) -> None:
     """Write notes as a csv with a header."""
-    write_csv(path, ("file", "reason"), [(note.file, note.reason) for note in notes])
+    write_csv(path, ("file", "reason"), [(cell_text(note.file), cell_text(note.reason)) for note in notes])
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

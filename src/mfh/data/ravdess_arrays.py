@@ -4,12 +4,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mfh._checks import InputError, listing, require
+from mfh._files import read_npy
 from mfh.data import media
 from mfh.data.array_cache import Rows
 
@@ -41,10 +42,10 @@ def audio_rows(files: Sequence[Path]) -> Rows:
     return Rows((len(files), 1, shapes[0][0], frames), np.dtype(np.float32), rows)
 
 
-def _read_mfcc(file: Path, **options: Any) -> np.ndarray:
+def _read_mfcc(file: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     try:
-        array = np.load(file, allow_pickle=False, **options)
-    except (OSError, ValueError, EOFError) as error:
+        array = read_npy(file, mmap_mode=mmap_mode)
+    except (OSError, ValueError) as error:
         raise InputError(f"`{file}` cannot be read as an array: {error}.") from error
     require(
         array.ndim == 2 and array.dtype.kind in "fiu" and array.shape[1] >= 3,

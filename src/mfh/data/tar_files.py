@@ -13,6 +13,7 @@ from typing import Any
 
 from mfh._checks import InputError, require
 from mfh.data import media
+from mfh.data.archives import MEMBER_LIMIT, name_problem, refusal
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,10 @@ def tar_members(archive: str, fits: Callable[[str], bool] = lambda _: True) -> t
     Args:
         archive: path or URL.
         fits: whether a file is wanted, by its name.
+
+    Raises:
+        InputError: a member could do harm: it has an absolute name or one with `..` or a backslash, is a
+            link, a device or sparse, or larger than 512 MiB.
     """
     system, path = _located(archive)
     found: list[TarMember] = []
@@ -142,6 +147,8 @@ def tar_members(archive: str, fits: Callable[[str], bool] = lambda _: True) -> t
         size = system.size(path)
         with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
+                if problem := _problem(info):
+                    raise refusal(archive, info.name, problem)
                 whole = size is None or info.offset_data + info.size <= size
                 if info.isreg() and fits(info.name) and whole:
                     found.append(TarMember(archive, info.name, info.offset_data, info.size))
@@ -149,9 +156,21 @@ def tar_members(archive: str, fits: Callable[[str], bool] = lambda _: True) -> t
                     return found, f"cut short within `{info.name}`"
             if size is not None and tar.offset + tarfile.BLOCKSIZE > size:
                 return found, "cut short: the mark of its end is missing"
+    except InputError:
+        raise
     except (OSError, ValueError, tarfile.TarError, EOFError) as error:
         return found, f"cut short or no tar file: {error or type(error).__name__}"
     return found, ""
+
+
+def _problem(info: tarfile.TarInfo) -> str:
+    kinds = {
+        "is a link": info.issym() or info.islnk(),
+        "is a device or a pipe": info.isdev(),
+        "is sparse, so it could unpack to any size": info.issparse(),
+        f"is larger than {MEMBER_LIMIT >> 20} MiB": info.size > MEMBER_LIMIT,
+    }
+    return name_problem(info.name) or next((text for text, holds in kinds.items() if holds), "")
 
 
 def write_tar(file: Any, contents: Iterable[tuple[str, bytes]]) -> None:

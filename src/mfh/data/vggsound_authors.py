@@ -9,9 +9,8 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
-
 from mfh._checks import InputError, listing, require
+from mfh._files import read_npy
 from mfh.data import media
 from mfh.data.vggsound_index import LABEL_FILE, Record
 
@@ -101,5 +100,5 @@ def _clip(folder: Path, labels: Mapping[str, int], picture: Path) -> Record | st
 
 def _samples(path: Path) -> int:
     if path.suffix == ".npy":
-        return int(np.load(path, mmap_mode="r", allow_pickle=False).size)
+        return int(read_npy(path, mmap_mode="r").size)
     return int(media.need("soundfile").info(str(path)).frames)

@@ -9,10 +9,8 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-import numpy as np
-
 from mfh._checks import InputError, require
-from mfh._files import writable_folder, write_json
+from mfh._files import read_npy, writable_folder, write_json
 from mfh.config import SPLITS
 from mfh.data import media
 from mfh.data.archives import StoredFile
@@ -227,7 +225,7 @@ def _records(
             continue
         files = targets(out, entry.name, folder, sharded=sharded)
         audio_file = files["flac" if sharded else "npy"]
-        samples = flac_samples(audio_file) if sharded else np.load(audio_file, mmap_mode="r").shape[-1]
+        samples = flac_samples(audio_file) if sharded else read_npy(audio_file, mmap_mode="r").shape[-1]
         sizes = (0, files["jpg"].stat().st_size, 0, audio_file.stat().st_size)
         records.append(Record(*known, splits[entry], folder, samples, *sizes))
     return records

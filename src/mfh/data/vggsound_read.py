@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mfh._checks import InputError
+from mfh._files import read_npy
 from mfh.data import media
 from mfh.data.decoded import DamagedSampleError
 from mfh.data.tar_files import read_range
@@ -86,7 +87,7 @@ def waveform_of(content: bytes, name: str) -> Float32[np.ndarray, "1 samples"]:
     """
     try:
         if content[:6] == b"\x93NUMPY":
-            array = np.load(io.BytesIO(content), allow_pickle=False)
+            array = read_npy(content)
         else:
             array, _ = media.need("soundfile").read(io.BytesIO(content), dtype="float32")
             array = array if array.ndim == 1 else array.mean(axis=1)

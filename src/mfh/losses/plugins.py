@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mfh._checks import InputError, listing, require
+from mfh._class_spec import require_own
 from mfh.config import LOSSES, DistillConfig
 from mfh.losses.basic import kl_divergence
 from mfh.losses.features import crd, hints, rkd
@@ -123,6 +124,7 @@ def _imported(path: str) -> Any:
         f"`loss` must be one of {listing(LOSSES)}, or an import path such as `package.module:name`. "
         f"Got {path!r} instead.",
     )
+    require_own(path)
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -21,7 +21,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._files import plain, write_atomic, write_json, write_npy
+from mfh._files import plain, read_npy, write_atomic, write_json, write_npy
 from mfh._saliency import SaliencyResult
 from mfh._study.resume import Store
 from mfh._study.teachers import Scores, accuracies, derived_seed, describe_teacher
@@ -256,8 +256,7 @@ def read_vector(path: Path | str) -> Float[np.ndarray, " channel"]:
     if path.suffix == ".npz":
         return SaliencyResult.load(path).values
     try:
-        with path.open("rb") as file:
-            values = np.load(file, allow_pickle=False)
+        values = read_npy(path)
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist: `saliency` must be a .npy or .npz file.") from None
     except (OSError, ValueError) as error:
