@@ -14,6 +14,7 @@ ORDER = [
     ("_compiled",),
     ("_class_spec",),
     ("config",),
+    ("_rows",),
     ("results",),
     ("_progress",),
     ("stats",),

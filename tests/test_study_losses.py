@@ -15,7 +15,7 @@ from mfh._study.arms import ArmKey, Tables
 from mfh._study.parts import Parts, Ranked
 from mfh._study.seed import SeedRun
 from mfh.config import LOSSES
-from mfh.losses import Outputs, register_loss
+from mfh.losses import DistillLoss, Outputs, register_loss
 from mfh.results import StudyResult
 
 QUICK = StudyConfig(
@@ -189,3 +189,89 @@ def test_results_survive_the_disk(result: StudyResult, tmp_path: Path) -> None:
             row.pop("loss"), row.pop("loss_b", None)
     (tmp_path / "results.json").write_text(json.dumps(values))
     assert "loss" not in mfh.load_results(tmp_path).frame()
+
+
+def always(student: Outputs, teacher: Outputs, _: torch.Tensor) -> torch.Tensor:
+    return (student.logits - teacher.logits).square().mean() * torch.nan
+
+
+def with_weak_teachers(student: Outputs, teacher: Outputs, label: torch.Tensor) -> torch.Tensor:
+    right = (teacher.logits.argmax(dim=1) == label).float().mean()
+    loss = (student.logits - teacher.logits).square().mean()
+    return torch.where(right < 0.45, torch.nan, loss)
+
+
+@pytest.fixture
+def losses_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, loss in (("always", always), ("weak", with_weak_teachers)):
+        monkeypatch.setitem(LOSSES, name, DistillLoss(name, loss, batchwise=False))
+
+
+@pytest.mark.usefixtures("losses_that_diverge")
+@pytest.mark.parametrize("engine", ["auto", pytest.param("loop", marks=pytest.mark.slow)])
+def test_a_loss_that_diverges_is_left_out_and_changes_nothing_else(
+    engine: str, result: StudyResult, tmp_path: Path
+) -> None:
+    config = replace(QUICK, losses=("kl", "always", "dkd", "rkd"), engine=engine)
+    beside = mfh.study(make_paired(), config=config, out=tmp_path)
+    assert {row.loss for row in beside.failed} == {"always"}
+    assert {row.arm for row in beside.failed} == TAUGHT
+    assert len(beside.failed) == 10 * 2
+    first = beside.failed[0]
+    assert first.reason.startswith(
+        "The student of arm `regular`, with the loss `always`, in seed 0: The loss is nan in epoch 1, in the"
+    )
+    assert first.epoch == 1
+    if engine == "auto":
+        assert beside.records == tuple(
+            replace(a, seconds=b.seconds) for a, b in zip(result.records, beside.records, strict=True)
+        )
+        assert beside.summary == result.summary
+        assert beside.comparisons == result.comparisons
+    assert beside.verdict is not None
+    assert beside.verdict.reasons[-1].startswith("20 students with the loss `always` diverged")
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert written["failed"][0]["reason"] == first.reason
+    assert mfh.load_results(tmp_path).failed == beside.failed  # type: ignore[attr-defined]
+    assert mfh.study(make_paired(), config=config, out=tmp_path).failed == beside.failed  # from the state
+    page = mfh.report(beside, tmp_path).read_text()
+    assert "MFH114" in page
+    assert "Students that diverged" in page
+
+
+@pytest.mark.usefixtures("losses_that_diverge")
+def test_students_that_diverge_leave_the_other_arms_of_their_loss() -> None:
+    config = replace(QUICK, losses=("weak", "kl"), epochs=6)
+    found = mfh.study(make_paired(), config=config)
+    lost = {(row.arm, row.seed) for row in found.failed}
+    assert lost
+    assert {row.loss for row in found.failed} == {"weak"}
+    kept = {(row.arm, row.seed) for row in found.records if row.loss == "weak"}
+    assert kept
+    assert not lost & kept
+    for row in found.summary:
+        seeds = {seed for arm, seed in kept if arm == row.arm}
+        if row.loss == "weak" and seeds:
+            assert row.n == len(seeds)
+    assert found.verdict is not None
+    assert found._repr_html_()
+
+
+@pytest.mark.usefixtures("losses_that_diverge")
+def test_a_declared_loss_that_diverges_leaves_no_verdict(tmp_path: Path) -> None:
+    found = mfh.study(make_paired(), config=replace(QUICK, losses=("always", "kl")))
+    assert found.verdict is not None
+    assert found.verdict.verdict == "abstain"
+    assert "by the declared loss diverged" in found.verdict.sentence
+    assert not any(row.primary for row in found.comparisons)
+    assert mfh.report(found, tmp_path).exists()
+
+
+@pytest.mark.usefixtures("losses_that_diverge")
+def test_what_all_others_are_compared_with_may_not_diverge() -> None:
+    with pytest.raises(
+        InputError, match=r"^The student of arm `regular`, with the loss `always`, in seed 0: The"
+    ):
+        mfh.study(make_paired(), config=replace(QUICK, losses=("always",)))
+    with pytest.raises(InputError, match=r"^The network `teacher` of seed 0: "):
+        mfh.study(make_paired(), config=replace(QUICK, lr=1e30))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,12 @@ from mfh._checks import InputError, listing
 from mfh._environment import environment as environment
 from mfh._files import read_arrays as read_arrays
 from mfh._files import write_json, write_npz
+from mfh._rows import Comparison as Comparison
+from mfh._rows import FailedStudent as FailedStudent
+from mfh._rows import Record as Record
+from mfh._rows import Summary as Summary
+from mfh._rows import TeacherRecord as TeacherRecord
+from mfh._rows import Verdict as Verdict
 from mfh._version import __version__
 
 if TYPE_CHECKING:
@@ -25,131 +31,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 ARRAYS = {"channels": "saliency.npz", "curves": "curves.npz"}  # fields of a study beside `results.json`
 R = TypeVar("R", bound="RunResult")
-
-
-@dataclass(frozen=True)
-class Record:
-    """One trained student.
-
-    Attributes:
-        arm: what it learned from; see the list of arms in the documentation.
-        ratio: share of channels removed from its teacher, in [0, 1); None where nothing is removed.
-        seed: the seed that fixed split, initial student and batches.
-        metric: name of the metric of the next three fields.
-        train, validation, test: the metric on each split at `best_epoch`, accuracies in percent; `validation`
-            is None where there is no such split.
-        best_epoch: the first epoch, counted from 1, with the best validation metric; the last one without it.
-        seconds: wall time of this student's training. Students trained together share their time equally.
-        draw: which of several draws (arm `random`), counted from 0; None elsewhere.
-        loss: the distillation loss; None without a teacher.
-        also: further metrics on the test split, in percent, by name.
-    """
-
-    arm: str
-    ratio: float | None
-    seed: int
-    metric: str
-    train: float
-    validation: float | None
-    test: float
-    best_epoch: int
-    seconds: float
-    draw: int | None = None
-    loss: str | None = None
-    also: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One arm at one ratio: mean, standard deviation over seeds and 95% interval on the test split.
-
-    `loss` is the distillation loss; None without a teacher, and in a study of one loss.
-    """
-
-    arm: str
-    ratio: float | None
-    metric: str
-    n: int
-    mean: float
-    sd: float | None
-    low: float | None
-    high: float | None
-    loss: str | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Arm `a` minus arm `b`, paired by seed, in points of the metric on the test split.
-
-    Attributes:
-        a, b: the arms; `general (chosen)` is `general` at the ratio that validation chose in each seed.
-        ratio: of both or of the one that has one; None for chosen ratios and for arms without one.
-        n: number of seeds.
-        difference: mean over seeds.
-        low, high: 95% interval over re-split seeds, Nadeau-Bengio corrected; None for a single seed.
-        low_boot, high_boot: 95% interval of a paired bootstrap over groups; None without groups.
-        p, p_holm: two-sided p-value, and the same corrected by Holm over the primary comparisons (None else).
-        primary: whether it was declared before the data were seen.
-        loss: the distillation loss of both arms; None in a study of one loss.
-        loss_b: the loss of `b` where it is another one than that of `a`; None else.
-    """
-
-    a: str
-    b: str
-    ratio: float | None
-    n: int
-    difference: float
-    low: float | None
-    high: float | None
-    low_boot: float | None
-    high_boot: float | None
-    p: float | None
-    p_holm: float | None
-    primary: bool
-    loss: str | None = None
-    loss_b: str | None = None
-
-
-@dataclass(frozen=True)
-class TeacherRecord:
-    """One trained teacher of one seed: metric on each split and how soft its soft labels are.
-
-    Attributes:
-        teacher: `regular`, `joint`, `unimodal`, or a focused one as `general@0.5`.
-        seed: the seed.
-        metric: name of the metric.
-        train, validation, test: the metric on each split, accuracies in percent.
-        entropy: mean entropy of its soft labels on the training split at the study's temperature, in nats;
-            None where outputs are no probabilities.
-        saturated: share of training samples with a probability over 0.99, in [0, 1]; None likewise.
-    """
-
-    teacher: str
-    seed: int
-    metric: str
-    train: float
-    validation: float
-    test: float
-    entropy: float | None
-    saturated: float | None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a study says.
-
-    Attributes:
-        verdict: `help`, `hurt`, `no-effect` or `abstain`, from the interval of general - no-kd.
-        focusing: True when `general` beats `joint`, `important`, `softened` and `mismatched` alike, else
-            False; None when there are too few seeds to say.
-        sentence: both in plain words.
-        reasons: further sentences: what each control says, warnings.
-    """
-
-    verdict: Literal["help", "hurt", "no-effect", "abstain"]
-    focusing: bool | None
-    sentence: str
-    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -237,6 +118,8 @@ class StudyResult(RunResult):
             (record, epoch) in the order of `records`; NaN after an early stop.
         diagnosis: what was said before any student was trained, in the layout of `diagnosis` in
             `results.json`; empty where nothing was.
+        failed: one entry per student that diverged, in a study of several losses; they are left out of all
+            else.
 
     Example:
         >>> row = Summary("joint", None, "accuracy", 2, 70.0, 1.0, 61.0, 79.0)
@@ -253,10 +136,11 @@ class StudyResult(RunResult):
     channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
+    failed: Sequence[FailedStudent] = ()
 
     @classmethod
     def _tables(cls) -> dict[str, type]:
-        return super()._tables() | {"teachers": TeacherRecord}
+        return super()._tables() | {"teachers": TeacherRecord, "failed": FailedStudent}
 
     def to_dict(self) -> dict[str, Any]:
         """All fields but those in `ARRAYS`, which stand in files of their own."""

@@ -16,7 +16,7 @@ from mfh.models.mlp import mlp
 from mfh.training.batches import epoch_order
 from mfh.training.device import make_accelerator
 from mfh.training.many import train_many, why_alone, why_not_many
-from mfh.training.many.batched import _Run, train_stacked
+from mfh.training.many.batched import _Record, _Run, train_stacked
 from mfh.training.many.kernel import exp
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.product import VECTOR, product
@@ -211,10 +211,13 @@ def test_a_student_that_was_stopped_may_diverge_without_stopping_the_others():
     jobs = make_jobs(torch.float64)[:2]
     run = _Run(range(2), jobs, config(), CPU)
     run.weights[1] = torch.inf
-    losses = run.epoch(1, torch.tensor([True, False]))
+    record = _Record(2, patience=1, tolerant=False)
+    record.last[1] = 1
+    assert record.going().tolist() == [True, False]
+    losses = run.epoch(1, record)
     np.testing.assert_allclose(losses[0], train_many(jobs[:1], config())[0].loss[0])
     with pytest.raises(InputError, match="Student 1: The loss is nan in epoch 2"):
-        run.epoch(2, torch.tensor([True, True]))
+        run.epoch(2, _Record(2, patience=0, tolerant=False))
 
 
 def loud(data):

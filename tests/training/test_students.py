@@ -1,5 +1,6 @@
 """Students trained one by one and many at once: the same losses, the same accuracies, the same errors."""
 
+import pickle
 from copy import deepcopy
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from torch import nn
 from mfh._checks import InputError
 from mfh.config import TrainConfig
 from mfh.models.mlp import mlp
+from mfh.training.many import train_many
+from mfh.training.many.batched import train_stacked
 from mfh.training.objectives import Distill
 from mfh.training.students import seeded, train_students
 
@@ -122,6 +125,37 @@ def test_a_loss_that_is_not_finite_names_epoch_and_samples(engine):
     with pytest.raises(InputError, match=r"loss is nan in epoch 1, in the batch .*clip 17\b") as caught:
         train_students(jobs, TrainConfig(device="cpu", epochs=2, batch_size=16), engine=engine)
     assert engine == "loop" or str(caught.value).startswith("Student 1: ")
+
+
+def one_by_one(jobs, config, **options):
+    return train_students(jobs, config, engine="loop", **options)
+
+
+def stacked(jobs, config, **options):
+    return train_stacked(range(len(jobs)), jobs, config, torch.device("cpu"), lambda _: None, **options)
+
+
+@pytest.mark.parametrize("way", [one_by_one, train_many, stacked])
+def test_a_student_may_diverge_and_leave_its_reason_and_the_others_alone(way):
+    objectives = make_objectives()
+    jobs = make_jobs(objectives={name: objectives[name] for name in ("labels", "teacher", "both")})
+    broken = objectives["teacher"].teacher_logits.clone()
+    broken[17, 2] = torch.nan
+    jobs[1] = replace(jobs[1], name="The second", objective=replace(jobs[1].objective, teacher_logits=broken))
+    config = TrainConfig(device="cpu", epochs=3, batch_size=16)
+    done = way(jobs, config, tolerant=True)
+    failure = done[1].failure
+    assert failure is not None
+    assert failure.epoch == 1
+    assert str(failure).startswith("The second: The loss is nan in epoch 1, in the batch of samples ")
+    assert "clip 17" in failure.ids
+    assert str(pickle.loads(pickle.dumps(failure))) == str(failure)
+    assert done[1].state == {}
+    for number in (0, 2):
+        (alone,) = way(jobs[number : number + 1], config)
+        assert done[number].failure is None
+        assert done[number].loss == pytest.approx(alone.loss, rel=1e-6)
+        assert done[number].validation == alone.validation
 
 
 def test_both_engines_name_the_same_batch():

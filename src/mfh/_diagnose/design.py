@@ -139,7 +139,7 @@ def _assemble(
     found = Evidence(
         belief, gain, told, accuracy["regular"], accuracy["no-kd"], chance_bound(label), teachers,
         best_temperature(outputs["regular"], label),
-        [chosen_ratio(table, "general", seed, source=config.teacher_source) for seed in table[BASELINE]],
+        [chosen_ratio(table, "general", n, source=config.teacher_source) or 0.0 for n in table[BASELINE]],
         names,
     )  # fmt: skip
     companions = compare_outputs(

@@ -130,4 +130,11 @@ CHECKS = (
         "quickly a student learns.",
         findings.late_epochs,
     ),
+    Check(
+        "MFH114",
+        "students that diverged",
+        "A student without finite weights has no accuracy, so it is left out. What is left of its arm are "
+        "the seeds that went well, which makes that loss look better and steadier than it is.",
+        findings.diverged,
+    ),
 )

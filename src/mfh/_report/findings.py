@@ -190,3 +190,18 @@ def late_epochs(summary: Summary) -> Found:
         f"{plural(summary['epochs'], 'epoch')}. A student that learns more slowly looks worse here than it "
         "is: raise `--epochs`."
     )
+
+
+def diverged(summary: Summary) -> Found:
+    """Whether students of a study of several losses diverged."""
+    failed = summary["losses"]["failed"]
+    if not failed:
+        return None
+    counts: dict[str, int] = {}
+    for row in failed:
+        counts[row["loss"]] = counts.get(row["loss"], 0) + 1
+    words = ", ".join(f"{plural(count, 'student')} with the loss `{loss}`" for loss, count in counts.items())
+    return "Some students diverged and are left out", (
+        f"{words} had a loss or a weight that was not finite. Lower `--lr`, set `--clip`, or leave the loss "
+        "out; each stands with its reason in the table of losses."
+    )

@@ -6,7 +6,7 @@ from typing import Any
 
 from mfh._report import wording
 from mfh._report.tables import Table, cell, table
-from mfh._report.wording import interval, number, p_value, signed
+from mfh._report.wording import interval, number, p_value, shorten, signed
 from mfh.results import StudyResult
 
 
@@ -25,15 +25,18 @@ def first_loss(result: StudyResult) -> StudyResult:
 
 
 def loss_names(result: StudyResult) -> list[str]:
-    """The losses of a result, in the order of its records."""
-    return list(dict.fromkeys(row.loss for row in result.records if row.loss is not None))
+    """The losses of a result, the declared one first, with those of which every student diverged."""
+    trained = dict.fromkeys(row.loss for row in result.records if row.loss is not None)
+    trained |= dict.fromkeys(row.loss for row in result.failed if row.loss is not None)
+    declared = [name for name in result.config.get("losses") or () if name in trained]
+    return list(dict.fromkeys([*declared, *trained]))
 
 
 def summarize_losses(result: StudyResult) -> dict[str, Any]:
     """Names of the losses, mean of every arm under each, and the differences that bear on the choice."""
     names = loss_names(result)
     if len(names) < 2:
-        return {"names": names, "arms": [], "differences": []}
+        return {"names": names, "arms": [], "differences": [], "failed": []}
     means: dict[tuple[str, float | None], dict[str, Any]] = {}
     first = [row for row in result.summary if row.metric == result.summary[0].metric]
     for row in first:
@@ -45,7 +48,12 @@ def summarize_losses(result: StudyResult) -> dict[str, Any]:
         )
     ]
     asked = [row for row in result.comparisons if row.loss_b or (row.ratio is None and row.loss)]
-    return {"names": names, "arms": arms, "differences": [asdict(row) for row in asked]}
+    return {
+        "names": names,
+        "arms": arms,
+        "differences": [asdict(row) for row in asked],
+        "failed": [asdict(row) for row in result.failed],
+    }
 
 
 def losses(summary: Mapping[str, Any]) -> Table | None:
@@ -88,3 +96,20 @@ def loss_differences(summary: Mapping[str, Any]) -> Table | None:
     intervals = ("95% interval #", "95%, groups resampled #")
     columns = ("Loss", "Comparison", "Difference #", *intervals, "p #", "Seeds #")
     return table("loss-differences", "Paired differences under each loss, in points", columns, rows)
+
+
+def failed(summary: Mapping[str, Any]) -> Table | None:
+    """The students that diverged."""
+    rows = [
+        [
+            cell(row["loss"]),
+            cell(row["arm"]),
+            cell(wording.NOTHING if row["ratio"] is None else f"{row['ratio']:g}"),
+            cell(row["seed"], row["seed"]),
+            cell(row["epoch"], row["epoch"]),
+            cell(shorten(row["reason"], 200)),
+        ]
+        for row in summary["losses"]["failed"]
+    ]
+    columns = ("Loss", "Arm", "Ratio", "Seed #", "Epoch #", "Reason")
+    return table("failed", "Students that diverged, in no other table", columns, rows)

@@ -36,7 +36,7 @@ CONTENTS = {
 }  # fmt: skip
 RUN = (run_tables.config, run_tables.environment, run_tables.timings)
 STUDY = (
-    tables.arms, tables.comparisons, losses.losses, losses.loss_differences,
+    tables.arms, tables.comparisons, losses.losses, losses.loss_differences, losses.failed,
     tables.overlap, tables.stability, tables.teachers, run_tables.data,
     run_tables.companions, run_tables.pilot, *RUN,
 )  # fmt: skip

@@ -25,6 +25,14 @@ class ArmKey:
     loss: str | None = None
 
     @property
+    def words(self) -> str:
+        """In messages: arm `random` at ratio 0.5, draw 2, with the loss `dkd`."""
+        share = "" if self.ratio is None else f" at ratio {self.ratio:g}"
+        draw = "" if self.draw is None or self.arm != "random" else f", draw {self.draw}"
+        loss = "" if self.loss is None else f", with the loss `{self.loss}`"
+        return f"arm `{self.arm}`{share}{draw}{loss}"
+
+    @property
     def name(self) -> str:
         """Of its folder, such as `random-0.5-draw-2` or `joint-by-dkd`."""
         share = "" if self.ratio is None else f"-{self.ratio:g}"

@@ -22,6 +22,7 @@ from mfh._study.losses import (
     summarize_further,
     summarize_losses,
     tables_by_loss,
+    tell_failed,
 )
 from mfh._study.outcome import SeedResult
 from mfh._study.parts import Parts
@@ -285,7 +286,11 @@ def assemble(
         groups = {seed.seed: data.group[seed.split.test] for seed in seeds}
     tables = tables_by_loss(records, correct, config.losses, source=config.teacher_source)
     comparisons = compare_losses(tables, groups, test_over_train)
-    verdict = judge(comparisons, source=config.teacher_source, task=data.kind)
+    declared = config.losses[0] if len(config.losses) > 1 else None
+    verdict = judge(comparisons, source=config.teacher_source, task=data.kind, loss=declared)
+    failed = tuple(student for seed in seeds for student in seed.failed)
+    if failed:
+        verdict = replace(verdict, reasons=(*verdict.reasons, *tell_failed(failed, config.losses)))
     if data.group is not None and groups is None:
         note = f"No groups were resampled: {data.kind.metric} is not a mean over samples."
         verdict = replace(verdict, reasons=(*verdict.reasons, note))
@@ -313,4 +318,5 @@ def assemble(
         data=describe_data(data, config, seeds[0]),
         channels=stack_channels(seeds),
         curves=stack_curves(seeds),
+        failed=failed,
     )

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from mfh._checks import listing, require
-from mfh._study.verdict import CHOSEN, Key, Table, compare, compare_arms, summarize_arms, tabulate
+from mfh._study.verdict import CHOSEN, Key, Table, comparable, compare, compare_arms, summarize_arms, tabulate
 from mfh.config import StudyConfig
 from mfh.losses import DistillLoss, build_loss
-from mfh.results import Comparison, Record, Summary
+from mfh.results import Comparison, FailedStudent, Record, Summary
 
 ACROSS = ("regular", "joint", "mismatched", "general" + CHOSEN)
 """Arms whose students are compared between losses."""
+FAILED = "each stands with its reason under `failed` in results.json"
 OF_CLASSES = ("dkd", "dist", "crd", "ntdh", "c2kd")
 """Losses that are defined by the classes of samples, one each."""
 
@@ -90,16 +91,35 @@ def compare_losses(
     if not others:
         return compare(tables[first], groups, test_over_train)
     rows = [replace(row, loss=first) for row in compare(tables[first], groups, test_over_train)]
+    others = [loss for loss in others if any(not arm.startswith("no-kd") for arm, _ in tables[loss])]
     for loss in others:
         repeated = compare(tables[loss], groups, test_over_train)
         rows += [replace(row, loss=loss, primary=False, p_holm=None) for row in repeated]
     for loss in others:
         for arm in ACROSS:
             keys: tuple[Key, Key] = ((arm, None), (f"{arm} under {first}", None))
-            both = {keys[0]: tables[loss][arm, None], keys[1]: tables[first][arm, None]}
+            mine, theirs = (tables[name].get((arm, None), {}) for name in (loss, first))
+            both = {keys[0]: mine, keys[1]: theirs}
+            if not comparable(both, *keys):
+                continue
             row = compare_arms(both, *keys, groups, test_over_train, False, 2000)
             rows.append(replace(row, b=arm, loss=loss, loss_b=first))
     return tuple(rows)
+
+
+def tell_failed(failed: Sequence[FailedStudent], losses: Sequence[str]) -> tuple[str, ...]:
+    """One sentence for each loss with students that diverged."""
+    told = []
+    for loss in losses:
+        mine = [student for student in failed if student.loss == loss]
+        seeds = sorted({student.seed for student in mine})
+        if mine:
+            arms = listing(dict.fromkeys(student.arm for student in mine))
+            told.append(
+                f"{len(mine)} students with the loss `{loss}` diverged and are left out of summary and "
+                f"comparisons (arms {arms}; seeds {', '.join(map(str, seeds))}): {FAILED}."
+            )
+    return tuple(told)
 
 
 def summarize_further(

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from mfh.data.splits import Split
-from mfh.results import Record, TeacherRecord
+from mfh.results import FailedStudent, Record, TeacherRecord
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class SeedResult:
         curves: training loss and validation metric by epoch: `regular_loss`, `joint_validation` and so on, of
             shape (epoch,), and `students_loss`, `students_validation` of shape (student, epoch), in the order
             of `records`; NaN after an early stop.
+        failed: one per student that diverged; they have no record.
     """
 
     seed: int
@@ -43,3 +44,4 @@ class SeedResult:
     smoothing: float
     layer: str
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    failed: tuple[FailedStudent, ...] = ()

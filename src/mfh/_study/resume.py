@@ -15,7 +15,7 @@ from mfh._files import plain, writable_folder, write_atomic, write_json, write_n
 from mfh._progress import FILE
 from mfh._study.outcome import SeedResult
 from mfh.data.splits import Split
-from mfh.results import Record, TeacherRecord, read_arrays
+from mfh.results import FailedStudent, Record, TeacherRecord, read_arrays
 
 
 class Store:
@@ -102,6 +102,7 @@ class Store:
             {
                 "seed": result.seed,
                 "records": [asdict(record) for record in result.records],
+                "failed": [asdict(student) for student in result.failed],
                 "teachers": [asdict(teacher) for teacher in result.teachers],
                 "overlap": [[split, ratio, share] for (split, ratio), share in result.overlap.items()],
                 "timings": result.timings,
@@ -132,6 +133,7 @@ class Store:
                 smoothing=values["smoothing"],
                 layer=values["layer"],
                 curves=_below("curves/", arrays),
+                failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None

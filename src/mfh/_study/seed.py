@@ -13,7 +13,7 @@ from mfh._study.describe import curve, pad
 from mfh._study.outcome import SeedResult
 from mfh._study.teachers import TeacherRun, accuracies, describe_teacher
 from mfh.data.splits import divide
-from mfh.results import Record, TeacherRecord
+from mfh.results import FailedStudent, Record, TeacherRecord
 from mfh.training.objectives import Distill
 from mfh.training.students import StudentFit, StudentJob, seeded
 
@@ -34,8 +34,10 @@ class SeedRun(TeacherRun):
             self.timer.lap("teachers")
         teachers = self.describe_teachers(tables)
         jobs = self.jobs(tables)
-        fits = self.train_alone({key.name: job for key, job in jobs.items()}, "students")
-        records, correct, best, smoothing = self.evaluate(dict(zip(jobs, fits, strict=True)))
+        named = {key.name: job for key, job in jobs.items()}
+        fits = self.train_alone(named, "students", tolerant=len(self.losses) > 1)
+        done, failed = self.separate(dict(zip(jobs, fits, strict=True)))
+        records, correct, best, smoothing = self.evaluate(done)
         self.timer.lap("students")
         weights = {
             "teacher-regular": trained.regular,
@@ -46,7 +48,8 @@ class SeedRun(TeacherRun):
         states = {name: model.cpu().state_dict() for name, model in weights.items()}
         return SeedResult(
             self.seed, self.split, records, teachers, correct, ranked.channels, ranked.overlap,
-            self.timer.seconds, states | {"student-general": best}, smoothing, self.layer, self.curves,
+            self.timer.seconds, states | ({"student-general": best} if best else {}), smoothing, self.layer,
+            self.curves, failed,
         )  # fmt: skip
 
     def cross_fit(self, tables: Tables) -> None:
@@ -110,9 +113,34 @@ class SeedRun(TeacherRun):
         model = seeded(self.build_student, self.derived("student"))
         seed, rows = self.derived("batches"), (self.train, self.validation)
         return {
-            key: StudentJob(model, objective, self.data, self.student, *rows, seed, self.student_layer)
+            key: StudentJob(
+                model, objective, self.data, self.student, *rows, seed, self.student_layer,
+                name=f"The student of {key.words}, in seed {self.seed}",
+            )
             for key, objective in objectives.items()
-        }
+        }  # fmt: skip
+
+    def separate(
+        self, fits: Mapping[ArmKey, StudentFit]
+    ) -> tuple[dict[ArmKey, StudentFit], tuple[FailedStudent, ...]]:
+        """Students that were trained, and those that diverged.
+
+        Raises:
+            DivergedError: a student without a teacher diverged, to which all others are compared, or every
+                student that has one.
+        """
+        done = {key: fit for key, fit in fits.items() if fit.failure is None}
+        taught = any(key.loss is not None for key in done)
+        for key, fit in fits.items():
+            if fit.failure is not None and (key.loss is None or not taught):
+                raise fit.failure
+        return done, tuple(
+            FailedStudent(
+                key.arm, key.ratio, self.seed, key.draw, key.loss, fit.failure.epoch, str(fit.failure)
+            )
+            for key, fit in fits.items()
+            if fit.failure is not None
+        )
 
     def shuffled(self) -> Int[Tensor, " sample"]:
         """For each sample another one of its class in the training split (others stay in place).
@@ -129,13 +157,17 @@ class SeedRun(TeacherRun):
 
     def evaluate(
         self, fits: Mapping[ArmKey, StudentFit]
-    ) -> tuple[tuple[Record, ...], np.ndarray, Mapping[str, Tensor], float]:
-        """Records, right answers on the test split, the chosen general student, the chosen smoothing."""
+    ) -> tuple[tuple[Record, ...], np.ndarray, Mapping[str, Tensor] | None, float]:
+        """Records, right answers on the test split, the chosen general student, the chosen smoothing.
+
+        The student is None where all that could be chosen diverged.
+        """
         smoothed = [key for key in fits if key.arm == "no-kd-smoothed"]
         best = max(smoothed, key=lambda key: (max(fits[key].validation), -(key.draw or 0)), default=None)
         general = max(
             (key for key in fits if key.arm in ("general", "joint") and key.loss == self.config.loss),
             key=lambda key: (max(fits[key].validation), -(key.ratio or 0)),
+            default=None,
         )
         model = seeded(self.build_student, 0).to(self.device)
         records, correct, kept = [], [], []
@@ -167,4 +199,4 @@ class SeedRun(TeacherRun):
             longest = max(row.shape[1] for row in rows)
             self.curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
         chosen = self.config.smoothing[best.draw or 0] if best else 0.0
-        return tuple(records), np.stack(correct), fits[general].state, chosen
+        return tuple(records), np.stack(correct), fits[general].state if general else None, chosen

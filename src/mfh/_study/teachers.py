@@ -156,8 +156,13 @@ class TeacherRun:
         """A seed of its own for each role within this seed."""
         return derived_seed(self.seed, role)
 
-    def train_alone(self, jobs: dict[str, StudentJob], stage: str) -> list[StudentFit]:
-        """Train networks of one modality, by name, side by side on all the threads there are."""
+    def train_alone(
+        self, jobs: dict[str, StudentJob], stage: str, *, tolerant: bool = False
+    ) -> list[StudentFit]:
+        """Train networks of one modality, by name, side by side on all the threads there are.
+
+        `tolerant` is that of `train_students`.
+        """
         kept = [folder for name in jobs if (folder := self.parts.folder(name)) is not None]
         inside = torch.get_num_threads()
         torch.set_num_threads(self.threads)
@@ -168,6 +173,7 @@ class TeacherRun:
                 engine=self.config.engine,
                 on_progress=lambda count: self.progress(stage, count),
                 folders=kept or None,
+                tolerant=tolerant,
             )
         finally:
             torch.set_num_threads(inside)
@@ -179,7 +185,14 @@ class TeacherRun:
         def alone(build: Build, modality: str, role: str) -> StudentJob:
             model = seeded(build, self.derived(role))
             return StudentJob(
-                model, self.labels, data, modality, train, validation, self.derived("batches" + fold)
+                model,
+                self.labels,
+                data,
+                modality,
+                train,
+                validation,
+                self.derived("batches" + fold),
+                name=f"The network `{role}` of seed {self.seed}",
             )
 
         jobs = {

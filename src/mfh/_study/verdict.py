@@ -56,7 +56,8 @@ def tabulate(
     `general (chosen)` is `general` at the ratio with the best validation accuracy of that seed (the smallest
     of equals; 0, which is the `source` teacher with nothing removed, among them), `important (chosen)`
     likewise by its own validation accuracy, and `softened (chosen)`, the source teacher softened, stands at
-    the ratio chosen for `general`, whose entropy it has.
+    the ratio chosen for `general`, whose entropy it has. A student that diverged has no record: it cannot be
+    chosen, and where nothing can, the seed is left out.
     """
     drawn: dict[tuple[Key, int], list[tuple[Record, np.ndarray]]] = defaultdict(list)
     for record, right in zip(records, correct, strict=True):
@@ -71,22 +72,28 @@ def tabulate(
     for seed in table["no-kd", None]:
         for arm in ("general", "important"):
             ratio = chosen_ratio(table, arm, seed, source=source)
-            table[arm + CHOSEN, None][seed] = _at(table, arm, ratio, seed, source)
+            if ratio is None:
+                continue
+            at = (source, None) if ratio == 0 else (arm, ratio)
+            table[arm + CHOSEN, None][seed] = table[at][seed]
             softened = "softened" if source == "joint" else "softened-regular"
-            if arm == "general" and any(name == softened for name, _ in table):
-                table["softened" + CHOSEN, None][seed] = _at(table, softened, ratio, seed, source)
-    return dict(table)
+            at = (source, None) if ratio == 0 else (softened, ratio)
+            if arm == "general" and any(name == softened for name, _ in table) and seed in table[at]:
+                table["softened" + CHOSEN, None][seed] = table[at][seed]
+    return {key: outcomes for key, outcomes in table.items() if outcomes}
 
 
-def chosen_ratio(table: Table, arm: str, seed: int, *, source: str = "joint") -> float:
-    """The ratio with the best validation accuracy in a seed, the smallest of equals; 0 is the source."""
-    candidates = {0.0: table[source, None][seed].validation}
-    candidates |= {r: rows[seed].validation for (a, r), rows in table.items() if a == arm and r is not None}
-    return min(candidates, key=lambda ratio: (-candidates[ratio], ratio))
+def chosen_ratio(table: Table, arm: str, seed: int, *, source: str = "joint") -> float | None:
+    """The ratio with the best validation accuracy in a seed, the smallest of equals; 0 is the source.
 
-
-def _at(table: Table, arm: str, ratio: float, seed: int, source: str) -> Outcome:
-    return table[source, None][seed] if ratio == 0 else table[arm, ratio][seed]
+    None where no student is left to choose.
+    """
+    candidates = {
+        ratio or 0.0: rows[seed].validation
+        for (name, ratio), rows in table.items()
+        if seed in rows and ((name, ratio) == (source, None) or (name == arm and ratio is not None))
+    }
+    return min(candidates, key=lambda ratio: (-candidates[ratio], ratio), default=None)
 
 
 def summarize_arms(table: Table, metric: str, test_over_train: float) -> tuple[Summary, ...]:
@@ -119,6 +126,7 @@ def compare(
     primary = [
         compare_arms(table, general, (arm, None), groups, test_over_train, True, num_resamples)
         for arm in PRIMARY
+        if comparable(table, general, (arm, None))
     ]
     corrected = holm([comparison.p for comparison in primary])
     rows = [replace(comparison, p_holm=p) for comparison, p in zip(primary, corrected, strict=True)]
@@ -129,7 +137,12 @@ def compare(
 
 def exploratory(table: Table) -> Iterable[tuple[Key, Key]]:
     """The comparisons that were not declared before: every other arm that bears on the question."""
-    return ((a, b) for a, b in _exploratory(table) if a in table and b in table)
+    return ((a, b) for a, b in _exploratory(table) if comparable(table, a, b))
+
+
+def comparable(table: Table, a: Key, b: Key) -> bool:
+    """Whether there is a seed in which both arms have a student."""
+    return a in table and b in table and not table[a].keys().isdisjoint(table[b])
 
 
 def _exploratory(table: Table) -> Iterable[tuple[Key, Key]]:
@@ -155,8 +168,8 @@ def compare_arms(
     primary: bool,
     num_resamples: int,
 ) -> Comparison:
-    """One paired difference on the test split, in points."""
-    seeds = sorted(table[a])
+    """One paired difference on the test split, in points, over the seeds in which both have a student."""
+    seeds = sorted(table[a].keys() & table[b].keys())
     differences = np.array([table[a][seed].test - table[b][seed].test for seed in seeds])
     interval = t_interval(differences, test_over_train=test_over_train)
     low_boot = high_boot = None
@@ -175,12 +188,22 @@ def compare_arms(
 
 
 def judge(
-    comparisons: Sequence[Comparison], *, source: str = "joint", task: Task = TASKS["single-label"]
+    comparisons: Sequence[Comparison],
+    *,
+    source: str = "joint",
+    task: Task = TASKS["single-label"],
+    loss: str | None = None,
 ) -> Verdict:
-    """The verdict on distillation from the interval of general - no-kd, and on focusing from its controls."""
-    first = comparisons[0].loss
+    """The verdict on distillation from the interval of general - no-kd, and on focusing from its controls.
+
+    `loss` is the declared one, where there are several.
+    """
+    first = comparisons[0].loss if loss is None else loss
     mine = [c for c in comparisons if c.a == "general" + CHOSEN and c.loss == first]
     versus = {c.b: c for c in mine}
+    if "no-kd" not in versus:
+        sentence = f"No verdict: every student of `general` and `{source}` by the declared loss diverged."
+        return Verdict("abstain", None, sentence)
     gain = versus["no-kd"]
     if gain.low is None or gain.high is None:
         sentence = (
@@ -207,8 +230,11 @@ def judge(
     asked = focusing_controls(source)
     controls = [arm for arm in asked if arm in versus]
     beaten = [arm for arm in controls if (low := versus[arm].low) is not None and low > 0]
-    focusing = len(beaten) == len(controls)
-    names = ", ".join(f"`{arm.removesuffix(CHOSEN)}`" for arm in controls if arm not in beaten)
+    absent = [arm for arm in asked if arm not in versus and arm != "softened" + CHOSEN]
+    focusing = len(beaten) == len(controls) and not absent
+    told = [arm for arm in dict.fromkeys((*controls, "joint", "regular")) if arm in versus]
+    left = [arm for arm in (*controls, *absent) if arm not in beaten]
+    names = ", ".join(f"`{arm.removesuffix(CHOSEN)}`" for arm in left)
     sentence += (
         " Focusing on modality-general channels did it: it beats every control."
         if focusing
@@ -218,7 +244,7 @@ def judge(
         verdict,
         focusing,
         sentence,
-        tuple(_reason(versus[arm], task.alike) for arm in dict.fromkeys((*controls, "joint", "regular")))
+        tuple(_reason(versus[arm], task.alike) for arm in told)
         + (() if "softened" + CHOSEN in versus else (NOT_SOFTER[task.softens],)),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from mfh.data.paired import PairedDataset
+from mfh.training.diverged import DivergedError
 from mfh.training.objectives import Distill
 
 
@@ -20,6 +21,7 @@ class StudentJob:
         train, validation: rows of `data`, int64.
         seed: fixes the batches (see `mfh.training.loop.epoch_order`).
         layer: layer whose output is compared where the objective's loss compares features.
+        name: what messages call it; by default its number among the jobs.
     """
 
     model: nn.Module
@@ -30,6 +32,11 @@ class StudentJob:
     validation: Tensor
     seed: int
     layer: str | None = None
+    name: str = ""
+
+    def called(self, number: int) -> str:
+        """What messages call it."""
+        return self.name or f"Student {number}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +49,8 @@ class StudentFit:
         validation: validation accuracy after each epoch, in percent.
         loss: mean training loss of each epoch.
         seconds: wall time; students trained together share it equally.
+        failure: why there is no student, where its loss or weights stopped being finite; all else is then
+            empty.
     """
 
     state: dict[str, Tensor] = field(repr=False)
@@ -49,3 +58,4 @@ class StudentFit:
     validation: tuple[float, ...]
     loss: tuple[float, ...]
     seconds: float
+    failure: DivergedError | None = None

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import require
 from mfh.data.paired import PairedDataset
 from mfh.training.batches import epoch_order, feed, shares
 from mfh.training.checkpoint import Checkpoint, Store, load_optimizer, optimizer_groups
+from mfh.training.diverged import DivergedError
 from mfh.training.monitor import Monitor
 from mfh.training.step import Stepper
 
@@ -204,12 +205,9 @@ class Run:
         if not self.stepper.finite():
             raise self._not_finite("A weight is not finite", self.at.step - 1)
 
-    def _not_finite(self, what: str, step: int) -> InputError:
-        ids = listing(self.data.id[self.parts[step].numpy()], limit=1024)
-        return InputError(
-            f"{what} in epoch {self.at.epoch}, in the batch of samples {ids}: lower `lr`, set `clip`, or "
-            f"look at these samples.{' ' + self.kept if self.store is not None else ''}"
-        )
+    def _not_finite(self, what: str, step: int) -> DivergedError:
+        ids = self.data.id[self.parts[step].numpy()]
+        return DivergedError(what, self.at.epoch, ids, kept="" if self.store is None else self.kept)
 
     def _save_when_due(self) -> None:
         if self.store is None or self.at.finished:

@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mfh._checks import InputError, choice, listing, require
+from mfh._checks import choice, listing, require
 from mfh.config import TrainConfig
+from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.loop import Epoch, fit, predict
 from mfh.training.many import MEMORY, train_many, why_alone
+from mfh.training.many.common import failed
 from mfh.training.watched import Watched
 
 __all__ = ["StudentFit", "StudentJob", "seeded", "train_students"]
@@ -25,6 +27,7 @@ def train_students(
     on_progress: Callable[[int], None] | None = None,
     memory: int = MEMORY,
     folders: Sequence[Path] | None = None,
+    tolerant: bool = False,
 ) -> list[StudentFit]:
     """Train students; the networks in `jobs` stay as they are.
 
@@ -41,13 +44,15 @@ def train_students(
         memory: bytes that students trained at once may take; see `train_many`.
         folders: one per job, where the loop keeps a student's checkpoints: the same call made again goes on
             where it stopped, and does not train again what is finished. `many` keeps none.
+        tolerant: whether a student whose loss or weights stop being finite leaves a fit that says so
+            (`StudentFit.failure`), and the others their own; else it stops all.
 
     Returns:
         One result per job, in the order of `jobs`.
 
     Raises:
         InputError: the engine is `many` and a network cannot be trained with others (the text says why); a
-            student has nothing to learn from; a loss is not finite.
+            student has nothing to learn from; a loss is not finite (`DivergedError`).
     """
     choice("engine", engine, ("auto", "loop", "many"))
     for number, job in enumerate(jobs):
@@ -58,12 +63,14 @@ def train_students(
     together = [number for number, reason in enumerate(reasons) if reason is None]
     fits: dict[int, StudentFit] = {}
     if together:
-        done = train_many([jobs[n] for n in together], config, on_progress=on_progress, memory=memory)
+        done = train_many(
+            [jobs[n] for n in together], config, on_progress=on_progress, memory=memory, tolerant=tolerant
+        )
         fits = dict(zip(together, done, strict=True))
     for number, job in enumerate(jobs):
         if number not in fits:
             folder = None if folders is None else folders[number]
-            fits[number] = _train_one(job, config, on_progress, folder)
+            fits[number] = _train_one(job, config, on_progress, folder, tolerant)
     return [fits[number] for number in range(len(jobs))]
 
 
@@ -79,6 +86,7 @@ def _train_one(
     config: TrainConfig,
     on_progress: Callable[[int], None] | None,
     folder: Path | None,
+    tolerant: bool,
 ) -> StudentFit:
     """Train one student with the loop."""
     labels, told = job.data.label[job.validation], 0
@@ -107,21 +115,24 @@ def _train_one(
             on_epoch=on_epoch,
             checkpoint=folder,
         )
-    except InputError as error:
+    except DivergedError as error:
         loss = job.objective.loss
-        if loss is None:
-            raise
-        raise InputError(f"A student with the loss {loss.name}: {error}") from error
+        who = job.name or (f"A student with the loss {loss.name}" if loss is not None else "")
+        if not tolerant:
+            raise error.of(who) from error
+        done = failed(error.of(who))
+    else:
+        state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+        done = StudentFit(
+            state=model.student_state(state) if isinstance(model, Watched) else state,
+            best_epoch=result.best_epoch,
+            validation=tuple(epoch.validation for epoch in result.history),
+            loss=tuple(epoch.loss for epoch in result.history),
+            seconds=result.seconds,
+        )
     if on_progress is not None and told < config.epochs:
         on_progress(config.epochs - told)
-    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    return StudentFit(
-        state=model.student_state(state) if isinstance(model, Watched) else state,
-        best_epoch=result.best_epoch,
-        validation=tuple(epoch.validation for epoch in result.history),
-        loss=tuple(epoch.loss for epoch in result.history),
-        seconds=result.seconds,
-    )
+    return done
 
 
 def _watched(job: StudentJob) -> nn.Module:
@@ -141,11 +152,11 @@ def _require_job(number: int, job: StudentJob) -> None:
     empty = [name for name, chosen in rows.items() if not len(chosen)]
     require(
         not empty,
-        f"Student {number} needs samples to train on and to validate with. It has no {listing(empty)}.",
+        f"{job.called(number)} needs samples to train on and to validate with. It has no {listing(empty)}.",
     )
     objective = job.objective
     require(
         bool(objective.label_weight) or objective.distils,
-        f"Student {number} has nothing to learn from: give its objective a `label_weight` above 0, or "
+        f"{job.called(number)} has nothing to learn from: give its objective a `label_weight` above 0, or "
         "`teacher_logits` and a `distill_weight` above 0.",
     )

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import InputError
 from mfh.config import TrainConfig
 from mfh.training.batches import epoch_order
+from mfh.training.diverged import DivergedError
 from mfh.training.evaluate import EVALUATION_BATCH
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.many.common import not_finite
+from mfh.training.many.common import failed, not_finite
 from mfh.training.many.networks import stack, views, weights_matrix
 from mfh.training.many.targets import StackedLoss, StackedTerm, stack_terms, terms
 
@@ -24,6 +24,8 @@ def train_stacked(
     config: TrainConfig,
     device: torch.device,
     on_progress: Callable[[int], None],
+    *,
+    tolerant: bool = False,
 ) -> list[StudentFit]:
     """Train students with the same data, modality, rows, seed, loss and shape of network.
 
@@ -33,16 +35,17 @@ def train_stacked(
         config: how all of them are trained.
         device: where.
         on_progress: called with the number of student-epochs that have come to an end since the last call.
+        tolerant: whether a student may diverge without stopping the others.
 
     Raises:
-        InputError: a loss is not finite.
+        DivergedError: a loss is not finite.
     """
     run = _Run(numbers, jobs, config, device)
     start = time.perf_counter()
-    count, record = len(jobs), _Record(len(jobs), config.patience)
+    count, record = len(jobs), _Record(len(jobs), config.patience, tolerant)
     best = run.weights.clone()
     for epoch in range(1, config.epochs + 1):
-        better = record.add(run.epoch(epoch, record.going()), run.validate()).to(device)
+        better = record.add(run.epoch(epoch, record), run.validate()).to(device)
         best = torch.where(better[:, None], run.weights, best)
         on_progress(count)
         if not record.going().any():
@@ -51,17 +54,21 @@ def train_stacked(
     seconds = (time.perf_counter() - start) / count
     rows = best.cpu()
     return [
-        StudentFit(_state(job.model, rows[place]), *record.of(place), seconds)
+        failed(record.failures[place])
+        if place in record.failures
+        else StudentFit(_state(job.model, rows[place]), *record.of(place), seconds)
         for place, job in enumerate(jobs)
     ]
 
 
 @dataclass(eq=False)
 class _Record:
-    """Losses, validation accuracies and the best epoch of each student."""
+    """Losses, validation accuracies and the best epoch of each student, and those that diverged."""
 
     count: int
     patience: int
+    tolerant: bool
+    failures: dict[int, DivergedError] = field(default_factory=dict)
     losses: list[Tensor] = field(default_factory=list)
     accuracies: list[Tensor] = field(default_factory=list)
 
@@ -90,10 +97,16 @@ class _Record:
         return int(self.best[place]), accuracies, losses
 
     def going(self) -> Tensor:
-        """Which students have not been stopped."""
-        if not self.patience:
-            return torch.ones(self.count, dtype=torch.bool)
-        return self.last - self.best < self.patience
+        """Which students have not been stopped, and have not diverged."""
+        sound = torch.ones(self.count, dtype=torch.bool)
+        sound[list(self.failures)] = False
+        return sound & (self.last - self.best < self.patience) if self.patience else sound
+
+    def fail(self, place: int, error: DivergedError) -> None:
+        """Take note of a student that diverged, or stop because of it."""
+        if not self.tolerant:
+            raise error
+        self.failures[place] = error
 
 
 class _Run:
@@ -119,10 +132,10 @@ class _Run:
         self.optimizer = _Optimizer(config, self.weights, self.gradients)
         self.steps = math.ceil(len(job.train) / config.batch_size)
 
-    def epoch(self, number: int, going: Tensor) -> Tensor:
+    def epoch(self, number: int, record: _Record) -> Tensor:
         """Go once through the training samples; returns each student's mean loss, in float64 on the CPU.
 
-        Whether a student that is not `going` stays finite does not matter.
+        A student that diverges is told to `record`; what it becomes afterwards does not matter.
         """
         job = self.jobs[0]
         order = epoch_order(len(job.train), job.seed, number)
@@ -134,7 +147,7 @@ class _Run:
             self.stack.backward(gradient)
             self.optimizer.step(self.config.learning_rate((number - 1) * self.steps + step, self.steps))
         table = torch.stack(losses).cpu().double()
-        self._require_finite(table, going, order, number)
+        self._find_diverged(table, record, order, number)
         return table.sum(dim=0) / len(order)
 
     def validate(self) -> Tensor:
@@ -144,20 +157,20 @@ class _Run:
         right = [(self.stack.predict(inputs).argmax(dim=2) == label).sum(dim=1) for inputs, label in parts]
         return 100 * (torch.stack(right).sum(dim=0).cpu().double() / len(self.label))
 
-    def _require_finite(self, losses: Tensor, going: Tensor, order: Tensor, epoch: int) -> None:
-        bad = ~torch.isfinite(losses) & going
-        if bad.any():
-            step, place = (int(i) for i in bad.nonzero()[0])
-            raise self._not_finite(f"The loss is {float(losses[step, place])}", order, epoch, step, place)
-        bad = ~torch.isfinite(self.weights).all(dim=1).cpu() & going
-        if bad.any():
-            place = int(bad.nonzero()[0])
-            raise self._not_finite("A weight is not finite", order, epoch, self.steps - 1, place)
+    def _find_diverged(self, losses: Tensor, record: _Record, order: Tensor, epoch: int) -> None:
+        for step, place in (~torch.isfinite(losses) & record.going()).nonzero().tolist():  # by step
+            if place not in record.failures:
+                what = f"The loss is {float(losses[step, place])}"
+                record.fail(place, self._not_finite(what, order, epoch, step, place))
+        bad = ~torch.isfinite(self.weights).all(dim=1).cpu() & record.going()
+        for (place,) in bad.nonzero().tolist():
+            what = "A weight is not finite"
+            record.fail(place, self._not_finite(what, order, epoch, self.steps - 1, place))
 
-    def _not_finite(self, what: str, order: Tensor, epoch: int, step: int, place: int) -> InputError:
+    def _not_finite(self, what: str, order: Tensor, epoch: int, step: int, place: int) -> DivergedError:
         job, size = self.jobs[place], self.config.batch_size
         rows = job.train[order[step * size : (step + 1) * size]]
-        return not_finite(self.numbers[place], what, epoch, job.data, rows)
+        return not_finite(self.numbers[place], what, epoch, job, rows)
 
 
 @dataclass(eq=False)

@@ -2,22 +2,23 @@
 
 from torch import Tensor
 
-from mfh._checks import InputError, listing
-from mfh.data.paired import PairedDataset
+from mfh.training.diverged import DivergedError
+from mfh.training.jobs import StudentFit, StudentJob
 
 
-def not_finite(number: int, what: str, epoch: int, data: PairedDataset, rows: Tensor) -> InputError:
+def not_finite(number: int, what: str, epoch: int, job: StudentJob, rows: Tensor) -> DivergedError:
     """The error of a student whose loss or weight is not finite after a batch.
 
     Args:
-        number: which student.
+        number: which student, where its job has no name.
         what: what is not finite.
         epoch: counted from 1.
-        data: the samples.
+        job: the student.
         rows: those of the batch.
     """
-    ids = listing(data.id[rows.numpy()], limit=1024)
-    return InputError(
-        f"Student {number}: {what} in epoch {epoch}, in the batch of samples {ids}: lower `lr`, set `clip`, "
-        "or look at these samples."
-    )
+    return DivergedError(what, epoch, job.data.id[rows.numpy()], who=job.called(number))
+
+
+def failed(error: DivergedError) -> StudentFit:
+    """What a student leaves that diverged."""
+    return StudentFit({}, 0, (), (), 0.0, failure=error)

@@ -73,6 +73,7 @@ def train_many(
     *,
     on_progress: Progress | None = None,
     memory: int = MEMORY,
+    tolerant: bool = False,
 ) -> list[StudentFit]:
     """Train students at once, with the results that `mfh.training.loop.fit` would give one by one.
 
@@ -87,17 +88,19 @@ def train_many(
         memory: bytes that students batched together may take, about: weights, gradients, the optimiser's
             state, soft labels and activations. More students are trained in several goes. In threads, only
             as many are under way as there are threads.
+        tolerant: see `mfh.training.students.train_students`.
 
     Returns:
         One result per job, in the order of `jobs`. It does not depend on the other jobs, but for rounding
         where students are batched.
 
     Raises:
-        InputError: a network cannot be trained with others; a loss is not finite.
+        InputError: a network cannot be trained with others; a loss is not finite (`DivergedError`).
     """
     for number, reason in enumerate(why_not(jobs, config)):
         require(
-            reason is None, f"Student {number} cannot be trained with others: {reason}. Use engine `loop`."
+            reason is None,
+            f"{jobs[number].called(number)} cannot be trained with others: {reason}. Use engine `loop`.",
         )
     device = make_accelerator(config).device
     report = on_progress or (lambda _: None)
@@ -111,13 +114,13 @@ def train_many(
         else:
             alike.setdefault((_shared(job), _shape(job.model), id(_loss(job))), []).append(number)
     if threaded:
-        done = train_threaded(threaded, config, report)
+        done = train_threaded(threaded, config, report, tolerant=tolerant)
         fits = {student.number: fit for student, fit in zip(threaded, done, strict=True)}
     for numbers in alike.values():
         size = _chunk(jobs[numbers[0]], config, memory)
         for start in range(0, len(numbers), size):
             chunk = numbers[start : start + size]
-            done = train_stacked(chunk, [jobs[n] for n in chunk], config, device, report)
+            done = train_stacked(chunk, [jobs[n] for n in chunk], config, device, report, tolerant=tolerant)
             fits |= dict(zip(chunk, done, strict=True))
     return [fits[number] for number in range(len(jobs))]
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mfh._checks import InputError
 from mfh.config import TrainConfig
 from mfh.training.batches import epoch_order
+from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.many.common import not_finite
+from mfh.training.many.common import failed, not_finite
 from mfh.training.many.kernel import count_right, lay_out, room, train_epoch
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
@@ -84,7 +84,11 @@ class Threaded:
 
 
 def train_threaded(
-    students: Sequence[Threaded], config: TrainConfig, on_progress: Callable[[int], None]
+    students: Sequence[Threaded],
+    config: TrainConfig,
+    on_progress: Callable[[int], None],
+    *,
+    tolerant: bool = False,
 ) -> list[StudentFit]:
     """Train students, as many side by side as torch uses threads.
 
@@ -92,9 +96,10 @@ def train_threaded(
         students: in the order of the results.
         config: how all of them are trained.
         on_progress: called with the epochs of each student when it is done.
+        tolerant: whether a student may diverge without stopping the others.
 
     Raises:
-        InputError: a loss is not finite.
+        DivergedError: a loss is not finite.
     """
     start = time.perf_counter()
     data: dict[object, _Data] = {}
@@ -103,7 +108,7 @@ def train_threaded(
         futures = []
         for student in students:
             shared = data.setdefault(student.shared, _Data(student.job, config))
-            futures.append(pool.submit(_train, student, shared, config))
+            futures.append(pool.submit(_train, student, shared, config, tolerant))
         del data, shared  # what students share goes when the last of them is done
         try:
             for future in futures:
@@ -116,8 +121,17 @@ def train_threaded(
     return [replace(fit, seconds=seconds) for fit in fits]
 
 
-def _train(student: Threaded, data: _Data, config: TrainConfig) -> StudentFit:
+def _train(student: Threaded, data: _Data, config: TrainConfig, tolerant: bool) -> StudentFit:
     """One student, all epochs."""
+    try:
+        return _train_all(student, data, config)
+    except DivergedError as error:
+        if not tolerant:
+            raise
+        return failed(error)
+
+
+def _train_all(student: Threaded, data: _Data, config: TrainConfig) -> StudentFit:
     training = _Training(student, data.ready(), config)
     loss: list[float] = []
     accuracy: list[float] = []
@@ -183,7 +197,7 @@ class _Training:
         )
         return 100 * (right / len(data.label))
 
-    def _not_finite(self, what: str, epoch: int, step: int) -> InputError:
+    def _not_finite(self, what: str, epoch: int, step: int) -> DivergedError:
         job, order = self.student.job, self.data.orders[epoch - 1]
         rows = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
-        return not_finite(self.student.number, what, epoch, job.data, job.train[rows.long()])
+        return not_finite(self.student.number, what, epoch, job, job.train[rows.long()])

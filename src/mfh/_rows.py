@@ -1,0 +1,149 @@
+"""What the tables of results hold: one frozen dataclass for each kind of row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Record:
+    """One trained student.
+
+    Attributes:
+        arm: what it learned from; see the list of arms in the documentation.
+        ratio: share of channels removed from its teacher, in [0, 1); None where nothing is removed.
+        seed: the seed that fixed split, initial student and batches.
+        metric: name of the metric of the next three fields.
+        train, validation, test: the metric on each split at `best_epoch`, accuracies in percent; `validation`
+            is None where there is no such split.
+        best_epoch: the first epoch, counted from 1, with the best validation metric; the last one without it.
+        seconds: wall time of this student's training. Students trained together share their time equally.
+        draw: which of several draws (arm `random`), counted from 0; None elsewhere.
+        loss: the distillation loss; None without a teacher.
+        also: further metrics on the test split, in percent, by name.
+    """
+
+    arm: str
+    ratio: float | None
+    seed: int
+    metric: str
+    train: float
+    validation: float | None
+    test: float
+    best_epoch: int
+    seconds: float
+    draw: int | None = None
+    loss: str | None = None
+    also: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FailedStudent:
+    """A student of a study of several losses whose training diverged; it stands in no other table.
+
+    Attributes:
+        arm, ratio, seed, draw, loss: as in `Record`.
+        epoch: in which a loss or a weight was no longer finite, counted from 1.
+        reason: in words, with what can be done.
+    """
+
+    arm: str
+    ratio: float | None
+    seed: int
+    draw: int | None
+    loss: str | None
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One arm at one ratio: mean, standard deviation over seeds and 95% interval on the test split.
+
+    `loss` is the distillation loss; None without a teacher, and in a study of one loss.
+    """
+
+    arm: str
+    ratio: float | None
+    metric: str
+    n: int
+    mean: float
+    sd: float | None
+    low: float | None
+    high: float | None
+    loss: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arm `a` minus arm `b`, paired by seed, in points of the metric on the test split.
+
+    Attributes:
+        a, b: the arms; `general (chosen)` is `general` at the ratio that validation chose in each seed.
+        ratio: of both or of the one that has one; None for chosen ratios and for arms without one.
+        n: number of seeds.
+        difference: mean over seeds.
+        low, high: 95% interval over re-split seeds, Nadeau-Bengio corrected; None for a single seed.
+        low_boot, high_boot: 95% interval of a paired bootstrap over groups; None without groups.
+        p, p_holm: two-sided p-value, and the same corrected by Holm over the primary comparisons (None else).
+        primary: whether it was declared before the data were seen.
+        loss: the distillation loss of both arms; None in a study of one loss.
+        loss_b: the loss of `b` where it is another one than that of `a`; None else.
+    """
+
+    a: str
+    b: str
+    ratio: float | None
+    n: int
+    difference: float
+    low: float | None
+    high: float | None
+    low_boot: float | None
+    high_boot: float | None
+    p: float | None
+    p_holm: float | None
+    primary: bool
+    loss: str | None = None
+    loss_b: str | None = None
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """One trained teacher of one seed: metric on each split and how soft its soft labels are.
+
+    Attributes:
+        teacher: `regular`, `joint`, `unimodal`, or a focused one as `general@0.5`.
+        seed: the seed.
+        metric: name of the metric.
+        train, validation, test: the metric on each split, accuracies in percent.
+        entropy: mean entropy of its soft labels on the training split at the study's temperature, in nats;
+            None where outputs are no probabilities.
+        saturated: share of training samples with a probability over 0.99, in [0, 1]; None likewise.
+    """
+
+    teacher: str
+    seed: int
+    metric: str
+    train: float
+    validation: float
+    test: float
+    entropy: float | None
+    saturated: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says.
+
+    Attributes:
+        verdict: `help`, `hurt`, `no-effect` or `abstain`, from the interval of general - no-kd.
+        focusing: True when `general` beats `joint`, `important`, `softened` and `mismatched` alike, else
+            False; None when there are too few seeds to say.
+        sentence: both in plain words.
+        reasons: further sentences: what each control says, warnings.
+    """
+
+    verdict: Literal["help", "hurt", "no-effect", "abstain"]
+    focusing: bool | None
+    sentence: str
+    reasons: tuple[str, ...] = ()

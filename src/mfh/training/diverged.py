@@ -1,0 +1,32 @@
+"""The error of a training whose numbers ran away."""
+
+from collections.abc import Iterable
+
+from mfh._checks import InputError, listing
+
+
+class DivergedError(InputError):
+    """A loss or a weight is not finite after a batch.
+
+    Attributes:
+        what: what is not finite.
+        epoch: counted from 1.
+        ids: of the samples of the batch.
+        who: which network; empty where the caller has but one.
+        kept: where the last good state is; empty where none is kept.
+    """
+
+    def __init__(self, what: str, epoch: int, ids: Iterable[object], who: str = "", kept: str = "") -> None:
+        self.what, self.epoch, self.ids, self.who, self.kept = what, epoch, tuple(ids), who, kept
+        named, kept = f"{who}: " if who else "", f" {kept}" if kept else ""
+        super().__init__(
+            f"{named}{what} in epoch {epoch}, in the batch of samples {listing(self.ids, limit=1024)}: lower "
+            f"`lr`, set `clip`, or look at these samples.{kept}"
+        )
+
+    def of(self, who: str) -> "DivergedError":
+        """The same, of a network that has a name."""
+        return DivergedError(self.what, self.epoch, self.ids, who, self.kept)
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.what, self.epoch, self.ids, self.who, self.kept)
