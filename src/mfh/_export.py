@@ -208,8 +208,12 @@ class _Run:
     ) -> None:
         result = load_results(folder)
         require(
-            isinstance(result, StudyResult) and bool(result.channels),
+            result.kind == "study",
             f"`out` {folder} must be the folder of a study. It holds a run of kind `{result.kind}`.",
+        )
+        require(
+            "seed" in getattr(result, "channels", {}),
+            f"`out` {folder} holds a study that ranks no channels, so there is no focused teacher to export.",
         )
         assert isinstance(result, StudyResult)  # noqa: S101 - what was just required
         self.folder, self.result = folder, result
@@ -236,8 +240,15 @@ class _Run:
         self.fits = {name: Standardize.fit(data.inputs(name, self.train)) for name in built.standardized}
 
     def _chosen(self) -> Record:
-        """The student of `general` or `joint` with the best validation metric."""
-        kept = [r for r in self.result.records if r.seed == self.seed and r.arm in ("general", "joint")]
+        """The student of `general` or `joint` by the declared loss with the best validation metric."""
+        losses = (None, self.config.loss)
+        mine = [r for r in self.result.records if r.seed == self.seed and r.loss in losses]
+        kept = [r for r in mine if r.arm in ("general", "joint")]
+        require(
+            bool(kept),
+            f"`seed` {self.seed} has no student to export: those of `general` and `joint` by the loss "
+            f"{self.config.loss} diverged. Take another seed.",
+        )
         return max(kept, key=lambda r: (r.validation or 0.0, -(r.ratio or 0.0)))
 
     def modality(self, side: str) -> str:

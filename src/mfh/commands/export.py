@@ -1,6 +1,7 @@
 """`mfh export`: a study's focused teacher and student as files of their own."""
 
 import logging
+from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -51,12 +52,24 @@ def run(options: Namespace) -> None:
     from mfh._export import export_study
     from mfh.results import load_results
 
-    run_config = load_results(options.out).config
+    require(
+        (Path(options.out) / "results.json").exists(),
+        f"`out` must be the folder of a finished study. {options.out} has no results.json. The steps of "
+        "`mfh ravdess` and `mfh vggsound` need no export: their networks lie in checkpoints/*.safetensors.",
+    )
+    found = load_results(options.out)
+    require(
+        found.kind == "study",
+        f"`out` must be the folder of a study. {options.out} holds a run of kind `{found.kind}`, which "
+        "leaves no focused teacher and student.",
+    )
+    run_config = found.config
     recorded = run_config.get("sources")
     require(
         options.data is not None or recorded is not None,
-        f"`data` must be given: the study in {options.out} was made from Python. Name data and networks as "
-        "`mfh study` takes them.",
+        f"`data` must be given: the study in {options.out} was made from Python or by a command other than "
+        "`mfh study`, which do not record it. Name data and networks as `mfh study` takes them, best by "
+        "--config my.yaml; the weights of every seed lie in checkpoints/ as they are.",
     )
     named = {"teacher": run_config.get("teacher"), "student": run_config.get("student")}
     given = {name: value for name, value in options.as_dict().items() if value is not None}
