@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha512
@@ -67,32 +68,41 @@ def requests(driver: Any) -> list[str]:
 
 
 def axe_core(cache: Path) -> str:
-    """The script of axe-core, fetched from npm once and checked against what npm says of it."""
+    """The script of axe-core, fetched from npm once and checked against what npm says of it.
+
+    Several workers may ask at once: each fetches into a folder of its own, and the file appears whole.
+    """
     script = cache / f"{AXE}.min.js"
     if not script.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("needs npm to fetch axe-core")
-        done = subprocess.run(
-            [npm, "pack", AXE, "--json", "--silent"],
-            cwd=cache,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"axe-core cannot be fetched from npm: {done.stderr.strip()[-200:]}")
-        told = json.loads(done.stdout)[0]
-        archive = cache / told["filename"]
-        digest = base64.b64encode(sha512(archive.read_bytes()).digest()).decode()
-        assert told["integrity"] == f"sha512-{digest}"
-        with tarfile.open(archive) as packed:
-            member = packed.extractfile("package/axe.min.js")
-            assert member is not None
-            script.write_bytes(member.read())
-        archive.unlink()
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            fetched = Path(folder) / script.name
+            fetched.write_bytes(_fetch_axe(Path(folder)))
+            fetched.replace(script)
     return script.read_text(encoding="utf-8")
+
+
+def _fetch_axe(folder: Path) -> bytes:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs npm to fetch axe-core")
+    done = subprocess.run(
+        [npm, "pack", AXE, "--json", "--silent"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"axe-core cannot be fetched from npm: {done.stderr.strip()[-200:]}")
+    told = json.loads(done.stdout)[0]
+    archive = folder / told["filename"]
+    digest = base64.b64encode(sha512(archive.read_bytes()).digest()).decode()
+    assert told["integrity"] == f"sha512-{digest}"
+    with tarfile.open(archive) as packed:
+        member = packed.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read()
 
 
 def violations(driver: Any, script: str) -> list[str]:

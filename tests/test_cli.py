@@ -121,6 +121,30 @@ def test_unwritable_and_foreign_folders(
     assert (foreign / "results.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("", "`mfh` needs COMMAND, one of study, diagnose, "),
+        ("report", "`mfh report` needs DIR (folders that runs wrote with --out). See `mfh report --help`."),
+        ("study", "`mfh study` needs --data FILE and --out DIR. See `mfh study --help`."),
+        ("gaussian", "`mfh gaussian` needs FIGURE (one of fig2, "),
+        ("saliency --head w.npy", "needs --features FILE, --student-logits FILE and --out FILE."),
+        ("ravdess", "`mfh ravdess` needs STEP, one of download, "),
+        ("ravdess train", "`mfh ravdess train` needs --data DIR and --out DIR. See `mfh ravdess train --help`."),
+        ("study --data a --out b --epochs few", "`--epochs` must be a whole number. Got few instead."),
+        ("study --data a --out b --ratio .5 half", "`--ratio` must be a number. Got half instead."),
+        ("study --data a --out b --score best", "`--score` must be one of increase, followed. Got best"),
+    ],
+)
+def test_arguments_are_named_as_they_are_typed(
+    typed: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(typed.split()) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", [None, *(command.name for command in COMMANDS)])
 def test_every_help_has_an_example(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:

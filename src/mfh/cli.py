@@ -31,6 +31,7 @@ from mfh.commands import (
     study,
     vggsound,
 )
+from mfh.commands._messages import in_words_of_the_command_line
 from mfh.commands._options import NO_IMPORTS
 
 COMMANDS: tuple[ModuleType, ...] = (
@@ -55,9 +56,8 @@ class _Parser(ArgumentParser):
     """Errors become exceptions, so that they can be shown in one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = " ".join(str(message).split())
-        prog = self.prog.replace(" [options]", "")
-        raise InputError(f"{text.rstrip('.')}. See `{prog} --help`.") from ex
+        text = " ".join(str(message).split()).rstrip(".")
+        raise InputError(in_words_of_the_command_line(self, text)) from ex
 
 
 def build_parser() -> ArgumentParser:

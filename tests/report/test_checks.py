@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mfh._report import html, render
 from mfh._report.checks import CHECKS, checks
 from mfh._report.summarize import summarize
+from mfh.results import StudyResult
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "checks.md"
 
@@ -123,6 +125,20 @@ def test_unequal_epochs(make_study):
     assert "`general` for 40 epochs on average" in text
     assert "for 60" in text
     assert "MFH112" not in codes(summarize(replace(result, curves={})))
+
+
+def test_every_check_is_explained_in_the_page_and_linked(make_study, monkeypatch):
+    page = html(make_study())
+    anchors = re.findall(r'id="about-(MFH\d+)"', page)
+    assert anchors == [check.code for check in CHECKS]
+    found = codes(summarize(make_study()))
+    assert found
+    assert set(re.findall(r'href="#about-(MFH\d+)"', page)) == found
+    assert "in the documentation" not in page  # the metadata names no place
+    monkeypatch.setattr(render, "_documentation", lambda: "https://example.org/mfh")
+    links = re.findall(r'href="https://example.org/mfh/checks.html#(mfh\d+)"', html(make_study()))
+    assert links == [code.lower() for code in anchors]
+    assert "None of the 13 checks found anything" in html(StudyResult())
 
 
 def test_codes_differ_and_the_documentation_explains_each():

@@ -20,6 +20,7 @@ from mfh._report import (
     unfinished_tables,
     wording,
 )
+from mfh._report.checks import CHECKS
 
 CONTENTS = {
     "study": (
@@ -81,6 +82,7 @@ def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
         tables=built,
         figures=figures,
         docs=_documentation(),
+        every_check=CHECKS,
         contents=_contents(summary, {*built, *figures}),
         pictures=[{"name": path.stem.replace("_", " "), "uri": svg.as_image(path)} for path in pictures],
         style=Markup(source.joinpath("style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
@@ -115,7 +117,6 @@ def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str
     """The headings that this page has."""
     headings = CONTENTS.get(summary["kind"], ())
     there = {
-        "checks": bool(summary.get("checks") or summary.get("warnings")),
         "controls": bool(summary.get("differences")),
         "students": "arms" in parts,
         "pilot": "arms" in parts,

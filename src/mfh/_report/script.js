@@ -299,6 +299,15 @@ for (const [name, explore] of [["channels", exploreChannels], ["students", explo
   if (root) explore(root, JSON.parse(document.getElementById(`data-${name}`).textContent));
 }
 
+// A link to something folded unfolds it.
+const unfold = () => {
+  const target = document.getElementById(location.hash.slice(1));
+  const around = target?.closest("details");
+  if (around && !around.open) { around.open = true; target.scrollIntoView(); }
+};
+addEventListener("hashchange", unfold);
+unfold();
+
 // What is folded on the screen is printed.
 const folded = document.querySelectorAll("details");
 addEventListener("beforeprint", () => folded.forEach((d) => { d.dataset.was = d.open; d.open = true; }));

@@ -1,0 +1,73 @@
+"""What the parser complains about, in the words in which a command is typed."""
+
+import argparse
+import re
+
+from jsonargparse import ArgumentParser
+
+TYPES = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'str'>": "text"}
+
+
+def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
+    """Rephrase the messages that name arguments as jsonargparse keeps them, such as `study.data`.
+
+    Args:
+        parser: the one that complains.
+        message: one line, without its full stop.
+
+    Returns:
+        What is wrong, and whose `--help` says more.
+    """
+    told, whose = message, parser
+    if found := re.fullmatch(r"the following arguments are required: (.+)", message):
+        paths = [name.split(".") for name in found[1].split(", ")]
+        whose = _parser_at(parser, paths[0][:-1])
+        *first, last = [_needed(whose, path[-1]) for path in paths]
+        told = f"`{_program(whose)}` needs {', '.join(first) + ' and ' if first else ''}{last}"
+    elif found := re.match(r'expected "([\w.]+)" to be one of \{.*\}, but it was not provided', message):
+        whose = _parser_at(parser, found[1].split(".")[:-1])
+        steps = whose._subcommands_action
+        told = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
+    elif found := re.match(r'Parser key "(\w+)"(?: element \d+)?: Expected an? (\S.*?)\. Got value: (.*)', message):
+        told = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
+    return f"{told}. See `{_program(whose)} --help`."
+
+
+def _parser_at(parser: ArgumentParser, commands: list[str]) -> ArgumentParser:
+    for command in commands:
+        parser = parser._subcommands_action.choices[command]
+    return parser
+
+
+def _program(parser: ArgumentParser) -> str:
+    return str(parser.prog).replace(" [options]", "")
+
+
+def _action(parser: ArgumentParser, dest: str) -> argparse.Action | None:
+    return next((action for action in parser._actions if action.dest == dest), None)
+
+
+def _name(parser: ArgumentParser, dest: str) -> str:
+    """An argument as it is typed: `--data`, or `DIR` for one that has no flag."""
+    action = _action(parser, dest)
+    if action is None:
+        return dest
+    if action.option_strings:
+        return max(action.option_strings, key=len)
+    return str(action.metavar or dest.upper())
+
+
+def _needed(parser: ArgumentParser, dest: str) -> str:
+    action, name = _action(parser, dest), _name(parser, dest)
+    if action is None:
+        return name
+    if action.option_strings:
+        return f"{name} {action.metavar}" if isinstance(action.metavar, str) else name
+    said = f"one of {', '.join(map(str, action.choices))}" if action.choices else action.help
+    return f"{name} ({said})" if said else name
+
+
+def _kind(expected: str) -> str:
+    if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", expected):
+        return f"one of {literal[1].replace(chr(39), '')}"
+    return TYPES.get(expected, expected)
