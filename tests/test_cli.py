@@ -130,7 +130,10 @@ def test_unwritable_and_foreign_folders(
         ("gaussian", "`mfh gaussian` needs FIGURE (one of fig2, "),
         ("saliency --head w.npy", "needs --features FILE, --student-logits FILE and --out FILE."),
         ("ravdess", "`mfh ravdess` needs STEP, one of download, "),
-        ("ravdess train", "`mfh ravdess train` needs --data DIR and --out DIR. See `mfh ravdess train --help`."),
+        (
+            "ravdess train",
+            "`mfh ravdess train` needs --data DIR and --out DIR. See `mfh rav",
+        ),
         ("study --data a --out b --epochs few", "`--epochs` must be a whole number. Got few instead."),
         ("study --data a --out b --ratio .5 half", "`--ratio` must be a number. Got half instead."),
         ("study --data a --out b --score best", "`--score` must be one of increase, followed. Got best"),

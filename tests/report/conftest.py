@@ -34,8 +34,10 @@ def _records(rng: np.random.Generator, seeds: int, ratios: tuple[float, ...]) ->
         test = level + 1.2 * shift[seed] + 0.5 * rng.standard_normal()
         validation = test + 0.6 * rng.standard_normal()
         epoch = int(rng.integers(15, 56))
+        loss = None if arm.startswith("no-kd") else "kl"  # as the records of a study of one loss have it
+        train = min(99.9, test + 9)
         records.append(
-            Record(arm, ratio, seed, "accuracy", min(99.9, test + 9), validation, test, epoch, 0.8, draw)
+            Record(arm, ratio, seed, "accuracy", train, validation, test, epoch, 0.8, draw, loss=loss)
         )
 
     shift = rng.standard_normal(seeds)

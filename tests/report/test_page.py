@@ -257,7 +257,7 @@ def test_gaussian_page_shows_notes_rows_and_pictures(gaussian, tmp_path):
     path = report(gaussian, tmp_path)
     page = check(path.read_text(encoding="utf-8"))
     assert path == tmp_path / "report.html"
-    assert "from -0.7 to +2.5 points" in page.text
+    assert "from \N{MINUS SIGN}0.7 to +2.5 points" in page.text
     assert "0.430" in page.text
     assert [a["alt"] for a in page.named("img")] == [
         "gain by gamma: drawn from the numbers in the table below"

@@ -163,3 +163,13 @@ def test_gaussian_headline_is_the_first_note(gaussian):
 def test_other_results_are_refused():
     with pytest.raises(InputError, match=r"must be a StudyResult or a GaussianResult. Got RunResult"):
         summarize(RunResult())
+
+
+def test_records_that_name_the_only_loss_are_shown(make_study):
+    result = make_study(seeds=3)
+    assert {record.loss for record in result.records} == {None, "kl"}
+    assert {row.loss for row in result.summary} == {None}
+    summary = summarize(result)
+    assert [len(row["dots"]) for row in summary["differences"] if row["b"] == "no-kd"] == [3]
+    assert len(summary["chosen"]) == 3
+    assert "general" in summary["curves"]["students"]

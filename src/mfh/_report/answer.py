@@ -49,20 +49,29 @@ def _warnings(result: StudyResult) -> list[str]:
 
 def _asked(summary: Mapping[str, Any]) -> str:
     names, data = summary["modalities"], summary["data"]
-    size = plural(data["num_samples"], "sample") if data.get("num_samples") else "The same samples"
+    size = plural(data["num_samples"], "sample") if data.get("num_samples") else "samples"
     classes = data.get("classes") or []
     kinds = ""
     if classes and data.get("task") in wording.OUTPUTS:
         kinds = f", with {plural(len(classes), wording.OUTPUTS[data['task']])}"
     elif classes:
-        belongs = "show" if data.get("task") == "dense" else "belong to"
-        kinds = f" and {belongs} {plural(len(classes), 'class', 'classes')}"
+        kinds = f", with {plural(len(classes), 'class', 'classes')}"
     return (
-        f"{size} were seen by two modalities, {names['teacher']} and {names['student']}{kinds}. In use, only "
-        f"{names['student']} is there. So a student that sees {names['student']} was trained twice: on the "
-        f"labels alone (`no-kd`), and to imitate a teacher that sees {names['teacher']}, reduced to the "
-        f"channels that {names['student']} can follow: a focused teacher (`general`). "
-        f"{wording.title(summary['metric'])} is on test data that chose nothing."
+        f"Two modalities, {names['teacher']} and {names['student']}, show the same {size}{kinds}. In use, only "
+        f"{names['student']} is there. {_trained(summary)} "
+        f"{wording.title(summary['metric'])} is on test data, by which nothing was chosen."
+    )
+
+
+def _trained(summary: Mapping[str, Any]) -> str:
+    names = summary["modalities"]
+    alone = f"a student that sees {names['student']} was trained"
+    if not any(wording.base(row["arm"]) == "general" for row in summary["arms"]):
+        return f"So far {alone} without a focused teacher."
+    return (
+        f"So {alone} twice: on the labels alone (`no-kd`), and to imitate a teacher that sees "
+        f"{names['teacher']}, reduced to the channels that {names['student']} can follow: a focused teacher "
+        "(`general`)."
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mfh._report.style import BLUE, FAINT, INK, MUTED, ORANGE, OTHER, SURFACE, canvas, columns, size
 
@@ -65,9 +66,18 @@ def _channel_order(ax: Axes, channels: Mapping[str, Any]) -> None:
         ax.vlines(x, order["low"], order["high"], color=INK, linewidth=0.7, alpha=0.6)
     ax.axhline(0, color=MUTED, linewidth=0.7)
     ax.set_xlim(-0.5 - 0.5 * size, channels["num_channels"] - 0.5 + 0.5 * size)
+    last = channels["num_channels"] - 1
+    ticks = MaxNLocator(integer=True).tick_values(0, last)
+    ax.set_xticks([tick for tick in ticks if 0 <= tick <= last])
     ax.set_xlabel(f"channel (seed {channels['seed']})")
     ax.set_ylabel(channels["score"])
+    ax.yaxis.set_major_formatter(FuncFormatter(_plain))  # a factor above the axis would lie in the legend
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0, borderaxespad=0.2)
+
+
+def _plain(value: float, _place: int) -> str:
+    """A tick as a number of its own, 2e-7 rather than 2 with a factor elsewhere."""
+    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e+").replace("-", "\N{MINUS SIGN}")
 
 
 def draw_overlap(summary: Mapping[str, Any]) -> Figure | None:

@@ -47,7 +47,7 @@ def _students(result: StudyResult, ratio: float | None, loss: str | None) -> dic
             for place, record in enumerate(result.records)
             if record.arm == arm
             and record.ratio in (None, ratio)
-            and getattr(record, "loss", None) in (None, loss)
+            and (loss is None or getattr(record, "loss", None) in (None, loss))
         ]
         if rows and (line := _line(validation[rows], losses[rows])):
             lines[arm] = line

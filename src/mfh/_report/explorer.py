@@ -74,7 +74,7 @@ def explore_students(result: StudyResult) -> dict[str, Any] | None:
     for label, field, digits in fields:
         values = [getattr(record, field, None) for record in records]
         distinct = {value for value in values if value is not None}
-        if not distinct or (field == "metric" and len(distinct) == 1):
+        if not distinct or (field in ("metric", "loss") and len(distinct) == 1):
             continue
         column: dict[str, Any] = {"label": label, "digits": digits}
         if digits is None:

@@ -94,8 +94,16 @@ def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
 
 
 def _code(text: object) -> Markup:
-    """Escape a sentence and set what stands between backticks as code."""
-    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+    """Escape a sentence and set what stands between backticks as code, and minus signs elsewhere."""
+    parts = re.split(r"`([^`\n]+)`", str(escape(text)))
+    parts[::2] = [re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", part) for part in parts[::2]]
+    parts[1::2] = [f"<code{' class=flag' if _is_flag(part) else ''}>{part}</code>" for part in parts[1::2]]
+    return Markup("".join(parts))  # noqa: S704
+
+
+def _is_flag(code: str) -> bool:
+    """Whether it is short and would break after its hyphens."""
+    return code.startswith("--") and len(code) <= 32
 
 
 def _json(value: object) -> Markup:

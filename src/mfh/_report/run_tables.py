@@ -107,7 +107,7 @@ def mappings(name: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> Tabl
     """Mappings as a table, with the keys of any of them as columns."""
     columns: dict[Any, int | None] = {}
     for key in dict.fromkeys(key for row in rows for key in row):
-        known = [row[key] for row in rows if row.get(key) is not None]
+        known = [row[key] for row in rows if row.get(key) not in (None, "")]
         if known:
             columns[key] = _digits(known) if all(map(_is_number, known)) else None
     cells = [

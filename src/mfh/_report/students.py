@@ -65,8 +65,11 @@ def first_loss(summary: Sequence[Summary]) -> str | None:
 
 
 def told_of(row: Record | Summary | Comparison, metric: str, loss: str | None) -> bool:
-    """Whether a row is of the metric and loss that figures show; arms without a teacher have any loss."""
-    same = getattr(row, "metric", metric) == metric and loss_of(row) in (None, loss)
+    """Whether a row is of the metric and loss that figures show; arms without a teacher have any loss.
+
+    Records of a study of one loss name it, its summary does not: `loss` is then None, and any will do.
+    """
+    same = getattr(row, "metric", metric) == metric and (loss is None or loss_of(row) in (None, loss))
     return same and getattr(row, "loss_b", None) is None
 
 

@@ -127,7 +127,11 @@ def _sentences(
     if progress and progress.seconds_left is not None:
         told.append(f"About {duration(progress.seconds_left)} left at the speed it had.")
     if missing:
-        some = sequence([str(seed) for seed in missing[:20]]) + (" and more" if len(missing) > 20 else "")
+        some = sequence([str(seed) for seed in missing])
+        if len(missing) > 3 and missing[-1] - missing[0] == len(missing) - 1:
+            some = f"{missing[0]} to {missing[-1]}"
+        elif len(missing) > 20:
+            some = ", ".join(map(str, missing[:20])) + " and more"
         told.append(f"Missing: {'seed' if len(missing) == 1 else 'seeds'} {some}.")
     for seed, count in parts.items():
         if seed not in finished:

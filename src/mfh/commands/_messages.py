@@ -5,6 +5,7 @@ import re
 
 from jsonargparse import ArgumentParser
 
+WRONG_TYPE = r'Parser key "(\w+)"(?: element \d+)?: Expected an? (\S.*?)\. Got value: (.*)'
 TYPES = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'str'>": "text"}
 
 
@@ -28,7 +29,7 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
         whose = _parser_at(parser, found[1].split(".")[:-1])
         steps = whose._subcommands_action
         told = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
-    elif found := re.match(r'Parser key "(\w+)"(?: element \d+)?: Expected an? (\S.*?)\. Got value: (.*)', message):
+    elif found := re.match(WRONG_TYPE, message):
         told = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
     return f"{told}. See `{_program(whose)} --help`."
 
