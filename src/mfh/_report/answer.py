@@ -57,8 +57,8 @@ def _asked(summary: Mapping[str, Any]) -> str:
     elif classes:
         kinds = f", with {plural(len(classes), 'class', 'classes')}"
     return (
-        f"Two modalities, {names['teacher']} and {names['student']}, show the same {size}{kinds}. In use, only "
-        f"{names['student']} is there. {_trained(summary)} "
+        f"Two modalities, {names['teacher']} and {names['student']}, show the same {size}{kinds}. In use, "
+        f"only {names['student']} is there. {_trained(summary)} "
         f"{wording.title(summary['metric'])} is on test data, by which nothing was chosen."
     )
 

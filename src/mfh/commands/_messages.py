@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from typing import Any
 
 from jsonargparse import ArgumentParser
 
@@ -27,7 +28,7 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
         told = f"`{_program(whose)}` needs {', '.join(first) + ' and ' if first else ''}{last}"
     elif found := re.match(r'expected "([\w.]+)" to be one of \{.*\}, but it was not provided', message):
         whose = _parser_at(parser, found[1].split(".")[:-1])
-        steps = whose._subcommands_action
+        steps = _steps(whose)
         told = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
     elif found := re.match(WRONG_TYPE, message):
         told = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
@@ -36,8 +37,13 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
 
 def _parser_at(parser: ArgumentParser, commands: list[str]) -> ArgumentParser:
     for command in commands:
-        parser = parser._subcommands_action.choices[command]
+        parser = _steps(parser).choices[command]
     return parser
+
+
+def _steps(parser: ArgumentParser) -> Any:
+    """The action that holds the subcommands of a parser that has some."""
+    return parser._subcommands_action
 
 
 def _program(parser: ArgumentParser) -> str:
