@@ -170,6 +170,7 @@ class DistillConfig(TrainConfig):
         rkd_distance: weight in rkd of distances, 0 or more.
         rkd_angle: weight in rkd of angles, 0 or more.
         crd_temperature: temperature of crd, above 0.
+        crd_memory: whether crd takes its negatives from all training samples, not from the batch.
         ntdh_similarity: cosine of the logits, in [-1, 1], from which on ntdh keeps a sample that the teacher
             gets wrong.
         c2kd_threshold: rank correlation of the logits, in [-1, 1), above which c2kd keeps a sample.
@@ -193,6 +194,7 @@ class DistillConfig(TrainConfig):
     rkd_distance: float = 25.0
     rkd_angle: float = 50.0
     crd_temperature: float = 0.07
+    crd_memory: bool = False
     ntdh_similarity: float = 0.996
     c2kd_threshold: float = 0.0
 

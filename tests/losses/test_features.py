@@ -84,6 +84,22 @@ def test_crd_by_hand(features: tuple[Tensor, Tensor]) -> None:
     assert crd(student, teacher, label, temperature=0.5).item() == pytest.approx(np.mean(rows))
 
 
+def test_crd_takes_its_negatives_from_a_memory(features: tuple[Tensor, Tensor]) -> None:
+    student, teacher = features
+    label = torch.tensor([0, 0, 1, 1, 2, 2])
+    whole = crd(student, teacher, label, memory=(teacher, label))
+    assert whole.item() == pytest.approx(crd(student, teacher, label).item())
+    pairs = [slice(start, start + 2) for start in (0, 2, 4)]
+    parts = [crd(student[two], teacher[two], label[two], memory=(teacher, label)) for two in pairs]
+    assert torch.stack(parts).mean().item() == pytest.approx(whole.item())
+    far, one = torch.cat([teacher, -teacher[:1]]), torch.cat([label, torch.tensor([7])])
+    s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (student.numpy(), far.numpy()))
+    scores = np.exp(s @ t.T / 0.07)
+    mine = [scores[i, i] + sum(scores[i, j] for j in range(7) if one[j] != one[i]) for i in range(6)]
+    expected = np.mean([-np.log(scores[i, i] / mine[i]) for i in range(6)])
+    assert crd(student, teacher, label, memory=(far, one)).item() == pytest.approx(expected)
+
+
 def test_crd_without_negatives_is_zero(features: tuple[Tensor, Tensor]) -> None:
     assert crd(*features, torch.zeros(6, dtype=torch.int64)).item() == pytest.approx(0, abs=1e-12)
 

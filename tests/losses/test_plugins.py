@@ -54,6 +54,11 @@ def test_traits(name: str, traits: tuple[bool, ...]) -> None:
 def test_traits_follow_the_parameters() -> None:
     assert not build_loss("dist", DistillConfig(dist_intra=0.0)).batchwise
     assert build_loss("dkd", DistillConfig(dkd_alpha=0.0)).needs_labels
+    crd = build_loss("crd", DistillConfig(crd_memory=True))
+    assert crd.memory
+    assert crd.features
+    assert crd.regressor
+    assert not crd.batchwise
 
 
 def test_a_function_of_ones_own() -> None:

@@ -44,6 +44,19 @@ def test_students_learn_by_every_loss_and_by_each_otherwise(name: str) -> None:
     assert again.loss == done.loss
 
 
+def test_with_a_memory_a_batch_may_be_divided() -> None:
+    whole = job("crd", crd_memory=True)
+    whole = replace(whole, objective=replace(whole.objective, memory=(TRAIN, DATA.label[TRAIN])))
+    one, parts, batch = (
+        train_students([j], replace(CONFIG, epochs=2, micro_batch=size))[0]
+        for j, size in ((whole, None), (whole, 8), (job("crd"), None))
+    )
+    assert parts.loss == pytest.approx(one.loss, rel=1e-4)
+    assert one.loss[0] > batch.loss[0]  # more negatives
+    with pytest.raises(InputError, match="`loss` crd needs a `memory`"):
+        train_students([job("crd", crd_memory=True)], CONFIG)
+
+
 def test_students_that_compare_features_are_trained_alone() -> None:
     with pytest.raises(InputError, match="Student 0 cannot be trained with others: its loss rkd compares"):
         train_students([job("rkd")], CONFIG, engine="many")

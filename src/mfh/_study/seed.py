@@ -109,6 +109,7 @@ class SeedRun(TeacherRun):
                     teacher_logits=logits[key],
                     loss=None if name == "kl" else loss,
                     teacher_features=features[key] if loss.features else None,
+                    memory=(self.train, self.data.label[self.train]) if loss.memory else None,
                 )
         model = seeded(self.build_student, self.derived("student"))
         seed, rows = self.derived("batches"), (self.train, self.validation)

@@ -58,22 +58,32 @@ def crd(
     label: Int[Tensor, " sample"],
     *,
     temperature: float = 0.07,
+    memory: tuple[Float[Tensor, "other channel"], Int[Tensor, " other"]] | None = None,
 ) -> Float[Tensor, ""]:
-    """Contrastive distillation, in-batch: tell the teacher's view of a sample from those of other classes.
+    """Contrastive distillation: tell the teacher's view of a sample from those of other classes.
 
-    Mean over samples i of -log(exp(s_ii) / (exp(s_ii) + sum_j exp(s_ij))), j over the samples of the batch
-    with another label, s_ij the cosine of the student's features of i and the teacher's of j over
-    `temperature`. It bounds the mutual information of both from below as the objective of the paper does
-    (Tian, Krishnan, Isola, ICLR 2020, arXiv 1910.10699), but takes its negatives from the batch instead of a
-    memory of 16384 past samples, as InfoNCE does (arXiv 1807.03748), so that nothing is remembered between
-    steps; and it trains a projection of the student alone, not one of the teacher.
+    Mean over samples i of -log(exp(s_ii) / (exp(s_ii) + sum_j exp(s_ij))), j over the samples of the batch,
+    or of `memory`, with another label, s_ij the cosine of the student's features of i and the teacher's of j
+    over `temperature`. It bounds the mutual information of both from below as the objective of the paper does
+    (Tian, Krishnan, Isola, ICLR 2020, arXiv 1910.10699), in the form of InfoNCE (arXiv 1807.03748) instead
+    of the paper's binary one, and it trains a projection of the student alone, not one of the teacher.
+
+    Args:
+        student_features: of the batch, projected to the teacher's width.
+        teacher_features: of the batch.
+        label: classes of the batch.
+        temperature: above 0.
+        memory: the teacher's features of many samples, and their classes. The paper keeps a moving average
+            of past features and draws 16384 from it, because its projection of the teacher moves; a fixed
+            teacher's features are known, so this memory is exact, is used whole, and nothing is remembered
+            between steps. Each sample then has its loss by itself.
     """
-    mine, theirs = (functional.normalize(x, dim=1) for x in (student_features, teacher_features))
-    scores = mine @ theirs.T / temperature
-    own = torch.eye(len(label), dtype=torch.bool, device=label.device)
-    left_out = (label[:, None] == label[None]) & ~own
-    scores = scores.masked_fill(left_out, -torch.inf)
-    return (scores.logsumexp(dim=1) - scores.diagonal()).mean()
+    others, classes = (teacher_features, label) if memory is None else memory
+    every = student_features, teacher_features, others
+    mine, theirs, others = (functional.normalize(x, dim=1) for x in every)
+    positive = (mine * theirs).sum(dim=1, keepdim=True) / temperature
+    negative = (mine @ others.T / temperature).masked_fill(label[:, None] == classes[None], -torch.inf)
+    return (torch.cat([positive, negative], dim=1).logsumexp(dim=1) - positive[:, 0]).mean()
 
 
 def _distances(

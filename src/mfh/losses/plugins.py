@@ -24,15 +24,17 @@ class Outputs:
     Attributes:
         logits: one row per sample.
         features: output of a layer, averaged over positions; None where no loss asks for it.
+        memory: of a teacher, its features of all training samples, and their labels; None likewise.
     """
 
     logits: Float[Tensor, "sample ..."]
     features: Float[Tensor, "sample channel"] | None = None
+    memory: tuple[Tensor, Tensor] | None = None
 
 
 LossFunction = Callable[[Outputs, Outputs, Any], Tensor]
 """From the student's outputs, the teacher's, and the labels of a batch to a loss (a tensor of one number)."""
-TRAITS = ("batchwise", "features", "regressor", "needs_labels")
+TRAITS = ("batchwise", "features", "regressor", "needs_labels", "memory")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class DistillLoss:
         features: whether it compares features of a layer.
         regressor: whether the student's features go through a trained linear map to the teacher's width.
         needs_labels: whether it says too little about classes to train a student without labels.
+        memory: whether it compares samples with the teacher's features of all training samples.
 
     Example:
         >>> import torch
@@ -63,6 +66,7 @@ class DistillLoss:
     features: bool = False
     regressor: bool = False
     needs_labels: bool = False
+    memory: bool = False
 
     def __call__(self, student: Outputs, teacher: Outputs, label: Tensor) -> Float[Tensor, ""]:
         """The loss of a batch."""
@@ -151,10 +155,9 @@ def _of_features(
     return function(student.features, teacher.features, **parameters)
 
 
-def _of_labelled_features(
-    function: Callable[..., Tensor], student: Outputs, teacher: Outputs, label: Tensor, **parameters: float
-) -> Tensor:
-    return function(student.features, teacher.features, label, **parameters)
+def _contrast(student: Outputs, teacher: Outputs, label: Tensor, *, temperature: float) -> Tensor:
+    assert student.features is not None and teacher.features is not None  # noqa: S101, PT018 - its trait
+    return crd(student.features, teacher.features, label, temperature=temperature, memory=teacher.memory)
 
 
 def _kl(config: DistillConfig) -> DistillLoss:
@@ -185,8 +188,9 @@ def _rkd(config: DistillConfig) -> DistillLoss:
 
 
 def _crd(config: DistillConfig) -> DistillLoss:
-    function = partial(_of_labelled_features, crd, temperature=config.crd_temperature)
-    return DistillLoss("crd", function, features=True, regressor=True, needs_labels=True)
+    function = partial(_contrast, temperature=config.crd_temperature)
+    memory = config.crd_memory
+    return DistillLoss("crd", function, not memory, True, True, needs_labels=True, memory=memory)
 
 
 def _ntdh(config: DistillConfig) -> DistillLoss:

@@ -45,6 +45,7 @@ class Distill:
         task: what is predicted, which says what the losses of labels and soft labels are.
         teacher_features: one row per sample, where the loss compares features; the network then returns an
             `Outputs` (see `mfh.training.watched`).
+        memory: rows of the training samples and their labels, where the loss compares with all of them.
     """
 
     teacher_logits: Float[Tensor, "sample ..."] | None = None
@@ -54,6 +55,7 @@ class Distill:
     smoothing: float = 0.0
     loss: DistillLoss | None = None
     teacher_features: Float[Tensor, "sample channel"] | None = None
+    memory: tuple[Int[Tensor, " other"], Int[Tensor, " other"]] | None = None
     task: str = "single-label"
 
     @property
@@ -80,7 +82,8 @@ class Distill:
     def _distillation(self, outputs: Any, logits: Tensor, soft: Tensor, batch: Batch) -> Tensor:
         if self.loss is None:
             return TASKS[self.task].soft_loss(logits, soft, temperature=self.temperature)
-        student, features = outputs if isinstance(outputs, Outputs) else Outputs(logits), None
+        student = outputs if isinstance(outputs, Outputs) else Outputs(logits)
+        features = memory = None
         if self.loss.features:
             require(
                 student.features is not None and self.teacher_features is not None,
@@ -88,7 +91,11 @@ class Distill:
                 "returns `Outputs` with features (see mfh.training.watched.Watched).",
             )
             features = self.teacher_features[batch.rows].to(logits.device)  # type: ignore[index]
-        return self.loss(student, Outputs(soft, features), batch.label)
+            if self.loss.memory:
+                require(self.memory is not None, f"`loss` {self.loss.name} needs a `memory`.")
+                rows, label = self.memory  # type: ignore[misc]
+                memory = self.teacher_features[rows].to(logits.device), label.to(logits.device)  # type: ignore[index]
+        return self.loss(student, Outputs(soft, features, memory), batch.label)
 
 
 def learn_from(
