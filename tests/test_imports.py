@@ -10,7 +10,8 @@ ROOT = Path(mfh.__file__).parent
 ORDER = [
     ("_version",),
     ("_checks",),
-    ("_files", "_environment"),
+    ("_atomic", "_environment", "_interrupts"),
+    ("_files", "_lock"),
     ("_compiled",),
     ("_class_spec",),
     ("config",),
@@ -32,7 +33,7 @@ ORDER = [
     ("cli",),
 ]
 # Narrower than the order: the report reads nothing but results, and how far a run has come.
-ONLY = {"_report": {"_report", "results", "_progress", "stats", "_files", "_checks", "_version"}}
+ONLY = {"_report": {"_report", "results", "_progress", "stats", "_files", "_atomic", "_checks", "_version"}}
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

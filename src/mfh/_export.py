@@ -8,7 +8,6 @@ DIR/student/program.pt2              torch.export: inputs -> logits, for any num
 """
 
 import io
-import json
 import logging
 import warnings
 from collections.abc import Mapping
@@ -22,9 +21,11 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
 from mfh._class_spec import ClassSpec, own_classes_only
-from mfh._files import write_atomic, write_json
+from mfh._files import bytes_writer, file_checksum, read_json, require_files, write_atomic, write_json
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
+from mfh._lock import holds
 from mfh._study.design import Networks, learnt_labels
+from mfh._study.resume import written_weights
 from mfh._study.teachers import describe_teacher
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
@@ -72,6 +73,7 @@ class Logits(nn.Module):
         return logits_of(self.network(inputs))
 
 
+@holds("to")
 def export_study(
     folder: Path | str,
     data: PairedDataset,
@@ -123,7 +125,10 @@ def export_study(
     _save_weights(chosen, to / STUDENT / WEIGHTS)
     write_program(chosen, seen, to / STUDENT / PROGRAM)
     _require_equal(chosen, read_program(to / STUDENT / PROGRAM), seen, "student", exactly=False)
-    return write_json(to / DESCRIPTION, run.description(focused, removed, chosen))
+    names = ("teacher/focus.json", f"{TEACHER}/{WEIGHTS}", f"{STUDENT}/{WEIGHTS}", f"{STUDENT}/{PROGRAM}")
+    files = {name: file_checksum(to / name) for name in names}
+    description = run.description(focused, removed, chosen) | {"files": files}
+    return write_json(to / DESCRIPTION, description, sealed=True)
 
 
 def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
@@ -148,7 +153,8 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
     """
     folder = Path(folder)
     try:
-        info = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        info = read_json(folder / DESCRIPTION, sealed=False)
+        require_files(folder, info.pop("files", {}))
         with own_classes_only(not imports):
             sides = {side: _network(info[side]["network"]) for side in (TEACHER, STUDENT)}
         sides[STUDENT].load_state_dict(safetensors.torch.load((folder / STUDENT / WEIGHTS).read_bytes()))
@@ -183,7 +189,7 @@ def write_program(network: nn.Module, example: Tensor, path: Path) -> None:
             f"The student cannot be written as a program: torch.export says {type(error).__name__}: "
             f"{reason}. Its code must not depend on the values or the number of samples."
         ) from error
-    write_atomic(path, lambda file: file.write(blob.getvalue()))
+    write_atomic(path, bytes_writer(blob.getbuffer()))
 
 
 def read_program(path: Path) -> nn.Module:
@@ -271,8 +277,10 @@ class _Run:
         """A checkpoint of this seed, under the names of `network`."""
         path = self.folder / "checkpoints" / f"seed-{self.seed:04d}" / f"{name}.safetensors"
         try:
+            known = written_weights(self.folder, self.seed)
+            require_files(self.folder, {n: known[n] for n in known if n.endswith(f"/{path.name}")})
             state = safetensors.torch.load(path.read_bytes())
-        except (OSError, safetensors.SafetensorError) as error:
+        except (OSError, InputError, safetensors.SafetensorError) as error:
             raise InputError(f"`{path}` cannot be read: {error}. Repeat the study.") from error
         fit = self.fits.get(self.modality(side))
         if self.specs[side] is not None or fit is None:
@@ -383,7 +391,7 @@ def _network(made_of: Mapping[str, Any]) -> nn.Module:
 def _save_weights(network: nn.Module, path: Path) -> None:
     state = {n: v.detach().cpu().contiguous().clone() for n, v in network.state_dict().items()}
     blob = safetensors.torch.save(state)
-    write_atomic(path, lambda file: file.write(blob))
+    write_atomic(path, bytes_writer(blob))
 
 
 def _require_equal(

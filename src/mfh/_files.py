@@ -1,54 +1,30 @@
-"""Files that appear whole or not at all, and folders that say whether they can be written."""
+"""Text, JSON and arrays on disk, whole or not at all, with checksums that are verified when they are read."""
 
+import hashlib
 import io
 import json
 import math
 import os
-import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from mfh._atomic import Write as Write
+from mfh._atomic import bytes_writer as bytes_writer
+from mfh._atomic import checksum as checksum
+from mfh._atomic import file_checksum as file_checksum
+from mfh._atomic import writable_folder as writable_folder
+from mfh._atomic import write_atomic as write_atomic
+from mfh._atomic import write_together as write_together
 from mfh._checks import InputError
 
+CHECKSUM = "checksum"
+SEAL, MARK = "mfh_checksum", "mfh_mark"  # arrays of an npz
 UNPACKED_LIMIT = 2**28
 RATIO_LIMIT = 200
-
-
-def write_atomic(path: Path | str, write: Callable[[IO[bytes]], object]) -> Path:
-    """Write a file so that no reader ever sees half of it.
-
-    `write` gets a temporary file in the same folder, which is flushed to disk and renamed over `path`. If
-    `write` raises, `path` is untouched and the temporary file is gone.
-
-    Raises:
-        InputError: the folder cannot be written, or the disk is full.
-    """
-    path = Path(path)
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-        temporary = None
-    except OSError as error:
-        raise InputError(
-            f"`{path}` cannot be written: {error.strerror or error}. Nothing was left."
-        ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-    return path
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -56,33 +32,179 @@ def write_text(path: Path | str, text: str) -> Path:
     return write_atomic(path, lambda file: file.write(text.encode("utf-8")))
 
 
-def write_json(path: Path | str, value: object) -> Path:
-    """Write JSON atomically, numbers in full precision; NaN and infinity are written as null."""
-    return write_text(path, json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+def write_json(path: Path | str, value: object, *, sealed: bool = False) -> Path:
+    """Write JSON atomically, numbers in full precision; NaN and infinity are written as null.
+
+    A mapping that is `sealed` gets a `checksum` of all its other fields.
+    """
+    return write_atomic(path, json_writer(value, sealed=sealed))
 
 
-def write_npy(path: Path | str, array: np.ndarray) -> Path:
-    """Write one array atomically as a npy that loads without pickle.
+def json_writer(value: object, *, sealed: bool = False) -> Write:
+    """What `write_json` writes, for `write_together`."""
+    content = plain(value)
+    if sealed:
+        content |= {CHECKSUM: _json_checksum(content)}
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return bytes_writer(text.encode("utf-8"))
+
+
+def _json_checksum(value: Mapping[str, Any]) -> str:
+    """SHA-256 of the fields, in whatever order and layout they stand."""
+    rest = {name: item for name, item in value.items() if name != CHECKSUM}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_json(path: Path | str, *, sealed: bool = True) -> dict[str, Any]:
+    """Read a mapping that `write_json` sealed, without its checksum.
+
+    Args:
+        path: the file.
+        sealed: whether one without a checksum is refused too; if it has one, it must fit in any case.
+
+    Raises:
+        FileNotFoundError: it is absent.
+        InputError: it cannot be read, or its checksum does not fit.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"`{path}` is damaged: {error}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"`{path}` is damaged: it holds no fields.")
+    if CHECKSUM in value and value[CHECKSUM] != _json_checksum(value):
+        raise InputError(f"`{path}` is damaged: its checksum does not fit its content.")
+    if sealed and CHECKSUM not in value:
+        raise InputError(f"`{path}` is damaged: its checksum is missing.")
+    return {name: item for name, item in value.items() if name != CHECKSUM}
+
+
+def identity_mark(identity: Mapping[str, Any]) -> str:
+    """What tells one run's files from another's: the checksum that `run.json` has for this identity."""
+    return _json_checksum(plain(identity))
+
+
+def run_mark(folder: Path | str) -> str:
+    """The mark of the run that a folder belongs to, by its `run.json`; empty where there is none.
+
+    Raises:
+        InputError: `run.json` is damaged.
+    """
+    try:
+        return identity_mark(read_json(Path(folder) / "run.json", sealed=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def require_files(folder: Path, checksums: Mapping[str, str], *, absent: bool = False) -> None:
+    """Refuse files that are not those of which the checksums were taken; `absent` ones may be let pass.
+
+    Raises:
+        InputError: one differs (the text names it).
+    """
+    for name, wanted in checksums.items():
+        path = folder / name
+        if absent and not path.exists():
+            continue
+        if file_checksum(path) != wanted:
+            what = "is damaged, or of another run" if path.exists() else "is missing"
+            raise InputError(f"`{path}` {what}: its checksum does not fit.")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The fields of a `results.json`, once it is known that they and the files beside it are whole.
+
+    Raises:
+        InputError: it is absent or damaged, a file beside it is not the one that was written with it, or it
+            is of another run than the `run.json` beside it.
+    """
+    try:
+        values = read_json(path, sealed=False)
+        require_files(path.parent, dict(values.get("files", {})), absent=True)
+        mark = run_mark(path.parent) if "run" in values else ""
+        if mark and mark != values["run"]:
+            raise InputError(f"`{path}` is of another run than the `run.json` beside it.")
+    except FileNotFoundError:
+        raise InputError(f"`{path}` does not exist. Name the folder that a run wrote with --out.") from None
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"{error} Repeat the command that wrote it.") from error
+    return values
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """One array as a npy that loads without pickle.
 
     By way of memory: numpy writes to a file through a buffer of its own and does not notice a full disk.
     """
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
-    return write_atomic(path, lambda file: file.write(content.getbuffer()))
+    return content.getvalue()
 
 
-def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write arrays atomically as a compressed npz that loads without pickle."""
-    return write_atomic(path, lambda file: np.savez_compressed(file, **dict(arrays)))  # type: ignore[arg-type]
+def write_npy(path: Path | str, array: np.ndarray) -> Path:
+    """Write one array atomically as a npy; see `npy_bytes`."""
+    return write_atomic(path, bytes_writer(npy_bytes(array)))
 
 
-def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+def npz_bytes(arrays: Mapping[str, np.ndarray], *, mark: str = "") -> bytes:
+    """Arrays as a compressed npz that loads without pickle; see `write_npz`."""
+    content = io.BytesIO()
+    told = {name: np.asarray(array) for name, array in arrays.items()}
+    told |= {MARK: np.asarray(mark)} if mark else {}
+    np.savez_compressed(content, **told, **{SEAL: np.asarray(_arrays_checksum(told))})  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray], *, mark: str = "") -> Path:
+    """Write arrays atomically as a compressed npz that loads without pickle, with a checksum of them all.
+
+    Args:
+        path: the file.
+        arrays: what it holds.
+        mark: of what they belong to; `read_arrays` refuses them to a reader with another one.
+    """
+    return write_atomic(path, bytes_writer(npz_bytes(arrays, mark=mark)))
+
+
+def _arrays_checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def read_arrays(path: Path | str, *, sealed: bool = False, mark: str = "") -> dict[str, np.ndarray]:
     """Read an npz without pickle.
 
+    Args:
+        path: the file.
+        sealed: whether one without the checksum of `write_npz` is refused; if it has one, it must fit in any
+            case.
+        mark: that it must have been written with; empty takes any.
+
     Raises:
-        InputError: it is absent or damaged, holds objects or anything but arrays, or unpacks to more than 256
-            MiB and 200 times its size.
+        InputError: it is absent or damaged, holds objects or anything but arrays, unpacks to more than 256
+            MiB and 200 times its size, or has another mark.
     """
+    arrays = _read_npz(path)
+    seal = arrays.pop(SEAL, None)
+    if sealed and seal is None:
+        raise InputError(f"`{path}` is damaged: its checksum is missing.")
+    if seal is not None and str(seal) != _arrays_checksum(arrays):
+        raise InputError(f"`{path}` is damaged: its checksum does not fit its content.")
+    found = str(arrays.pop(MARK, ""))
+    if mark and found != mark:
+        raise InputError(f"`{path}` belongs to another run.")
+    return arrays
+
+
+def _read_npz(path: Path | str) -> dict[str, np.ndarray]:
     name = ""
     try:
         with Path(path).open("rb") as file:
@@ -215,23 +337,3 @@ def plain(value: object) -> Any:
     if isinstance(value, (str, int, bool)) or value is None:
         return value
     return str(value)
-
-
-def writable_folder(path: Path | str, name: str = "out") -> Path:
-    """Make the folder if it is absent, and prove that it can be written.
-
-    Raises:
-        InputError: it is a file, or cannot be made or written.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"`{name}` must be a folder. `{path}` is a file: name another.")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"`{name}` must be a folder that can be written. `{path}`: {error.strerror or error}."
-        ) from error
-    return path

@@ -1,6 +1,5 @@
 """How far a run has come, in `progress.json` of its folder: written while it runs, gone when it has ended."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mfh._checks import InputError
-from mfh._files import write_json
+from mfh._files import read_json, write_json
 
 FILE = "progress.json"
 
@@ -57,7 +56,7 @@ class Progress:
 
     def save(self, folder: Path | str) -> Path:
         """Write `progress.json` into `folder`, atomically; returns its path."""
-        return write_json(Path(folder) / FILE, asdict(self))
+        return write_json(Path(folder) / FILE, asdict(self), sealed=True)
 
 
 def now() -> str:
@@ -73,10 +72,11 @@ def load_progress(folder: Path | str) -> Progress | None:
     """
     path = Path(folder) / FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, sealed=False)
         stages = tuple(Stage(**stage) for stage in values.pop("stages", ()))
         return Progress(**values, stages=stages)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"`{path}` cannot be read: {error}. Repeat the command that wrote it.") from error
+        reason = str(error).rstrip(".")
+        raise InputError(f"`{path}` cannot be read: {reason}. Repeat the command that wrote it.") from error

@@ -6,17 +6,17 @@ import logging
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import BrokenRulesError, InputError, shown
 from mfh._class_spec import NO_IMPORTS_VARIABLE
+from mfh._interrupts import stoppable
 from mfh._version import __version__
 from mfh.commands import (
     avmnist,
@@ -163,16 +163,17 @@ def _restricted(words: Sequence[str]) -> Iterator[None]:
 
 def _run(words: Sequence[str]) -> int:
     try:
-        parser = build_parser()
-        if (printed := read_configs(parser, words)) is not None:
-            sys.stdout.write(printed)
-            return 0
-        options = parser.parse_args(words)
-        command = next(c for c in COMMANDS if c.name == options.command)
-        chosen = options[options.command]
-        with _messages_on_stderr(quiet=_is_quiet(chosen)), _stopped_by_sigterm():
-            command.run(chosen)
-            _leave_processes()
+        with stoppable(signal.SIGINT, signal.SIGTERM):
+            parser = build_parser()
+            if (printed := read_configs(parser, words)) is not None:
+                sys.stdout.write(printed)
+                return 0
+            options = parser.parse_args(words)
+            command = next(c for c in COMMANDS if c.name == options.command)
+            chosen = options[options.command]
+            with _messages_on_stderr(quiet=_is_quiet(chosen)):
+                command.run(chosen)
+                _leave_processes()
     except BrokenRulesError as errors:
         texts = [text for _, text in errors.problems]
         told = texts if len(texts) == 1 else [f"{len(texts)} errors", *(f"  {text}" for text in texts)]
@@ -241,19 +242,6 @@ def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
         root.removeHandler(handler)
 
 
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does. Only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _process() -> str:
     """Which process of a distributed run this is, but for the main one."""
     rank = os.environ.get("RANK", "0")
@@ -272,7 +260,3 @@ def _is_quiet(options: Namespace) -> bool:
     if _process():
         return True
     return bool(options.get("quiet", "step" in options and options[options.step].quiet))
-
-
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt(128 + number)

@@ -4,7 +4,6 @@
 too large for JSON stand beside it in `saliency.npz`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
@@ -15,8 +14,9 @@ import numpy as np
 
 from mfh._checks import InputError, listing
 from mfh._environment import environment as environment
+from mfh._files import bytes_writer, checksum, json_writer, npz_bytes, run_mark, write_together
 from mfh._files import read_arrays as read_arrays
-from mfh._files import write_json, write_npz
+from mfh._files import read_results as read_results
 from mfh._rows import Comparison as Comparison
 from mfh._rows import FailedStudent as FailedStudent
 from mfh._rows import Record as Record
@@ -97,8 +97,20 @@ class RunResult:
         return f"<div>{words}{shown.round(2).to_html(index=False, na_rep='', border=0)}</div>"
 
     def save(self, folder: Path | str) -> Path:
-        """Write `results.json` into `folder`, atomically; returns its path."""
-        return write_json(Path(folder) / "results.json", self.to_dict())
+        """Write `results.json` and the files beside it into `folder`, atomically; returns its path.
+
+        It holds a checksum of itself and of the files beside it, and the mark of the run of the folder.
+        """
+        path, beside = Path(folder) / "results.json", self._beside()
+        told: dict[str, Any] = {"files": {name: checksum(content) for name, content in beside.items()}}
+        told |= {"run": mark} if (mark := run_mark(folder)) else {}
+        written = {path.with_name(name): bytes_writer(content) for name, content in beside.items()}
+        write_together(written | {path: json_writer(self.to_dict() | told, sealed=True)})
+        return path
+
+    def _beside(self) -> dict[str, bytes]:
+        """Files beside `results.json`: name -> content."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -154,12 +166,8 @@ class StudyResult(RunResult):
             verdict = Verdict(**{**verdict, "reasons": tuple(verdict.get("reasons", ()))})
         return super().from_dict({**values, "verdict": verdict})
 
-    def save(self, folder: Path | str) -> Path:
-        """Write `saliency.npz`, `curves.npz` and then `results.json`; returns the path of the latter."""
-        for name, file in ARRAYS.items():
-            if arrays := getattr(self, name):
-                write_npz(Path(folder) / file, arrays)
-        return super().save(folder)
+    def _beside(self) -> dict[str, bytes]:
+        return {file: npz_bytes(arrays) for name, file in ARRAYS.items() if (arrays := getattr(self, name))}
 
 
 @dataclass(frozen=True)
@@ -253,13 +261,8 @@ def load_results(folder: Path | str) -> RunResult:
     """
     path = Path(folder)
     path = path / "results.json" if path.suffix != ".json" else path
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"`{path}` does not exist. Name the folder that a run wrote with --out.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"`{path}` cannot be read: {error}. Repeat the command that wrote it.") from error
-    if not isinstance(values, dict) or values.get("kind") not in KINDS:
+    values = read_results(path)
+    if values.get("kind") not in KINDS:
         raise InputError(f"`{path}` is not a result of mfh: its `kind` must be one of {listing(KINDS)}.")
     if values.get("schema_version") != SCHEMA_VERSION:
         raise InputError(

@@ -49,7 +49,8 @@ def test_another_key_replaces_the_file_but_not_those_of_other_names(tmp_path: Pa
     other = cached_array(tmp_path / "audio", "f" * 16, lambda: rows(2 * VALUES))
     assert np.array_equal(other, 2 * VALUES)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"audio-{'f' * 16}.npy", "audio-notes.npy", f"image-{KEY}.npy"]
+    checksums = [f"audio-{'f' * 16}.json", f"image-{KEY}.json"]
+    assert names == sorted([f"audio-{'f' * 16}.npy", "audio-notes.npy", f"image-{KEY}.npy", *checksums])
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), InputError("a picture is damaged")])

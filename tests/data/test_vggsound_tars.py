@@ -21,6 +21,7 @@ from clips import make_videos
 from torch.utils.data import DataLoader
 
 from mfh import InputError, PairedDataset
+from mfh.data.manifest import Manifest
 from mfh.data.vggsound import load
 from mfh.data.vggsound_index import INDEX_FILE
 from mfh.data.vggsound_pack import pack
@@ -366,7 +367,11 @@ def test_a_damaged_index(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "out")
     path = tmp_path / "out" / INDEX_FILE
     text = path.read_text()
-    for damaged, error in ((text[:-20], "damaged"), (text.splitlines()[0], "holds no clips")):
+    path.write_text(text.replace(",train,", ",test,", 1))
+    with pytest.raises(InputError, match=r"clips\.csv` is damaged or exchanged: its checksum does not fit"):
+        load(tmp_path / "out")
+    (tmp_path / "out" / "checksums.csv").unlink()
+    for damaged, error in ((text[:-150], "damaged"), (text.splitlines()[0], "holds no clips")):
         path.write_text(damaged)
         with pytest.raises(InputError, match=error):
             load(tmp_path / "out")
@@ -385,5 +390,5 @@ def test_flac_keeps_the_waveform(folder: Path, tars: Path) -> None:
 
 
 def test_packing_nothing_leaves_nothing(tmp_path: Path) -> None:
-    pack(tmp_path, ["a"], [], frames=1, megabytes=1.0, seed=0)
+    pack(tmp_path, ["a"], [], Manifest(tmp_path), frames=1, megabytes=1.0, seed=0)
     assert list(tmp_path.iterdir()) == []

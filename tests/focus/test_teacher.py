@@ -428,6 +428,10 @@ def test_load_of_absent_damaged_newer_and_mixed_files(tmp_path, mlp):
         FocusedTeacher.load(tmp_path, mlp)
     FocusedTeacher(mlp, "1", [0], "zero").save(tmp_path)
     description = json.loads((tmp_path / "focus.json").read_text())
+    (tmp_path / "focus.json").write_text(json.dumps(description | {"removed": [1]}))
+    with pytest.raises(InputError, match=r"focus\.json` is damaged: its checksum does not fit"):
+        FocusedTeacher.load(tmp_path, mlp)
+    del description["checksum"]  # as somebody's own
     for changes, text in (
         ({"schema_version": 2}, "has schema version 2; this mfh reads 1"),
         ({"shapes": {}}, "two different teachers"),
@@ -439,7 +443,7 @@ def test_load_of_absent_damaged_newer_and_mixed_files(tmp_path, mlp):
             FocusedTeacher.load(tmp_path, mlp)(draw(5, 4))
     (tmp_path / "focus.json").write_text(json.dumps(description))
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot be read as a focused teacher"):
+    with pytest.raises(InputError, match=r"model\.safetensors` is damaged, or of another run"):
         FocusedTeacher.load(tmp_path, mlp)
     with pytest.raises(InputError, match="cannot be written"):
         FocusedTeacher(mlp, "1", [0], "zero").save(tmp_path / "focus.json")

@@ -90,5 +90,5 @@ def test_folders_without_a_run_are_refused(tmp_path):
         summarize_unfinished(tmp_path)
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "seed-0000.json").write_text("{")
-    with pytest.raises(InputError, match=r"seed-0000\.json` cannot be read"):
+    with pytest.raises(InputError, match=r"seed-0000\.json` is damaged"):
         summarize_unfinished(tmp_path)

@@ -25,6 +25,7 @@ from mfh._diagnose.verdict import (
     explain,
     name_verdict,
 )
+from mfh._lock import holds
 from mfh._study.arms import ArmKey
 from mfh._study.design import Networks, with_modalities
 from mfh._study.teachers import METRIC, Build
@@ -38,6 +39,7 @@ GENERAL = ("general" + CHOSEN, None)
 BASELINE = ("no-kd", None)
 
 
+@holds()
 def diagnose(
     data: PairedDataset,
     teacher: Build | None = None,

@@ -1,6 +1,5 @@
 """What the training of one student leaves."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -11,8 +10,8 @@ import safetensors.torch
 from torch import nn
 
 from mfh._checks import InputError, require
-from mfh._files import write_atomic, write_npz
-from mfh.results import SCHEMA_VERSION, RunResult, TeacherRecord, read_arrays
+from mfh._files import npz_bytes
+from mfh.results import SCHEMA_VERSION, RunResult, TeacherRecord, read_arrays, read_results
 from mfh.training.run import Epoch
 
 WEIGHTS, PREDICTIONS = "student.safetensors", "predictions.npz"
@@ -64,19 +63,10 @@ class DistillResult(RunResult):
         tables = {name: [asdict(row) for row in values[name]] for name in self._tables()}
         return {"schema_version": SCHEMA_VERSION, "kind": self.kind} | values | tables
 
-    def save(self, folder: Path | str) -> Path:
-        """Write `student.safetensors`, `predictions.npz` and then `results.json`; returns the latter's path.
-
-        Raises:
-            InputError: the folder cannot be written.
-        """
-        folder = Path(folder)
+    def _beside(self) -> dict[str, bytes]:
         # copies, for the format refuses tensors that share memory, as tied weights do
         state = {n: v.detach().cpu().contiguous().clone() for n, v in self.student.state_dict().items()}
-        content = safetensors.torch.save(state)
-        write_atomic(folder / WEIGHTS, lambda file: file.write(content))
-        write_npz(folder / PREDICTIONS, self.predictions)
-        return super().save(folder)
+        return {WEIGHTS: safetensors.torch.save(state), PREDICTIONS: npz_bytes(self.predictions)}
 
     @classmethod
     def load(cls, folder: Path | str, student: nn.Module) -> "DistillResult":
@@ -87,7 +77,7 @@ class DistillResult(RunResult):
         """
         folder = Path(folder)
         try:
-            values = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            values = read_results(folder / "results.json")
             require(
                 values["kind"] == cls.kind and values["schema_version"] == SCHEMA_VERSION,
                 f"`{folder}` holds no result of `distill` that this version reads. See mfh.load_results.",

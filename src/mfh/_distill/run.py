@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
+from mfh._lock import holds
 from mfh._study.teachers import accuracies, derived_seed, describe_teacher
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
@@ -29,6 +30,7 @@ Teacher = nn.Module | Tensor | np.ndarray | Path | str | None
 Student = nn.Module | Callable[[], nn.Module] | None
 
 
+@holds()
 def distill(
     teacher: Teacher,
     student: Student,

@@ -1,7 +1,6 @@
 """The teacher that is left when channels of a layer are removed."""
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, listing, require
-from mfh._files import write_atomic, write_json
+from mfh._files import bytes_writer, checksum, json_writer, read_json, require_files, write_together
 from mfh._focus.channels import ambiguous, channels_second
 from mfh._focus.inventory import find, find_channel_dim, uncompiled
 from mfh._focus.outputs import part_of, with_part
@@ -145,7 +144,6 @@ class FocusedTeacher(Hooked):
         # copies, for the format refuses tensors that share memory, as tied weights do
         weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         content = safetensors.torch.save(weights)
-        write_atomic(folder / WEIGHTS, lambda file: file.write(content))
         description = {
             "schema_version": SCHEMA_VERSION,
             "layer": self.layer,
@@ -154,8 +152,14 @@ class FocusedTeacher(Hooked):
             "fill": self.fill.tolist(),
             "fill_dtype": str(self.fill.dtype).removeprefix("torch."),
             "shapes": {name: list(value.shape) for name, value in weights.items()},
+            "files": {WEIGHTS: checksum(content)},
         }
-        write_json(folder / DESCRIPTION, description)
+        write_together(
+            {
+                folder / WEIGHTS: bytes_writer(content),
+                folder / DESCRIPTION: json_writer(description, sealed=True),
+            }
+        )
         return folder
 
     @classmethod
@@ -171,7 +175,8 @@ class FocusedTeacher(Hooked):
         """
         folder = Path(folder)
         try:
-            description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            description = read_json(folder / DESCRIPTION, sealed=False)
+            require_files(folder, description.get("files", {}))
             weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
             version = description["schema_version"]
             require(

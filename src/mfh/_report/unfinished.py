@@ -1,14 +1,13 @@
 """The state of a run that has not ended: what is finished, what is missing, what can be seen so far."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mfh._checks import InputError, shown_values
-from mfh._files import plain
+from mfh._checks import InputError, listing, require, shown_values
+from mfh._files import plain, read_json, run_mark
 from mfh._progress import load_progress
 from mfh._report import students, wording
 from mfh._report.summarize import command_line
@@ -37,6 +36,13 @@ def summarize_unfinished(folder: Path | str) -> dict[str, Any]:
     progress = load_progress(folder)
     config = dict(progress.config) if progress else _json(folder / "run.json")
     state = {seed: _json(path) for seed, path in _files(folder).items()}
+    mark = run_mark(folder)
+    strange = [seed for seed, values in state.items() if values.get("run", mark) != mark]
+    require(
+        not mark or not strange,
+        f"Seeds {listing(strange)} in `{folder}` are of another run than its `run.json`. Repeat the command, "
+        "which runs them again.",
+    )
     planned = list(progress.seeds) if progress else []
     finished = sorted(state)
     missing = [seed for seed in planned if seed not in state]
@@ -87,12 +93,11 @@ def _parts(folder: Path) -> dict[int, int]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, sealed=False)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"`{path}` cannot be read: {error}. Repeat the command that wrote it.") from error
-    return values if isinstance(values, dict) else {}
+    except InputError as error:
+        raise InputError(f"{error} Repeat the command that wrote it.") from error
 
 
 def _record(row: Mapping[str, Any]) -> Record:

@@ -112,8 +112,12 @@ class SaliencyResult:
         } | {name: values for name, values in self._arrays().items() if values is not None}
         return pd.DataFrame(columns)
 
-    def save(self, path: Path | str) -> Path:
+    def save(self, path: Path | str, *, mark: str = "") -> Path:
         """Write everything to an npz file, atomically and free of pickle; returns its path.
+
+        Args:
+            path: the file.
+            mark: of what it belongs to; `load` refuses it to a reader with another one.
 
         Raises:
             InputError: the name does not end in `.npz`, or the file cannot be written.
@@ -125,16 +129,21 @@ class SaliencyResult:
         )
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
-        return write_npz(path, arrays | {"saliency_format": np.asarray(_FORMAT)})
+        return write_npz(path, arrays | {"saliency_format": np.asarray(_FORMAT)}, mark=mark)
 
     @classmethod
-    def load(cls, path: Path | str) -> "SaliencyResult":
+    def load(cls, path: Path | str, *, mark: str = "") -> "SaliencyResult":
         """Read what `save` wrote.
 
+        Args:
+            path: the file.
+            mark: with which it must have been written; empty takes any.
+
         Raises:
-            InputError: the file is absent, damaged, or no saliency that this version can read.
+            InputError: the file is absent, damaged, no saliency that this version can read, or has another
+                mark.
         """
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, mark=mark)
         optional = {"followed", "importance"}
         missing = {f.name for f in fields(cls)} - optional - set(arrays)
         if missing or int(arrays.get("saliency_format", 0)) != _FORMAT:

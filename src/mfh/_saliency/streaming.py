@@ -248,7 +248,11 @@ class _Kept:
         """Take over what is there; returns the number of parts that are done."""
         if not self.path.exists():
             return 0
-        arrays = read_arrays(self.path)
+        try:
+            arrays = read_arrays(self.path, sealed=True)
+        except InputError as error:
+            logger.warning("All samples are read again. %s", error)
+            return 0
         require(
             str(arrays.pop("mark", "")) == self.mark,
             f"`state` must be of the same files, head and options. `{self.path}` is of others: remove it, or "

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mfh._checks import InputError, listing, require
 from mfh._focus import uncompiled
+from mfh._lock import holds
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
 from mfh._study.losses import (
@@ -47,6 +48,7 @@ SMALL_INPUT = 2_000
 SMALL_NETWORK = 500_000
 
 
+@holds()
 def study(
     data: PairedDataset,
     teacher: Build | None = None,
@@ -235,7 +237,7 @@ def run_seed(
             transforms=networks.transforms,
             progress=progress,
             threads=threads or before,
-            parts=Parts(folder),
+            parts=Parts(folder, f"{short(networks.identity())} {seed}"),
             losses=networks.losses,
         ).run()
     finally:

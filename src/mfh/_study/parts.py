@@ -1,6 +1,7 @@
 """What an unfinished seed of a study keeps on disk: trained networks, and what its teachers answer."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from mfh._files import write_npz
 from mfh._study.arms import ArmKey, Tables
 from mfh.results import read_arrays
 from mfh.training.device import Processes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -37,13 +40,13 @@ class Ranked:
 class Parts:
     """The parts of one seed in one folder; without a folder nothing is kept.
 
-    Each network has a subfolder of checkpoints, and what the teachers answer is a file of its own: computed
-    anew, on other hardware or by another number of processes, it would differ in the last digits, and
-    students half trained on it could not go on.
+    `mark` tells the run and the seed from others. Each network has a subfolder of checkpoints, and what the
+    teachers answer is a file of its own: computed anew, on other hardware or by another number of processes,
+    it would differ in the last digits, and students half trained on it could not go on.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.path = folder
+    def __init__(self, folder: Path | None, mark: str = "") -> None:
+        self.path, self.mark = folder, mark
 
     def folder(self, name: str) -> Path | None:
         """Where a network's checkpoints are kept."""
@@ -66,14 +69,15 @@ class Parts:
             "layer": ranked.layer, "student layer": ranked.student_layer,
             "task": tables.task, "temperature": tables.temperature, "focused": focused, "overlap": overlap,
         }  # fmt: skip
-        write_npz(self.path / f"{name}.npz", {**arrays, "told": np.asarray(json.dumps(told))})
+        content = {**arrays, "told": np.asarray(json.dumps(told))}
+        write_npz(self.path / f"{name}.npz", content, mark=f"{self.mark} {name}")
 
     def load(self, name: str) -> Ranked | None:
         """The ranking that was kept; None where there is none, or a damaged one."""
-        if self.path is None:
+        if self.path is None or not (path := self.path / f"{name}.npz").exists():
             return None
         try:
-            arrays = read_arrays(self.path / f"{name}.npz")
+            arrays = read_arrays(path, sealed=True, mark=f"{self.mark} {name}")
             told = json.loads(str(arrays["told"]))
             keys = [ArmKey(*key) for key in told["focused"]]
             tables = Tables(
@@ -90,7 +94,8 @@ class Parts:
             )
             overlap = {(split, ratio): share for split, ratio, share in told["overlap"]}
             return Ranked(tables, _named(arrays, "channels/"), overlap, told["layer"], told["student layer"])
-        except (InputError, OSError, ValueError, KeyError, TypeError):
+        except (InputError, OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("A ranking is computed again. %s", error)
             return None
 
 

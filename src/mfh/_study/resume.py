@@ -1,6 +1,6 @@
 """Finished seeds of a study on disk, so that the same command goes on where it stopped."""
 
-import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,11 +11,25 @@ import numpy as np
 from safetensors.torch import save as safetensors_bytes
 
 from mfh._checks import InputError, require
-from mfh._files import plain, writable_folder, write_atomic, write_json, write_npz
+from mfh._files import (
+    bytes_writer,
+    checksum,
+    identity_mark,
+    json_writer,
+    npz_bytes,
+    plain,
+    read_json,
+    require_files,
+    writable_folder,
+    write_json,
+    write_together,
+)
 from mfh._progress import FILE
 from mfh._study.outcome import SeedResult
 from mfh.data.splits import Split
 from mfh.results import FailedStudent, Record, TeacherRecord, read_arrays
+
+logger = logging.getLogger(__name__)
 
 
 class Store:
@@ -24,10 +38,10 @@ class Store:
     While a seed is unfinished, `state/seed-0000/` holds its parts; see `mfh._study.parts`.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], *, made: bool) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         self.identity = identity
-        self._made = made
+        self.mark = identity_mark(identity)
 
     @classmethod
     def open(cls, folder: Path | str, identity: Mapping[str, Any]) -> "Store":
@@ -37,17 +51,14 @@ class Store:
             InputError: it cannot be written, or holds a run with another identity; the differing fields are
                 named.
         """
-        made = not Path(folder).exists()
         folder = writable_folder(folder)
         mark = folder / "run.json"
         mine = plain(identity)
         if mark.exists():
             try:
-                theirs = json.loads(mark.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise InputError(
-                    f"`{mark}` is damaged: {error}. Remove the folder or name another."
-                ) from error
+                theirs = read_json(mark)
+            except InputError as error:
+                raise InputError(f"{error} Remove the folder or name another.") from error
             fields = sorted(
                 name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)
             )
@@ -63,14 +74,12 @@ class Store:
                 not (folder / "results.json").exists(),
                 f"`out` {folder} holds another run's results. Name another folder, or remove this one.",
             )
-        return cls(folder, mine, made=made)
+        return cls(folder, mine)
 
     def discard(self) -> None:
-        """Remove what a run without a finished seed has written, and the folder if this run made it."""
+        """Remove what a run without a finished seed has written."""
         if not (self.folder / "run.json").exists():
             (self.folder / FILE).unlink(missing_ok=True)
-        if self._made and not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
     def end(self) -> None:
         """Say no more that the run is under way: its results are written."""
@@ -79,27 +88,30 @@ class Store:
     def claim(self) -> None:
         """Write into the folder whose it is, unless it says so already."""
         if not (self.folder / "run.json").exists():
-            write_json(self.folder / "run.json", self.identity)
+            write_json(self.folder / "run.json", self.identity, sealed=True)
 
     def base(self, seed: int) -> Path:
         """Of a seed's files, without their suffix; the folder of this name holds what is unfinished."""
         return self.folder / "state" / f"seed-{seed:04d}"
 
     def save(self, result: SeedResult) -> None:
-        """Write a finished seed; its json comes last and marks it as complete."""
+        """Write a finished seed; its json comes last, marks it as complete and vouches for the others."""
         self.claim()
-        base = self.base(result.seed)
-        for name, weights in result.weights.items():
-            path = self.folder / "checkpoints" / f"seed-{result.seed:04d}" / f"{name}.safetensors"
-            blob = safetensors_bytes({key: value.contiguous().clone() for key, value in weights.items()})
-            write_atomic(path, lambda file, blob=blob: file.write(blob))  # type: ignore[misc]
+        base, name = self.base(result.seed), f"seed-{result.seed:04d}"
+        contents = {
+            f"checkpoints/{name}/{network}.safetensors": safetensors_bytes(
+                {key: value.contiguous().clone() for key, value in weights.items()}
+            )
+            for network, weights in result.weights.items()
+        }
         arrays = {f"channels/{name}": values for name, values in result.channels.items()}
         rows = {f"split/{name}": getattr(result.split, name) for name in ("train", "validation", "test")}
         curves = {f"curves/{name}": values for name, values in result.curves.items()}
-        write_npz(base.with_suffix(".npz"), {"correct": result.correct, **arrays, **curves, **rows})
-        write_json(
-            base.with_suffix(".json"),
+        contents[f"state/{name}.npz"] = npz_bytes({"correct": result.correct, **arrays, **curves, **rows})
+        told = json_writer(
             {
+                "run": self.mark,
+                "files": {file: checksum(content) for file, content in contents.items()},
                 "seed": result.seed,
                 "records": [asdict(record) for record in result.records],
                 "failed": [asdict(student) for student in result.failed],
@@ -110,15 +122,23 @@ class Store:
                 "layer": result.layer,
                 "redrawn": result.split.redrawn,
             },
+            sealed=True,
         )
+        written = {self.folder / file: bytes_writer(content) for file, content in contents.items()}
+        write_together(written | {base.with_suffix(".json"): told})
         shutil.rmtree(base, ignore_errors=True)
 
     def load(self, seed: int) -> SeedResult | None:
-        """Read a finished seed; None where it is absent or damaged and must be run again."""
+        """Read a finished seed; None where it is absent, or damaged, which the log says, and is run again."""
         base = self.base(seed)
+        path = base.with_suffix(".json")
         try:
-            values = json.loads(base.with_suffix(".json").read_text(encoding="utf-8"))
+            values = read_json(path)
+            if (values.get("run"), values.get("seed")) != (self.mark, seed):
+                raise InputError(f"`{path}` is of another run or another seed.")
+            require_files(self.folder, values["files"])
             arrays = read_arrays(base.with_suffix(".npz"))
+            shutil.rmtree(base, ignore_errors=True)  # where a kill came before it was removed
             rows = {name: arrays[f"split/{name}"] for name in ("train", "validation", "test")}
             return SeedResult(
                 seed=values["seed"],
@@ -135,8 +155,25 @@ class Store:
                 curves=_below("curves/", arrays),
                 failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("Seed %d is run again. %s", seed, error)
+            return None
+
+
+def written_weights(folder: Path, seed: int) -> dict[str, str]:
+    """The checkpoints of a finished seed -> their checksums; empty where none were noted.
+
+    Raises:
+        InputError: the file that notes them is absent or damaged.
+    """
+    path = folder / "state" / f"seed-{seed:04d}.json"
+    try:
+        files = read_json(path, sealed=False).get("files", {})
+    except FileNotFoundError:
+        raise InputError(f"`{path}` is missing.") from None
+    return {name: value for name, value in files.items() if name.startswith("checkpoints/")}
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """What commands of several steps share: their parsers, their options, what they print and keep."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
+from mfh._lock import holds_out, is_main
 from mfh.commands._options import add_common, table
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def add_steps(parser: ArgumentParser, command: str, steps: Mapping[str, Step]) -
 def run_step(options: Namespace, steps: Mapping[str, Step]) -> None:
     """Run the step that was chosen, by its name or another one of it."""
     step = next(step for name, step in steps.items() if options.step in (name, *step.aliases))
-    step.run(options[options.step])
+    chosen = options[options.step]
+    holds_out(step.run)(chosen)
 
 
 def add_mode(parser: ArgumentParser, ratio: float) -> None:
@@ -93,11 +94,6 @@ def num_permutations(options: Namespace) -> int | str | None:
     if not count.isdecimal() or int(count) == 0:
         raise InputError(f"`num_permutations` must be `exact` or a whole number above 0. Got {count!r}.")
     return int(count)
-
-
-def is_main() -> bool:
-    """Whether this process speaks for the run: of several that a launcher started, the first does."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def keep(result: "StudyResult", out: str) -> None:

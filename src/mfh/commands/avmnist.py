@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mfh._lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, table
 from mfh.experiments.avmnist_config import AvmnistConfig
 
@@ -70,6 +71,7 @@ def _add_study(parser: ArgumentParser) -> None:
     add_config(parser, AvmnistConfig, skip=("tracker", "task"))
 
 
+@holds_out
 def _study(options: Namespace) -> None:
     config = make_config(AvmnistConfig, options)  # before anything slow is imported
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mfh._lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, table
 from mfh.commands._sources import add_sources, load_data, name_source, networks
 from mfh.config import DiagnoseConfig
@@ -30,6 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
     add_common(parser)
 
 
+@holds_out
 def run(options: Namespace) -> None:
     """Diagnose, write results and report, print companions, reasons and the verdict."""
     config = make_config(DiagnoseConfig, options)  # before anything slow is imported

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mfh._lock import holds_out
 from mfh.commands._options import add_common, finish, table
 
 name = "gaussian"
@@ -50,6 +51,7 @@ def add_options(parser: ArgumentParser) -> None:
     add_common(parser)
 
 
+@holds_out
 def run(options: Namespace) -> None:
     """Run the experiments, write results, figures and reports, print the rows and what they allow to say."""
     from mfh.experiments import gaussian

@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError, require
+from mfh._lock import held
 from mfh.commands._options import add_common
 
 name = "report"
@@ -82,8 +83,13 @@ def _one(folder: Path, options: Namespace) -> None:
     logger.info("The report: %s", report(result, options.out or home / "report.html"))
     if (home / "progress.json").exists():
         logger.info("A run in this folder goes on: these are the results before it.")
-    written = save_figures(result, options.figures, widths=PAPER) if options.figures else []
-    written += save_tables(result, options.tables) if options.tables else []
+    written: list[Path] = []
+    if options.figures:
+        with held(options.figures, name="figures"):
+            written += save_figures(result, options.figures, widths=PAPER)
+    if options.tables:
+        with held(options.tables, name="tables"):
+            written += save_tables(result, options.tables)
     for path in written:
         logger.info("%s", path)
 

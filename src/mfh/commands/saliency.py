@@ -5,6 +5,7 @@ from pathlib import Path
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from mfh._checks import InputError
+from mfh._lock import held
 from mfh.commands._options import add_common, table
 
 name = "saliency"
@@ -58,12 +59,13 @@ def run(options: Namespace) -> None:
     if out.suffix != ".npz":
         raise InputError(f"`out` must end in .npz. Got `{out}`: name it `{out.with_suffix('.npz')}`.")
     weight, bias, dtype = read_head(options.head, dtype=options.dtype, device=options.device)
-    result = streaming_saliency(
-        options.features, options.student_logits, weight, bias, score=options.score, dtype=dtype,
-        jobs=options.jobs, state=out.with_suffix(".partial.npz") if options.resume else None,
-        progress=not options.quiet,
-    )  # fmt: skip
-    result.save(out)
+    with held(out.parent, file=out.name):
+        result = streaming_saliency(
+            options.features, options.student_logits, weight, bias, score=options.score, dtype=dtype,
+            jobs=options.jobs, state=out.with_suffix(".partial.npz") if options.resume else None,
+            progress=not options.quiet,
+        )  # fmt: skip
+        result.save(out)
     columns = ["channel", "scaled", "increase", "followed", "importance", "stderr_data"]
     rows = result.frame().sort_values("rank").head(10)[columns].to_dict("records")
     shown = [{name: f"{row[name]:.4g}" for name in columns} for row in rows]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mfh._lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, table
 from mfh.commands._sources import add_sources, load_data, name_source, networks
 from mfh.config import StudyConfig
@@ -34,6 +35,7 @@ def add_options(parser: ArgumentParser) -> None:
     add_common(parser)
 
 
+@holds_out
 def run(options: Namespace) -> None:
     """Run the study, write its results and report, print the summary."""
     config = make_config(StudyConfig, options)  # before anything slow is imported

@@ -12,10 +12,12 @@ from typing import IO
 
 import numpy as np
 
-from mfh._checks import InputError
-from mfh._files import read_npy, write_atomic
+from mfh._checks import InputError, require
+from mfh._files import file_checksum, read_json, read_npy, write_atomic, write_json
 
 _ROOM_LEFT = 2**20
+VERIFIED = 4 * 2**30
+"""Bytes up to which a cache is verified whole whenever it is opened, a few seconds."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +78,9 @@ def cached_array(path: Path, key: str, decode: Callable[[], Rows]) -> np.memmap:
     """The array of `decode`, memory-mapped from `<path>-<key>.npy`, which is written if it is not there.
 
     The file is renamed into place when it is complete, so a half-written one is never used; files of other
-    keys are removed then.
+    keys are removed then. Beside it stands its checksum, in `<path>-<key>.json`: what does not fit, which the
+    log says, is decoded again. An array beyond `VERIFIED` bytes is read whole for that only where its time or
+    size is not the one that was noted.
 
     Args:
         path: folder and name of the file, without key and suffix.
@@ -100,21 +104,40 @@ def cached_array(path: Path, key: str, decode: Callable[[], Rows]) -> np.memmap:
     logger.info("Decoding %d samples once into `%s` (%s)", rows.shape[0], target, size)
     try:
         write_atomic(target, rows.write)
+        _note(target)
     except InputError as error:
         if isinstance(error.__cause__, OSError):
             raise InputError(f"{error} {way_out}") from error
         raise
     for other in path.parent.glob(f"{path.name}-{'[0-9a-f]' * 16}.npy"):
         if other != target:
-            other.unlink(missing_ok=True)
+            for file in (other, other.with_suffix(".json")):
+                file.unlink(missing_ok=True)
     return _open(target)
 
 
+def _note(path: Path) -> None:
+    """Write the checksum, size and time of a file beside it."""
+    status = path.stat()
+    told = {"sha256": file_checksum(path), "bytes": status.st_size, "time": status.st_mtime_ns}
+    write_json(path.with_suffix(".json"), told, sealed=True)
+
+
 def _mapped(path: Path) -> np.memmap | None:
-    """The file memory-mapped; None if it is absent or cut short, which only happens outside this module."""
+    """The file memory-mapped; None if it is absent, or not what was written, which the log says."""
     try:
+        known = read_json(path.with_suffix(".json"))
+        status = path.stat()
+        same = (status.st_size, status.st_mtime_ns) == (known["bytes"], known["time"])
+        if not (same and status.st_size > VERIFIED):
+            require(
+                file_checksum(path) == known["sha256"], f"`{path}` is damaged: its checksum does not fit."
+            )
         return _open(path)
-    except (FileNotFoundError, EOFError, ValueError):
+    except FileNotFoundError:
+        return None
+    except (EOFError, ValueError, KeyError) as error:
+        logger.warning("%s It is decoded again.", error)
         return None
 
 

@@ -10,18 +10,19 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from mfh._checks import InputError, cell_text, require
-from mfh._files import write_atomic, write_json, write_text
+from mfh._files import bytes_writer, read_json, write_atomic, write_json, write_text
+from mfh.data.manifest import Manifest
 
 SETTINGS_FILE = "prepare.json"
 _WAITING = 4  # clips a process that have been handed out, so that none ever waits for the next
@@ -58,11 +59,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     By way of memory, because numpy writes to a file through a buffer of its own and does not notice that the
     disk is full.
     """
-    write_atomic(path, partial(_put, content))
-
-
-def _put(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)
+    write_atomic(path, bytes_writer(content))
 
 
 def claim(out: Path, settings: Mapping[str, object]) -> None:
@@ -73,14 +70,14 @@ def claim(out: Path, settings: Mapping[str, object]) -> None:
     """
     path = out / SETTINGS_FILE
     if not path.exists():
-        write_json(path, {"settings": settings})
+        write_json(path, {"settings": settings}, sealed=True)
         return
     wanted = json.loads(json.dumps(settings))  # tuples as they come back
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        found = read_json(path, sealed=False)["settings"]
         different = [f"`{key}` {found[key]} (now {v})" for key, v in wanted.items() if found[key] != v]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"`{path}` cannot be read: {error}. Name another `out`.") from error
+        raise InputError(f"`{path}` cannot be read: {str(error).rstrip('.')}. Name another `out`.") from error
     require(
         not different,
         f"`out` must be new or prepared with the same settings. `{out}` has {', '.join(different)}: "
@@ -95,7 +92,7 @@ def num_cores() -> int:
 
 def decode_all(
     clips: Sequence[Item], decode: Callable[[Item], str], *, jobs: int | None = None, progress: bool = False
-) -> Iterator[tuple[Item, str]]:
+) -> Generator[tuple[Item, str], None, None]:
     """Decode every clip; yields each and the reason why it cannot be used, empty if it can.
 
     A clip that kills its process (a fault in FFmpeg, memory) is given that as its reason: what was decoded
@@ -118,6 +115,37 @@ def decode_all(
         for pair in pairs:
             bar.update()
             yield pair
+
+
+def decode_into(
+    manifest: Manifest,
+    clips: Sequence[Item],
+    decode: Callable[[Item], str],
+    files: Callable[[Item], Iterable[Path]],
+    *,
+    jobs: int | None = None,
+    progress: bool = False,
+) -> dict[Item, str]:
+    """What `decode_all` gives, once the files of every clip are noted in the manifest.
+
+    Files of these clips that are there already, damaged or not noted, are removed first. So what is there
+    when decoding ends, or is interrupted, is whole.
+    """
+    reasons = {}
+    for clip in clips:
+        for path in files(clip):
+            path.unlink(missing_ok=True)
+    with manifest.kept(), closing(decode_all(clips, decode, jobs=jobs, progress=progress)) as decoded:
+        try:
+            for clip, reason in decoded:
+                reasons[clip] = reason
+                if not reason:
+                    manifest.add(files(clip))
+        except BaseException:
+            decoded.close()  # waits for the clips in hand
+            manifest.add(path for clip in clips for path in files(clip) if path.exists())
+            raise
+    return reasons
 
 
 def _side_by_side(

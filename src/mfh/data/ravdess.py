@@ -6,7 +6,6 @@ data/data_file/spa_dl.csv spa_val.csv spa_test.csv    audio file, image file, la
 """
 
 import csv
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from mfh._checks import InputError, listing, require
+from mfh._files import read_json
 from mfh.data import imagenet, media
 from mfh.data.array_cache import cached_array, file_key
+from mfh.data.manifest import read_manifest, require_listed
 from mfh.data.paired import PairedDataset
 from mfh.data.preparation import SETTINGS_FILE
 from mfh.data.ravdess_arrays import audio_rows, image_rows
@@ -104,11 +105,16 @@ def load(folder: Path | str, *, cache: bool = True, released_audio_order: bool =
     """
     media.need("PIL.Image")
     data = _data_folder(Path(folder))
+    known, home = read_manifest(data.parent), data.parent
+    for split in CSV_FILES:
+        if (path := data / CSV_FOLDER / CSV_FILES[split]).is_file():
+            require_listed(home, path, known)
     rows = _distinct([row for split in CSV_FILES for row in _read_csv(data, split)])
     _check_actors(data, rows)
     files = {"audio": [row.audio for row in rows], "image": [row.image for row in rows]}
     decoders = {"audio": audio_rows, "image": image_rows}
-    decode = {modality: partial(decoders[modality], files[modality]) for modality in files}
+    check = partial(require_listed, home, known=known)
+    decode = {modality: partial(decoders[modality], files[modality], check) for modality in files}
     arrays: dict[str, np.ndarray] = {}
     for modality, rows_of in decode.items():
         path = data / CACHE_FOLDER / modality
@@ -196,8 +202,8 @@ def _check_actors(data: Path, rows: Sequence[_Row]) -> None:
     if not shared:
         return
     try:
-        prepared = json.loads((data.parent / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        prepared = read_json(data.parent / SETTINGS_FILE, sealed=False)
+    except FileNotFoundError:
         prepared = {}
     by_actor = isinstance(prepared, dict) and prepared.get("split") == "actor"
     require(

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,14 +14,19 @@ from mfh._files import read_npy
 from mfh.data import media
 from mfh.data.array_cache import Rows
 
+Check = Callable[[Path], None]
 logger = logging.getLogger(__name__)
 
 
-def audio_rows(files: Sequence[Path]) -> Rows:
+def _unchecked(_: Path) -> None:
+    """Files of somebody else, of which nothing is known."""
+
+
+def audio_rows(files: Sequence[Path], check: Check = _unchecked) -> Rows:
     """MFCC arrays as float32 rows of shape (1, coefficient, frame).
 
-    Arrays of differing lengths are brought to the most common one, with a warning: cut, or continued with
-    their last frame.
+    `check` refuses a file that is not as it was written. Arrays of differing lengths are brought to the most
+    common one, with a warning: cut, or continued with their last frame.
 
     Raises:
         InputError: a file is damaged, not finite, or no array of numbers, or they differ in coefficients.
@@ -38,7 +43,7 @@ def audio_rows(files: Sequence[Path]) -> Rows:
             "%d of %d MFCC arrays have not %d frames; they are cut, or go on with their last frame",
             sum(count for _, count in others), len(files), frames,
         )  # fmt: skip
-    rows = (_fitted(file, frames)[None] for file in files)
+    rows = (_fitted(file, frames, check)[None] for file in files)
     return Rows((len(files), 1, shapes[0][0], frames), np.dtype(np.float32), rows)
 
 
@@ -54,14 +59,15 @@ def _read_mfcc(file: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
     return array
 
 
-def _fitted(file: Path, frames: int) -> Float32[np.ndarray, "coefficient frame"]:
+def _fitted(file: Path, frames: int, check: Check) -> Float32[np.ndarray, "coefficient frame"]:
+    check(file)
     array = _read_mfcc(file)[:, :frames].astype(np.float32)
     require(bool(np.isfinite(array).all()), f"`{file}` must be finite. It holds NaN or infinity.")
     return np.pad(array, ((0, 0), (0, frames - array.shape[1])), mode="edge")
 
 
-def image_rows(files: Sequence[Path]) -> Rows:
-    """Pictures as uint8 rows of shape (3, height, width), red, green and blue.
+def image_rows(files: Sequence[Path], check: Check = _unchecked) -> Rows:
+    """Pictures as uint8 rows of shape (3, height, width), red, green and blue; `check` as in `audio_rows`.
 
     Raises:
         InputError: a file is damaged, or they differ in size.
@@ -70,6 +76,7 @@ def image_rows(files: Sequence[Path]) -> Rows:
 
     def rows() -> Iterator[UInt8[np.ndarray, "3 height width"]]:
         for file in files:
+            check(file)
             image = _read_image(file)
             require(
                 image.shape == shape,

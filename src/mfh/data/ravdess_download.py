@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mfh._checks import listing, require
 from mfh._files import writable_folder, write_text
+from mfh._lock import holds
 from mfh.data.download import fetch, size_of
 from mfh.data.ravdess_record import Archive, find_archives
 
@@ -40,6 +41,7 @@ class DownloadReport:
         return f"{text}; NOT verified, for lack of a checksum: {', '.join(self.unverified)}"
 
 
+@holds()
 def download(
     out: Path | str,
     *,

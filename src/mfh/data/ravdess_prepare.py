@@ -11,8 +11,10 @@ import numpy as np
 
 from mfh._checks import InputError, choice, require
 from mfh._files import writable_folder, write_json
+from mfh._lock import holds
 from mfh.data import media
-from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_all, write_csv, write_notes
+from mfh.data.manifest import Manifest
+from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_into, write_csv, write_notes
 from mfh.data.ravdess_clips import Clip, find_clips
 from mfh.data.ravdess_decode import Settings, decode, targets
 
@@ -56,6 +58,7 @@ class PrepareReport:
         )
 
 
+@holds()
 def prepare(
     raw: Path | str,
     out: Path | str,
@@ -110,9 +113,11 @@ def prepare(
     inventory = find_clips(raw, speech=speech, song=song)
     out = writable_folder(out)
     claim(out, asdict(settings))
-    pending = [clip for clip in inventory.clips if not all(path.exists() for path in targets(out, clip))]
+    manifest = Manifest(out)
+    pending = [clip for clip in inventory.clips if not manifest.holds(targets(out, clip))]
     decoder = partial(decode, out=out, settings=settings)
-    reasons = dict(decode_all(pending, decoder, jobs=jobs, progress=progress))
+    files = partial(targets, out)
+    reasons = decode_into(manifest, pending, decoder, files, jobs=jobs, progress=progress)
     damaged = tuple(Note(str(clip.video), reasons[clip]) for clip in pending if reasons[clip])
     skipped = inventory.skipped + damaged
     write_notes(out / "skipped.csv", skipped)
@@ -124,9 +129,13 @@ def prepare(
             f"The first: {damaged[0].reason}."
         )
     parts, warning = _split(clips, split, seed)
+    manifest.drop(csv_path(out, name) for name in parts)  # else a kill would leave them as damaged ones
+    manifest.save()
     for name, part in parts.items():
         _write_split(out, name, part)
-    write_json(out / SETTINGS_FILE, {"settings": asdict(settings), "split": split, "seed": seed})
+    write_json(out / SETTINGS_FILE, {"settings": asdict(settings), "split": split, "seed": seed}, sealed=True)
+    with manifest.kept():
+        manifest.add(csv_path(out, name) for name in parts)
     if warning:
         logger.warning(warning)
     return PrepareReport(
@@ -168,4 +177,9 @@ def _write_split(out: Path, name: str, clips: Iterable[Clip]) -> None:
     for clip in clips:
         audio, image = targets(out, clip)
         rows.append((audio.name, image.name, clip.video_name.label))
-    write_csv(out / "data" / CSV_FOLDER / CSV_FILES[name], ("audio", "image", "label"), rows)
+    write_csv(csv_path(out, name), ("audio", "image", "label"), rows)
+
+
+def csv_path(out: Path, split: str) -> Path:
+    """Where the samples of a split are listed."""
+    return out / "data" / CSV_FOLDER / CSV_FILES[split]

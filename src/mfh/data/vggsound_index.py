@@ -13,6 +13,7 @@ import numpy as np
 from mfh._checks import InputError, require
 from mfh._files import write_json, write_text
 from mfh.config import SPLITS
+from mfh.data.manifest import read_manifest, require_listed
 from mfh.data.preparation import SETTINGS_FILE, write_csv
 from mfh.data.tar_files import exists, is_url, read_range
 from mfh.data.vggsound_clips import ClipName
@@ -21,7 +22,9 @@ INDEX_FILE, CLASSES_FILE, LABEL_FILE = "clips.csv", "classes.txt", "label.json"
 _HEADER = (
     *("name", "id", "start", "label", "split", "place", "samples"),
     *("picture_at", "picture_bytes", "audio_at", "audio_bytes"),
+    *("picture_sha256", "audio_sha256"),
 )
+_NUMBERS = _HEADER[6:11]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Record:
         picture_bytes: its size.
         audio_at: likewise of the sound.
         audio_bytes: its size.
+        picture_sha256: its checksum; empty where none is known.
+        audio_sha256: likewise of the sound.
     """
 
     name: str
@@ -51,6 +56,8 @@ class Record:
     picture_bytes: int
     audio_at: int
     audio_bytes: int
+    picture_sha256: str = ""
+    audio_sha256: str = ""
 
 
 def joined(root: str, name: str) -> str:
@@ -65,7 +72,7 @@ def write_index(out: Path, names: Sequence[str], clips: Iterable[Record]) -> Non
         start = ClipName.parse(clip.name).start
         sizes = (clip.picture_at, clip.picture_bytes, clip.audio_at, clip.audio_bytes)
         known = (clip.name, clip.video, start, names[clip.label], clip.split, clip.place, clip.samples)
-        rows.append((*known, *sizes))
+        rows.append((*known, *sizes, clip.picture_sha256, clip.audio_sha256))
     write_text(out / CLASSES_FILE, "".join(f"{name}\n" for name in names))
     write_csv(out / INDEX_FILE, _HEADER, rows)
 
@@ -82,6 +89,10 @@ def read_index(root: str) -> tuple[list[str], list[Record]]:
         InputError: a file is absent or damaged.
     """
     path = joined(root, INDEX_FILE)
+    if not is_url(root):
+        known = read_manifest(Path(root))
+        for name in (INDEX_FILE, CLASSES_FILE):
+            require_listed(Path(root), Path(root) / name, known)
     names = read_range(joined(root, CLASSES_FILE)).decode("utf-8", "replace").splitlines()
     text = read_range(path).decode("utf-8", "replace")
     codes = {name: code for code, name in enumerate(names)}
@@ -94,10 +105,12 @@ def read_index(root: str) -> tuple[list[str], list[Record]]:
 
 
 def _record(line: Mapping[str, str], codes: Mapping[str, int]) -> Record:
-    numbers = {name: int(line[name]) for name in _HEADER[6:]}
+    numbers: list[Any] = [int(line[name]) for name in _NUMBERS]
+    sums = [line.get(name) or "" for name in _HEADER[11:]]
     if line["split"] not in SPLITS:
         raise ValueError(f"the split {line['split']!r}")
-    return Record(line["name"], line["id"], codes[line["label"]], line["split"], line["place"], **numbers)
+    known = line["name"], line["id"], codes[line["label"]], line["split"], line["place"]
+    return Record(*known, *numbers, *sums)
 
 
 def read_settings(root: str) -> dict[str, Any]:

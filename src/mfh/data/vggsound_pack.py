@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import numpy as np
-
 from mfh._checks import InputError, listing, require
-from mfh._files import write_atomic
+from mfh._files import checksum, write_atomic
 from mfh.data import media
+from mfh.data.manifest import Manifest
 from mfh.data.tar_files import TarMember, tar_members, write_tar
 from mfh.data.vggsound_decode import PARTS_FOLDER
 from mfh.data.vggsound_index import Record
@@ -24,6 +23,7 @@ def pack(
     out: Path,
     names: Sequence[str],
     clips: Sequence[Record],
+    manifest: Manifest,
     *,
     frames: int,
     megabytes: float,
@@ -32,22 +32,27 @@ def pack(
     """Move the clips in `out/parts` into `<split>-<number>.tar` files, numbered after those that are there.
 
     Each clip is three members: `<name>.json` (id, class, split, samples, frames), `.jpg` and `.flac`. The
-    clips of a split are shuffled, so that neighbours in a file have nothing in common. A tar file appears
-    whole or not at all, and then its parts go.
+    clips of a split are shuffled, so that neighbours in a file have nothing in common, in an order that does
+    not depend on which of them are packed already. A tar file appears whole or not at all, is noted in the
+    manifest, and then its parts go.
 
     Args:
         out: the prepared folder.
         names: of the classes.
         clips: what lies in `parts`.
+        manifest: of the folder.
         frames: frames in a picture.
         megabytes: size at which a tar file is closed.
         seed: of the shuffling.
     """
     for split in sorted({clip.split for clip in clips}):
         chosen = [clip for clip in clips if clip.split == split]
-        order = np.random.default_rng([seed, len(chosen)]).permutation(len(chosen))
-        for group in _groups(out, [chosen[i] for i in order], megabytes * MEGABYTE):
-            write_atomic(_next(out, split), partial(_write, out, names, frames, group))
+        chosen.sort(key=lambda clip: checksum(f"{seed} {clip.name}".encode()))
+        for group in _groups(out, chosen, megabytes * MEGABYTE):
+            path = write_atomic(_next(out, split), partial(_write, out, names, frames, group))
+            manifest.add([path])
+            manifest.drop(part for clip in group for part in parts_of(out, clip.name).values())
+            manifest.save()
             discard_parts(out, [clip.name for clip in group])
     parts = out / PARTS_FOLDER
     if parts.is_dir() and not any(parts.iterdir()):
@@ -57,11 +62,12 @@ def pack(
 def discard_parts(out: Path, names: Iterable[str]) -> None:
     """Remove the parts of clips that are packed."""
     for name in names:
-        for path in _parts(out, name).values():
+        for path in parts_of(out, name).values():
             path.unlink(missing_ok=True)
 
 
-def _parts(out: Path, name: str) -> dict[str, Path]:
+def parts_of(out: Path, name: str) -> dict[str, Path]:
+    """Where the files of a clip wait for being packed."""
     return {kind: out / PARTS_FOLDER / f"{name}.{kind}" for kind in ("jpg", "flac")}
 
 
@@ -70,7 +76,7 @@ def _groups(out: Path, clips: Sequence[Record], most: float) -> Iterator[list[Re
     size = 0.0
     for clip in clips:
         group.append(clip)
-        size += sum(path.stat().st_size for path in _parts(out, clip.name).values())
+        size += sum(path.stat().st_size for path in parts_of(out, clip.name).values())
         if size >= most:
             yield group
             group, size = [], 0.0
@@ -95,7 +101,7 @@ def _write(out: Path, names: Sequence[str], frames: int, clips: Sequence[Record]
                 "frames": frames,
             }
             yield f"{clip.name}.json", json.dumps(known, ensure_ascii=False).encode()
-            for kind, path in _parts(out, clip.name).items():
+            for kind, path in parts_of(out, clip.name).items():
                 yield f"{clip.name}.{kind}", path.read_bytes()
 
     write_tar(file, contents())

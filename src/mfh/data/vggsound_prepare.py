@@ -10,17 +10,27 @@ from operator import attrgetter
 from pathlib import Path
 
 from mfh._checks import InputError, require
-from mfh._files import read_npy, writable_folder, write_json
+from mfh._files import checksum, read_npy, writable_folder, write_json
+from mfh._lock import holds
 from mfh.config import SPLITS
 from mfh.data import media
 from mfh.data.archives import StoredFile
+from mfh.data.manifest import Manifest
 from mfh.data.media_video import Crop
-from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_all, write_csv, write_notes
+from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_into, write_csv, write_notes
 from mfh.data.tar_files import TarMember
 from mfh.data.vggsound_clips import ClipName, Entry, choose_classes, find_clips, read_entries
 from mfh.data.vggsound_decode import Job, Settings, decode, targets
-from mfh.data.vggsound_index import Record, held_out, write_index, write_labels
-from mfh.data.vggsound_pack import discard_parts, flac_samples, located, pack, packed
+from mfh.data.vggsound_index import (
+    CLASSES_FILE,
+    INDEX_FILE,
+    LABEL_FILE,
+    Record,
+    held_out,
+    write_index,
+    write_labels,
+)
+from mfh.data.vggsound_pack import discard_parts, flac_samples, located, pack, packed, parts_of
 
 Packed = Mapping[str, Mapping[str, TarMember]]
 
@@ -60,6 +70,7 @@ class PrepareReport:
         )
 
 
+@holds()
 def prepare(
     csv: Path | str,
     clips: Path | str,
@@ -119,12 +130,14 @@ def prepare(
     found = _find(csv, clips, classes)
     out = writable_folder(out)
     claim(out, asdict(settings) | {"sharded": sharded})
-    there = _in_tars(out) if sharded else {}
+    manifest = Manifest(out)
+    there = _in_tars(out, manifest) if sharded else {}
     work = {entry: Job(found.files[entry.name], entry.name, _folder(entry)) for entry in found.present}
-    ready = {entry for entry, job in work.items() if _is_ready(out, job, there, sharded)}
+    files = partial(_files, out, sharded)
+    ready = {e for e, job in work.items() if str(e.name) in there or manifest.holds(files(job))}
     pending = [job for entry, job in work.items() if entry not in ready]
     decoder = partial(decode, out=out, settings=settings, sharded=sharded)
-    reasons = dict(decode_all(pending, decoder, jobs=jobs, progress=progress))
+    reasons = decode_into(manifest, pending, decoder, files, jobs=jobs, progress=progress)
     damaged = tuple(Note(str(job.stored), reasons[job]) for job in pending if reasons[job])
     write_notes(out / "skipped.csv", (*found.notes, *damaged))
     write_csv(out / "absent.csv", ("name",), [(name,) for name in found.absent])
@@ -134,18 +147,24 @@ def prepare(
             f"None of {len(pending)} clips can be decoded; `{out / 'skipped.csv'}` says why. "
             f"The first: {damaged[0].reason}."
         )
-    records = _records(out, found.names, usable, there, sharded, seed)
+    records = _records(out, found.names, usable, there, sharded, seed, manifest)
     if shards is not None:
         fresh = [record for record in records if record.name not in there]
         discard_parts(out, there)
-        pack(out, found.names, fresh, frames=frames, megabytes=shards, seed=seed)
-        tars = _in_tars(out)
+        pack(out, found.names, fresh, manifest, frames=frames, megabytes=shards, seed=seed)
+        tars = _in_tars(out, manifest)
         records = [located(r, tars[r.name], Path(tars[r.name]["jpg"].archive).name) for r in records]
-    else:
+    lists = [out / name for name in (INDEX_FILE, CLASSES_FILE, *([] if sharded else [LABEL_FILE]))]
+    manifest.drop(lists)  # else a kill would leave them as damaged ones
+    manifest.save()
+    if not sharded:
         write_labels(out, records)
     records.sort(key=attrgetter("name"))
     write_index(out, found.names, records)
-    write_json(out / SETTINGS_FILE, {"settings": asdict(settings) | {"sharded": sharded}, "seed": seed})
+    told = {"settings": asdict(settings) | {"sharded": sharded}, "seed": seed}
+    write_json(out / SETTINGS_FILE, told, sealed=True)
+    with manifest.kept():
+        manifest.add(lists)
     _warn(found, records)
     return PrepareReport(
         out=out,
@@ -192,42 +211,67 @@ def _folder(entry: Entry) -> str:
     return "test" if entry.split == "test" else "train"
 
 
-def _in_tars(out: Path) -> Packed:
+def _in_tars(out: Path, manifest: Manifest) -> Packed:
     """What earlier calls have packed."""
-    found, problems = packed(sorted(str(path) for path in out.glob("*.tar")))
+    archives = sorted(out.glob("*.tar"))
+    for path in archives:
+        if manifest.name(path) not in manifest.known:
+            _adopt_tar(out, path, manifest)
+    archives = [path for path in archives if path.exists()]
+    found, problems = packed([str(path) for path in archives])
+    problems += [f"`{path}` is damaged or exchanged" for path in archives if not manifest.holds([path])]
     require(not problems, f"{'; '.join(problems)}: remove it, and its clips are decoded again.")
     return found
 
 
-def _is_ready(out: Path, job: Job, there: Packed, sharded: bool) -> bool:
-    return str(job.name) in there or all(
-        path.exists() for path in targets(out, job.name, job.split, sharded=sharded).values()
-    )
+def _adopt_tar(out: Path, path: Path, manifest: Manifest) -> None:
+    """A tar file that is not noted: packed again where its parts are still there, else taken as it is."""
+    held, _ = packed([str(path)])
+    if all(part.exists() for name in held for part in parts_of(out, name).values()):
+        path.unlink()  # a kill came before it was noted
+    else:
+        manifest.add([path])
+        manifest.save()
+
+
+def _files(out: Path, sharded: bool, job: Job) -> list[Path]:
+    return list(targets(out, job.name, job.split, sharded=sharded).values())
 
 
 def _records(
-    out: Path, names: Sequence[str], entries: Sequence[Entry], there: Packed, sharded: bool, seed: int
+    out: Path,
+    names: Sequence[str],
+    entries: Sequence[Entry],
+    there: Packed,
+    sharded: bool,
+    seed: int,
+    manifest: Manifest,
 ) -> list[Record]:
-    """What the index says of each clip. One that lies in a tar file keeps the split it was packed with."""
+    """What the index says of each clip. One that lies in a tar file keeps the split it was packed with.
+
+    Clips are held out among all of them, so that a call that goes on decides as one that was not stopped.
+    """
     codes = {name: code for code, name in enumerate(names)}
-    fresh = [entry for entry in entries if str(entry.name) not in there]
-    columns = [[e.split for e in fresh], [e.label for e in fresh], [e.name.video for e in fresh]]
-    splits = dict(zip(fresh, held_out(*columns, seed=seed), strict=True))
+    columns = [[e.split for e in entries], [e.label for e in entries], [e.name.video for e in entries]]
+    splits = dict(zip(entries, held_out(*columns, seed=seed), strict=True))
     records = []
     for entry in entries:
         name, folder = str(entry.name), _folder(entry)
         known = (name, entry.name.video, codes[entry.label])
         if name in there:
-            audio = there[name]["flac"]
-            place, samples = Path(audio.archive).name, flac_samples(audio.source())
-            record = Record(*known, place.rpartition("-")[0], place, samples, 0, 0, 0, 0)
+            audio, picture = there[name]["flac"], there[name]["jpg"]
+            place, sound = Path(audio.archive).name, audio.source()
+            sums = checksum(picture.source()), checksum(sound)
+            split = place.rpartition("-")[0]
+            record = Record(*known, split, place, flac_samples(sound), 0, 0, 0, 0, *sums)
             records.append(located(record, there[name], place))
             continue
         files = targets(out, entry.name, folder, sharded=sharded)
         audio_file = files["flac" if sharded else "npy"]
         samples = flac_samples(audio_file) if sharded else read_npy(audio_file, mmap_mode="r").shape[-1]
         sizes = (0, files["jpg"].stat().st_size, 0, audio_file.stat().st_size)
-        records.append(Record(*known, splits[entry], folder, samples, *sizes))
+        sums = manifest.known[manifest.name(files["jpg"])], manifest.known[manifest.name(audio_file)]
+        records.append(Record(*known, splits[entry], folder, samples, *sizes, *sums))
     return records
 
 

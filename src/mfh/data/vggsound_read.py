@@ -1,7 +1,7 @@
 """Reading prepared VGGSound clips: from files of a folder, or from tar files wherever they lie."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mfh._checks import InputError
-from mfh._files import read_npy
+from mfh._files import checksum, read_npy
 from mfh.data import media
 from mfh.data.decoded import DamagedSampleError
 from mfh.data.tar_files import read_range
@@ -40,6 +40,7 @@ class ClipDecoder:
         """The waveform, the frames, or both."""
         clip = self.clips[row]
         contents = read_clip(self.root, clip, names)
+        require_whole(clip, contents)
         found = {}
         if "audio" in names:
             found["audio"] = fitted(waveform_of(contents["audio"], clip.name), self.samples)
@@ -64,6 +65,21 @@ def read_clip(root: str, clip: Record, names: Sequence[str]) -> dict[str, bytes]
     first, last = min(places[n][0] for n in names), max(places[n][1] for n in names)
     content = read_range(joined(root, clip.place), first, last - first)
     return {name: content[places[name][0] - first : places[name][1] - first] for name in names}
+
+
+def require_whole(clip: Record, contents: Mapping[str, bytes]) -> None:
+    """Refuse what is not as the index says; a wav in place of an array has no checksum there.
+
+    Raises:
+        DamagedSampleError: a checksum does not fit.
+    """
+    for name, content in contents.items():
+        wanted = clip.picture_sha256 if name == "video" else clip.audio_sha256
+        if wanted and content[:4] != b"RIFF" and checksum(content) != wanted:
+            what = "picture" if name == "video" else "sound"
+            raise DamagedSampleError(
+                f"The {what} of `{clip.name}` is damaged or exchanged: its checksum does not fit."
+            )
 
 
 def read_file(root: str, clip: Record, name: str) -> bytes:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from mfh._checks import require
+from mfh._lock import holds
 from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.teachers import METRIC, Build, accuracies, derived_seed, describe_teacher
@@ -54,6 +55,7 @@ def load(path: Path | str) -> PairedDataset:
     return data
 
 
+@holds()
 def study(
     data: PairedDataset,
     *,

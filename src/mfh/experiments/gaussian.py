@@ -13,6 +13,7 @@ from typing import Any
 
 from mfh._checks import choice, require
 from mfh._files import writable_folder
+from mfh._lock import holds
 from mfh.data.gaussian import FIGURE_2, FIGURE_3, LARGEST_SEED, check_seed
 from mfh.experiments import gaussian_sweeps as sweeps
 from mfh.experiments import gaussian_table as table
@@ -55,6 +56,7 @@ FIGURES = tuple(_EXPERIMENTS)
 PAPER_FIGURES = ("fig2", "fig3", "table2")
 
 
+@holds()
 def run(
     figure: str,
     *,

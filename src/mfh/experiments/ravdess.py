@@ -15,6 +15,7 @@ from pathlib import Path
 
 import mfh
 from mfh._checks import InputError, require
+from mfh._lock import holds
 from mfh._saliency import SaliencyResult
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
@@ -53,6 +54,7 @@ def site(place: int, config: RavdessConfig) -> steps.Site:
     return steps.Site(layer, f"place{place}", f"place {place}", f"--place {place}")
 
 
+@holds()
 def train(
     data: PairedDataset,
     out: Path | str,
@@ -93,6 +95,7 @@ def train(
     return steps.collect(run)
 
 
+@holds()
 def saliency(
     data: PairedDataset,
     out: Path | str,
@@ -128,6 +131,7 @@ def saliency(
     return steps.rank(run, where, num_permutations=num_permutations, samples=samples)
 
 
+@holds()
 def plot(out: Path | str, *, place: int = DEFAULT_PLACE, ratio: float = DEFAULT_RATIO) -> list[Path]:
     """Draw the saliency vector in channel order and sorted; returns the files in `OUT/figures`.
 
@@ -154,6 +158,7 @@ def plot(out: Path | str, *, place: int = DEFAULT_PLACE, ratio: float = DEFAULT_
     return save_figures(shown, Path(out) / "figures")
 
 
+@holds()
 def verify(
     data: PairedDataset,
     out: Path | str,
@@ -201,6 +206,7 @@ def verify(
     return steps.collect(run)
 
 
+@holds()
 def study(
     data: PairedDataset,
     out: Path | str | None = None,

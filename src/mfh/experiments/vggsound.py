@@ -17,6 +17,7 @@ from torch import nn
 
 import mfh
 from mfh._checks import choice, require
+from mfh._lock import holds
 from mfh._saliency import SaliencyResult
 from mfh.config import StudyConfig
 from mfh.data.augment import Augment, SpectrogramAugment, VideoAugment
@@ -83,6 +84,7 @@ def network(modality: str, config: NetworkConfig, num_classes: int) -> nn.Module
     return video_network(num_classes, name=config.student_network, width=config.width)
 
 
+@holds()
 def pretrain(
     data: PairedDataset,
     out: Path | str,
@@ -115,13 +117,14 @@ def pretrain(
         steps.describe_teachers(run, "regular")
     else:
         steps.train_student(run, "no-kd", None, run.config.seed, REGULAR, progress)
-        if not run.checkpoint("student-regular").exists():
+        if not run.has("student-regular"):
             student = run.network("student", "student")
             load_weights(student, run.checkpoint("distilled-no-kd"))
             run.save_weights("student-regular", student)
     return steps.collect(run)
 
 
+@holds()
 def saliency(
     data: PairedDataset,
     out: Path | str,
@@ -176,6 +179,7 @@ def saliency(
     return result
 
 
+@holds()
 def distill(
     data: PairedDataset,
     out: Path | str,
@@ -219,6 +223,7 @@ def distill(
     return steps.collect(run)
 
 
+@holds()
 def study(
     data: PairedDataset,
     out: Path | str | None = None,

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
+from mfh._files import checksum
 
 WRAPPED = "module."  # before every name of a network that was trained in several processes
 
@@ -55,6 +57,31 @@ def read_state(path: Path) -> dict[str, Any]:
     names = [str(name) for name in state]
     wrapped = bool(names) and all(name.startswith(WRAPPED) for name in names)
     return {str(n).removeprefix(WRAPPED) if wrapped else n: value for n, value in state.items()}
+
+
+def sealed_weights(state: Mapping[str, Tensor], **told: str) -> bytes:
+    """A state dict as safetensors with a checksum; `told` says what the file is and whose."""
+    return save(dict(state), told | {"checksum": checksum(save(dict(state)))})
+
+
+def require_sealed(path: Path, **told: str) -> None:
+    """Refuse a file that is not what `sealed_weights` wrote for `told`.
+
+    Raises:
+        InputError: it is absent or damaged, or is another network or another run's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise InputError(f"`{path}` is damaged: {str(error).splitlines()[0]}.") from error
+    require(
+        found.pop("checksum", "") == checksum(save(state)),
+        f"`{path}` is damaged: its checksum does not fit its content.",
+    )
+    other = [f"`{name}` is {found.get(name)!r}" for name, value in told.items() if found.get(name) != value]
+    require(not other, f"`{path}` is not what was written there: {', '.join(other)}.")
 
 
 def mismatches(expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:

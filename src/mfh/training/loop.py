@@ -1,5 +1,6 @@
 """The one training loop: plain fitting, joint training and distillation alike, on Hugging Face Accelerate."""
 
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import require
+from mfh._interrupts import stoppable
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.training.checkpoint import Store, require_tensors
@@ -67,6 +69,7 @@ def fit(
 
     With `checkpoint`, a call that was stopped goes on where its last checkpoint was written when it is made
     again; on the CPU the result is the same to the last bit. One that came to its end is not trained again.
+    Ctrl-C ends it after the current step, and writes a checkpoint then.
 
     Under `torchrun` or `accelerate launch` every process makes the same call, and each computes its share of
     each batch: `config.batch_size` is the size of the whole. Batch normalisation is synchronised on CUDA.
@@ -125,7 +128,8 @@ def fit(
         stepper = Stepper(model, objective, config, seed, accelerator, processes, augment)
         run = Run(stepper, data, tuple(modalities), train, score, on_epoch, store, save_every)
         run.restore()
-        run.finish(progress=progress)
+        with stoppable(signal.SIGINT):
+            run.finish(progress=progress)
     if config.channels_last:
         model.to(memory_format=torch.contiguous_format)
     return FitResult(model.eval(), run.at.best_epoch, tuple(run.at.history), run.at.seconds)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import require
+from mfh._checks import InputError, require
+from mfh._interrupts import whole
 from mfh.data.paired import PairedDataset
 from mfh.training.batches import epoch_order, feed, shares
 from mfh.training.checkpoint import Checkpoint, Store, load_optimizer, optimizer_groups
@@ -80,6 +81,7 @@ class Run:
         self.parts: tuple[Tensor, ...] = ()
         self.written = 0  # epoch whose weights are in the file of the best one, if this call wrote it
         self.kept = "No state was saved yet."
+        self.between_steps = True  # so that weights and position agree
         self.started = self.saved = time.monotonic()
 
     @property
@@ -120,8 +122,12 @@ class Run:
                 done=done,
                 progress=progress,
             ) as self.monitor:
-                while self._epoch():
-                    pass
+                try:
+                    while self._epoch():
+                        pass
+                except KeyboardInterrupt:
+                    self._save_stopped()
+                    raise
             self.at.seconds = time.monotonic() - self.started
             self._save()
         if self.best:
@@ -142,10 +148,14 @@ class Run:
             feed(self.data, self.modalities, rows, self.device, channels_last=self.config.channels_last)
         ) as batches:
             for parts in plan:
-                self.pending.append(self.stepper.step(parts, batches, self.num_steps, self.steps))
-                at.step += 1
-                if len(self.pending) >= self.look_every or at.step == self.steps:
-                    self._look()
+                with whole():
+                    self.between_steps = False
+                    self.pending.append(self.stepper.step(parts, batches, self.num_steps, self.steps))
+                    at.step += 1
+                    self.between_steps = True
+                    if looks := len(self.pending) >= self.look_every or at.step == self.steps:
+                        self._look()
+                if looks:
                     self._save_when_due()
         self._evaluate()
         self._save_when_due()
@@ -173,14 +183,15 @@ class Run:
         self._require_finite_weights()
         self.processes.copy_from_main(list(self.model.buffers()))
         epoch = Epoch(number, at.total / len(self.train), self._score())
-        at.history.append(epoch)
-        if self.score is None:
-            at.best_epoch = number
-        elif not self.best or epoch.validation > at.history[at.best_epoch - 1].validation:
-            at.best_epoch, self.best = number, _copy(self.model)
-        stopped = self.config.patience and number - at.best_epoch >= self.config.patience
-        at.finished = bool(stopped) or number == self.config.epochs
-        at.epoch, at.step, at.total = number + 1, 0, 0.0
+        with whole():
+            at.history.append(epoch)
+            if self.score is None:
+                at.best_epoch = number
+            elif not self.best or epoch.validation > at.history[at.best_epoch - 1].validation:
+                at.best_epoch, self.best = number, _copy(self.model)
+            stopped = self.config.patience and number - at.best_epoch >= self.config.patience
+            at.finished = bool(stopped) or number == self.config.epochs
+            at.epoch, at.step, at.total = number + 1, 0, 0.0
         rate = self.stepper.optimizer.param_groups[0]["lr"]
         curves = {"loss": epoch.loss, "validation": epoch.validation, "epoch": float(number), "lr": rate}
         self.monitor.epoch({k: v for k, v in curves.items() if not math.isnan(v)}, self.num_steps)
@@ -208,6 +219,15 @@ class Run:
     def _not_finite(self, what: str, step: int) -> DivergedError:
         ids = self.data.id[self.parts[step].numpy()]
         return DivergedError(what, self.at.epoch, ids, kept="" if self.store is None else self.kept)
+
+    def _save_stopped(self) -> None:
+        """Keep what was done since the last save; of several processes none knows where the others are."""
+        if self.processes.count > 1 or not self.between_steps:
+            return
+        with suppress(InputError):  # the interrupt is to be told, not that its state cannot be kept
+            if self.pending:
+                self._look()
+            self._save()
 
     def _save_when_due(self) -> None:
         if self.store is None or self.at.finished:

@@ -136,7 +136,7 @@ def _read(path: Path, mark: str, data: PairedDataset) -> tuple[Tensor, Tensor | 
     if not path.exists():
         return nothing, None
     try:
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, sealed=True)
         ids, outputs, found = arrays["id"], arrays["outputs"], str(arrays["fingerprint"])
     except (InputError, KeyError) as error:
         _log.warning("The teacher's outputs in `%s` are damaged and computed anew: %s", path, error)

@@ -19,7 +19,7 @@ from mfh.training.teacher_outputs import teacher_logits
 
 def train_pair(run: Run, progress: bool) -> None:
     """Algorithm 1's step 1, unless it is done; its last epoch is kept, as released."""
-    if all(run.checkpoint(name).exists() for name in ("teacher-joint", "student-joint")):
+    if all(run.has(name) for name in ("teacher-joint", "student-joint")):
         return
     config, seed = run.config, run.config.seed
     pair = Pair(run.network("teacher", "teacher"), run.network("student", "joint student"))
@@ -42,7 +42,7 @@ def train_pair(run: Run, progress: bool) -> None:
 def train_alone(run: Run, side: str, progress: bool) -> None:
     """A regular teacher, or a student without KD, unless it is done; the best epoch is kept."""
     name = f"{side}-regular"
-    if run.checkpoint(name).exists():
+    if run.has(name):
         return
     modality = run.config.teacher if side == "teacher" else run.config.student
     model = run.network(side, side)
@@ -101,9 +101,7 @@ def rank(
         trunk, head, run.data, run.config.teacher, rows, answers[rows], distance=distance, score=score,
         num_permutations=num_permutations, generator=generator,
     )  # fmt: skip
-    if run.processes.main:
-        result.save(run.saliency_file(site))
-    run.processes.wait()
+    run.save_saliency(site, result)
     return result
 
 

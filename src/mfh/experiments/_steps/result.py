@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mfh._files import plain
+from mfh._files import plain, require_files, run_mark
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import METRIC
 from mfh._study.verdict import Key, Outcome, compare_arms, summarize_arms
+from mfh.experiments._steps.files import adopted, read_vector, saliency_file
 from mfh.experiments._steps.recipe import Site
-from mfh.experiments._steps.run import Run, read_vector, saliency_file
+from mfh.experiments._steps.run import Run
 from mfh.experiments.modes import MODES
 from mfh.results import Comparison, StudyResult, environment
 
@@ -51,8 +52,7 @@ def collect(run: Run) -> StudyResult:
 
 
 def _score(run: Run, site: Site) -> str:
-    path = run.saliency_file(site)
-    return SaliencyResult.load(path).score if path.exists() else "increase"
+    return run.saliency(site).score if run.saliency_file(site).exists() else "increase"
 
 
 def _compare(table: dict[Key, dict[int, Outcome]], groups: np.ndarray | None) -> tuple[Comparison, ...]:
@@ -86,16 +86,17 @@ def _describe_data(run: Run) -> dict[str, Any]:
 
 def saliency_arrays(out: Path, site: Site) -> Arrays:
     """A folder's saliency of a site as the arrays that a report shows; empty where there is none."""
-    path = saliency_file(out, site)
+    path, mark = saliency_file(out, site), run_mark(out)
     if path.exists():
-        result = SaliencyResult.load(path)
+        result = SaliencyResult.load(path, mark=f"{mark} {site.name}" if mark else "")
         arrays = {"increase_train": result.increase, "stderr_train": result.stderr}
         if result.importance is not None:
             arrays["importance_train"] = result.importance
         if result.followed is not None:
             arrays["followed_train"] = result.followed
-    elif path.with_suffix(".npy").exists():
-        arrays = {"increase_train": read_vector(path.with_suffix(".npy"))}
+    elif (path := path.with_suffix(".npy")).exists():
+        require_files(out, {path.name: adopted(out, mark).get(path.name, "")})
+        arrays = {"increase_train": read_vector(path)}
     else:
         return {}
     return {"seed": np.zeros(1, dtype=int)} | {name: values[None] for name, values in arrays.items()}

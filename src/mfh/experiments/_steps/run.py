@@ -1,12 +1,12 @@
 """The folder of an experiment in steps: what one command leaves there for the next.
 
 `run.json` says whose it is; `checkpoints` holds the networks, `saliency-<site>.npz` (or `.npy`, where it was
-handed in) the saliency, `students` one file per student, `teacher-outputs` what teachers answer, `training`
-the state of what is being trained, `logs` what trackers wrote. Of several processes that train together the
-main one writes.
+handed in) the saliency, `adopted.json` what was handed in, `students` one file per student, `teacher-outputs`
+what teachers answer, `training` the state of what is being trained, `logs` what trackers wrote. Of several
+processes that train together the main one writes.
 """
 
-import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,22 +17,34 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._files import plain, read_npy, write_atomic, write_json, write_npy
+from mfh._files import (
+    bytes_writer,
+    checksum,
+    identity_mark,
+    npy_bytes,
+    read_json,
+    require_files,
+    write_atomic,
+    write_json,
+)
 from mfh._saliency import SaliencyResult
 from mfh._study.resume import Store
 from mfh._study.teachers import Scores, accuracies, derived_seed, describe_teacher
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
+from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments._steps.recipe import Recipe, Site
+from mfh.models.weights import require_sealed, sealed_weights
 from mfh.results import Record, TeacherRecord
 from mfh.training.device import Processes, make_accelerator
 from mfh.training.fingerprint import short
 from mfh.training.students import seeded
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,7 @@ class Run:
             "experiment": recipe.name, **identity, "data": data.fingerprint, "inputs": inputs
         }  # fmt: skip
         self.out = Path(out)
+        self.mark = identity_mark(self.identity)
         if any((self.out / name).exists() for name in ("run.json", "results.json")):
             self.claim()
 
@@ -103,8 +116,39 @@ class Run:
         self.claim()
         state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
         if self.processes.main:
-            write_atomic(self.checkpoint(name), lambda file: file.write(safetensors_bytes(state)))
+            content = sealed_weights(state, run=self.mark, network=name)
+            write_atomic(self.checkpoint(name), bytes_writer(content))
         self.processes.wait()
+
+    def has(self, name: str) -> bool:
+        """Whether a network is there and whole; a damaged one, which the log names, is to be trained again.
+
+        Raises:
+            InputError: a network that was handed in is damaged.
+        """
+        path = self.checkpoint(name)
+        if not path.exists():
+            return False
+        try:
+            require_sealed(path, run=self.mark, network=name)
+        except InputError as error:
+            require(path.name not in self.adopted(), f"{error} It was handed in: hand it in again.")
+            logger.warning("%s It is trained again.", error)
+            return False
+        return True
+
+    def adopted(self) -> dict[str, str]:
+        """Files that hold what was handed in -> their checksums, or empty where they have one of their own.
+
+        Raises:
+            InputError: the list of them is damaged, or of another run.
+        """
+        return adopted(self.out, self.mark)
+
+    def _adopt(self, file: str, content: str = "") -> None:
+        if self.processes.main:
+            files = self.adopted() | {file: content}
+            write_json(self.out / ADOPTED, {"run": self.mark, "files": files}, sealed=True)
 
     def trained(self, name: str) -> nn.Module:
         """A network of `Recipe.ways`, as it was trained or handed in, on the device and in evaluation mode.
@@ -114,6 +158,10 @@ class Run:
         """
         path = self.checkpoint(name)
         require(path.exists(), f"`{self.out}` holds no {name}. {self.recipe.ways[name]}")
+        try:
+            require_sealed(path, run=self.mark, network=name)
+        except InputError as error:
+            raise InputError(f"{error} {self.recipe.ways[name]}") from error
         network = self.network(name.split("-", maxsplit=1)[0], name)
         self.recipe.load_weights(network, path)
         return network.to(self.device).eval()
@@ -128,14 +176,27 @@ class Run:
             return
         network = self.network(name.split("-", maxsplit=1)[0], name)
         self.recipe.load_weights(network, path)
-        if self.checkpoint(name).exists():
+        if self._whole(name):
             held = self.trained(name).cpu().state_dict()
             same = all(torch.equal(held[key], value) for key, value in network.state_dict().items())
             require(
                 same,
                 f"`{self.out}` holds another {name.replace('-', ' (')}) than `{path}`. Name another `out`.",
             )
+        self.claim()
+        self._adopt(self.checkpoint(name).name)
         self.save_weights(name, network)
+
+    def _whole(self, name: str) -> bool:
+        """Whether a network is there and whole, whoever made it."""
+        if not self.checkpoint(name).exists():
+            return False
+        try:
+            require_sealed(self.checkpoint(name), run=self.mark, network=name)
+        except InputError as error:
+            logger.warning("%s It is written again.", error)
+            return False
+        return True
 
     def saliency_file(self, site: Site, suffix: str = ".npz") -> Path:
         """Where a site's saliency stands."""
@@ -150,15 +211,22 @@ class Run:
         if path is None:
             return
         values = read_vector(path)
-        if found := self._saliency_values(site):
+        try:
+            found = self._saliency_values(site)
+        except InputError as error:
+            logger.warning("%s It is written again.", error)
+            found = []
+        if found:
             require(
                 np.array_equal(found[0], values),
                 f"`{self.out}` holds another saliency of {site.told} than `{path}`. Name another `out`.",
             )
             return
         self.claim()
+        path, content = self.saliency_file(site, ".npy"), npy_bytes(values)
+        self._adopt(path.name, checksum(content))
         if self.processes.main:
-            write_npy(self.saliency_file(site, ".npy"), values)
+            write_atomic(path, bytes_writer(content))
         self.processes.wait()
 
     def saliency_values(self, site: Site) -> Float[np.ndarray, " channel"]:
@@ -176,8 +244,31 @@ class Run:
         )
 
     def _saliency_values(self, site: Site) -> list[np.ndarray]:
-        files = (self.saliency_file(site, suffix) for suffix in (".npz", ".npy"))
-        return [read_vector(path) for path in files if path.exists()][:1]
+        if self.saliency_file(site).exists():
+            return [self.saliency(site).values]
+        path = self.saliency_file(site, ".npy")
+        if not path.exists():
+            return []
+        require_files(self.out, {path.name: self.adopted().get(path.name, "")})
+        return [read_vector(path)]
+
+    def saliency(self, site: Site) -> SaliencyResult:
+        """The saliency that was computed.
+
+        Raises:
+            InputError: it is absent or damaged, or of another run or site.
+        """
+        try:
+            return SaliencyResult.load(self.saliency_file(site), mark=f"{self.mark} {site.name}")
+        except InputError as error:
+            way = f"mfh {self.recipe.name} saliency {site.option}".strip()
+            raise InputError(f"{error} Run `{way}` again.") from error
+
+    def save_saliency(self, site: Site, result: SaliencyResult) -> None:
+        """Write a site's saliency."""
+        if self.processes.main:
+            result.save(self.saliency_file(site), mark=f"{self.mark} {site.name}")
+        self.processes.wait()
 
     def student_file(self, arm: str, ratio: float | None, seed: int) -> Path:
         """Where a finished student stands."""
@@ -189,26 +280,47 @@ class Run:
         record = student.record
         values = {"record": asdict(record), "settings": student.settings, "correct": student.correct.tolist()}
         if self.processes.main:
-            write_json(self.student_file(record.arm, record.ratio, record.seed), values)
+            path = self.student_file(record.arm, record.ratio, record.seed)
+            write_json(path, values | {"run": self.mark, "file": path.name}, sealed=True)
         self.processes.wait()
 
     def students(self) -> list[Student]:
         """All finished students, in the order of their names; a damaged file counts as absent."""
-        return [s for path in sorted((self.out / "students").glob("*.json")) if (s := read_student(path))]
+        files = sorted((self.out / "students").glob("*.json"))
+        return [student for path in files if (student := self.student(path))]
+
+    def student(self, path: Path) -> Student | None:
+        """A finished student; None where its file is absent, or not what was written, which the log says."""
+        try:
+            values = read_json(path)
+            told = values["run"], values["file"]
+            require(told == (self.mark, path.name), f"`{path}` is another student's or another run's.")
+            correct = np.asarray(values["correct"], dtype=bool)
+            return Student(Record(**values["record"]), correct, values["settings"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s The student counts as absent.", error)
+            return None
 
     def save_teachers(self, records: list[TeacherRecord]) -> None:
         """Write or replace what is known of teachers, by name and seed."""
         known = {(row.teacher, row.seed): row for row in [*self.teachers(), *records]}
         if self.processes.main:
-            write_json(self.out / "teachers.json", [asdict(row) for row in known.values()])
+            rows = [asdict(row) for row in known.values()]
+            write_json(self.out / "teachers.json", {"run": self.mark, "teachers": rows}, sealed=True)
         self.processes.wait()
 
     def teachers(self) -> list[TeacherRecord]:
         """What is known of teachers."""
         try:
-            rows = json.loads((self.out / "teachers.json").read_text(encoding="utf-8"))
-            return [TeacherRecord(**row) for row in rows]
-        except (OSError, ValueError, TypeError):
+            values = read_json(self.out / "teachers.json")
+            require(values["run"] == self.mark, f"`{self.out / 'teachers.json'}` is of another run.")
+            return [TeacherRecord(**row) for row in values["teachers"]]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s It is left aside: repeat the steps to describe the teachers again.", error)
             return []
 
     def accuracies(self, logits: Float[Tensor, "sample output"]) -> Scores:
@@ -239,66 +351,3 @@ class Run:
     def groups(self) -> np.ndarray | None:
         """The group of each test sample."""
         return None if self.data.group is None else self.data.group[self.split.test]
-
-
-def saliency_file(out: Path | str, site: Site, suffix: str = ".npz") -> Path:
-    """Where a site's saliency stands in a folder."""
-    return Path(out) / f"saliency-{site.name}{suffix}"
-
-
-def read_vector(path: Path | str) -> Float[np.ndarray, " channel"]:
-    """A saliency vector from a `.npy`, as the authors', or a `.npz`, as `SaliencyResult.save` writes.
-
-    Raises:
-        InputError: the file is absent or damaged, or does not hold finite numbers, one per channel.
-    """
-    path = Path(path)
-    if path.suffix == ".npz":
-        return SaliencyResult.load(path).values
-    try:
-        values = read_npy(path)
-    except FileNotFoundError:
-        raise InputError(f"`{path}` does not exist: `saliency` must be a .npy or .npz file.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"`{path}` cannot be read as a saliency vector: {error}.") from error
-    require(
-        isinstance(values, np.ndarray)
-        and values.dtype.kind in "fiu"
-        and values.ndim == 1
-        and values.size > 0,
-        f"`{path}` must hold one number per channel. It holds {getattr(values, 'dtype', 'several arrays')}"
-        f"{list(getattr(values, 'shape', []))}.",
-    )
-    require(bool(np.isfinite(values).all()), f"`{path}` must hold finite numbers. It has NaN or infinity.")
-    return values.astype(np.float64)
-
-
-def read_student(path: Path) -> Student | None:
-    """A finished student; None where the file is absent or damaged."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        correct = np.asarray(values["correct"], dtype=bool)
-        return Student(Record(**values["record"]), correct, values["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def stored_config(out: Path | str, recipe: Recipe) -> dict[str, Any]:
-    """The configuration that a folder belongs to, as far as `run.json` holds it; empty for a new folder."""
-    try:
-        values = json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(values, dict) or values.get("experiment") != recipe.name:
-        return {}
-    return {name: values[name] for name in recipe.identity if name in values}
-
-
-def same_settings(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """What differs between the settings of two students, in words."""
-    mine, theirs = plain(mine), plain(theirs)
-    return [
-        f"`{name}` was {theirs[name]}, is {mine[name]}"
-        for name in sorted(mine.keys() & theirs.keys())
-        if mine[name] != theirs[name]
-    ]

@@ -12,9 +12,10 @@ from mfh._checks import require
 from mfh._focus import FocusedTeacher, channel_means, select, split
 from mfh._study.teachers import METRIC, derived_seed
 from mfh.data.paired import PairedDataset
+from mfh.experiments._steps.files import same_settings
 from mfh.experiments._steps.parts import cached_samples
 from mfh.experiments._steps.recipe import Site
-from mfh.experiments._steps.run import Run, Student, read_student, same_settings
+from mfh.experiments._steps.run import Run, Student
 from mfh.results import Record
 from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.loop import FitResult, accuracy, fit, predict
@@ -31,7 +32,8 @@ def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site
     settings, objective = _objective(run, arm, ratio, seed, site)
     path = run.student_file(arm, ratio, seed)
     _require_same_way(run, path, settings)
-    if read_student(path) is not None:
+    if run.student(path) is not None:
+        run.drop_training(path.stem)  # where a kill came before it was removed
         logger.info("Seed %d of %s is finished", seed, path.stem)
         return
     model = run.network("student", "student", seed)

@@ -1,0 +1,142 @@
+"""Files that appear whole or not at all, and folders that say whether they can be written. Free of numpy."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from mfh._checks import InputError
+
+PARTIAL = ".partial"
+Write = Callable[[IO[bytes]], object]
+HELD: dict[Path, tuple[int, int]] = {}
+"""Locks under which this process writes into their folders (see `mfh._lock`) -> their inode and time."""
+
+
+def write_atomic(path: Path | str, write: Write) -> Path:
+    """Write a file so that no reader ever sees half of it, and no power cut leaves half of it.
+
+    `write` gets a temporary file in the same folder, which is flushed to disk and renamed over `path`; then
+    the folder is flushed. If `write` raises, `path` is untouched and the temporary file is gone.
+
+    Raises:
+        InputError: the folder cannot be written or was removed under a running command, or the disk is full.
+    """
+    write_together({Path(path): write})
+    return Path(path)
+
+
+def write_together(files: Mapping[Path, Write]) -> None:
+    """Write files that belong together: all are on disk under temporary names before the first is renamed.
+
+    A full disk therefore leaves all of them as they were. They are renamed in the order given, so the one
+    that vouches for the others comes last.
+
+    Raises:
+        InputError: as `write_atomic`.
+    """
+    staged: dict[Path, Path] = {}
+    path = Path()
+    try:
+        for path, write in files.items():
+            _require_there(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
+            staged[path] = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            staged[path].chmod(0o666 & ~umask)
+        for path in files:
+            staged[path].replace(path)
+            del staged[path]
+        for folder in {path.parent for path in files}:
+            _flush_folder(folder)
+    except OSError as error:
+        _require_there(path)
+        raise InputError(
+            f"`{path}` cannot be written: {error.strerror or error}. Nothing was left."
+        ) from error
+    finally:
+        for temporary in staged.values():
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush names of files to disk, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _require_there(path: Path) -> None:
+    """Refuse to write into a folder that somebody removed: what is written next would lack the rest."""
+    for lock, known in HELD.items():
+        if lock.parent in path.absolute().parents:
+            try:
+                status = lock.stat()
+            except OSError:
+                status = None
+            if status is None or (status.st_ino, status.st_mtime_ns) != known:
+                raise InputError(
+                    f"`out` {lock.parent} was removed or replaced while the command wrote into it. "
+                    "Repeat the command."
+                )
+
+
+def bytes_writer(content: bytes | memoryview) -> Write:
+    """A writer of bytes in memory, for `write_together`."""
+    return partial(_put, content)
+
+
+def _put(content: bytes | memoryview, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+def file_checksum(path: Path | str) -> str:
+    """SHA-256 of a file; empty where it cannot be read.
+
+    >>> file_checksum("nowhere")
+    ''
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def writable_folder(path: Path | str, name: str = "out") -> Path:
+    """Make the folder if it is absent, and prove that it can be written.
+
+    Raises:
+        InputError: it is a file, or cannot be made or written.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"`{name}` must be a folder. `{path}` is a file: name another.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"`{name}` must be a folder that can be written. `{path}`: {error.strerror or error}."
+        ) from error
+    return path

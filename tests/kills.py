@@ -1,0 +1,326 @@
+"""Commands that are killed at random moments and repeated, and what they leave."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from clips import make_clips, make_videos
+from safetensors.torch import load
+
+Command = Sequence[str]
+TIMES = ("timings", "seconds", "started", "updated", "command")
+START = """
+import json, os, sys
+sys.path.insert(0, {here!r})
+from mfh.cli import main
+def run(commands, often):
+    if often:  # a checkpoint after every step, and so a kill between any two of them
+        from mfh.training.loop import fit
+        fit.__kwdefaults__["save_every"] = 0.0
+    from mfh._report import save_figures  # of three formats one, or most kills would meet a figure
+    save_figures.__kwdefaults__["formats"] = ("svg",)
+    for words in commands:
+        if status := main(words):
+            return status
+    return 0
+"""
+WHOLE = (
+    START
+    + """
+if __name__ == "__main__":
+    sys.exit(run(json.loads(sys.argv[1]), {often}))
+"""
+)
+FORKED = (
+    START
+    + """
+import time
+def cpu(pid):
+    with open(f"/proc/{{pid}}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+import importlib
+for module in {modules!r}:
+    importlib.import_module(module)
+sys.stdout.write(f"{{cpu(os.getpid())}}\\n"); sys.stdout.flush()
+for line in sys.stdin:
+    commands, moment, jitter = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(run(commands, {often}))
+    killed, spent = False, 0.0
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        spent = cpu(pid)
+        if moment is not None and spent >= moment:
+            time.sleep(jitter)
+            try:
+                os.killpg(pid, 9)
+            except ProcessLookupError:
+                pass
+            _, status = os.waitpid(pid, 0)
+            killed = os.WIFSIGNALED(status)
+            break
+        time.sleep(0.005)
+    sys.stdout.write(json.dumps([killed, 0 if killed else os.waitstatus_to_exitcode(status), spent]) + "\\n")
+    sys.stdout.flush()
+"""
+)
+
+
+BASE = ("numpy", "scipy.stats", "pandas", "torch", "tqdm.auto", "mfh")
+TRAINING = (
+    *(*BASE, "accelerate", "matplotlib.pyplot", "jinja2", "joblib", "mfh._report.render", "mfh._report.svg"),
+    *("mfh._study.design", "mfh.experiments.ravdess"),
+)
+DECODING = (*BASE, "av", "PIL.Image", "mfh.data.media_video", "mfh.data.ravdess_prepare")
+DECODING = (*DECODING, "mfh.data.vggsound_prepare", "soundfile", "librosa")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Commands of one process, one after the other.
+
+    Attributes:
+        commands: from the folder of the inputs and that of the output to the commands' words.
+        inputs: makes the inputs in a folder.
+        often: whether a training writes a checkpoint after every step.
+        modules: that it imports.
+    """
+
+    commands: Callable[[Path, Path], list[Command]]
+    inputs: Callable[[Path], object]
+    often: bool = False
+    modules: Sequence[str] = TRAINING
+
+
+class Runner:
+    """Runs a case's commands, each time in a process and process group of its own.
+
+    Processes are forked from one that has imported everything, so that a run costs no start-up; a moment that
+    lies within the start-up is tried with a whole process instead. Time is that of the processor: on a busy
+    machine too a moment lies where it was drawn.
+    """
+
+    def __init__(self, case: Case, folder: Path) -> None:
+        self.case, self.inputs, self.folder = case, folder / "inputs", folder
+        self.inputs.mkdir()
+        case.inputs(self.inputs)
+        self.environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+        self.errors = (folder / "errors.txt").open("w")
+        self.whole, forked = (folder / f"{name}.py" for name in ("whole", "forked"))
+        here = str(Path(__file__).parent)
+        self.whole.write_text(WHOLE.format(here=here, often=case.often))
+        forked.write_text(FORKED.format(here=here, often=case.often, modules=list(case.modules)))
+        self.server = subprocess.Popen(
+            [sys.executable, str(forked)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            text=True, env=self.environment, cwd=folder,
+        )  # fmt: skip
+        self.startup = float(self._answer())
+
+    def close(self) -> None:
+        """End the process that forks."""
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait()
+        self.errors.close()
+
+    def _answer(self) -> str:
+        assert self.server.stdout is not None
+        answer = self.server.stdout.readline()
+        assert answer, (self.folder / "errors.txt").read_text()[-4000:]
+        return answer
+
+    def _ask(self, out: Path, moment: float | None, jitter: float) -> tuple[bool, float]:
+        assert self.server.stdin is not None
+        question = json.dumps([self.case.commands(self.inputs, out), moment, jitter])
+        self.server.stdin.write(question + "\n")
+        self.server.stdin.flush()
+        killed, status, spent = json.loads(self._answer())
+        assert status == 0, (self.folder / "errors.txt").read_text()[-4000:]
+        return killed, spent
+
+    def finish(self, out: Path) -> float:
+        """Run to the end; returns the seconds of processor time that it took, with the start-up."""
+        return self.startup + self._ask(out, None, 0.0)[1]
+
+    def kill(self, out: Path, moment: float, jitter: float) -> bool:
+        """Kill a run after so many seconds of processor time; whether it was still running."""
+        if moment >= self.startup:
+            return self._ask(out, moment - self.startup, jitter)[0]
+        words = [sys.executable, str(self.whole), json.dumps(self.case.commands(self.inputs, out))]
+        process = subprocess.Popen(
+            words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=self.errors, cwd=self.folder,
+            env=self.environment,
+        )  # fmt: skip
+        while spent(process.pid) < moment:
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait() == -signal.SIGKILL
+
+
+def spent(pid: int) -> float:
+    """Processor time of a process, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Everything in a folder but times: file -> what it holds."""
+    return {
+        str(path.relative_to(folder)): _content(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def _content(path: Path) -> Any:
+    if path.suffix == ".html":
+        return None  # it shows times
+    if path.suffix == ".safetensors":
+        return {name: value.numpy().tobytes() for name, value in load(path.read_bytes()).items()}
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name].tobytes() for name in arrays.files if not name.startswith("mfh_")}
+    if path.suffix == ".json":
+        return _timeless(json.loads(path.read_text()))
+    return path.read_bytes()
+
+
+def _timeless(value: Any) -> Any:
+    """JSON without times, and without the checksums that times change."""
+    if isinstance(value, dict):
+        return {n: _timeless(v) for n, v in value.items() if n not in (*TIMES, "checksum", "files")}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def kills(case: Case, folder: Path, count: int, *, seed: int, chain: int = 5) -> Iterator[dict[str, Any]]:
+    """Kill `count` times at moments drawn uniformly over an undisturbed run; yields each end of a chain.
+
+    A folder is killed up to `chain` times, then the command is repeated to its end.
+    """
+    runner = Runner(case, folder)
+    try:
+        runner.finish(folder / "first")  # fills the caches of compiled code and of the inputs
+        seconds = runner.finish(folder / "undisturbed")
+        wanted = content(folder / "undisturbed")
+        generator, done, number = np.random.default_rng(seed), 0, 0
+        while done < count:
+            out = folder / f"out-{number}"
+            moments = []
+            for _ in range(min(chain, count - done)):
+                moment, jitter = float(generator.uniform(0, seconds)), float(generator.uniform(0, 0.03))
+                if not runner.kill(out, moment, jitter):
+                    break
+                moments.append(round(moment, 2))
+                done += 1
+            runner.finish(out)
+            found = content(out)
+            differing = sorted(n for n in wanted.keys() | found.keys() if wanted.get(n, 0) != found.get(n, 0))
+            told = {
+                "kills": len(moments),
+                "moments": moments,
+                "of": round(seconds, 2),
+                "differing": differing,
+            }
+            yield told | {"startup": round(runner.startup, 2)}
+            number += 1
+    finally:
+        runner.close()
+
+
+# --- the commands
+
+
+def paired_npz(folder: Path, width: int = 12) -> Path:
+    """150 samples of two classes in three modalities, of which `wide` is too long for a small network."""
+    rng = np.random.default_rng(0)
+    label = np.arange(150) % 2
+    shared = label[:, None] + rng.normal(size=(150, 6))
+    noise = rng.normal(size=(150, 2100))
+    noise[:, :6] = shared
+    arrays = {"lidar": np.hstack([shared, rng.normal(size=(150, width - 6))]), "camera": shared[:, :5]}
+    np.savez(folder / "data.npz", **arrays, wide=noise, label=label)
+    return folder / "data.npz"
+
+
+def _study(teacher: str, *options: str) -> Callable[[Path, Path], list[Command]]:
+    def commands(inputs: Path, out: Path) -> list[Command]:
+        data = ["--data", str(inputs / "data.npz"), "--teacher", teacher, "--student", "camera"]
+        few = ["--seeds", "3", "--epochs", "20", "--ratio", "0.5", "--random-draws", "1", "--hidden", "8"]
+        return [["study", *data, *few, "--smoothing", "0.1", *options, "--out", str(out), "--quiet"]]
+
+    return commands
+
+
+def _clips(inputs: Path) -> None:
+    make_clips(inputs / "raw")
+
+
+def _prepared(inputs: Path) -> None:
+    from clips import prepare_small
+
+    _clips(inputs)
+    prepare_small(inputs / "raw", inputs / "prepared", height=64, width=128, audio_frames=64)
+
+
+def _ravdess(inputs: Path, out: Path) -> list[Command]:
+    places = ["--data", str(inputs / "prepared"), "--out", str(out), "--quiet"]
+    small = ["--width", "2", "--epochs", "2", "--batch-size", "8"]
+    return [
+        ["ravdess", "train", *places, *small],
+        ["ravdess", "saliency", *places],
+        ["ravdess", "verify", *places, "--mode", "general", "--seeds", "2"],
+    ]
+
+
+def _ravdess_prepare(inputs: Path, out: Path) -> list[Command]:
+    small = ["--height", "32", "--width", "64", "--audio-frames", "16", "--seconds", "0.75"]
+    places = ["--raw", str(inputs / "raw"), "--out", str(out), "--quiet"]
+    return [["ravdess", "prepare", *places, *small, "--jobs", "1"]]
+
+
+def _videos(inputs: Path) -> None:
+    make_videos(inputs, [f"class {i % 3}" for i in range(30)])
+
+
+def _vggsound_prepare(inputs: Path, out: Path) -> list[Command]:
+    places = ["--csv", str(inputs / "clips.csv"), "--clips", str(inputs / "clips"), "--quiet"]
+    small = ["--frames", "6", "--size", "16", "20", "--jobs", "1"]
+    return [
+        ["vggsound", "prepare", *places, *small, "--out", str(out / "folders")],
+        ["vggsound", "prepare", *places, *small, "--out", str(out / "tars"), "--shards", "0.05"],
+    ]
+
+
+CASES = {
+    "study": Case(_study("lidar"), paired_npz),
+    "study of large networks": Case(_study("wide", "--epochs", "2"), paired_npz, often=True),
+    "ravdess": Case(_ravdess, _prepared, often=True),
+    "ravdess prepare": Case(_ravdess_prepare, _clips, modules=DECODING),
+    "vggsound prepare": Case(_vggsound_prepare, _videos, modules=DECODING),
+}
+
+
+if __name__ == "__main__":  # python tests/kills.py FOLDER COUNT CASE...
+    for name in sys.argv[3:]:
+        place = Path(sys.argv[1]) / name.replace(" ", "-")
+        place.mkdir(parents=True)
+        total: dict[str, Any] = {"kills": 0, "ends": 0, "differing": []}
+        for end in kills(CASES[name], place, int(sys.argv[2]), seed=0):
+            total["kills"] += end["kills"]
+            total["ends"] += 1
+            total["differing"] += end["differing"]
+            sys.stdout.write(f"{name} {end}\n")
+            sys.stdout.flush()
+        sys.stdout.write(f"{name} {total}\n")
