@@ -17,12 +17,12 @@ from torch import nn
 
 import mfh
 from mfh._checks import InputError
-from mfh._files import read_arrays, read_npy
+from mfh._files import read_arrays, read_json, read_npy
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.streaming import read_head, streaming_saliency
 from mfh.cli import build_parser, main
 from mfh.data import avmnist, mfeat, ravdess, vggsound, vggsound_stream
-from mfh.experiments._steps.run import read_student, read_vector
+from mfh.experiments._steps.files import read_vector
 from mfh.models.weights import read_state
 
 STUDY = [
@@ -338,6 +338,7 @@ def test_a_damaged_student_counts_as_absent(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     for content in payloads(trace).values():
         (tmp_path / "student.json").write_bytes(content)
-        assert read_student(tmp_path / "student.json") is None
+        with pytest.raises(InputError, match="is damaged"):
+            read_json(tmp_path / "student.json")
     assert not trace.exists()
     assert Payload(trace).__reduce__()[1] == (str(trace),)
