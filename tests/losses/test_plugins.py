@@ -74,6 +74,20 @@ def test_a_function_of_ones_own() -> None:
         del LOSSES["mine"]
 
 
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (torch.nn.functional.mse_loss, "`loss` mine fails on a batch: .* It must be a function of"),
+        (lambda student, teacher: 0.0, r"`loss` mine fails on a batch: .*2 positional arguments"),
+        (lambda *_: 0.0, "`loss` mine must return a tensor of one number. Got float"),
+        (lambda student, *_: student.logits, r"tensor of one number. Got shape \(\d+, \d+\)"),
+    ],
+)
+def test_what_is_no_loss_is_said_in_one_line(function: object, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        DistillLoss("mine", function)(Outputs(LOGITS), Outputs(LOGITS), LABEL)  # type: ignore[arg-type]
+
+
 def test_an_import_path() -> None:
     for path in ("torch.nn.functional:mse_loss", "torch.nn.functional.mse_loss"):
         assert build_loss(path, DistillConfig(loss=path)).function is torch.nn.functional.mse_loss

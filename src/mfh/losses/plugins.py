@@ -69,8 +69,23 @@ class DistillLoss:
     memory: bool = False
 
     def __call__(self, student: Outputs, teacher: Outputs, label: Tensor) -> Float[Tensor, ""]:
-        """The loss of a batch."""
-        return self.function(student, teacher, label)
+        """The loss of a batch.
+
+        Raises:
+            InputError: the function is not one of (student, teacher, label), or gives no number.
+        """
+        try:
+            value = self.function(student, teacher, label)
+        except (AttributeError, TypeError) as error:
+            raise InputError(
+                f"`loss` {self.name} fails on a batch: {error}. It must be a function of (student, teacher, "
+                "label), the first two with `.logits` and `.features`."
+            ) from error
+        require(
+            isinstance(value, Tensor) and value.ndim == 0,
+            f"`loss` {self.name} must return a tensor of one number. Got {_kind(value)}.",
+        )
+        return value
 
 
 def build_loss(name: str, config: DistillConfig) -> DistillLoss:
@@ -119,6 +134,10 @@ def register_loss(name: str, loss: LossFunction | DistillLoss) -> None:
     """
     require(name not in _BUILT_IN, f"`name` must not be that of a loss of mfh. Got {name!r}: take another.")
     LOSSES[name] = loss
+
+
+def _kind(value: object) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _imported(path: str) -> Any:

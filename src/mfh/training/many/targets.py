@@ -147,7 +147,7 @@ class StackedLoss:
 
     def _at_once(self, logits: Tensor, taught: Tensor, label: Tensor) -> Tensor:
         def one(student: Tensor, teacher: Tensor) -> Tensor:
-            return self.loss.function(Outputs(student), Outputs(teacher), label)
+            return self.loss(Outputs(student), Outputs(teacher), label)
 
         return torch.func.vmap(one)(logits, taught)
 
