@@ -21,6 +21,10 @@ $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+$(VENV)/.cluster: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cluster]'
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
@@ -36,7 +40,7 @@ test test-all: export OMP_NUM_THREADS = 1
 test: $(VENV)/.dev lint ## lint, types, doctests and the quick tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-all: $(VENV)/.dev lint ## the slow tests too
+test-all: $(VENV)/.cluster lint ## the slow tests too, on a local Ray and Dask among others
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not gpu'
 
 lint: $(VENV)/.dev

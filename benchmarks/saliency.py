@@ -19,13 +19,15 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from benchmarks._common import measure, record
-from mfh import SaliencyResult, saliency
+from mfh import SaliencyResult, saliency, split
+from mfh.models.ravdess import RavdessNetwork, layer_of_place
 
 CHANNELS, OUTPUTS, SAMPLES, PERMUTATIONS, HIDDEN = 512, 100, 20_000, 100, 256
 EVALUATIONS = CHANNELS * PERMUTATIONS
 SLICE_CHANNELS, SLICE_PERMUTATIONS = 8, 5
 FEW_SAMPLES, PRECISION = 2_000, 1e-3
 TOKEN_SAMPLES, TOKENS, WIDTH, CLASSES = 256, 8, 64, 10
+CLIPS = 128
 seconds = partial(measure, repeats=1, warmup=0, clock=time.process_time)
 
 
@@ -78,6 +80,8 @@ def _run() -> None:
     few = slice(0, FEW_SAMPLES)
     _precise("sampled_saliency", features[few], perceptron, student[few])
     _precise("sampled_saliency_transformer", *_tokens(generator))
+    for place in (4, 3):
+        _precise(f"sampled_saliency_place{place}", *_ravdess(place, generator))
 
 
 class _Block(nn.Module):
@@ -105,38 +109,59 @@ def _tokens(generator: torch.Generator) -> tuple[torch.Tensor, nn.Module, torch.
 
 
 @torch.no_grad()
+def _ravdess(place: int, generator: torch.Generator) -> tuple[torch.Tensor, nn.Module, torch.Tensor]:
+    """Features at a place of the RAVDESS audio network at full size, what follows, and a student."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trunk, head = split(RavdessNetwork("audio").eval(), layer_of_place(place))
+    features = trunk(torch.randn(CLIPS, 1, 40, 256, generator=generator))
+    logits = head(features)
+    noise = torch.randn(logits.shape, generator=generator)
+    return features, head, 0.5 * logits + 0.5 * logits.std() * noise
+
+
+@torch.no_grad()
 def _precise(name: str, features: torch.Tensor, head: nn.Module, student: torch.Tensor) -> None:
     """Time the draws that a ranking needs, against a loop that draws until it errs as little.
 
     The loop runs `PERMUTATIONS` times over a few channels, which shows its standard error and its time; both
-    are scaled, the number of its permutations to our standard error, the time to all channels.
+    are scaled, the number of its permutations to our standard error, the time to all channels. Both must
+    agree.
     """
-    results = []
+    results: list[SaliencyResult] = []
     ours = seconds(
         lambda: results.append(
             saliency(features, head, student, num_permutations=1000, precision=PRECISION, warn=False)
         )
     )
+    result = results[0]
+    chosen = np.linspace(0, features.shape[1] - 1, SLICE_CHANNELS).astype(int)
     permuted, values = features.clone(), np.zeros((SLICE_CHANNELS, PERMUTATIONS))
     generator = torch.Generator().manual_seed(1)
 
     def loop() -> None:
-        for channel, i in np.ndindex(*values.shape):
-            order = torch.randperm(len(features), generator=generator)
+        for row, i in np.ndindex(*values.shape):
+            order, channel = torch.randperm(len(features), generator=generator), chosen[row]
             permuted[:, channel] = features[order, channel]
-            values[channel, i] = mse_loss(head(permuted), student)
+            values[row, i] = mse_loss(head(permuted), student)
             permuted[:, channel] = features[:, channel]
 
     plain = seconds(loop) * features.shape[1] / SLICE_CHANNELS
-    theirs = values.var(axis=1, ddof=1).mean() / PERMUTATIONS
-    mine = np.square(results[0].stderr_permutation[:SLICE_CHANNELS]).mean()
+    noise = values.var(axis=1, ddof=1) / PERMUTATIONS
+    errors = np.hypot(np.sqrt(noise), result.stderr_permutation[chosen])
+    away = np.abs(values.mean(axis=1) - result.mean[chosen])
+    if (away > 5 * errors + 1e-6 * result.baseline).any():
+        raise RuntimeError(f"The loop and the library disagree by {away}, with errors of {errors}.")
+    needed = PERMUTATIONS * noise.mean() / np.square(result.stderr_permutation[chosen]).mean()
     record(
         name,
-        plain * theirs / mine,
+        plain * needed / PERMUTATIONS,
         ours,
         ratio_at_100_permutations=plain / ours,
-        permutations_drawn=results[0].num_permutations,
-        permutations_of_the_baseline=PERMUTATIONS * theirs / mine,
+        permutations_drawn=result.num_permutations,
+        permutations_of_the_baseline=needed,
+        head_call_seconds=plain / features.shape[1] / PERMUTATIONS,
+        head_calls_per_channel=ours / plain * PERMUTATIONS,
         precision=PRECISION,
         samples=len(features),
         channels=features.shape[1],

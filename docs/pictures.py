@@ -8,9 +8,10 @@ They are kept until a line of mfh, of this file or of a page that they are drawn
 import contextlib
 import hashlib
 import io
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
+import numpy as np  # noqa: E402
 from doc_blocks import Block, blocks  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -27,6 +29,7 @@ from mfh._report.style import BLUE, MUTED, ORANGE, style  # noqa: E402
 from mfh.cli import main as mfh  # noqa: E402
 
 FIGURES = ("fig2", "fig3")
+BENCHMARKS = HERE.parent / "benchmarks" / "results.json"
 
 
 def draw(out: Path) -> None:
@@ -44,13 +47,16 @@ def draw(out: Path) -> None:
         copyfile(runs / name / "figures" / f"{name}.svg", out / f"{name}.svg")
     _draw_channels(out / "channels.svg")
     _draw_study(runs, out)
+    with style():
+        figure = growth_figure(json.loads(BENCHMARKS.read_text())["streaming_saliency"]["growth"])
+        figure.savefig(out / "growth.svg", metadata={"Date": None})
     stamp.write_text(key)
 
 
 def _fingerprint() -> str:
     """Changes with whatever the pictures could depend on, but for the libraries."""
     digest = hashlib.sha256()
-    for path in (Path(__file__), HERE / "five-minutes.md", HERE / "quickstart.md"):
+    for path in (Path(__file__), HERE / "five-minutes.md", HERE / "quickstart.md", BENCHMARKS):
         digest.update(path.read_bytes())
     for path in sorted(Path(mfh_package.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -84,6 +90,27 @@ def channel_figure(alone: SaliencyResult, joint: SaliencyResult) -> Figure:
     labels = ("the student sees it too", "the teacher alone", "noise")
     handles = [rows[0, 0].bar(0, 0, color=colour) for colour in (BLUE, ORANGE, MUTED)]
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def growth_figure(growth: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Seconds against samples, channels and classes, beside lines of slope 1, with the fitted exponents."""
+    figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+    row = figure.subplots(1, len(growth), sharey=True)
+    for ax, (name, measured) in zip(row, growth.items(), strict=True):
+        x, y = np.asarray(measured["values"], float), np.asarray(measured["seconds"], float)
+        middle = np.exp(np.log(y / x).mean())
+        ax.plot(x, middle * x, color=MUTED, linewidth=1)
+        ax.plot(x, y, "o", color=BLUE)
+        ax.set(xscale="log", yscale="log", xlabel="classes" if name == "outputs" else name)
+        ax.set_xticks(x, [f"{int(value):,}" for value in x], rotation=30)
+        ax.minorticks_off()
+        ax.set_title(f"exponent {measured['exponent']:.2f}", fontsize=10)
+    ticks = [0.5, 1, 2, 4, 8, 16]
+    low, high = row[0].get_ylim()
+    shown = [tick for tick in ticks if low <= tick <= high]
+    row[0].set_yticks(shown, [f"{tick:g}" for tick in shown])
+    row[0].set_ylabel("seconds")
     return figure
 
 

@@ -14,6 +14,7 @@ ORDER = [
     ("_files", "_lock"),
     ("_compiled",),
     ("_class_spec",),
+    ("_parallel",),
     ("config",),
     ("_rows",),
     ("results",),

@@ -111,7 +111,7 @@ def test_bars_show_the_time_left(capsys: Any) -> None:
 
 
 def test_a_refused_run_leaves_no_progress(tmp_path: Path, monkeypatch: Any) -> None:
-    def advance_then_fail(networks: Any, seed: int, progress: Any, **more: Any) -> None:
+    def advance_then_fail(networks: Any, seed: int, progress: Any, *more: Any) -> None:
         progress("teachers", 1)
         raise InputError("no")
 

@@ -38,6 +38,14 @@ class BrokenRulesError(InputError):
         return type(self), (self.problems,)
 
 
+class IncompleteError(RuntimeError):
+    """A run has ended and its results are written, but a part of them is missing.
+
+    The text says which, and how to make up for it. The command line shows it on stderr and exits with
+    status 1.
+    """
+
+
 def fail(message: str) -> NoReturn:
     """Raise `InputError` with `message`; usable inside expressions."""
     raise InputError(message)

@@ -147,3 +147,20 @@ class Verdict:
     focusing: bool | None
     sentence: str
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FailedSeed:
+    """A seed that failed once or more.
+
+    Attributes:
+        seed: the seed.
+        tries: how often it was begun.
+        error: the last failure, on one line.
+        missing: whether the last try failed too, so that the results are without it.
+    """
+
+    seed: int
+    tries: int
+    error: str
+    missing: bool

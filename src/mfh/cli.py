@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import BrokenRulesError, InputError, shown
+from mfh._checks import BrokenRulesError, IncompleteError, InputError, shown
 from mfh._class_spec import NO_IMPORTS_VARIABLE
 from mfh._interrupts import stoppable
 from mfh._version import __version__
@@ -48,6 +48,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     avmnist,
 )
 SAME_FILES = ("study", "layers", "export", "diagnose")  # a file of one serves the others
+EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -139,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 2 after an error of the user; 130 or 143 after an interrupt, with everything finished so far kept.
+        0; 1 when a part of a run failed; 2 after an error of the user; 130 or 143 after an interrupt, with
+        everything finished so far kept.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     with _restricted(words), redirect_stdout(_ShownText(sys.stdout)):
@@ -182,6 +184,9 @@ def _run(words: Sequence[str]) -> int:
     except InputError as error:
         sys.stderr.write(f"mfh{_process()}: {_line(str(error))}\n")
         return EXIT_USAGE
+    except IncompleteError as error:
+        sys.stderr.write(f"mfh{_process()}: {_line(str(error))}\n")
+        return EXIT_INCOMPLETE
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
         return int(interrupt.args[0]) if interrupt.args else EXIT_INTERRUPTED

@@ -231,6 +231,16 @@ class DistillConfig(TrainConfig):
         problems.check(-1 <= rank < 1, "c2kd_threshold", "lie in [-1, 1)", rank)
 
 
+STUDY_CHOICES = {
+    "teacher_source": ("joint", "regular"),
+    "saliency_split": ("train", "validation"),
+    "score": ("increase", "followed"),
+    "teacher_outputs": ("in-sample", "cross-fit"),
+    "engine": ("auto", "loop", "many"),
+    "backend": ("loky", "ray", "dask"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig(DistillConfig):
     """The whole experiment: which modalities, how many seeds, which ratios, which variant of the design.
@@ -262,7 +272,12 @@ class StudyConfig(DistillConfig):
         fix_split: draw the split once, from the first seed, instead of anew for every seed.
         hidden: widths of the hidden layers of the default networks.
         engine: many (students of a seed at once, where the networks allow), loop (one by one), or auto.
-        jobs: processes that work on seeds side by side, 1 or more.
+        jobs: workers that train seeds side by side, 1 or more; by default 1, or all of a cluster.
+        backend: where they run: loky (processes of this machine), ray or dask (a cluster, by joblib).
+        address: of the cluster, such as auto, ray://host:10001 or tcp://host:8786; by default a cluster is
+            started on this machine.
+        retries: times that a seed is begun again after it failed, 0 or more; then the others go on without
+            it.
 
     Example:
         >>> StudyConfig(teacher="lidar", student="camera", ratio=[0.75, 0.25]).ratio
@@ -290,7 +305,10 @@ class StudyConfig(DistillConfig):
     fix_split: bool = False
     hidden: Sequence[int] = (128, 64)
     engine: Literal["auto", "loop", "many"] = "auto"
-    jobs: int = 1
+    jobs: int | None = None
+    backend: Literal["loky", "ray", "dask"] = "loky"
+    address: str | None = None
+    retries: int = 2
 
     def __post_init__(self) -> None:
         """Sort the ratios, then check every field."""
@@ -325,34 +343,12 @@ class StudyConfig(DistillConfig):
             "differ from `teacher`",
             self.student,
         )
-        check(
-            self.teacher_source in ("joint", "regular"),
-            "teacher_source",
-            "be `joint` or `regular`",
-            self.teacher_source,
-        )
-        check(
-            self.saliency_split in ("train", "validation"),
-            "saliency_split",
-            "be `train` or `validation`",
-            self.saliency_split,
-        )
-        check(self.score in ("increase", "followed"), "score", "be `increase` or `followed`", self.score)
-        outputs = ("in-sample", "cross-fit")
-        check(
-            self.teacher_outputs in outputs,
-            "teacher_outputs",
-            "be `in-sample` or `cross-fit`",
-            self.teacher_outputs,
-        )
+        for name, allowed in STUDY_CHOICES.items():
+            told = ", ".join(f"`{value}`" for value in allowed[:-1]) + f" or `{allowed[-1]}`"
+            check(getattr(self, name) in allowed, name, f"be {told}", getattr(self, name))
         check(self.num_permutations >= 1, "num_permutations", "be 1 or more", self.num_permutations)
-        precision = self.saliency_precision
-        check(
-            precision is None or 0 < precision < 1,
-            "saliency_precision",
-            "lie between 0 and 1, or be left out",
-            precision,
-        )
+        precision, rule = self.saliency_precision, "lie between 0 and 1, or be left out"
+        check(precision is None or 0 < precision < 1, "saliency_precision", rule, precision)
         check(self.folds >= 2, "folds", "be 2 or more", self.folds)
         check(
             all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)
@@ -362,8 +358,14 @@ class StudyConfig(DistillConfig):
         check(
             all(width >= 1 for width in self.hidden), "hidden", "hold widths of 1 or more", list(self.hidden)
         )
-        check(self.engine in ("auto", "loop", "many"), "engine", "be `auto`, `loop` or `many`", self.engine)
-        check(self.jobs >= 1, "jobs", "be 1 or more", self.jobs)
+        check(self.jobs is None or self.jobs >= 1, "jobs", "be 1 or more", self.jobs)
+        check(
+            self.address is None or self.backend != "loky",
+            "address",
+            "be left out with the backend loky, which is this machine",
+            self.address,
+        )
+        check(self.retries >= 0, "retries", "be 0 or more", self.retries)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from mfh._files import bytes_writer, checksum, json_writer, npz_bytes, run_mark,
 from mfh._files import read_arrays as read_arrays
 from mfh._files import read_results as read_results
 from mfh._rows import Comparison as Comparison
+from mfh._rows import FailedSeed as FailedSeed
 from mfh._rows import FailedStudent as FailedStudent
 from mfh._rows import Record as Record
 from mfh._rows import Summary as Summary
@@ -132,6 +133,7 @@ class StudyResult(RunResult):
             `results.json`; empty where nothing was.
         failed: one entry per student that diverged, in a study of several losses; they are left out of all
             else.
+        failed_seeds: seeds that failed once or more, in the call that wrote this.
 
     Example:
         >>> row = Summary("joint", None, "accuracy", 2, 70.0, 1.0, 61.0, 79.0)
@@ -149,10 +151,20 @@ class StudyResult(RunResult):
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     failed: Sequence[FailedStudent] = ()
+    failed_seeds: Sequence[FailedSeed] = ()
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Seeds that are not in the results, since they failed."""
+        return tuple(failure.seed for failure in self.failed_seeds if failure.missing)
 
     @classmethod
     def _tables(cls) -> dict[str, type]:
-        return super()._tables() | {"teachers": TeacherRecord, "failed": FailedStudent}
+        return super()._tables() | {
+            "teachers": TeacherRecord,
+            "failed": FailedStudent,
+            "failed_seeds": FailedSeed,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """All fields but those in `ARRAYS`, which stand in files of their own."""

@@ -1,12 +1,11 @@
 """The diagnosis: folds of short trainings, gamma_hat on what they held out, companions, verdict."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from tqdm.auto import tqdm
@@ -26,6 +25,7 @@ from mfh._diagnose.verdict import (
     name_verdict,
 )
 from mfh._lock import holds
+from mfh._parallel import open_pool, run_tasks
 from mfh._study.arms import ArmKey
 from mfh._study.design import Networks, with_modalities
 from mfh._study.teachers import METRIC, Build
@@ -93,7 +93,7 @@ def diagnose(
     seen = take(data, usable_rows(data, config.seed))
     networks = Networks(seen, config, teacher, student)
     folds = [deal(seen, config.folds, config.seed + repeat) for repeat in range(config.seeds)]
-    evidence = list(_run(networks, folds, progress))
+    evidence = _run(networks, folds, progress)
     trained = time.perf_counter() - start
     result = _assemble(seen, config, evidence, folds)
     timings = {"folds": trained, "statistics": time.perf_counter() - start - trained}
@@ -103,19 +103,33 @@ def diagnose(
     return result
 
 
-def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> Iterator[FoldEvidence]:
+def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> list[FoldEvidence]:
     config = networks.config
     units = (3 + 2 * len(PILOT)) * config.epochs
     tasks = [(repeat, fold) for repeat in range(config.seeds) for fold in range(config.folds)]
-    threads = max(1, torch.get_num_threads() // config.jobs)
-    parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
-    call = joblib.delayed(run_fold)
-    with tqdm(total=units * len(tasks), disable=not progress, unit="epoch", unit_scale=True) as bar:
-        jobs = (call(networks, repeat, fold, folds[repeat], _silent, threads) for repeat, fold in tasks)
-        for number, done in enumerate(parallel(jobs), start=1):
-            bar.n = number * units
-            bar.set_description(f"fold {number} of {len(tasks)}")
-            yield done
+    threads = torch.get_num_threads()
+    done: dict[int, FoldEvidence] = {}
+    with (
+        open_pool(config.jobs, config.backend, config.address, threads=threads) as pool,
+        tqdm(total=units * len(tasks), disable=not progress, unit="epoch", unit_scale=True) as bar,
+    ):
+        for ended in run_tasks(
+            run_fold,
+            [
+                (networks, repeat, fold, folds[repeat], _silent, pool.threads or threads)
+                for repeat, fold in tasks
+            ],
+            pool,
+            names=[f"Fold {fold} of seed {config.seed + repeat}" for repeat, fold in tasks],
+            retries=config.retries,
+        ):
+            if ended.exception is not None:  # gamma_hat needs every fold
+                raise ended.exception
+            assert ended.result is not None  # noqa: S101
+            done[ended.number] = ended.result
+            bar.n = len(done) * units
+            bar.set_description(f"fold {len(done)} of {len(tasks)}")
+    return [done[number] for number in range(len(tasks))]
 
 
 def _silent(stage: str, count: int) -> None:

@@ -182,12 +182,13 @@ class FoldRun(SeedRun):
 
 
 def run_fold(
-    networks: Networks, repeat: int, fold: int, folds: np.ndarray, progress: Progress, threads: int
+    networks: Networks, repeat: int, fold: int, folds: np.ndarray, progress: Progress, threads: int | None
 ) -> FoldEvidence:
     """One fold, in this process; the data of `networks` are those that the diagnosis may see."""
     mine = replace(networks.data, split=np.where(folds == fold, "test", "train"))
     number = networks.config.seed + repeat * (int(folds.max()) + 1) + fold
     before = torch.get_num_threads()
+    threads = threads or before
     torch.set_num_threads(1 if networks.small() else threads)
     try:
         return FoldRun(

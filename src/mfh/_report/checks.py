@@ -137,4 +137,11 @@ CHECKS = (
         "the seeds that went well, which makes that loss look better and steadier than it is.",
         findings.diverged,
     ),
+    Check(
+        "MFH115",
+        "seeds that failed",
+        "A seed that ends in an error is left out. If what made it fail has to do with what is measured (a "
+        "training that diverged), the means of the others are too good.",
+        findings.failed_seeds,
+    ),
 )

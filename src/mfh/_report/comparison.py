@@ -16,7 +16,9 @@ from mfh._report.wording import plural
 from mfh.results import StudyResult
 from mfh.stats import t_interval
 
-HOW_NOT_WHAT = ("seeds", "seed", "jobs", "device", "engine", "tracker", "quiet")  # fields that repeat a run
+HOW_NOT_WHAT = (  # fields that repeat a run
+    "seeds", "seed", "jobs", "backend", "address", "retries", "device", "engine", "tracker", "quiet",
+)  # fmt: skip
 MAX_RUNS = 200
 
 

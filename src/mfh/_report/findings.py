@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mfh._report.wording import interval, number, percent, plural, signed
+from mfh._report.wording import interval, number, percent, plural, sequence, signed
 
 FEW_SEEDS = 5
 SATURATED_SHARE = 0.9  # soft labels are the labels themselves from about here on
@@ -205,3 +205,17 @@ def diverged(summary: Summary) -> Found:
         f"{words} had a loss or a weight that was not finite. Lower `--lr`, set `--clip`, or leave the loss "
         "out; each stands with its reason in the table of losses."
     )
+
+
+def failed_seeds(summary: Summary) -> Found:
+    """Whether seeds are missing since they failed."""
+    lost = [row for row in summary["failed_seeds"] if row["missing"]]
+    if not lost:
+        return None
+    seeds = sequence([str(row["seed"]) for row in lost])
+    be = "Seed {} is" if len(lost) == 1 else "Seeds {} are"
+    errors = "; ".join(
+        f"seed {row['seed']}, begun {plural(row['tries'], 'time')}: {row['error'].rstrip('.')}"
+        for row in lost
+    )
+    return be.format(seeds) + " missing", f"{errors}. Repeat the command to run what is missing again."

@@ -119,6 +119,7 @@ def _study(result: StudyResult) -> dict[str, Any]:
         "epochs": config.get("epochs"),
         "losses": losses,
         "late_share": _late_share(result),
+        "failed_seeds": [asdict(failure) for failure in result.failed_seeds],
         "chosen": {str(seed): ratio for seed, ratio in chosen.items()},
         "shown_ratio": shown,
         "arms": arms,

@@ -7,6 +7,7 @@ e . (e + 2 r) / K: written so, nothing cancels, and what does not change gives a
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +16,7 @@ from torch import Tensor
 from mfh._checks import InputError, require
 from mfh._saliency.heads import Head, LinearStart, to_logits
 from mfh._saliency.result import Distance
+from mfh._saliency.slopes import Slopes
 
 PerSample = Float[Tensor, "permutation sample"]
 Donors = Int[Tensor, "permutation sample"]
@@ -68,6 +70,10 @@ class Changes(ABC):
     def importance(self) -> float:
         """2 ||W_c||^2 Var(h_c) / K where the head is linear."""
         return 0.0
+
+    def slopes(self, make: Callable[[Tensor, Tensor], Slopes | None]) -> Slopes | None:  # noqa: ARG002
+        """What `make` makes of residual and centred student; None where a closed form says everything."""
+        return None
 
     def center_influence(self) -> Float[Tensor, " sample"] | float:
         """What each sample adds to the part followed through the mean of the student's logits."""
@@ -132,6 +138,9 @@ class _Rerun(Changes):
         self._group = max(1, pairs_per_call // len(logits))
         own = self._residual.abs() if distance == "l1" else self._residual.square()
         self.baseline = float(own.double().mean())
+
+    def slopes(self, make: Callable[[Tensor, Tensor], Slopes | None]) -> Slopes | None:
+        return None if self.knows_importance else make(self._residual, self._student)
 
     @abstractmethod
     def _changed_logits(self, donors: Donors, rows: slice) -> Float[Tensor, "permutation sample output"]:

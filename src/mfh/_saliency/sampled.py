@@ -2,14 +2,17 @@
 
 Every channel meets the same permutations, so that differences between channels owe nothing to the draw.
 
-Asked for a precision, permutations are drawn in rounds of `STRATA`. A round gives each sample one value from
-each stratum of the channel's distribution, at random within it, and each of its draws is a permutation. Where
-the distance is smooth in the value received, the error of q such draws falls as q^-1.5 instead of q^-0.5
-(stratified sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522).
+Asked for a precision, permutations are drawn in rounds. A round gives each sample one value from each stratum
+of the channel's distribution, at random within it, and each of its draws is a permutation. Where the distance
+is smooth in the value received, the error of q such draws falls as q^-1.5 instead of q^-0.5 (stratified
+sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522). What the head does to first order is taken out
+besides, where it can be differentiated (see `mfh._saliency.slopes`): then short rounds come first, and what
+they drew is left aside when a finer precision needs long ones.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,10 +23,14 @@ from mfh._checks import require
 from mfh._saliency.changes import Changes, changes_of
 from mfh._saliency.heads import Head, LinearStart
 from mfh._saliency.result import Distance, SaliencyResult, Score
+from mfh._saliency.slopes import Slopes, slopes_of
 
 Donors = Int[Tensor, "permutation sample"]
-STRATA = 8
+STRATA = 8  # of a long round
+SHORT = 2  # of a short one
+SHORT_ROUNDS = 4
 FEWEST_ROUNDS = 2
+WORTHWHILE = 3  # outputs a channel up to which slopes, a pass back for each output, cost less than they save
 
 
 def sampled(
@@ -61,15 +68,13 @@ def sampled(
         for tally in tallies:
             tally.add(draws.to(features.device).split(size), one_each=True)
     else:
-        keys = features if features.ndim == 2 else features.flatten(2).mean(2)
-        tallies = [_Tally(changes, channel, score, keys[:, channel]) for channel in range(features.shape[1])]
-        rounds = max(FEWEST_ROUNDS, num_permutations // STRATA)
-        for ranks in _rounds(len(features), rounds, generator):
-            for tally in tallies:
-                tally.add(ranks.to(features.device).split(size), one_each=False)
-            if tallies[0].rounds >= FEWEST_ROUNDS and _imprecision(tallies) <= precision:
-                break
-        num_permutations = STRATA * tallies[0].rounds
+        slopes = None
+        if distance == "mse" and student_logits.shape[1] <= WORTHWHILE * features.shape[1]:
+            make = partial(slopes_of, features, head, start, memory_budget=memory_budget)
+            slopes = changes.slopes(make)
+        tallies, num_permutations = _until_precise(
+            changes, slopes, features, score, precision, num_permutations, generator, size
+        )
     rows = [tally.result() for tally in tallies]
     increase, followed, importance, stderr_data, stderr_permutation = np.array(rows).T + 0.0
     return SaliencyResult(
@@ -87,30 +92,62 @@ def sampled(
     )
 
 
+def _until_precise(
+    changes: Changes,
+    slopes: Slopes | None,
+    features: Tensor,
+    score: Score,
+    precision: float,
+    limit: int,
+    generator: torch.Generator,
+    size: int,
+) -> tuple[list["_Tally"], int]:
+    """Draw rounds until the ranking is as precise as asked, about `limit` permutations at the most."""
+    keys = features if features.ndim == 2 else features.flatten(2).mean(2)
+    long = max(FEWEST_ROUNDS, (limit - SHORT * SHORT_ROUNDS * (slopes is not None)) // STRATA)
+    stages = [(STRATA, long)]
+    if slopes is not None:
+        few = limit < 2 * STRATA * FEWEST_ROUNDS
+        short = (SHORT, max(FEWEST_ROUNDS, limit // SHORT) if few else SHORT_ROUNDS)
+        stages = [short] if few else [short, *stages]
+    drawn = 0
+    for strata, rounds in stages:
+        tallies = [
+            _Tally(changes, channel, score, keys[:, channel], slopes) for channel in range(keys.shape[1])
+        ]
+        for ranks in _rounds(len(features), rounds, generator, strata):
+            for tally in tallies:
+                tally.add(ranks.to(features.device).split(size), one_each=False)
+            drawn += strata
+            if tallies[0].rounds >= FEWEST_ROUNDS and _imprecision(tallies) <= precision:
+                return tallies, drawn
+    return tallies, drawn
+
+
 def _independent(count: int, number: int, generator: torch.Generator) -> Donors:
     """Permutations, each drawn by itself."""
     device = generator.device
     return torch.stack([torch.randperm(count, generator=generator, device=device) for _ in range(number)])
 
 
-def _rounds(count: int, rounds: int, generator: torch.Generator) -> Iterator[Donors]:
+def _rounds(count: int, rounds: int, generator: torch.Generator, strata: int = STRATA) -> Iterator[Donors]:
     """Rounds of permutations that give each sample one rank from each stratum, in random order.
 
-    The ranks are cut into `STRATA` blocks and the samples dealt into as many groups. In draw q, group g
+    The ranks are cut into `strata` blocks and the samples dealt into as many groups. In draw q, group g
     receives block g + q, shuffled. What does not divide evenly is exchanged among itself.
     """
-    device, size = generator.device, count // STRATA
+    device, size = generator.device, count // strata
 
     def shuffled(number: int) -> Tensor:
         return torch.randperm(number, generator=generator, device=device)
 
     for _ in range(rounds):
         samples, ranks = shuffled(count), shuffled(count)
-        left, ranks = ranks[size * STRATA :], ranks[: size * STRATA].sort().values
-        blocks = ranks.view(STRATA, size)
-        result = torch.empty(STRATA, count, dtype=torch.int64, device=device)
-        for draw in range(STRATA):
-            mixed = torch.rand(STRATA, size, generator=generator, device=device).argsort(dim=1)
+        left, ranks = ranks[size * strata :], ranks[: size * strata].sort().values
+        blocks = ranks.view(strata, size)
+        result = torch.empty(strata, count, dtype=torch.int64, device=device)
+        for draw in range(strata):
+            mixed = torch.rand(strata, size, generator=generator, device=device).argsort(dim=1)
             given = blocks.roll(-draw, 0).gather(1, mixed)
             result[draw, samples] = torch.cat([given.flatten(), left[shuffled(len(left))]])
         yield result
@@ -164,12 +201,14 @@ class _Tally:
         channel: which one this is.
         kind: the score that ranks.
         key: what orders the samples where draws are ranks; None where they name the samples.
+        slopes: what the first order is taken out by, as long as it makes the draws differ less.
     """
 
     changes: Changes
     channel: int
     kind: Score
     key: Float[Tensor, " sample"] | None = None
+    slopes: Slopes | None = None
     rounds: int = 0
     means: list[Tensor] = field(default_factory=list)
     follows: list[Tensor] = field(default_factory=list)
@@ -189,11 +228,14 @@ class _Tally:
         for group in groups:
             donors = group if order is None else order[group]
             increase, followed = self.changes.of(donors)
-            self.means.append(increase.mean(1))
-            self.follows.append(followed.mean(1))
             chosen = followed if self.kind == "followed" else increase
             # a sample matters twice: by the value it receives and by the value it gives
             both = torch.empty_like(chosen).scatter_(1, donors, chosen).add_(chosen)
+            if self.slopes is not None:
+                increase, followed = self._corrected(donors, increase, followed)
+                chosen = followed if self.kind == "followed" else increase
+            self.means.append(increase.mean(1))
+            self.follows.append(followed.mean(1))
             if one_each:
                 self._note(chosen, both)
             elif sums:
@@ -201,10 +243,22 @@ class _Tally:
             else:
                 sums = [chosen.sum(0), both.sum(0)]
         if sums:
-            self._note(*(total[None] / STRATA for total in sums))
+            self._note(*(total[None] / sum(map(len, groups)) for total in sums))
         if self.kind == "followed":
             self.correction = self.changes.center_influence()
         self.importance = self.changes.importance()
+
+    def _corrected(self, donors: Donors, increase: Tensor, followed: Tensor) -> tuple[Tensor, Tensor]:
+        """Without the noise of the first order, unless that makes more of it; the first draws decide."""
+        assert self.slopes is not None  # noqa: S101
+        first = self.slopes.first_order(self.channel, donors)
+        less = increase - first[0], followed - first[1]
+        if not self.means and len(donors) > 1:
+            plain, better = (followed, less[1]) if self.kind == "followed" else (increase, less[0])
+            if better.var(0).sum() > plain.var(0).sum():
+                self.slopes = None
+                return increase, followed
+        return less
 
     def _note(self, chosen: Tensor, both: Tensor) -> None:
         received, spread = _Spread.of(chosen), _Spread.of(both)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import joblib
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from mfh._checks import InputError, listing, require
 from mfh._focus import uncompiled
 from mfh._lock import holds
+from mfh._parallel import Outcome, Pool, open_pool, require_backend, run_tasks
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
 from mfh._study.losses import (
@@ -38,7 +38,7 @@ from mfh.data.paired import PairedDataset
 from mfh.data.standardize import Standardize
 from mfh.losses import DistillLoss
 from mfh.models.mlp import mlp
-from mfh.results import StudyResult, environment
+from mfh.results import FailedSeed, StudyResult, environment
 from mfh.training.device import Processes, make_accelerator
 from mfh.training.fingerprint import short
 
@@ -75,10 +75,14 @@ def study(
         progress: whether to show a progress bar for each stage on stderr.
 
     Returns:
-        Records of every student, statistics and the verdict, with accuracies in percent.
+        Records of every student, statistics and the verdict, with accuracies in percent. A seed that fails
+        `config.retries` + 1 times is left out and named in `failed_seeds`; the same call with the same `out`
+        makes up for it.
 
     Raises:
         InputError: the data or the configuration break a rule, or `out` holds another run's results.
+        Exception: whatever a seed raised, where no seed has finished and each one failed, or two in the same
+            way.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -98,9 +102,11 @@ def study(
     require_networks(data, config, networks.build_teacher(), networks.build_student())
     processes = Processes.on(make_accelerator(replace(config, tracker=())).device)
     require(
-        config.jobs == 1 or processes.count == 1,
-        f"`jobs` must be 1 where {processes.count} processes train each network together. Got {config.jobs}.",
+        processes.count == 1 or (config.jobs in (None, 1) and config.backend == "loky"),
+        f"`jobs` must be 1 and `backend` loky where {processes.count} processes train each network together. "
+        f"Got {config.jobs} and {config.backend!r}.",
     )
+    require_backend(config.backend)
     seeds = range(config.seed, config.seed + config.seeds)
     store = Store.open(out, networks.identity()) if out is not None else None
     done: dict[int, SeedResult] = {}
@@ -111,17 +117,33 @@ def study(
     left = [seed for seed in seeds if seed not in done]
     folder = None if store is None else store.folder
     own = folder if processes.main else None
+    failures: list[FailedSeed] = []
     try:
         tracking = Tracking(config, folder)
-        with Live(config, seeds, list(done), folder=own, show=progress and processes.main) as live:
-            for finished in _run(networks, left, store, live, processes.main):
-                done[finished.seed] = finished
-                tracking.seed(finished)
+        threads = torch.get_num_threads()
+        where = (config.jobs, config.backend, config.address) if left else (1,)
+        with (
+            open_pool(*where, threads=threads) as pool,
+            Live(
+                config, seeds, list(done), folder=own, show=progress and processes.main, workers=pool.count
+            ) as live,
+        ):
+            for ended in _run(networks, left, store, live, pool, processes):
+                seed = left[ended.number]
+                if ended.result is not None:
+                    done[seed] = ended.result
+                    tracking.seed(ended.result)
+                else:
+                    _go_on(ended, seed, failures, finished=len(done), seeds=len(seeds))
+                if ended.error:
+                    failures.append(FailedSeed(seed, ended.tries, ended.error, missing=ended.failed))
     except InputError:
         if store is not None:
             store.discard()
         raise
-    result = assemble(data, config, [done[seed] for seed in seeds], elapsed=time.perf_counter() - start)
+    finished = [done[seed] for seed in seeds if seed in done]
+    result = assemble(data, config, finished, elapsed=time.perf_counter() - start)
+    result = replace(result, failed_seeds=tuple(sorted(failures, key=lambda failure: failure.seed)))
     tracking.finish(result)
     if store is not None and processes.main:
         result.save(store.folder)
@@ -191,7 +213,7 @@ class Networks:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for two runs to share results."""
-        free = ("seeds", "jobs", "device", "engine", "tracker")
+        free = ("seeds", "jobs", "backend", "address", "retries", "device", "engine", "tracker")
         fields = {name: value for name, value in self.config.to_dict().items() if name not in free}
         return {
             **fields,
@@ -244,30 +266,54 @@ def run_seed(
         torch.set_num_threads(before)
 
 
+def _go_on(
+    ended: Outcome[SeedResult], seed: int, before: Sequence[FailedSeed], *, finished: int, seeds: int
+) -> None:
+    """After the last failure of a seed: raise it, unless the other seeds may fare better."""
+    assert ended.exception is not None  # noqa: S101
+    again = any(failure.missing and failure.error == ended.error for failure in before)
+    alike = isinstance(ended.exception, InputError) or again
+    none_left = finished == 0 and 1 + sum(failure.missing for failure in before) == seeds
+    if none_left or (finished == 0 and alike):
+        raise ended.exception
+    logger.warning("The study goes on without seed %d.\n%s", seed, ended.trace)
+
+
 def _run(
-    networks: Networks, seeds: Sequence[int], store: Store | None, live: Live, main: bool
-) -> Iterator[SeedResult]:
+    networks: Networks,
+    seeds: Sequence[int],
+    store: Store | None,
+    live: Live,
+    pool: Pool,
+    processes: Processes,
+) -> Iterator[Outcome[SeedResult]]:
     """Run the seeds that are left, save each as it ends, and hand it over."""
-    config = networks.config
     folders: dict[int, Path | None] = dict.fromkeys(seeds)
     if store is not None and not networks.small():  # a small network is trained again in no time
-        folders = {seed: store.base(seed) for seed in seeds}
-        if main:
+        folders = {seed: store.base(seed).absolute() for seed in seeds}
+        if processes.main:
             store.claim()
-    if config.jobs == 1:
-        results: Iterator[SeedResult] = (
-            run_seed(networks, seed, live.advance, folder=folders[seed]) for seed in seeds
+    if processes.count > 1:  # a process that began again by itself would wait for the others forever
+        outcomes: Iterator[Outcome[SeedResult]] = (
+            Outcome(number, run_seed(networks, seed, live.advance, folder=folders[seed]), 1)
+            for number, seed in enumerate(seeds)
         )
     else:
-        threads = max(1, torch.get_num_threads() // config.jobs)
-        parallel = joblib.Parallel(n_jobs=config.jobs, return_as="generator")
-        task = joblib.delayed(run_seed)
-        results = parallel(task(networks, seed, _silent, threads, folders[seed]) for seed in seeds)
-    for result in results:
-        if store is not None and main:
-            store.save(result)
-        live.end_seed(result, elsewhere=config.jobs > 1)
-        yield result
+        told = live.advance if pool.here else _silent
+        threads = None if pool.here else pool.threads
+        outcomes = run_tasks(
+            run_seed,
+            [(networks, seed, told, threads, folders[seed]) for seed in seeds],
+            pool,
+            names=[f"Seed {seed}" for seed in seeds],
+            retries=networks.config.retries,
+        )
+    for ended in outcomes:
+        if ended.result is not None:
+            if store is not None and processes.main:
+                store.save(ended.result)
+            live.end_seed(ended.result, elsewhere=not pool.here)
+        yield ended
 
 
 def _silent(stage: str, count: int) -> None:

@@ -43,6 +43,7 @@ class Live:
         finished: those that an earlier call has left complete.
         folder: where `progress.json` goes; None writes none.
         show: whether to show bars on stderr.
+        workers: seeds that run side by side.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Live:
         *,
         folder: Path | None,
         show: bool,
+        workers: int = 1,
     ) -> None:
         self.config, self.seeds, self.folder = config, list(seeds), folder
+        self.workers = workers
         self.finished = list(finished)
         self.units = units_per_seed(config)
         self.total = {name: units * len(seeds) for name, units in self.units.items()}
@@ -92,11 +95,11 @@ class Live:
             self.write()
 
     def end_seed(self, result: SeedResult, *, elsewhere: bool) -> None:
-        """After a seed, which ran in this process or `elsewhere`, beside `config.jobs` - 1 others."""
+        """After a seed, which ran in this process or `elsewhere`, beside others."""
         self.finished.append(result.seed)
         for stage, units in self.units.items():
             if elsewhere:
-                self.seconds[stage] += result.timings.get(stage, 0.0) / self.config.jobs
+                self.seconds[stage] += result.timings.get(stage, 0.0) / self.workers
             self._count(stage, units * len(self.finished) - self.done[stage], worked=units * elsewhere)
         self._last = time.monotonic()
         if self.folder is not None:
@@ -115,7 +118,7 @@ class Live:
             kind="study",
             seeds=self.seeds,
             finished=sorted(ended),
-            running=waiting[0] if waiting and self.config.jobs == 1 else None,
+            running=waiting[0] if waiting and self.workers == 1 else None,
             stages=self.stages(),
             started=self.started,
             updated=now(),

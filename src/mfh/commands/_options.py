@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
+from mfh._checks import IncompleteError
+
 if TYPE_CHECKING:
-    from mfh.results import RunResult
+    from mfh.results import RunResult, StudyResult
 
 
 NO_IMPORTS = "--no-imports"
@@ -94,6 +96,23 @@ def finish(result: "RunResult", out: Path) -> None:
     save_figures(result, out / "figures")
     path = report(result, out / "report.html")
     logging.getLogger("mfh").info("The report: %s", path)
+
+
+def require_complete(result: "StudyResult") -> None:
+    """Raise `IncompleteError` when seeds of a study are missing, with their errors and the way out."""
+    from mfh._report.wording import plural
+
+    if not result.missing:
+        return
+    lost = [failure for failure in result.failed_seeds if failure.missing]
+    told = "; ".join(
+        f"seed {f.seed} failed in {plural(f.tries, 'try', 'tries')} ({f.error.rstrip('.')})" for f in lost
+    )
+    planned = len(lost) + len({record.seed for record in result.records})
+    raise IncompleteError(
+        f"{len(lost)} of {planned} seeds are missing from the results: {told}. Repeat the command to run "
+        f"{'it' if len(lost) == 1 else 'them'} again: what is finished is kept."
+    )
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from mfh.commands._options import add_config, finish, make_config
+from mfh.commands._options import add_config, finish, make_config, require_complete
 from mfh.commands._steps import (
     Step,
     add_files,
@@ -265,6 +265,7 @@ def _study(options: Namespace) -> None:
     finish(result, Path(options.out))
     print_students(result)
     print_verdict(result)
+    require_complete(result)
 
 
 def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:

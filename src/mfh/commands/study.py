@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._lock import holds_out
-from mfh.commands._options import add_common, add_config, finish, make_config, table
+from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, table
 from mfh.commands._sources import add_sources, load_data, name_source, networks
 from mfh.config import StudyConfig
 
@@ -20,6 +20,8 @@ import path, best in a YAML file; --print_config writes one with every option ex
 examples:
   mfh study --data mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out out/pix-zer
   mfh study --data mfeat.npz --teacher pix --student zer --label-weight 1 --losses kl dkd rkd --out out/losses
+  mfh study --data mfeat.npz --teacher pix --student zer --jobs 8 --out out/pix-zer
+  mfh study --data mfeat.npz --teacher pix --student zer --backend ray --address auto --out out/pix-zer
   mfh study --print_config > my.yaml
   mfh study --config my.yaml --seeds 2
 """
@@ -60,3 +62,4 @@ def run(options: Namespace) -> None:
     if result.verdict is not None:
         units = f" Points are {kind.points}; within 1 point of 0 is none." if not single else ""
         print(f"\n{result.verdict.verdict}: {result.verdict.sentence}{units}")  # noqa: T201
+    require_complete(result)
