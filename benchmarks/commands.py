@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks import ravdess, vggsound
 from benchmarks._common import record
+from mfh import PairedDataset
 
 SEEDS = 10
 
@@ -45,14 +46,21 @@ def run() -> None:
         )  # fmt: skip
 
 
-def _study(folder: Path) -> None:
+def digits() -> PairedDataset:
+    """Arrays of the shapes of UCI's digits, in two views."""
     rng = np.random.default_rng(0)
     label = np.arange(2000) % 10
     views = {
         name: rng.normal(size=(10, width))[label] + 2 * rng.normal(size=(2000, width))
         for name, width in (("pix", 240), ("zer", 47))
     }
-    np.savez(folder / "digits.npz", label=label, **views)
+    return PairedDataset.from_arrays(views, label=label)
+
+
+def _study(folder: Path) -> None:
+    data = digits()
+    views = {name: data.inputs(name, slice(None)).numpy() for name in data.modalities}
+    np.savez(folder / "digits.npz", label=data.label.numpy(), **views)
     command = ["study", "--data", folder / "digits.npz", "--teacher", "pix", "--student", "zer"]
     command += ["--ratio", "0.25", "0.5", "0.75", "--quiet"]
     ours = _seconds(*command, "--seeds", SEEDS, "--out", folder / "ours")
