@@ -51,6 +51,14 @@ def test_one_seed_abstains() -> None:
     assert "more seeds" in judged.sentence
 
 
+def test_seeds_that_agree_by_chance_abstain() -> None:
+    comparisons = compare(table(-3.0, noise=0.0, seeds=2), None, 1 / 3, num_resamples=50)
+    judged = judge(comparisons)
+    assert (judged.verdict, judged.focusing) == ("abstain", False)
+    assert "same -3.00 points" in judged.sentence
+    assert judge(compare(table(3.0, noise=0.0, seeds=2), None, 1 / 3, num_resamples=50)).focusing is False
+
+
 def test_draws_count_once() -> None:
     rows = {(row.arm, row.ratio): row for row in summarize_arms(table(), "accuracy", 0.0)}
     assert rows["random", 0.5].n == 10

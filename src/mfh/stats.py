@@ -38,6 +38,10 @@ def t_interval(
         level: coverage, in (0, 1).
         test_over_train: size of the test split over the size of the training split, 0 or more.
 
+    Returns:
+        The interval and the p-value of a mean of 0. Equal values say nothing of their spread: the interval
+        then has no width, and there is no p-value unless all are 0.
+
     Example:
         >>> interval = t_interval(np.array([1.0, 2.0, 3.0]))
         >>> round(interval.low, 3), round(interval.high, 3)
@@ -51,7 +55,7 @@ def t_interval(
         return Interval(mean, None, None, None)
     error = float(np.sqrt(values.var(ddof=1) * (1 / count + test_over_train)))
     if error == 0:
-        return Interval(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+        return Interval(mean, mean, mean, 1.0 if mean == 0 else None)
     half = float(special.stdtrit(count - 1, (1 + level) / 2)) * error
     return Interval(mean, mean - half, mean + half, float(2 * special.stdtr(count - 1, -abs(mean) / error)))
 

@@ -213,7 +213,13 @@ def judge(
         return Verdict("abstain", None, sentence)
     span = f"{gain.difference:+.2f} points, 95% interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} seeds"
     verdict: Literal["help", "hurt", "no-effect", "abstain"]
-    if gain.low > 0:
+    if gain.low == gain.high and gain.difference != 0:
+        verdict, sentence = (
+            "abstain",
+            f"All {gain.n} seeds differ by the same {gain.difference:+.2f} points, which says nothing of the "
+            "spread between seeds: repeat with more.",
+        )
+    elif gain.low > 0:
         verdict, sentence = "help", f"Crossmodal distillation helps this student ({span})."
     elif gain.high < 0:
         verdict, sentence = "hurt", f"Crossmodal distillation hurts this student ({span})."
@@ -229,7 +235,7 @@ def judge(
         )
     asked = focusing_controls(source)
     controls = [arm for arm in asked if arm in versus]
-    beaten = [arm for arm in controls if (low := versus[arm].low) is not None and low > 0]
+    beaten = [arm for arm in controls if _beaten(versus[arm])]
     absent = [arm for arm in asked if arm not in versus and arm != "softened" + CHOSEN]
     focusing = len(beaten) == len(controls) and not absent
     told = [arm for arm in dict.fromkeys((*controls, "joint", "regular")) if arm in versus]
@@ -247,6 +253,12 @@ def judge(
         tuple(_reason(versus[arm], task.alike) for arm in told)
         + (() if "softened" + CHOSEN in versus else (NOT_SOFTER[task.softens],)),
     )
+
+
+def _beaten(comparison: Comparison) -> bool:
+    """Whether an interval lies above 0; one without width is of too few seeds to say."""
+    low, high = comparison.low, comparison.high
+    return low is not None and high is not None and 0 < low < high
 
 
 def _reason(comparison: Comparison, alike: str) -> str:
