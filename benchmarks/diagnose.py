@@ -19,7 +19,7 @@ import torch
 
 from benchmarks._diagnose_truth import Draw, Network, draw, linear_teachers, mlp_teachers
 from mfh._diagnose.companions import cca, cka
-from mfh._diagnose.gamma import Gamma, align, estimate_gamma
+from mfh._diagnose.gamma import Gamma, align, estimate_gamma, unseen
 from mfh._files import write_json
 
 SEEDS = 20
@@ -43,21 +43,19 @@ def held_out(teachers: Teachers, seed: int, shared: int, only_a: int, *, rotated
 def cross_fitted(
     teachers: Teachers, seed: int, shared: int, only_a: int, n: int, *, rotated: bool, shuffle: bool = False
 ) -> dict[str, float]:
-    """N samples in all: each one's logits come from a teacher of the other folds."""
+    """N samples in all: a teacher for each fold, fitted on the others."""
     rng = np.random.default_rng([seed, shared, n])
     samples = draw(rng, n, shared=shared, only_a=only_a, rotated=rotated)
     folds = rng.permutation(n) % FOLDS
     fitted = teachers(
         samples, [rng.permutation(np.flatnonzero(folds != fold)) for fold in range(FOLDS)], seed
     )
-    logits = np.empty((n, 2))
-    for fold, (network, _) in enumerate(fitted):
-        logits[folds == fold] = network(samples.a[folds == fold])
+    logits = np.stack([network(samples.a) for network, _ in fitted])
     truth = float(np.mean([truth for _, truth in fitted]))
     if shuffle:
         samples = replace(samples, b=samples.b[rng.permutation(n)])
         truth = 0.0
-    return compare(align(logits, folds), samples, folds, truth, rng)
+    return compare(logits, samples, folds, truth, rng)
 
 
 def compare(
@@ -67,14 +65,15 @@ def compare(
     found: Gamma = estimate_gamma(
         logits, samples.b, samples.label, folds, generator=rng, num_bootstrap=60, num_shuffles=0
     )
+    held = unseen(align(logits, folds) if logits.ndim == 3 else logits, folds)
     return {
         "truth": truth,
         "data": samples.shared / max(samples.shared + samples.only_a, 1),
         "gamma_hat": found.estimate,
         "inside": float(found.low <= truth <= found.high),
         "r2": found.r2,
-        "cka": cka(logits, samples.b),
-        "cca": cca(logits, samples.b) ** 2,
+        "cka": cka(held, samples.b),
+        "cca": cca(held, samples.b) ** 2,
         "within": found.within,
     }
 

@@ -156,11 +156,57 @@ def test_large_arrays_get_the_same_components() -> None:
 
 def test_align_gives_every_teacher_the_same_weight() -> None:
     rng = np.random.default_rng(0)
-    teacher = np.arange(80) % 2
-    z = align(rng.normal(size=(80, 3)) * np.where(teacher == 0, 1.0, 50.0)[:, None] + 7, teacher)
-    for number in range(2):
-        assert z[teacher == number].var(axis=0).sum() == pytest.approx(1)
-    np.testing.assert_allclose(z.sum(axis=1), 0, atol=1e-9)
+    folds = np.arange(80) % 2
+    z = align(rng.normal(size=(2, 80, 3)) * np.array([1.0, 50.0])[:, None, None] + 7, folds)
+    for fold in range(2):
+        assert z[fold, folds == fold].var(axis=0).sum() == pytest.approx(1)
+    np.testing.assert_allclose(z.sum(axis=-1), 0, atol=1e-9)
+
+
+def own_teachers(
+    shared: int, *, n: int = 300, channels: int = 20
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Linear teachers by least squares, one without each fold: logits, b, labels, folds, true share."""
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, n, channels))
+    b[:, :shared] = a[:, :shared]
+    label = (a[:, :4].sum(axis=1) + rng.normal(size=n) > 0).astype(int)
+    folds = rng.permutation(n) % 5
+    logits, shares = [], []
+    for fold in range(5):
+        fitted = folds != fold
+        slopes = np.linalg.lstsq(a[fitted], 2.0 * label[fitted] - 1, rcond=None)[0]
+        logits.append((a @ slopes)[:, None] * [-1.0, 1.0])
+        shares.append((slopes[:shared] ** 2).sum() / (slopes**2).sum())
+    return np.stack(logits), b, label, folds, float(np.mean(shares))
+
+
+@pytest.mark.parametrize("shared", [2, 20])
+def test_what_teachers_of_folds_differ_in_counts_as_theirs(shared: int) -> None:
+    logits, b, label, folds, truth = own_teachers(shared)
+    rng = np.random.default_rng(1)
+    found = estimate_gamma(logits, b, label, folds, generator=rng, num_bootstrap=20, num_shuffles=4)
+    assert found.estimate == pytest.approx(truth, abs=1e-6 if shared == 20 else 0.05)
+    assert abs(found.null).max() < 0.15
+
+
+def test_a_common_regression_misses_what_teachers_differ_in() -> None:
+    logits, b, label, folds, truth = own_teachers(20)
+    rng = np.random.default_rng(1)
+    common = estimate_gamma(logits[folds, np.arange(300)], b, label, folds, generator=rng, num_bootstrap=20)
+    assert truth == 1
+    assert common.estimate < 0.99
+
+
+def test_one_table_for_every_fold_is_one_table() -> None:
+    logits, b, _, _ = linear_teacher(0, n=200, noise=70)
+    folds = np.arange(200) % 4
+    regression = Regression(make_basis(b, generator=np.random.default_rng(0)), folds)
+    z = logits - logits.mean(axis=1, keepdims=True)
+    tables = np.stack([z] * 4)
+    assert regression.choose(tables) == regression.choose(z)
+    choices = regression.choose(z)
+    np.testing.assert_allclose(regression.predict(tables, choices), regression.predict(z, choices))
 
 
 def test_shuffling_within_classes_keeps_the_class() -> None:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from mfh._checks import require
 from mfh._diagnose.companions import calibration_error, compare_outputs
 from mfh._diagnose.folds import PILOT, FoldEvidence, deal, run_fold, take, usable_rows
-from mfh._diagnose.gamma import Gamma, align, contributions, estimate_gamma
+from mfh._diagnose.gamma import Gamma, center, contributions, estimate_gamma
 from mfh._diagnose.verdict import (
     Belief,
     Evidence,
@@ -144,9 +144,9 @@ def _assemble(
     names = str(config.teacher), str(config.student)
     first = [e for e in evidence if e.repeat == 0]
     outputs = {name: _gather(first, name, len(data)) for name in ("regular", "unimodal", "no-kd")}
-    gamma = _gamma(data, names[1], outputs["regular"], folds[0], config, rng)
-    reverse = _gamma(data, names[0], outputs["unimodal"], folds[0], config, rng)
-    channels, stability = _channels(first, gamma, outputs["regular"], rng)
+    gamma = _gamma(data, names[1], np.stack([e.teacher for e in first]), folds[0], config, rng)
+    reverse = _gamma(data, names[0], np.stack([e.unimodal for e in first]), folds[0], config, rng)
+    channels, stability = _channels(first, gamma, rng)
     told = _gamma_dict(gamma) | {"stability": stability, "venn": venn(gamma, reverse)}
     table, pilot, gain, belief = _pilot(evidence, data, config)
     word, probability = name_verdict(belief)
@@ -191,7 +191,7 @@ def _assemble(
 
 def _gather(evidence: Sequence[FoldEvidence], name: str, count: int) -> np.ndarray:
     """Held-out logits of every sample, by the networks of the fold that it is in."""
-    parts = {"regular": lambda e: e.teacher, "unimodal": lambda e: e.unimodal}
+    parts = {"regular": lambda e: e.teacher[e.rows], "unimodal": lambda e: e.unimodal[e.rows]}
     part = parts.get(name, lambda e: e.students[ArmKey(name)])
     table = np.empty((count, part(evidence[0]).shape[1]))
     for e in evidence:
@@ -209,7 +209,7 @@ def _gamma(
 ) -> Gamma:
     values = data.inputs(modality, torch.arange(len(data))).flatten(1).double().numpy()
     return estimate_gamma(
-        align(logits, folds), values, data.label.numpy(), folds, group=data.group, generator=rng,
+        logits, values, data.label.numpy(), folds, group=data.group, generator=rng,
         num_bootstrap=config.num_bootstrap, num_shuffles=config.num_shuffles,
     )  # fmt: skip
 
@@ -257,15 +257,16 @@ def venn(gamma: Gamma, reverse: Gamma) -> dict[str, Any]:
 
 
 def _channels(
-    evidence: Sequence[FoldEvidence], gamma: Gamma, logits: np.ndarray, rng: np.random.Generator
+    evidence: Sequence[FoldEvidence], gamma: Gamma, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], float | None]:
     """Contributions of the channels of each fold's teacher, and the rank correlation between half samples."""
     found, stable = [], []
     for e in evidence:
         if e.features is None or e.weight is None:
             return {}, None
-        s, z, h = gamma.prediction[e.rows], align(logits[e.rows], np.zeros(len(e.rows), int)), e.features
-        scale = np.sqrt(logits[e.rows].var(axis=0).sum())
+        held = center(e.teacher[e.rows])
+        scale = np.sqrt(held.var(axis=0).sum())
+        s, z, h = gamma.prediction[e.rows], held / max(float(scale), 1e-12), e.features
         found.append(contributions(e.weight, h, s, z) / max(float(scale), 1e-12))
         halves = np.array_split(rng.permutation(len(h)), 2)
         one, two = (contributions(e.weight, h[half], s[half], z[half]) for half in halves)

@@ -32,8 +32,8 @@ class FoldEvidence:
     Attributes:
         repeat, fold: which.
         rows: the held-out samples.
-        teacher: logits of the regular teacher on them.
-        unimodal: logits of the teacher of the student's modality on them.
+        teacher: logits of the regular teacher on all samples, those it was fitted on included.
+        unimodal: logits of the teacher of the student's modality on all samples.
         students: logits of each short student on them.
         records: one per short student.
         teachers: one per teacher.
@@ -47,8 +47,8 @@ class FoldEvidence:
     repeat: int
     fold: int
     rows: Int[np.ndarray, " held"]
-    teacher: Float[np.ndarray, "held output"]
-    unimodal: Float[np.ndarray, "held output"]
+    teacher: Float[np.ndarray, "sample output"]
+    unimodal: Float[np.ndarray, "sample output"]
     students: Mapping[ArmKey, np.ndarray]
     records: tuple[Record, ...]
     teachers: tuple[TeacherRecord, ...]
@@ -148,7 +148,7 @@ class FoldRun(SeedRun):
                 )
             )
         regular, held = tables.logits["regular"], self.split.test
-        answers = {name: tables.logits[name][self.test].double().numpy() for name in ("regular", "unimodal")}
+        answers = {name: tables.logits[name].double().numpy() for name in ("regular", "unimodal")}
         features, weight = self.last_layer(trained.regular)
         return FoldEvidence(
             repeat, fold, held, answers["regular"], answers["unimodal"], students, tuple(records),

@@ -46,7 +46,7 @@ class Gamma:
 
 
 def estimate_gamma(
-    logits: Float[np.ndarray, "sample output"],
+    logits: Float[np.ndarray, "*fold sample output"],
     values: Float[np.ndarray, "sample value"],
     label: Int[np.ndarray, " sample"],
     folds: Int[np.ndarray, " sample"],
@@ -61,12 +61,15 @@ def estimate_gamma(
     gamma_hat = sum_k Cov(s_k, z_k) / sum_k Var(z_k): z are the teacher's logits, centred over classes, on
     samples that it was not fitted on, s the regression of z on modality b, fitted on other folds. Unlike R^2
     it is not pulled down by noise in s. It needs neither a linear head nor a basis of the teacher's features.
+    Where each fold has a teacher of its own, s for that fold is the regression of what this very teacher says
+    of the other folds: a regression of what other teachers say misses whatever teachers differ in.
     For a linear teacher of independent channels it estimates the sum over the shared channels c of
     ||W_c||^2 Var(h_c), over that of all channels. It counts the class itself as shared; `within` does not.
 
     Args:
-        logits: the teacher's logits on held-out samples. Where several teachers gave them (one a fold), each
-            one's shall be centred and scaled to the same variance before; see `align`.
+        logits: of one teacher, on samples that it was not fitted on, (sample, output); or of one teacher for
+            each fold, fitted without it, on all samples, (fold, sample, output). The latter are brought to
+            one variance on what they were not fitted on.
         values: modality b of the same samples, flattened.
         label: classes.
         folds: fold of each sample for the regression; no group stands in two folds.
@@ -87,25 +90,26 @@ def estimate_gamma(
         >>> abs(gamma.estimate - 0.75) < 0.05, gamma.low < 0.75 < gamma.high
         (True, True)
     """
-    z = center(logits)
     counts = np.bincount(folds)
     require(
         len(counts) >= 3 and int(counts.min()) >= LEAST_PER_FOLD,
         f"`folds` must be three or more, of {LEAST_PER_FOLD} samples or more each. Got {len(counts)}, the "
         f"smallest of {counts.min()}: {LEAST_PER_FOLD * max(3, len(counts))} samples are needed.",
     )
+    targets = align(logits, folds) if logits.ndim == 3 else center(logits)
+    z = unseen(targets, folds)
     require(
         float(z.var(axis=0).sum()) > 0,
         "`logits` must differ between samples. The teacher answers the same to all of them: train it first.",
     )
     regression = Regression(make_basis(values, generator=generator), folds)
-    choices = regression.choose(z)
-    s = regression.predict(z, choices)
+    choices = regression.choose(targets)
+    s = regression.predict(targets, choices)
     whole, between, within, weight = decompose(s, z, label)
-    resampled = _bootstrap(regression, z, choices, group, generator, num_bootstrap)
+    resampled = _bootstrap(regression, targets, z, choices, group, generator, num_bootstrap)
     # refitted on fewer distinct samples the estimates sit a little off; their spread is what counts
     low, high = np.quantile(resampled, [0.025, 0.975]) - resampled.mean() + whole
-    null, null_within = _shuffled(regression, z, label, choices, generator, num_shuffles)
+    null, null_within = _shuffled(regression, targets, label, choices, generator, num_shuffles)
     total = float(((z - z.mean(axis=0)) ** 2).sum())
     return Gamma(
         whole, float(low), float(high), between, within, weight, null, null_within,
@@ -115,27 +119,38 @@ def estimate_gamma(
     )  # fmt: skip
 
 
-def center(logits: Float[np.ndarray, "sample output"]) -> Float[np.ndarray, "sample output"]:
+def center(logits: Float[np.ndarray, "*fold sample output"]) -> Float[np.ndarray, "*fold sample output"]:
     """Subtract each sample's mean over outputs, which no softmax sees."""
     logits = np.asarray(logits, dtype=np.float64)
-    return logits - logits.mean(axis=1, keepdims=True)
+    return logits - logits.mean(axis=-1, keepdims=True)
 
 
 def align(
-    logits: Float[np.ndarray, "sample output"], teacher: Int[np.ndarray, " sample"]
-) -> Float[np.ndarray, "sample output"]:
-    """Bring the logits of several teachers to mean 0 and total variance 1 each.
+    logits: Float[np.ndarray, "fold sample output"], folds: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "fold sample output"]:
+    """Centre each teacher's logits, and bring them to mean 0 and total variance 1 on its own fold.
 
     Example:
-        >>> align(np.array([[1.0, -1.0], [3.0, -3.0]]), np.array([0, 0])).round(2)
-        array([[-0.71,  0.71], [ 0.71, -0.71]])
+        >>> both = np.array([[1.0, -1.0], [3.0, -3.0], [0.0, 0.0], [8.0, -8.0]])
+        >>> align(np.stack([both, both]), np.array([0, 0, 1, 1]))[0].round(2)
+        array([[-0.71,  0.71],
+               [ 0.71, -0.71],
+               [-1.41,  1.41],
+               [ 4.24, -4.24]])
     """
     z = center(logits)
-    for number in np.unique(teacher):
-        rows = teacher == number
-        part = z[rows] - z[rows].mean(axis=0)
-        z[rows] = part / max(float(np.sqrt(part.var(axis=0).sum())), 1e-12)
+    for fold, table in enumerate(z):
+        own = table[folds == fold]
+        table -= own.mean(axis=0)
+        table /= max(float(np.sqrt(own.var(axis=0).sum())), 1e-12)
     return z
+
+
+def unseen(
+    targets: Float[np.ndarray, "*fold sample output"], folds: Int[np.ndarray, " sample"]
+) -> Float[np.ndarray, "sample output"]:
+    """Of each sample what the teacher says that was not fitted on it."""
+    return targets[folds, np.arange(len(folds))] if targets.ndim == 3 else targets
 
 
 def decompose(
@@ -183,6 +198,7 @@ def contributions(
 
 def _bootstrap(
     regression: Regression,
+    targets: np.ndarray,
     z: np.ndarray,
     choices: Sequence[Choice],
     group: np.ndarray | None,
@@ -197,7 +213,7 @@ def _bootstrap(
         weights = generator.multinomial(num_units, np.full(num_units, 1 / num_units))[unit].astype(float)
         if min(weights[rows].sum() for rows in regression.rows) == 0:
             continue
-        values.append(_weighted(regression.predict(z, choices, weights), z, weights))
+        values.append(_weighted(regression.predict(targets, choices, weights), z, weights))
     return np.array(values)
 
 
@@ -209,20 +225,31 @@ def _weighted(s: np.ndarray, z: np.ndarray, weights: np.ndarray) -> float:
 
 def _shuffled(
     regression: Regression,
-    z: np.ndarray,
+    targets: np.ndarray,
     label: np.ndarray,
     choices: Sequence[Choice],
     generator: np.random.Generator,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """gamma_hat of shuffled pairs, and its part within classes for pairs shuffled within classes."""
-    everywhere, inside = [], []
+    """gamma_hat of shuffled pairs, and its part within classes for pairs shuffled within classes.
+
+    Samples change places within their fold only, so that no teacher is asked of what it was fitted on.
+    """
+    folds = regression.folds
+    everywhere: list[float] = []
+    inside: list[float] = []
     for _ in range(count):
-        rows = generator.permutation(len(z))
-        everywhere.append(decompose(regression.predict(z[rows], choices), z[rows], label[rows])[0])
-        rows = shuffle_within(label, generator)
-        inside.append(decompose(regression.predict(z[rows], choices), z[rows], label)[2])
+        for values, kept, part in ((everywhere, folds, 0), (inside, _both(folds, label), 2)):
+            rows = shuffle_within(kept, generator)
+            moved = targets[..., rows, :]
+            s, z = regression.predict(moved, choices), unseen(moved, folds)
+            values.append(decompose(s, z, label[rows])[part])
     return np.array(everywhere), np.array(inside)
+
+
+def _both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """One number for each combination."""
+    return np.unique(np.stack([one, other]), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def shuffle_within(label: Int[np.ndarray, " sample"], generator: np.random.Generator) -> np.ndarray:

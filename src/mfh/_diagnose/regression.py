@@ -3,6 +3,9 @@
 gamma_hat is a covariance, which noise in the regression does not bend but shrinkage does: half the slope
 gives half the gamma. So of all penalties that predict about equally well (within one standard error of the
 best) it takes the smallest, where the usual choice is the largest, and few components go unpenalised.
+
+Targets are one table, (sample, output), or one for each fold, (fold, sample, output): what the teacher of
+that fold says of every sample, for whose fold alone the regression on the others is then used.
 """
 
 from collections.abc import Sequence
@@ -46,26 +49,27 @@ class Regression:
         self._designs += [np.hstack([ones, linear, kernel]) for kernel in basis.kernels]
         self._num_linear = linear.shape[1]
 
-    def choose(self, targets: Float[np.ndarray, "sample output"]) -> list[Choice]:
+    def choose(self, targets: Float[np.ndarray, "*fold sample output"]) -> list[Choice]:
         """For each fold the kernel and penalty that inner folds (the other ones) choose."""
         errors: dict[tuple[int, float], np.ndarray] = {}
+        tables = targets.reshape(-1, *targets.shape[-2:])
         for design in range(len(self._designs)):
-            grams = self._grams(design, targets)
+            grams = self._grams(design, tables)
             for penalty in PENALTIES if design or not self.free else PENALTIES[:1]:
-                errors[design, penalty] = self._pair_errors(design, grams, targets, penalty)
+                errors[design, penalty] = self._pair_errors(design, grams, tables, penalty)
         return [self._choose_one(errors, fold) for fold in range(self.num_folds)]
 
     def _pair_errors(
-        self, design: int, grams: tuple[np.ndarray, np.ndarray], targets: np.ndarray, penalty: float
+        self, design: int, grams: tuple[np.ndarray, np.ndarray], tables: np.ndarray, penalty: float
     ) -> np.ndarray:
         """Squared errors (fold left out beside, sample): of each sample, without its fold and another."""
-        errors = np.full((self.num_folds, len(targets)), np.nan)
+        errors = np.full((self.num_folds, tables.shape[1]), np.nan)
         for a in range(self.num_folds):
             for b in range(a):
                 slopes = self._solve(grams, (a, b), penalty)
                 for outer, inner in ((a, b), (b, a)):
-                    rows = self.rows[inner]
-                    gap = self._designs[design][rows] @ slopes - targets[rows]
+                    rows, table = self.rows[inner], outer % len(tables)
+                    gap = self._designs[design][rows] @ slopes[table] - tables[table][rows]
                     errors[outer, rows] = (gap**2).sum(axis=1)
         return errors
 
@@ -86,33 +90,36 @@ class Regression:
 
     def predict(
         self,
-        targets: Float[np.ndarray, "sample output"],
+        targets: Float[np.ndarray, "*fold sample output"],
         choices: Sequence[Choice],
         weights: Float[np.ndarray, " sample"] | None = None,
     ) -> Float[np.ndarray, "sample output"]:
         """Each sample's prediction by the regression on the other folds; `weights` count samples."""
-        predictions = np.empty_like(targets)
+        tables = targets.reshape(-1, *targets.shape[-2:])
+        predictions = np.empty(tables.shape[1:])
         for design in {choice.kernel for choice in choices}:
             number = 0 if design is None else design + 1
-            grams = self._grams(number, targets, weights)
+            grams = self._grams(number, tables, weights)
             for fold, choice in enumerate(choices):
                 if choice.kernel == design:
-                    slopes = self._solve(grams, (fold,), choice.penalty)
+                    table = fold % len(tables)
+                    mine = grams[0], grams[1][table : table + 1]
+                    slopes = self._solve(mine, (fold,), choice.penalty)[0]
                     rows = self.rows[fold]
                     predictions[rows] = self._designs[number][rows] @ slopes
         return predictions
 
     def _grams(
-        self, design: int, targets: np.ndarray, weights: np.ndarray | None = None
+        self, design: int, tables: np.ndarray, weights: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Products of the columns with themselves and with the targets, fold by fold."""
+        """Products of the columns with themselves and with each table of targets, fold by fold."""
         columns = self._designs[design]
         if weights is None:
             own = self._own_grams[design]
         else:
             own = np.stack([(columns[r] * weights[r, None]).T @ columns[r] for r in self.rows])
-            targets = targets * weights[:, None]
-        return own, np.stack([columns[rows].T @ targets[rows] for rows in self.rows])
+            tables = tables * weights[:, None]
+        return own, np.stack([[columns[r].T @ table[r] for r in self.rows] for table in tables])
 
     @cached_property
     def _own_grams(self) -> list[np.ndarray]:
@@ -120,9 +127,9 @@ class Regression:
 
     def _solve(
         self, grams: tuple[np.ndarray, np.ndarray], without: tuple[int, ...], penalty: float
-    ) -> np.ndarray:
+    ) -> Float[np.ndarray, "table column output"]:
         used = [fold for fold in range(self.num_folds) if fold not in without]
-        own, cross = (gram[used].sum(axis=0) for gram in grams)
+        own, cross = grams[0][used].sum(axis=0), grams[1][:, used].sum(axis=1)
         count = own[0, 0]
         sizes = np.full(len(own), penalty * count)
         sizes[0] = 0.0
@@ -130,8 +137,9 @@ class Regression:
             sizes[1 : 1 + self._num_linear] = 0.0
         # a trace of a penalty keeps columns apart that are sums of others
         sizes += 1e-9 * count
-        slopes: np.ndarray = np.linalg.solve(own + np.diag(sizes), cross)
-        return slopes
+        side_by_side = np.concatenate(list(cross), axis=1)
+        slopes = np.linalg.solve(own + np.diag(sizes), side_by_side)
+        return np.stack(np.split(slopes, len(cross), axis=1))
 
 
 def _worse(errors: np.ndarray, than: np.ndarray) -> bool:
