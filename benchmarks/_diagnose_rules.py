@@ -3,7 +3,8 @@
     python -m benchmarks._diagnose_rules --runs out/gain
 
 reads what `_diagnose_gain` wrote. Every rule that is fitted is fitted on all data sets but one and judged on
-that one. Intervals are bootstraps over data sets, and over the views of mfeat, whose pairs share views.
+that one; so are the constants of the verdict. Intervals are bootstraps over data sets, and over the views of
+mfeat, whose pairs share views.
 """
 
 import argparse
@@ -14,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from mfh._diagnose.verdict import Belief, Transfer, believe, name_verdict
 from mfh.stats import rank_correlation
 
 HARM = -1.0  # points: a loss that counts
 RIDGE = 1.0
+VERDICT = "the verdict's expected gain"
+TOLD = ("data", "pair", "gain", "low", "high", "n", "verdict", "error")
 FEATURES: dict[str, tuple[str, ...]] = {
     "pilot, recalibrated": ("pilot",),
     "pilot of joint, recalibrated": ("pilot joint",),
@@ -34,18 +38,20 @@ FEATURES: dict[str, tuple[str, ...]] = {
 def read(folder: Path) -> list[dict[str, Any]]:
     """One row a pair: evidence, and the measured gain with its interval."""
     rows = []
-    for path in sorted(folder.glob("*.json")):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found = kept["diagnosis"]
+    for path in sorted(folder.glob("*.diagnosis.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        measured = path.with_name(path.name.replace(".diagnosis.", ".study."))
+        if not measured.exists():
+            continue
+        found, compared = told["diagnosis"], json.loads(measured.read_text(encoding="utf-8"))["comparisons"]
         pilot = {(c["a"], c["b"]): c["difference"] for c in found["pilot"]}
-        study = {(c["a"], c["b"]): c for c in kept["study"]["comparisons"] if c["ratio"] is None}
+        study = {(c["a"], c["b"]): c for c in compared if c["ratio"] is None}
         companions = {row["name"]: row for row in found["companions"]}
         gain = study["general (chosen)", "no-kd"]
         row = {
-            "data": kept["dataset"], "pair": kept["pair"],
-            "gain": gain["difference"], "low": gain["low"], "high": gain["high"],
-            "gain joint": study["joint", "no-kd"]["difference"],
-            "gain regular": study["regular", "no-kd"]["difference"],
+            "data": told["dataset"], "pair": told["pair"],
+            "gain": gain["difference"], "low": gain["low"], "high": gain["high"], "n": gain["n"],
+            "verdict": found["verdict"], "error": found["belief"]["pilot_error"],
             "pilot": pilot["general (chosen)", "no-kd"], "pilot joint": pilot["joint", "no-kd"],
             "pilot regular": pilot["regular", "no-kd"],
             "gamma": found["gamma"]["estimate"], "gamma within": found["gamma"]["within"],
@@ -84,6 +90,24 @@ def left_out(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> np.ndar
     return predicted
 
 
+def refit(rows: Sequence[Mapping[str, Any]], *, offset: bool) -> Transfer:
+    """The verdict's constants from other pairs; every data set counts the same."""
+    sets = [row["data"] for row in rows]
+    weight = np.array([1 / sets.count(one) for one in sets]) / len(set(sets))
+    gain, gap = column(rows, "gain"), column(rows, "gain") - column(rows, "pilot")
+    mean = float(weight @ gap) if offset else 0.0
+    return Transfer(float(np.sqrt(weight @ gain**2)), mean, float(np.sqrt(weight @ (gap - mean) ** 2)))
+
+
+def left_out_beliefs(rows: Sequence[Mapping[str, Any]], *, offset: bool) -> list[Belief]:
+    """What the verdict believes of each pair with constants from the other data sets."""
+    made = []
+    for row in rows:
+        transfer = refit([other for other in rows if other["data"] != row["data"]], offset=offset)
+        made.append(believe(row["pilot"], row["error"], transfer))
+    return made
+
+
 def rules(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """What each rule predicts, above 0 where it says to distil."""
     fixed = {
@@ -92,20 +116,20 @@ def rules(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         "teacher better than student": column(rows, "advantage"),
         "gamma_hat above .5": column(rows, "gamma") - 0.5,
         "pilot alone": column(rows, "pilot"),
+        VERDICT: np.array([belief.mean for belief in left_out_beliefs(rows, offset=True)]),
     }
     return fixed | {name: left_out(rows, names) for name, names in FEATURES.items()}
 
 
-def judge(predicted: np.ndarray, gain: np.ndarray) -> dict[str, float | None]:
-    """Rank correlation, and what following the rule costs."""
-    distil = predicted > 0
-    regret = np.maximum(gain, 0) - np.where(distil, gain, 0)
-    return {
-        "rho": rank_correlation(predicted, gain),
-        "distilled": 100 * float(distil.mean()),
-        "harmful": 100 * float((distil & (gain < HARM)).mean()),
-        "regret": float(regret.mean()),
-    }
+def regrets(predicted: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """What following a rule costs in each pair against knowing the study's outcome, in points."""
+    regret: np.ndarray = np.maximum(gain, 0) - np.where(predicted > 0, gain, 0)
+    return regret
+
+
+def harmful(predicted: np.ndarray, gain: np.ndarray) -> float:
+    """Percent of the pairs where the rule distils and the study loses more than a point."""
+    return 100 * float(((predicted > 0) & (gain < HARM)).mean())
 
 
 def resamples(rows: Sequence[Mapping[str, Any]], count: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -143,35 +167,95 @@ def interval(
 
 
 def main() -> None:
-    """Print three tables: pairs, single numbers against the gain, rules."""
+    """Print the tables: pairs, single numbers against the gain, rules, verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True)
     rows = read(parser.parse_args().runs)
-    gain = column(rows, "gain")
     samples = resamples(rows, 2000, np.random.default_rng(0))
+    print_pairs(rows)
+    print_numbers(rows, samples)
+    print_rules(rows, samples)
+    print_verdicts(rows, samples)
+
+
+def print_pairs(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line a pair."""
     for row in rows:
-        shown = " | ".join(f"{row[name]:.2f}" for name in ("gamma", "gamma within", "advantage"))
-        span = f"{row['gain']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
-        print(f"| {row['pair']} | {shown} | {row['pilot']:+.1f} | {row['pilot joint']:+.1f} | {span} |")
+        shown = " | ".join(f"{row[name]:.2f}" for name in ("gamma", "gamma within"))
+        shown += f" | {row['advantage']:+.1f}"
+        span = f"{row['gain']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f}; {row['n']})"
+        pilots = f"{row['pilot']:+.1f} | {row['pilot joint']:+.1f}"
+        print(f"| {row['pair']} | {shown} | {pilots} | {span} | `{row['verdict']}` |")
+
+
+def print_numbers(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarray]) -> None:
+    """Rank correlation of every single number with the gain."""
+    gain = column(rows, "gain")
     print("\n| one number | rho with the gain |\n|---|---|")
-    numbers = [name for name in rows[0] if name not in ("data", "pair", "gain", "low", "high")]
-    for name in numbers:
+    for name in [name for name in rows[0] if name not in TOLD]:
         values = column(rows, name)
         if np.isfinite(values).all():
             low, high = interval(lambda c, v=values: rank_correlation(v[c], gain[c]), samples)
             print(f"| {name} | {rank_correlation(values, gain) or 0:+.2f} ({low:+.2f} to {high:+.2f}) |")
-    print("\n| rule | rho | distils | harmful | regret |\n|---|---|---|---|---|")
-    for name, predicted in rules(rows).items():
-        found = judge(predicted, gain)
-        low, high = interval(lambda c, p=predicted: judge(p[c], gain[c])["regret"], samples)
-        rho = "" if found["rho"] is None else f"{found['rho']:+.2f}"
-        if rho:
-            ends = interval(lambda c, p=predicted: rank_correlation(p[c], gain[c]), samples)
-            rho += f" ({ends[0]:+.2f} to {ends[1]:+.2f})"
-        regret = f"{found['regret']:.2f} ({low:.2f} to {high:.2f})"
-        print(f"| {name} | {rho} | {found['distilled']:.0f}% | {found['harmful']:.0f}% | {regret} |")
-    error = gain - column(rows, "pilot")
-    print(f"\ngain - pilot: mean {error.mean():+.2f}, sd {error.std(ddof=1):.2f}; {len(rows)} pairs")
+
+
+def print_rules(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarray]) -> None:
+    """Rules, and what each costs beyond the verdict's."""
+    gain, made = column(rows, "gain"), rules(rows)
+    print(f"\n| rule | rho | distils | harmful | regret | minus that of `{VERDICT}` |\n{'|---' * 6}|")
+    best = regrets(made[VERDICT], gain)
+    for name, predicted in made.items():
+        cost = regrets(predicted, gain)
+        rho = rank_correlation(predicted, gain)
+        told = (
+            "" if rho is None else _with(rho, lambda c, p=predicted: rank_correlation(p[c], gain[c]), samples)
+        )
+        parts = [
+            f"{100 * (predicted > 0).mean():.0f}%", f"{harmful(predicted, gain):.0f}%",
+            _with(cost.mean(), lambda c, v=cost: float(v[c].mean()), samples, ""),
+            _with((cost - best).mean(), lambda c, v=cost - best: float(v[c].mean()), samples),
+        ]  # fmt: skip
+        print(f"| {name} | {told} | {' | '.join(parts)} |")
+
+
+def print_verdicts(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarray]) -> None:
+    """Verdicts with constants from other data sets: their words, what studies found, and their width."""
+    gain = column(rows, "gain")
+    for offset in (False, True):
+        beliefs = left_out_beliefs(rows, offset=offset)
+        words = [name_verdict(belief)[0] for belief in beliefs]
+        print(f"\n{'with' if offset else 'without'} an offset, refitted without the data set judged:")
+        for one in sorted({row["data"] for row in rows}):
+            print(f"  without {one}: {refit([r for r in rows if r['data'] != one], offset=offset)}")
+        print(f"  of all: {refit(rows, offset=offset)}")
+        for word in ("help", "no-effect", "hurt", "abstain"):
+            mine = gain[[w == word for w in words]]
+            if len(mine):
+                spread = f"{mine.min():+.1f} to {mine.max():+.1f}, mean {mine.mean():+.1f}"
+                print(f"  {word}: {len(mine)}, gains {spread}, {(mine < 0).sum()} below 0")
+        away = np.array([(g - b.mean) / b.sd for g, b in zip(gain, beliefs, strict=True)])
+        for level, ends in ((80, 1.2816), (95, 1.96)):
+            inside = (np.abs(away) <= ends).astype(float)
+            told = _with(100 * inside.mean(), lambda c, v=inside: 100 * v[c].mean(), samples, "")
+            print(f"  within {level}%: {told}")
+        surprise = 0.5 * away**2 + np.log([belief.sd for belief in beliefs])
+        told = _with(surprise.mean(), lambda c, v=surprise: v[c].mean(), samples)
+        print(f"  mean -log density (+ constant): {told}")
+    gap = gain - column(rows, "pilot")
+    print(f"\ngain - pilot: mean {gap.mean():+.2f}, sd {gap.std(ddof=1):.2f}; {len(rows)} pairs")
+    for one in sorted({row["data"] for row in rows}):
+        mine = gap[[row["data"] == one for row in rows]]
+        print(f"  {one}: mean {mine.mean():+.2f}, {len(mine)} pairs")
+
+
+def _with(
+    value: float,
+    statistic: Callable[[np.ndarray], float | None],
+    samples: Sequence[np.ndarray],
+    sign: str = "+",
+) -> str:
+    low, high = interval(statistic, samples)
+    return f"{value:{sign}.2f} ({low:{sign}.2f} to {high:{sign}.2f})"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from mfh._diagnose.companions import calibration_error, compare_outputs
 from mfh._diagnose.folds import PILOT, FoldEvidence, deal, run_fold, take, usable_rows
 from mfh._diagnose.gamma import Gamma, center, contributions, estimate_gamma
 from mfh._diagnose.verdict import (
-    Belief,
     Evidence,
     advise,
     believe,
@@ -148,7 +147,8 @@ def _assemble(
     reverse = _gamma(data, names[0], np.stack([e.unimodal for e in first]), folds[0], config, rng)
     channels, stability = _channels(first, gamma, rng)
     told = _gamma_dict(gamma) | {"stability": stability, "venn": venn(gamma, reverse)}
-    table, pilot, gain, belief = _pilot(evidence, data, config)
+    table, pilot, gain, error = _pilot(evidence, data, config)
+    belief = believe(gain.difference, error)
     word, probability = name_verdict(belief)
     accuracy = {name: 100 * float((z.argmax(axis=1) == label).mean()) for name, z in outputs.items()}
     teachers = [record for e in evidence for record in e.teachers]
@@ -166,7 +166,8 @@ def _assemble(
         "gamma": told,
         "verdict": word,
         "probability": probability,
-        "belief": asdict(belief) | {"help": belief.help, "no_effect": belief.no_effect, "hurt": belief.hurt},
+        "belief": asdict(belief)
+        | {"help": belief.help, "no_effect": belief.no_effect, "hurt": belief.hurt, "pilot_error": error},
         "reasons": reasons,
         "advice": advise(found, label_weight=config.label_weight),
         "companions": companions,
@@ -277,8 +278,8 @@ def _channels(
 
 def _pilot(
     evidence: Sequence[FoldEvidence], data: PairedDataset, config: DiagnoseConfig
-) -> tuple[Table, tuple[Comparison, ...], Comparison, Belief]:
-    """The arms of the pilot against each other, and what its main gain makes one believe."""
+) -> tuple[Table, tuple[Comparison, ...], Comparison, float]:
+    """The arms of the pilot against each other; its main gain, and the standard error of that."""
     label = data.label.numpy()
     unit = np.arange(len(data)) if data.group is None else np.unique(data.group, return_inverse=True)[1]
     records, correct = [], []
@@ -298,7 +299,7 @@ def _pilot(
         [100 * (table[GENERAL][s].correct - table[BASELINE][s].correct) for s in seeds],
         [units[s] for s in seeds], generator=np.random.default_rng(0), level=0.6827,
     )  # fmt: skip
-    return table, rows, gain, believe(gain.difference, (high - low) / 2)
+    return table, rows, gain, (high - low) / 2
 
 
 def _describe(
