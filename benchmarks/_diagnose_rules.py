@@ -21,7 +21,7 @@ from mfh.stats import rank_correlation
 HARM = -1.0  # points: a loss that counts
 RIDGE = 1.0
 VERDICT = "the verdict's expected gain"
-TOLD = ("data", "pair", "gain", "low", "high", "n", "verdict", "error")
+TOLD = ("data", "pair", "gain", "low", "high", "n", "error")
 FEATURES: dict[str, tuple[str, ...]] = {
     "pilot, recalibrated": ("pilot",),
     "pilot of joint, recalibrated": ("pilot joint",),
@@ -51,7 +51,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         row = {
             "data": told["dataset"], "pair": told["pair"],
             "gain": gain["difference"], "low": gain["low"], "high": gain["high"], "n": gain["n"],
-            "verdict": found["verdict"], "error": found["belief"]["pilot_error"],
+            "error": found["belief"]["pilot_error"],
             "pilot": pilot["general (chosen)", "no-kd"], "pilot joint": pilot["joint", "no-kd"],
             "pilot regular": pilot["regular", "no-kd"],
             "gamma": found["gamma"]["estimate"], "gamma within": found["gamma"]["within"],
@@ -179,13 +179,13 @@ def main() -> None:
 
 
 def print_pairs(rows: Sequence[Mapping[str, Any]]) -> None:
-    """One line a pair."""
-    for row in rows:
+    """One line a pair, with the verdict by constants from the other data sets."""
+    for row, belief in zip(rows, left_out_beliefs(rows, offset=True), strict=True):
         shown = " | ".join(f"{row[name]:.2f}" for name in ("gamma", "gamma within"))
         shown += f" | {row['advantage']:+.1f}"
         span = f"{row['gain']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f}; {row['n']})"
         pilots = f"{row['pilot']:+.1f} | {row['pilot joint']:+.1f}"
-        print(f"| {row['pair']} | {shown} | {pilots} | {span} | `{row['verdict']}` |")
+        print(f"| {row['pair']} | {shown} | {pilots} | {span} | `{name_verdict(belief)[0]}` |")
 
 
 def print_numbers(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarray]) -> None:

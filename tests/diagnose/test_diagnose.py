@@ -9,7 +9,7 @@ import pytest
 from samples import make_paired
 
 from mfh import DiagnoseConfig, InputError, PairedDataset, diagnose, load_results
-from mfh._diagnose.verdict import believe, chance_bound, name_verdict
+from mfh._diagnose.verdict import Transfer, believe, chance_bound, name_verdict
 from mfh.cli import main
 from mfh.results import Diagnosis
 
@@ -112,7 +112,8 @@ def test_verdicts_follow_the_belief() -> None:
     assert name_verdict(believe(-8.0, 1.0))[0] == "hurt"
     word, probability = name_verdict(believe(0.5, 3.0))
     assert word == "abstain"
-    assert 0.5 < probability < 0.7
+    assert 0.5 < probability < 0.8
+    assert believe(-8.0, 1.0).mean > believe(-8.0, 1.0, Transfer(spread=4.0, offset=0.0, sd=2.0)).mean
     sds = [believe(3.0, error).sd for error in (0.5, 1.0, 2.0)]
     assert sds == sorted(sds)
 
