@@ -154,7 +154,7 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
     folder = Path(folder)
     try:
         info = read_json(folder / DESCRIPTION, sealed=False)
-        require_files(folder, info.pop("files", {}))
+        require_files(folder, info.pop("files", {}), DESCRIPTION)
         with own_classes_only(not imports):
             sides = {side: _network(info[side]["network"]) for side in (TEACHER, STUDENT)}
         sides[STUDENT].load_state_dict(safetensors.torch.load((folder / STUDENT / WEIGHTS).read_bytes()))
@@ -278,7 +278,11 @@ class _Run:
         path = self.folder / "checkpoints" / f"seed-{self.seed:04d}" / f"{name}.safetensors"
         try:
             known = written_weights(self.folder, self.seed)
-            require_files(self.folder, {n: known[n] for n in known if n.endswith(f"/{path.name}")})
+            require_files(
+                self.folder,
+                {n: known[n] for n in known if n.endswith(f"/{path.name}")},
+                f"seed-{self.seed:04d}.json",
+            )
             state = safetensors.torch.load(path.read_bytes())
         except (OSError, InputError, safetensors.SafetensorError) as error:
             raise InputError(f"`{path}` cannot be read: {error}. Repeat the study.") from error

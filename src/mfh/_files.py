@@ -99,8 +99,10 @@ def run_mark(folder: Path | str) -> str:
         return ""
 
 
-def require_files(folder: Path, checksums: Mapping[str, str], *, absent: bool = False) -> None:
-    """Refuse files that are not those of which the checksums were taken; `absent` ones may be let pass.
+def require_files(
+    folder: Path, checksums: Mapping[str, str], by: Path | str, *, absent: bool = False
+) -> None:
+    """Refuse files that are not those whose checksums stand in the file `by`; `absent` ones may be let pass.
 
     Raises:
         InputError: one differs (the text names it).
@@ -111,7 +113,7 @@ def require_files(folder: Path, checksums: Mapping[str, str], *, absent: bool = 
             continue
         if file_checksum(path) != wanted:
             what = "is damaged, or of another run" if path.exists() else "is missing"
-            raise InputError(f"`{path}` {what}: its checksum does not fit.")
+            raise InputError(f"`{path}` {what}: its checksum is not the one in `{Path(by).name}`.")
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     try:
         values = read_json(path, sealed=False)
-        require_files(path.parent, dict(values.get("files", {})), absent=True)
+        require_files(path.parent, dict(values.get("files", {})), path, absent=True)
         mark = run_mark(path.parent) if "run" in values else ""
         if mark and mark != values["run"]:
             raise InputError(f"`{path}` is of another run than the `run.json` beside it.")

@@ -176,7 +176,7 @@ class FocusedTeacher(Hooked):
         folder = Path(folder)
         try:
             description = read_json(folder / DESCRIPTION, sealed=False)
-            require_files(folder, description.get("files", {}))
+            require_files(folder, description.get("files", {}), DESCRIPTION)
             weights = safetensors.torch.load((folder / WEIGHTS).read_bytes())
             version = description["schema_version"]
             require(

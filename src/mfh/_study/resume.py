@@ -136,7 +136,7 @@ class Store:
             values = read_json(path)
             if (values.get("run"), values.get("seed")) != (self.mark, seed):
                 raise InputError(f"`{path}` is of another run or another seed.")
-            require_files(self.folder, values["files"])
+            require_files(self.folder, values["files"], path)
             arrays = read_arrays(base.with_suffix(".npz"))
             shutil.rmtree(base, ignore_errors=True)  # where a kill came before it was removed
             rows = {name: arrays[f"split/{name}"] for name in ("train", "validation", "test")}

@@ -11,7 +11,7 @@ from mfh._files import plain, require_files, run_mark
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import METRIC
 from mfh._study.verdict import Key, Outcome, compare_arms, summarize_arms
-from mfh.experiments._steps.files import adopted, read_vector, saliency_file
+from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run
 from mfh.experiments.modes import MODES
@@ -95,7 +95,7 @@ def saliency_arrays(out: Path, site: Site) -> Arrays:
         if result.followed is not None:
             arrays["followed_train"] = result.followed
     elif (path := path.with_suffix(".npy")).exists():
-        require_files(out, {path.name: adopted(out, mark).get(path.name, "")})
+        require_files(out, {path.name: adopted(out, mark).get(path.name, "")}, ADOPTED)
         arrays = {"increase_train": read_vector(path)}
     else:
         return {}

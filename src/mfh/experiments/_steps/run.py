@@ -249,7 +249,7 @@ class Run:
         path = self.saliency_file(site, ".npy")
         if not path.exists():
             return []
-        require_files(self.out, {path.name: self.adopted().get(path.name, "")})
+        require_files(self.out, {path.name: self.adopted().get(path.name, "")}, ADOPTED)
         return [read_vector(path)]
 
     def saliency(self, site: Site) -> SaliencyResult:
