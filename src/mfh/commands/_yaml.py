@@ -63,6 +63,7 @@ def read(path: str) -> File:
     try:
         text = Path(path).read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader) if isinstance(root, yaml.MappingNode) else {}  # noqa: S506
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"`config` {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     except yaml.MarkedYAMLError as error:
@@ -70,6 +71,10 @@ def read(path: str) -> File:
         raise InputError(
             f"{path}, line {line}: this is no YAML. {error.problem or error.context}."
         ) from error
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        # characters, dates and numbers that cannot be; and nesting without end
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: this is no YAML that options can be read from. {reason}.") from error
     if root is None:
         return File(path, {}, {})
     if not isinstance(root, yaml.MappingNode):
@@ -80,7 +85,7 @@ def read(path: str) -> File:
         if place in lines:
             repeated.append((place, f"`{place[-1]}` stands here again; it was given in line {lines[place]}."))
         lines[place] = line
-    return File(path, yaml.load(text, Loader=_Loader), lines, repeated)  # noqa: S506 - a safe loader
+    return File(path, values, lines, repeated)
 
 
 def _places(node: yaml.Node, above: Place) -> Iterator[tuple[Place, int]]:

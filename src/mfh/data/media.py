@@ -23,6 +23,13 @@ AUDIO_FRAMES = 256
 WINDOW_SECONDS = 3.5
 SILENCE_DB = 30
 MAX_SECONDS = 600
+MAX_PIXELS = 2**26
+# Not those of play lists, which name other files and addresses for FFmpeg to open.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav", "mpeg", "mpegts", "mpegvideo", "flv", "asf",
+    "ogg", "flac", "mp3", "aac", "aiff", "w64", "h264", "hevc", "m4v", "ivf", "nut",
+)  # fmt: skip
+OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 _FFT = 2048
 
 Source = Path | bytes
@@ -61,10 +68,10 @@ def decode_audio(source: Source, rate: int = SAMPLE_RATE) -> Float32[np.ndarray,
         for frame in container.decode(stream):
             heard += frame.samples / frame.sample_rate
             require(heard <= MAX_SECONDS, f"the audio is longer than {MAX_SECONDS} seconds")
-            pieces += [piece.to_ndarray() for piece in resampler.resample(frame)]
-        pieces += [piece.to_ndarray() for piece in resampler.resample(None)] if pieces else []
+            pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame)]
+        pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(None)] if pieces else []
         promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-    waveform = np.concatenate(pieces, axis=1).mean(axis=0) if pieces else np.zeros(0, np.float32)
+    waveform = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     require(len(waveform) > 0, "the audio has length zero")
     seconds = len(waveform) / rate
     require(
@@ -144,7 +151,10 @@ def opened(source: Source) -> Iterator[tuple[Any, Any]]:
     require(size > 0, "the file is empty")
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-        with av.open(file, metadata_errors="replace") as container:
+        with av.open(file, metadata_errors="replace", container_options=OPTIONS) as container:
+            for stream in container.streams.video:
+                if stream.codec_context is not None:  # else FFmpeg has no decoder for it
+                    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield av, container
     except InputError:
         raise

@@ -9,12 +9,14 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +27,8 @@ from mfh._files import bytes_writer, read_json, write_atomic, write_json, write_
 from mfh.data.manifest import Manifest
 
 SETTINGS_FILE = "prepare.json"
+CLIP_SECONDS = 120.0
+"""How long one clip may be decoded."""
 _WAITING = 4  # clips a process that have been handed out, so that none ever waits for the next
 _DEADLY = 16  # clips that may kill their process before it is the machine's fault
 
@@ -91,27 +95,40 @@ def num_cores() -> int:
 
 
 def decode_all(
-    clips: Sequence[Item], decode: Callable[[Item], str], *, jobs: int | None = None, progress: bool = False
+    clips: Sequence[Item],
+    decode: Callable[[Item], str],
+    *,
+    jobs: int | None = None,
+    progress: bool = False,
+    seconds: float = CLIP_SECONDS,
 ) -> Generator[tuple[Item, str], None, None]:
     """Decode every clip; yields each and the reason why it cannot be used, empty if it can.
 
-    A clip that kills its process (a fault in FFmpeg, memory) is given that as its reason: what was decoded
-    beside it is done again.
+    A clip that kills its process (a fault in FFmpeg, memory) or holds it up is given that as its reason: what
+    was decoded beside it is done again.
 
     Args:
         clips: what to decode.
         decode: writes what a clip becomes, whole or not at all, and returns the reason. With several jobs it
             is pickled: a function of a module, or a `functools.partial` of one.
-        jobs: processes; by default one per usable core. With one, all is done in this process.
+        jobs: processes; by default one per usable core. With 1, all is done in this process, which a clip
+            can then end or hold up.
         progress: whether to show a bar on stderr.
+        seconds: how long a clip may take. Its process is then ended by the operating system, whatever FFmpeg
+            does, and the clip is tried once more alone.
 
     Raises:
         InputError: a file cannot be written, or one process after the other dies. What was written by then is
             whole.
     """
-    jobs = min(jobs or num_cores(), len(clips))
+    apart, jobs = jobs != 1, min(jobs or num_cores(), len(clips))
     with tqdm(total=len(clips), desc="clips", unit="clip", disable=not progress) as bar:
-        pairs = _side_by_side(clips, decode, jobs) if jobs > 1 else ((clip, decode(clip)) for clip in clips)
+        limited = partial(_limited, decode=decode, seconds=seconds)
+        pairs = (
+            _side_by_side(clips, limited, jobs, seconds)
+            if apart
+            else ((clip, decode(clip)) for clip in clips)
+        )
         for pair in pairs:
             bar.update()
             yield pair
@@ -148,8 +165,22 @@ def decode_into(
     return reasons
 
 
+def _limited(clip: Item, *, decode: Callable[[Item], str], seconds: float) -> str:
+    """Decode within a limit of time, after which the alarm ends this process: FFmpeg heeds nothing less."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return decode(clip)
+    except MemoryError:
+        return "it needs more memory than there is"
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _side_by_side(
-    clips: Sequence[Item], decode: Callable[[Item], str], jobs: int
+    clips: Sequence[Item], decode: Callable[[Item], str], jobs: int, seconds: float
 ) -> Iterator[tuple[Item, str]]:
     left, deadly = deque(clips), 0
     while left:
@@ -157,8 +188,11 @@ def _side_by_side(
         yield from _until_one_dies(left, decode, jobs, suspects)
         for clip in suspects:  # each alone, to learn which it was
             alone: list[Item] = []
+            start = time.monotonic()
             yield from _until_one_dies(deque([clip]), decode, 1, alone)
-            if alone:
+            if alone and time.monotonic() - start >= seconds:
+                yield clip, f"decoding it takes longer than {seconds:g} seconds"
+            elif alone:
                 deadly += 1
                 yield clip, "the process that decodes it dies"
             if deadly > _DEADLY:

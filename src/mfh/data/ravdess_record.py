@@ -76,7 +76,10 @@ def find_archives(source: Path | str | None, *, allow_unverified: bool = False) 
     require(folder.is_dir(), f"`source` must be a folder or a URL. `{folder}` is no folder.")
     for manifest in MANIFESTS:
         if (folder / manifest).is_file():
-            text = (folder / manifest).read_text(encoding="utf-8")
+            try:
+                text = (folder / manifest).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"`{folder / manifest}` cannot be read: {error}.") from error
             return _of_manifest(manifest, text, str(folder / "{name}"))
     require(
         allow_unverified,
