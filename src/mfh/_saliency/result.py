@@ -57,6 +57,15 @@ class SaliencyResult:
     num_samples: int
     num_permutations: int | Literal["exact"]
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no longer say anything."""
+        finite = bool(np.isfinite(self.baseline)) and bool(np.isfinite(self.increase).all())
+        require(
+            finite,
+            "Saliency must be finite. It is not: `features` or `student_logits` are so large that their "
+            "squares overflow, or the file is damaged. Rescale them.",
+        )
+
     @property
     def num_channels(self) -> int:
         """Number of channels."""

@@ -17,6 +17,7 @@ from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
 from mfh.data.labels import as_given, codes_of, read_labels
 from mfh.data.map_style import read_samples
+from mfh.data.standardize import require_resolved
 from mfh.results import read_arrays
 from mfh.tasks import TASKS, Task
 
@@ -365,6 +366,8 @@ def _values(name: str, array: Any, count: int) -> Values:
                 f"Modality `{name}` must be finite. Got {value} at sample {row}, value {column} "
                 f"({int(bad.sum())} in all): remove these samples or fill the values in."
             )
+        if values.dtype == torch.float64:
+            require_resolved(name, values)
         values = values.float()
         require(
             bool(torch.isfinite(values).all()),
