@@ -8,8 +8,8 @@ EXTRAS = ("", "av")
 HEAD = """# Licences of the dependencies
 
 `mfh` is under the MIT licence. What `pip install 'mfh[av]'` installs besides, as the metadata of the packages
-say; made by `docs/licences.py`. Packages of NVIDIA, which come with builds of torch for its graphics cards, are
-left out; they are proprietary. The wheel of `av` contains FFmpeg (LGPL or GPL, as it was built).
+say; made by `docs/licences.py`. Packages of NVIDIA, which come with builds of torch for its cards, are left
+out; they are proprietary. The wheel of `av` contains FFmpeg (LGPL or GPL, as it was built).
 
 | package | licence |
 |---|---|

@@ -48,7 +48,15 @@ class StoredFile:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return archive.read(self.member)
-        except (OSError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            OSError,
+            LookupError,
+            EOFError,
+            ValueError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise InputError(f"damaged in its archive: {error}") from error
 
 
@@ -140,7 +148,9 @@ def _member_names(path: Path) -> Iterator[str]:
         with zipfile.ZipFile(path) as archive:
             require_safe(path, archive)
             yield from sorted(info.filename for info in archive.infolist() if not info.is_dir())
-    except (OSError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"`{path}` cannot be read as a zip: {error}. Is it whole? Download it again."
         ) from error
