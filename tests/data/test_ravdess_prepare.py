@@ -259,13 +259,17 @@ def test_processes_give_the_same_and_an_interrupt_leaves_whole_files(
             (raw / f"{path.stem[:-2]}{actor:02d}{path.suffix}").symlink_to(path)
     script.write_text(SCRIPT.format(settings=SMALL))
     command = [sys.executable, str(script), str(raw), str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     pictures = out / "data" / "vid_features"
-    deadline = time.monotonic() + 120
-    while not (pictures.is_dir() and any(pictures.glob("*.jpg"))) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-    _, errors = process.communicate(timeout=120)
+    for _ in range(3):  # on a busy machine the command may end before it can be interrupted
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while not (pictures.is_dir() and any(pictures.glob("*.jpg"))) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        _, errors = process.communicate(timeout=120)
+        if process.returncode != 0:
+            break
+        shutil.rmtree(out)
     assert process.returncode != 0
     assert b"KeyboardInterrupt" in errors
     left = sorted(path for path in out.rglob("*") if path.is_file())
