@@ -190,6 +190,7 @@ def test_steps_and_prepared_clips(tmp_path: Path) -> None:
                 assert differing == [], what
                 if "results.json" in what:
                     continue  # written again, and read by nobody before
-            assert Path(what.partition(" ")[0]).name in errors(), what
+            another = what == "run.json exchanged" and "holds another run's results" in errors()
+            assert another or Path(what.partition(" ")[0]).name in errors(), what
             count += 1
     assert count > 30

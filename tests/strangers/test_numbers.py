@@ -167,7 +167,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     for row in values["records"]:
         row.pop("seconds")
     values["config"].pop("jobs", None)
-    return {name: value for name, value in values.items() if name not in ("timings", "environment")}
+    return {
+        name: value for name, value in values.items() if name not in ("timings", "environment", "checksum")
+    }
 
 
 @pytest.mark.slow

@@ -28,11 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site, progress: bool) -> None:
-    """One student of an arm, unless it is finished."""
+    """One student of an arm, unless it is finished and its network, where one is kept, is whole."""
     settings, objective = _objective(run, arm, ratio, seed, site)
     path = run.student_file(arm, ratio, seed)
     _require_same_way(run, path, settings)
-    if run.student(path) is not None:
+    network = "distilled-" + path.stem.rpartition("-seed-")[0] if seed == run.config.seed else None
+    if run.student(path) is not None and (network is None or run.has(network)):
         run.drop_training(path.stem)  # where a kill came before it was removed
         logger.info("Seed %d of %s is finished", seed, path.stem)
         return
@@ -52,8 +53,8 @@ def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site
         loss=run.config.loss if objective.distils else None,
         also={},
     )
-    if seed == run.config.seed:
-        run.save_weights("distilled-" + path.stem.rpartition("-seed-")[0], model)
+    if network is not None:
+        run.save_weights(network, model)
     run.save_student(Student(record, correct, settings))
     run.drop_training(path.stem)
 
