@@ -1,8 +1,9 @@
 """Where a command spends its time: `python -m benchmarks._where ARGUMENTS OF MFH`.
 
 A thread looks at the main thread's stack every few milliseconds. What runs in torch's modules, gradients and
-optimisers is the network's; what runs in the readers, or waits for them, is decoding; imports are start-up.
-The rest is everything else, listed by function of the package. The last line printed is JSON.
+optimisers is the network's; what runs in the readers, or waits for them, is decoding; what scales, resizes
+and transforms what was read is inputs; imports are start-up. The rest is everything else, listed by function
+of the package. The last line printed is JSON.
 """
 
 import json
@@ -17,6 +18,7 @@ EVERY = 0.005
 NETWORK = ("/torch/nn/", "/torch/autograd/", "/torch/optim/", "/torch/_tensor.py")
 DECODE = ("media", "decode", "_clips", "_read", "_stream", "_pack", "_arrays", "array_cache", "tar_")
 READERS = ("prepare", "preparation")
+INPUTS = ("imagenet", "_inputs", "ravdess.py", "standardize")
 
 
 def kind(frames: list[FrameType]) -> str:
@@ -29,6 +31,8 @@ def kind(frames: list[FrameType]) -> str:
     ours = [name.partition("/mfh/data/")[2] for name in files]
     if any(part in name for name in ours for part in DECODE + READERS):
         return "decode"
+    if any(part in name for name in ours for part in INPUTS):
+        return "inputs"
     waits = any(frame.f_code.co_name == "feed" for frame in frames)
     if waits and any("/concurrent/futures/" in name for name in files):
         return "decode"
