@@ -8,6 +8,8 @@ from samples import make_paired
 
 from mfh import PairedDataset
 
+collect_ignore = ["fuzz_atheris.py"]  # a program, which needs atheris
+
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:

@@ -14,6 +14,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -261,7 +262,14 @@ def test_processes_give_the_same_and_an_interrupt_leaves_whole_files(
     command = [sys.executable, str(script), str(raw), str(out)]
     pictures = out / "data" / "vid_features"
     for _ in range(3):  # on a busy machine the command may end before it can be interrupted
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=partial(
+                signal.signal, signal.SIGINT, signal.SIG_DFL
+            ),  # ignored in a shell's background
+        )
         deadline = time.monotonic() + 120
         while not (pictures.is_dir() and any(pictures.glob("*.jpg"))) and time.monotonic() < deadline:
             time.sleep(0.01)
