@@ -53,7 +53,7 @@ def _json_checksum(value: Mapping[str, Any]) -> str:
     """SHA-256 of the fields, in whatever order and layout they stand."""
     rest = {name: item for name, item in value.items() if name != CHECKSUM}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return checksum(text.encode())
 
 
 def read_json(path: Path | str, *, sealed: bool = True) -> dict[str, Any]:

@@ -84,11 +84,11 @@ def test_mpeg1_loses_no_frame() -> None:
     assert len(media.decode_audio(clip, 16_000)) == pytest.approx(32_000, abs=1_000)
 
 
-@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
-@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
+SOUNDS = [(rate, layout) for rate in (8_000, 22_050, 44_100, 48_000) for layout in ("mono", "stereo")]
+
+
+@pytest.mark.parametrize(("rate", "layout"), [*SOUNDS, (48_000, "5.1")])
 def test_sound_at_any_rate_and_of_any_channels(rate: int, layout: str) -> None:
-    if layout == "5.1" and rate != 48_000:
-        pytest.skip("one rate will do")
     channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
     tone = np.repeat(0.4 * np.sin(2 * np.pi * 500 * np.arange(rate) / rate)[None], channels, axis=0)
     clip = encode_clip(grey([30, 60]), tone, rate=rate, layout=layout)

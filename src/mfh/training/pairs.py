@@ -2,20 +2,37 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.training.device import make_accelerator
+from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentJob
 from mfh.training.loop import fit, predict
 from mfh.training.many import why_not_many
-from mfh.training.many.pair import PairFit, pair_of, train_pair_compiled
+from mfh.training.many.epochs import train_epochs
+from mfh.training.many.pair import PairTraining, pair_of
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.objectives import Distill, Joint, Pair
 
 __all__ = ["PairFit", "train_pair"]
+
+
+class PairFit(NamedTuple):
+    """What a pair's training leaves besides its weights, which are those of the best epoch.
+
+    Attributes:
+        best_epoch: the first epoch, counted from 1, with the best validation metric.
+        validation: mean of both networks' validation metric after each epoch, in percent.
+        loss: mean training loss of each epoch.
+    """
+
+    best_epoch: int
+    validation: tuple[float, ...]
+    loss: tuple[float, ...]
 
 
 def train_pair(
@@ -49,21 +66,31 @@ def train_pair(
         folder: where the loop keeps checkpoints; compiled code keeps none.
 
     Raises:
-        InputError: a loss is not finite.
+        DivergedError: a loss is not finite.
     """
     networks = None if engine == "loop" else _compiled(pair, data, modalities, train, config, seed)
-    if networks is not None:
-        return train_pair_compiled(
-            pair,
-            networks,
-            data,
-            modalities=modalities,
-            train=train,
-            validation=validation,
-            config=config,
-            seed=seed,
-            on_progress=on_progress,
-        )
+    try:
+        if networks is not None:
+            training = PairTraining(pair, networks, data, modalities, train, validation, config, seed)
+            done = train_epochs(training, config, on_progress)
+            training.load(done.weights)
+            return PairFit(done.best_epoch, done.validation, done.loss)
+        return _by_the_loop(pair, data, modalities, train, validation, config, seed, on_progress, folder)
+    except DivergedError as error:
+        raise error.of("The teacher and student trained together") from None
+
+
+def _by_the_loop(
+    pair: Pair,
+    data: PairedDataset,
+    modalities: tuple[str, str],
+    train: Tensor,
+    validation: Tensor,
+    config: TrainConfig,
+    seed: int,
+    on_progress: Callable[[int], None],
+    folder: Path | None,
+) -> PairFit:
     labels = data.label[validation]
     sides = tuple(zip((pair.teacher, pair.student), modalities, strict=True))
 

@@ -18,6 +18,8 @@ from numba.extending import overload
 from mfh._compiled import compiled
 from mfh.training.many.product import ROWS, VECTOR, product
 
+EVALUATION_ROWS = 64
+
 
 class Layout(NamedTuple):
     """Where everything of a network lies (see the module).
@@ -189,7 +191,7 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
 
 @compiled("contract", "reassoc")
 @no_type_check
-def clip_norm(gradients, limit):
+def _clip_norm(gradients, limit):
     """Scale the gradients so that their norm is at most `limit`."""
     squares = gradients.dtype.type(0)
     for j in range(len(gradients)):
@@ -202,7 +204,7 @@ def clip_norm(gradients, limit):
 
 @compiled("contract")
 @no_type_check
-def step_sgd(weights, gradients, first, lr, momentum, decay):
+def _step_sgd(weights, gradients, first, lr, momentum, decay):
     """A step of torch.optim.SGD."""
     for j in range(len(weights)):
         velocity = momentum * first[j] + (gradients[j] + decay * weights[j])
@@ -212,7 +214,7 @@ def step_sgd(weights, gradients, first, lr, momentum, decay):
 
 @compiled("contract")
 @no_type_check
-def step_adamw(weights, gradients, first, second, lr, decay, number):
+def _step_adamw(weights, gradients, first, second, lr, decay, number):
     """A step of torch.optim.AdamW; `number` counts from 1."""
     real = weights.dtype.type
     beta, gamma = real(0.9), real(0.999)
@@ -223,6 +225,19 @@ def step_adamw(weights, gradients, first, second, lr, decay, number):
         first[j] += (real(1) - beta) * (gradient - first[j])
         second[j] = gamma * second[j] + (real(1) - gamma) * gradient * gradient
         weights[j] = weights[j] * keep - rate * first[j] / (math.sqrt(second[j]) * root + real(1e-8))
+
+
+@compiled()
+@no_type_check
+def update(weights, gradients, first, second, rate, number, momentum, decay, clip, adamw):
+    """Change the weights by their gradients in a step, whose `number` counts from 1; 0 does not clip."""
+    real = weights.dtype.type
+    if clip > 0:
+        _clip_norm(gradients, clip)
+    if adamw:
+        _step_adamw(weights, gradients, first, second, rate, decay, number)
+    else:
+        _step_sgd(weights, gradients, first, real(rate), real(momentum), real(decay))
 
 
 @compiled()
@@ -242,7 +257,6 @@ def train_epoch(
     `losses` takes the sum of the losses of each step.
     """
     top, pitch = layout.start[-2], layout.pitch[-1]
-    real = weights.dtype.type
     for step in range(len(rates)):
         rows = order[step * batch : (step + 1) * batch]
         count = len(rows)
@@ -254,12 +268,7 @@ def train_epoch(
             target, constant, scale, weight, work,
         )  # fmt: skip
         backward(count, weights, gradients, values, deltas, transposed, layout)
-        if clip > 0:
-            clip_norm(gradients, clip)
-        if adamw:
-            step_adamw(weights, gradients, first, second, rates[step], decay, done + step + 1)
-        else:
-            step_sgd(weights, gradients, first, real(rates[step]), real(momentum), real(decay))
+        update(weights, gradients, first, second, rates[step], done + step + 1, momentum, decay, clip, adamw)
 
 
 @compiled()

@@ -5,48 +5,32 @@ and clipping sees the norm over both.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, no_type_check
+from collections.abc import Sequence
+from typing import no_type_check
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mfh._checks import InputError, listing
 from mfh._compiled import compiled
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
-from mfh.training.batches import epoch_order
+from mfh.training.diverged import DivergedError
+from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders
 from mfh.training.many.kernel import (
+    EVALUATION_ROWS,
     Layout,
     backward,
-    clip_norm,
     copy_row,
     count_right,
     exp,
     forward,
     lay_out,
     room,
-    step_adamw,
-    step_sgd,
+    update,
 )
 from mfh.training.many.perceptron import Perceptron
-from mfh.training.many.threads import EVALUATION_ROWS
 from mfh.training.objectives import Pair
-
-
-class PairFit(NamedTuple):
-    """What a pair's training leaves besides its weights, which are those of the best epoch.
-
-    Attributes:
-        best_epoch: the first epoch, counted from 1, with the best validation metric.
-        validation: mean of both networks' validation metric after each epoch, in percent.
-        loss: mean training loss of each epoch.
-    """
-
-    best_epoch: int
-    validation: tuple[float, ...]
-    loss: tuple[float, ...]
 
 
 @compiled("contract")
@@ -90,7 +74,6 @@ def pair_epoch(
 ):  # fmt: skip
     """Go once through the training samples with both networks; as `train_epoch`, with tuples of two."""
     teacher, student = layouts
-    real = weights.dtype.type
     for step in range(len(rates)):
         rows = order[step * batch : (step + 1) * batch]
         count = len(rows)
@@ -112,16 +95,22 @@ def pair_epoch(
         )  # fmt: skip
         backward(count, weights, gradients, values[0], deltas[0], transposed, teacher)
         backward(count, weights, gradients, values[1], deltas[1], transposed, student)
-        if clip > 0:
-            clip_norm(gradients, clip)
-        if adamw:
-            step_adamw(weights, gradients, first, second, rates[step], decay, done + step + 1)
-        else:
-            step_sgd(weights, gradients, first, real(rates[step]), real(momentum), real(decay))
+        update(weights, gradients, first, second, rates[step], done + step + 1, momentum, decay, clip, adamw)
 
 
-class _Training:
-    """The weights of a pair, and all that changes them."""
+class PairTraining:
+    """The weights of a pair, and all that changes them.
+
+    Args:
+        pair: teacher and student.
+        networks: what both look like; see `pair_of`.
+        data: the samples.
+        modalities: the teacher's and the student's.
+        train: rows to train on.
+        validation: rows that choose the epoch.
+        config: how both are trained.
+        seed: fixes the batches.
+    """
 
     def __init__(
         self,
@@ -132,11 +121,14 @@ class _Training:
         train: Tensor,
         validation: Tensor,
         config: TrainConfig,
+        seed: int,
     ) -> None:
-        self.data, self.rows, self.networks, self.config = data, train, networks, config
-        self.inputs = tuple(_values(data, name, train) for name in modalities)
-        self.seen = tuple(_values(data, name, validation) for name in modalities)
+        self.pair, self.networks, self.config = pair, networks, config
+        self.data, self.rows = data, train
+        self.inputs = tuple(flat_inputs(data, name, train) for name in modalities)
+        self.seen = tuple(flat_inputs(data, name, validation) for name in modalities)
         self.label, self.truth = data.label[train].numpy(), data.label[validation].numpy()
+        self.orders = orders(train, seed, config.epochs)
         dtype = self.inputs[0].dtype
         self.batch = min(config.batch_size, len(train))
         self.block = max(self.batch, EVALUATION_ROWS)
@@ -144,36 +136,31 @@ class _Training:
         first, second = (
             lay_out(one.sizes, one.rectified, one.biased, self.block, dtype.itemsize) for one in networks
         )
-        self.layouts: tuple[Layout, Layout] = (
-            first,
-            second._replace(weight=second.weight + first.weight[-1]),
-        )
-        self.weights = networks[1].pack(pair.student, self.layouts[1])
+        behind = second._replace(weight=second.weight + first.weight[-1])
+        self.layouts: tuple[Layout, Layout] = first, behind
+        self.weights = networks[1].pack(pair.student, behind)
         self.weights[: first.weight[-1]] = networks[0].pack(pair.teacher, first)
         self.gradients, self.first, self.transposed = (np.zeros_like(self.weights) for _ in range(3))
         self.second = np.zeros_like(self.weights if config.optimizer == "adamw" else self.weights[:0])
         self.values = tuple(room(layout, dtype) for layout in self.layouts)
         self.deltas = tuple(np.zeros(layout.start[-1], dtype) for layout in self.layouts)
         self.work = np.empty(self.classes, dtype)
-        self.steps = math.ceil(len(train) / config.batch_size)
 
-    def epoch(self, number: int, seed: int) -> float:
+    def epoch(self, number: int) -> float:
         """Go once through the training samples; returns the mean loss."""
-        config, done = self.config, (number - 1) * self.steps
-        rates = np.array([config.learning_rate(done + step, self.steps) for step in range(self.steps)])
-        order, losses = epoch_order(len(self.rows), seed, number).int().numpy(), np.empty(self.steps)
+        config, order = self.config, self.orders[number - 1]
+        rates, done = Steps.of(config, number, len(order))
+        losses = np.empty(len(rates))
         pair_epoch(
             self.inputs, self.label, order, self.batch, self.classes,
             self.weights, self.gradients, self.first, self.second, self.values, self.deltas,
             self.transposed, self.work, self.layouts, rates, done, config.momentum, config.weight_decay,
             config.clip or 0.0, config.optimizer == "adamw", losses,
         )  # fmt: skip
-        bad = ~np.isfinite(losses)
-        if bad.any() or not np.isfinite(self.weights).all():
-            step = int(bad.argmax()) if bad.any() else self.steps - 1
-            what = f"the loss is {losses[step]}" if bad.any() else "a weight is not finite"
-            chosen = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch]).long()
-            raise _not_finite(what, number, self.data, self.rows[chosen])
+        if wrong := not_finite_in(losses, self.weights):
+            what, step = wrong
+            rows = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
+            raise DivergedError(what, number, self.data.id[self.rows[rows.long()].numpy()])
         return float(losses.sum()) / len(order)
 
     def validate(self) -> float:
@@ -184,6 +171,14 @@ class _Training:
         )
         return 100 * right / (2 * len(self.truth))
 
+    def load(self, weights: np.ndarray) -> None:
+        """Give the pair these weights."""
+        for model, network, layout in zip(
+            (self.pair.teacher, self.pair.student), self.networks, self.layouts, strict=True
+        ):
+            model.load_state_dict(network.unpack(weights, layout))
+        self.pair.eval()
+
 
 def pair_of(
     pair: Pair, data: PairedDataset, modalities: Sequence[str]
@@ -192,47 +187,3 @@ def pair_of(
     sides = zip((pair.teacher, pair.student), modalities, strict=True)
     teacher, student = (Perceptron.of(model, data.shape(name)) for model, name in sides)
     return None if teacher is None or student is None else (teacher, student)
-
-
-def train_pair_compiled(
-    pair: Pair,
-    networks: tuple[Perceptron, Perceptron],
-    data: PairedDataset,
-    *,
-    modalities: Sequence[str],
-    train: Tensor,
-    validation: Tensor,
-    config: TrainConfig,
-    seed: int,
-    on_progress: Callable[[int], None],
-) -> PairFit:
-    """Train a pair, and leave it with the weights of its best epoch."""
-    training = _Training(pair, networks, data, modalities, train, validation, config)
-    loss: list[float] = []
-    metric: list[float] = []
-    best, best_epoch = training.weights.copy(), 0
-    for epoch in range(1, config.epochs + 1):
-        loss.append(training.epoch(epoch, seed))
-        metric.append(training.validate())
-        on_progress(1)
-        if best_epoch == 0 or metric[-1] > metric[best_epoch - 1]:
-            best[:], best_epoch = training.weights, epoch
-        if config.patience and epoch - best_epoch >= config.patience:
-            on_progress(config.epochs - epoch)
-            break
-    for model, network, layout in zip((pair.teacher, pair.student), networks, training.layouts, strict=True):
-        model.load_state_dict(network.unpack(best, layout))
-    pair.eval()
-    return PairFit(best_epoch, tuple(metric), tuple(loss))
-
-
-def _values(data: PairedDataset, modality: str, rows: Tensor) -> np.ndarray:
-    return data.inputs(modality, rows).flatten(1).contiguous().numpy()
-
-
-def _not_finite(what: str, epoch: int, data: PairedDataset, rows: Tensor) -> InputError:
-    ids = listing(data.id[rows.numpy()], limit=1024)
-    return InputError(
-        f"The teacher and student trained together: {what} in epoch {epoch}, in the batch of samples {ids}: "
-        "lower `lr`, set `clip`, or look at these samples."
-    )

@@ -5,7 +5,6 @@ the way. What it becomes depends on nothing but its own job: neither on the stud
 the number of threads.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,18 +14,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mfh.config import TrainConfig
-from mfh.training.batches import epoch_order
 from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.many.common import failed, not_finite
-from mfh.training.many.kernel import count_right, lay_out, room, train_epoch
+from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, train_epochs
+from mfh.training.many.kernel import EVALUATION_ROWS, count_right, lay_out, room, train_epoch
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
-
-EVALUATION_ROWS = 64
 
 
 @dataclass(eq=False)
@@ -39,11 +35,11 @@ class _Data:
 
     @cached_property
     def train(self) -> np.ndarray:
-        return self._inputs(self.job.train)
+        return flat_inputs(self.job.data, self.job.modality, self.job.train)
 
     @cached_property
     def validation(self) -> np.ndarray:
-        return self._inputs(self.job.validation)
+        return flat_inputs(self.job.data, self.job.modality, self.job.validation)
 
     @cached_property
     def label(self) -> np.ndarray:
@@ -52,12 +48,7 @@ class _Data:
     @cached_property
     def orders(self) -> np.ndarray:
         """The order of the training samples in each epoch."""
-        count, epochs = len(self.job.train), range(1, self.config.epochs + 1)
-        return torch.stack([epoch_order(count, self.job.seed, n).int() for n in epochs]).numpy()
-
-    def _inputs(self, rows: Tensor) -> np.ndarray:
-        values = self.job.data.inputs(self.job.modality, rows).flatten(1)
-        return values.contiguous().numpy()
+        return orders(self.job.train, self.job.seed, self.config.epochs)
 
     def ready(self) -> "_Data":
         """Make everything, once."""
@@ -133,18 +124,9 @@ def _train(student: Threaded, data: _Data, config: TrainConfig, tolerant: bool) 
 
 def _train_all(student: Threaded, data: _Data, config: TrainConfig) -> StudentFit:
     training = _Training(student, data.ready(), config)
-    loss: list[float] = []
-    accuracy: list[float] = []
-    best, best_epoch = training.weights.copy(), 0
-    for epoch in range(1, config.epochs + 1):
-        loss.append(training.epoch(epoch))
-        accuracy.append(training.validate())
-        if best_epoch == 0 or accuracy[-1] > accuracy[best_epoch - 1]:
-            best[:], best_epoch = training.weights, epoch
-        if config.patience and epoch - best_epoch >= config.patience:
-            break
+    best, best_epoch, accuracy, loss = train_epochs(training, config)
     state = student.network.unpack(best, training.layout)
-    return StudentFit(state, best_epoch, tuple(accuracy), tuple(loss), seconds=0.0)
+    return StudentFit(state, best_epoch, accuracy, loss, seconds=0.0)
 
 
 class _Training:
@@ -168,13 +150,12 @@ class _Training:
         self.constant = np.stack([term.constant.numpy() for term in found])
         self.scale = np.array([term.scale for term in found], dtype)
         self.weight = np.array([term.weight for term in found], dtype)
-        self.steps = math.ceil(len(data.train) / config.batch_size)
 
     def epoch(self, number: int) -> float:
         """Go once through the training samples; returns the mean loss."""
-        config, done = self.config, (number - 1) * self.steps
-        rates = np.array([config.learning_rate(done + step, self.steps) for step in range(self.steps)])
-        order, losses = self.data.orders[number - 1], np.empty(self.steps)
+        config, order = self.config, self.data.orders[number - 1]
+        rates, done = Steps.of(config, number, len(order))
+        losses = np.empty(len(rates))
         train_epoch(
             self.data.train, order, self.batch, self.target, self.constant, self.scale, self.weight,
             self.weights, self.gradients, self.first, self.second,
@@ -182,11 +163,9 @@ class _Training:
             rates, done, config.momentum, config.weight_decay, config.clip or 0.0,
             config.optimizer == "adamw", losses,
         )  # fmt: skip
-        bad = ~np.isfinite(losses)
-        if bad.any():
-            raise self._not_finite(f"The loss is {losses[bad][0]}", number, int(bad.argmax()))
-        if not np.isfinite(self.weights).all():
-            raise self._not_finite("A weight is not finite", number, self.steps - 1)
+        if wrong := not_finite_in(losses, self.weights):
+            what, step = wrong
+            raise self._not_finite(what, number, step)
         return float(losses.sum()) / len(order)
 
     def validate(self) -> float:

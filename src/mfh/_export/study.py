@@ -1,17 +1,7 @@
-"""A study's focused teacher and chosen student as files that do without the study.
+"""From a finished study to the networks that are exported, and the proof that the files hold them."""
 
-DIR/export.json                      what was exported, from where, and how it scored
-DIR/teacher/model.safetensors        weights
-DIR/teacher/focus.json               the layer, the removed channels and what replaces them
-DIR/student/model.safetensors        weights
-DIR/student/program.pt2              torch.export: inputs -> logits, for any number of samples
-"""
-
-import io
 import logging
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
-from mfh._class_spec import ClassSpec, own_classes_only
-from mfh._files import bytes_writer, file_checksum, read_json, require_files, write_atomic, write_json
+from mfh._class_spec import ClassSpec
+from mfh._export.files import (
+    DESCRIPTION,
+    PROGRAM,
+    STUDENT,
+    TEACHER,
+    WEIGHTS,
+    network_of,
+    read_program,
+    save_weights,
+    write_program,
+)
+from mfh._files import file_checksum, require_files, write_json
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
 from mfh._lock import holds
 from mfh._study.design import Networks, learnt_labels
@@ -31,46 +32,12 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.data.standardize import Standardize
-from mfh.models.mlp import mlp, standardized
 from mfh.results import Record, StudyResult, load_results
 from mfh.training.logits import logits_of
 
-TEACHER, STUDENT, DESCRIPTION = "teacher", "student", "export.json"
-WEIGHTS, PROGRAM = "model.safetensors", "program.pt2"
 ARMS = ("general", "specific", "important")
 NUM_CHECKED = 32
 _log = logging.getLogger("mfh")
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A teacher and a student, read from an export.
-
-    Attributes:
-        teacher: the focused teacher; called with the inputs of its modality.
-        student: the chosen student.
-        info: content of `export.json`.
-
-    Example:
-        >>> Exported(nn.Identity(), nn.Linear(2, 3), {"seed": 0}).info
-        {'seed': 0}
-    """
-
-    teacher: nn.Module = field(repr=False)
-    student: nn.Module = field(repr=False)
-    info: Mapping[str, Any]
-
-
-class Logits(nn.Module):
-    """A network that returns its logits as a tensor, whatever it returned before."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The logits."""
-        return logits_of(self.network(inputs))
 
 
 @holds("to")
@@ -122,81 +89,13 @@ def export_study(
     run.require_score(focused)
     chosen = run.chosen_student()
     seen = run.data.inputs(run.modality("student"), torch.arange(min(NUM_CHECKED, len(data))))
-    _save_weights(chosen, to / STUDENT / WEIGHTS)
+    save_weights(chosen, to / STUDENT / WEIGHTS)
     write_program(chosen, seen, to / STUDENT / PROGRAM)
     _require_equal(chosen, read_program(to / STUDENT / PROGRAM), seen, "student", exactly=False)
     names = ("teacher/focus.json", f"{TEACHER}/{WEIGHTS}", f"{STUDENT}/{WEIGHTS}", f"{STUDENT}/{PROGRAM}")
     files = {name: file_checksum(to / name) for name in names}
     description = run.description(focused, removed, chosen) | {"files": files}
     return write_json(to / DESCRIPTION, description, sealed=True)
-
-
-def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
-    """Read what `mfh export` wrote, with networks made anew from the classes it names.
-
-    Args:
-        folder: as given to `mfh export --to`.
-        imports: whether networks of your own may be imported by the paths that stand in the folder, which
-            runs their code: only where you trust it. Without it networks of `mfh.models` and `torch.nn` are
-            made, and the default ones.
-
-    Without them the files can be read by themselves: `FocusedTeacher.load` takes a network of yours, and
-    `torch.export.load` reads the student's program.
-
-    Raises:
-        InputError: files are absent or damaged, or a class cannot be made or may not be imported.
-
-    Example:
-        >>> load_export("nowhere")
-        Traceback (most recent call last):
-        mfh._checks.InputError: `nowhere/export.json` does not exist. Name a folder that `mfh export` wrote.
-    """
-    folder = Path(folder)
-    try:
-        info = read_json(folder / DESCRIPTION, sealed=False)
-        require_files(folder, info.pop("files", {}), DESCRIPTION)
-        with own_classes_only(not imports):
-            sides = {side: _network(info[side]["network"]) for side in (TEACHER, STUDENT)}
-        sides[STUDENT].load_state_dict(safetensors.torch.load((folder / STUDENT / WEIGHTS).read_bytes()))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"`{error.filename}` does not exist. Name a folder that `mfh export` wrote."
-        ) from None
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"`{folder}` cannot be read as an export: {error}. Export anew.") from error
-    teacher = FocusedTeacher.load(folder / TEACHER, sides[TEACHER].eval())
-    return Exported(teacher.eval(), sides[STUDENT].eval(), info)
-
-
-def write_program(network: nn.Module, example: Tensor, path: Path) -> None:
-    """Write a network as a program of torch.export that takes any number of samples.
-
-    Raises:
-        InputError: torch.export cannot follow its code (the text says why).
-    """
-    samples = torch.export.Dim("samples", min=1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about its own future
-            program = torch.export.export(Logits(network), (example,), dynamic_shapes=({0: samples},))
-            blob = io.BytesIO()
-            torch.export.save(program, blob)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"The student cannot be written as a program: torch.export says {type(error).__name__}: "
-            f"{reason}. Its code must not depend on the values or the number of samples."
-        ) from error
-    write_atomic(path, bytes_writer(blob.getbuffer()))
-
-
-def read_program(path: Path) -> nn.Module:
-    """Read a program of torch.export."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.load(str(path)).module()
 
 
 class _Run:
@@ -263,7 +162,7 @@ class _Run:
 
     def network(self, side: str) -> nn.Module:
         """A new network of a side, with the standardisation that the study put before it."""
-        return _network(self.made_of(side))
+        return network_of(self.made_of(side))
 
     def made_of(self, side: str) -> dict[str, Any]:
         """What makes a network of that side, as plain values."""
@@ -381,21 +280,6 @@ class _Run:
 def _scale(fit: Standardize) -> dict[str, list[float]]:
     """What gives targets in their unit: an output x `sd` + `mean`."""
     return {"mean": fit.mean.flatten().tolist(), "sd": fit.sd.flatten().tolist()}
-
-
-def _network(made_of: Mapping[str, Any]) -> nn.Module:
-    """A network of plain values: a class with arguments, or a default perceptron."""
-    if "class_path" in made_of:
-        return ClassSpec.parse(made_of)()
-    shape = list(made_of["mlp"])
-    size = int(torch.Size(shape).numel())
-    return standardized(mlp(size, made_of["outputs"], hidden=made_of["hidden"]), shape)
-
-
-def _save_weights(network: nn.Module, path: Path) -> None:
-    state = {n: v.detach().cpu().contiguous().clone() for n, v in network.state_dict().items()}
-    blob = safetensors.torch.save(state)
-    write_atomic(path, bytes_writer(blob))
 
 
 def _require_equal(

@@ -1,0 +1,137 @@
+"""The files of an export: networks, a program, and reading them back."""
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError
+from mfh._class_spec import ClassSpec, own_classes_only
+from mfh._files import bytes_writer, read_json, require_files, write_atomic
+from mfh._focus import FocusedTeacher
+from mfh.models.mlp import mlp, standardized
+from mfh.training.logits import logits_of
+
+TEACHER, STUDENT, DESCRIPTION = "teacher", "student", "export.json"
+WEIGHTS, PROGRAM = "model.safetensors", "program.pt2"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A teacher and a student, read from an export.
+
+    Attributes:
+        teacher: the focused teacher; called with the inputs of its modality.
+        student: the chosen student.
+        info: content of `export.json`.
+
+    Example:
+        >>> Exported(nn.Identity(), nn.Linear(2, 3), {"seed": 0}).info
+        {'seed': 0}
+    """
+
+    teacher: nn.Module = field(repr=False)
+    student: nn.Module = field(repr=False)
+    info: Mapping[str, Any]
+
+
+class Logits(nn.Module):
+    """A network that returns its logits as a tensor, whatever it returned before."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The logits."""
+        return logits_of(self.network(inputs))
+
+
+def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
+    """Read what `mfh export` wrote, with networks made anew from the classes it names.
+
+    Args:
+        folder: as given to `mfh export --to`.
+        imports: whether networks of your own may be imported by the paths that stand in the folder, which
+            runs their code: only where you trust it. Without it networks of `mfh.models` and `torch.nn` are
+            made, and the default ones.
+
+    Without them the files can be read by themselves: `FocusedTeacher.load` takes a network of yours, and
+    `torch.export.load` reads the student's program.
+
+    Raises:
+        InputError: files are absent or damaged, or a class cannot be made or may not be imported.
+
+    Example:
+        >>> load_export("nowhere")
+        Traceback (most recent call last):
+        mfh._checks.InputError: `nowhere/export.json` does not exist. Name a folder that `mfh export` wrote.
+    """
+    folder = Path(folder)
+    try:
+        info = read_json(folder / DESCRIPTION, sealed=False)
+        require_files(folder, info.pop("files", {}), DESCRIPTION)
+        with own_classes_only(not imports):
+            sides = {side: network_of(info[side]["network"]) for side in (TEACHER, STUDENT)}
+        sides[STUDENT].load_state_dict(safetensors.torch.load((folder / STUDENT / WEIGHTS).read_bytes()))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"`{error.filename}` does not exist. Name a folder that `mfh export` wrote."
+        ) from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"`{folder}` cannot be read as an export: {error}. Export anew.") from error
+    teacher = FocusedTeacher.load(folder / TEACHER, sides[TEACHER].eval())
+    return Exported(teacher.eval(), sides[STUDENT].eval(), info)
+
+
+def write_program(network: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a network as a program of torch.export that takes any number of samples.
+
+    Raises:
+        InputError: torch.export cannot follow its code (the text says why).
+    """
+    samples = torch.export.Dim("samples", min=1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about its own future
+            program = torch.export.export(Logits(network), (example,), dynamic_shapes=({0: samples},))
+            blob = io.BytesIO()
+            torch.export.save(program, blob)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"The student cannot be written as a program: torch.export says {type(error).__name__}: "
+            f"{reason}. Its code must not depend on the values or the number of samples."
+        ) from error
+    write_atomic(path, bytes_writer(blob.getbuffer()))
+
+
+def read_program(path: Path) -> nn.Module:
+    """Read a program of torch.export."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.load(str(path)).module()
+
+
+def network_of(made_of: Mapping[str, Any]) -> nn.Module:
+    """A network of plain values: a class with arguments, or a default perceptron."""
+    if "class_path" in made_of:
+        return ClassSpec.parse(made_of)()
+    shape = list(made_of["mlp"])
+    size = int(torch.Size(shape).numel())
+    return standardized(mlp(size, made_of["outputs"], hidden=made_of["hidden"]), shape)
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write a network's weights."""
+    state = {n: v.detach().cpu().contiguous().clone() for n, v in network.state_dict().items()}
+    blob = safetensors.torch.save(state)
+    write_atomic(path, bytes_writer(blob))
