@@ -5,9 +5,9 @@ Every channel meets the same permutations, so that differences between channels 
 Asked for a precision, permutations are drawn in rounds. A round gives each sample one value from each stratum
 of the channel's distribution, at random within it, and each of its draws is a permutation. Where the distance
 is smooth in the value received, the error of q such draws falls as q^-1.5 instead of q^-0.5 (stratified
-sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522). What the head does to first order is taken out
-besides, where it can be differentiated (see `mfh._saliency.slopes`): then short rounds come first, and what
-they drew is left aside when a finer precision needs long ones.
+sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522). What is known of the head beforehand is taken
+out besides, where it can be differentiated (see `mfh._saliency.slopes`): then short rounds come first, the
+first of which may do, and what they drew is left aside when a finer precision needs long ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,14 +23,15 @@ from mfh._checks import require
 from mfh._saliency.changes import Changes, changes_of
 from mfh._saliency.heads import Head, LinearStart
 from mfh._saliency.result import Distance, SaliencyResult, Score
-from mfh._saliency.slopes import Slopes, slopes_of
+from mfh._saliency.slopes import Factors, Slopes, factors_of, slopes_of
 
 Donors = Int[Tensor, "permutation sample"]
 STRATA = 8  # of a long round
 SHORT = 2  # of a short one
 SHORT_ROUNDS = 4
-FEWEST_ROUNDS = 2
-WORTHWHILE = 3  # outputs a channel up to which slopes, a pass back for each output, cost less than they save
+FEWEST_ROUNDS = 2  # by which errors are told from how rounds differ
+PILOT = 8  # of as many channels one is drawn for once more, to tell the error of a single round
+FEWEST_PILOTS = 8
 
 
 def sampled(
@@ -69,7 +70,7 @@ def sampled(
             tally.add(draws.to(features.device).split(size), one_each=True)
     else:
         slopes = None
-        if distance == "mse" and student_logits.shape[1] <= WORTHWHILE * features.shape[1]:
+        if distance == "mse":
             make = partial(slopes_of, features, head, start, memory_budget=memory_budget)
             slopes = changes.slopes(make)
         tallies, num_permutations = _until_precise(
@@ -104,24 +105,39 @@ def _until_precise(
 ) -> tuple[list["_Tally"], int]:
     """Draw rounds until the ranking is as precise as asked, about `limit` permutations at the most."""
     keys = features if features.ndim == 2 else features.flatten(2).mean(2)
-    long = max(FEWEST_ROUNDS, (limit - SHORT * SHORT_ROUNDS * (slopes is not None)) // STRATA)
-    stages = [(STRATA, long)]
+    few = limit < 2 * STRATA * FEWEST_ROUNDS
+    stages = []
     if slopes is not None:
-        few = limit < 2 * STRATA * FEWEST_ROUNDS
-        short = (SHORT, max(FEWEST_ROUNDS, limit // SHORT) if few else SHORT_ROUNDS)
-        stages = [short] if few else [short, *stages]
-    drawn = 0
+        stages = [(SHORT, max(FEWEST_ROUNDS, limit // SHORT) if few else SHORT_ROUNDS)]
+    if not stages or not few:
+        left = limit - SHORT * SHORT_ROUNDS * len(stages)
+        stages.append((STRATA, max(FEWEST_ROUNDS, left // STRATA)))
+    before = 0
     for strata, rounds in stages:
-        tallies = [
-            _Tally(changes, channel, score, keys[:, channel], slopes) for channel in range(keys.shape[1])
-        ]
-        for ranks in _rounds(len(features), rounds, generator, strata):
-            for tally in tallies:
-                tally.add(ranks.to(features.device).split(size), one_each=False)
-            drawn += strata
-            if tallies[0].rounds >= FEWEST_ROUNDS and _imprecision(tallies) <= precision:
-                return tallies, drawn
-    return tallies, drawn
+        tallies = [_Tally(changes, channel, score, key, slopes) for channel, key in enumerate(keys.unbind(1))]
+        for number, ranks in enumerate(_rounds(len(features), rounds, generator, strata)):
+            groups = ranks.to(features.device).split(max(size, SHORT))
+            piloted = number == 1 and len(groups) == 1 and len(tallies) >= PILOT * FEWEST_PILOTS
+            pilots, others = (tallies[::PILOT], [t for t in tallies if t.channel % PILOT])
+            for part in (pilots, others) if piloted else (tallies,):
+                for tally in part:
+                    tally.add(groups, one_each=False)
+                if part is pilots:
+                    _calibrate(pilots, others)
+                if _imprecision(tallies) <= precision:
+                    return tallies, before + strata * min(tally.rounds for tally in tallies)
+        before += strata * rounds
+    return tallies, before
+
+
+def _calibrate(pilots: Sequence["_Tally"], others: Sequence["_Tally"]) -> None:
+    """Tell the error of the only round of `others` by that of `pilots`, which have two."""
+    known = [tally for tally in pilots if tally.received is not None]
+    told = sum(tally.within for tally in known)
+    if told > 0:
+        noise = sum(2 * float(tally.received.noise().sum()) for tally in known if tally.received)
+        for tally in others:
+            tally.within *= noise / told
 
 
 def _independent(count: int, number: int, generator: torch.Generator) -> Donors:
@@ -201,7 +217,10 @@ class _Tally:
         channel: which one this is.
         kind: the score that ranks.
         key: what orders the samples where draws are ranks; None where they name the samples.
-        slopes: what the first order is taken out by, as long as it makes the draws differ less.
+        within: squared error of the first round, summed over samples: by how its draws differ, which is too
+            large, since they differ by their strata too, until it is calibrated.
+        slopes: what is known beforehand, and taken out; None for nothing.
+        factors: of increase and part followed, from the first draws.
     """
 
     changes: Changes
@@ -209,12 +228,14 @@ class _Tally:
     kind: Score
     key: Float[Tensor, " sample"] | None = None
     slopes: Slopes | None = None
+    factors: tuple[Factors, Factors] | None = None
     rounds: int = 0
     means: list[Tensor] = field(default_factory=list)
     follows: list[Tensor] = field(default_factory=list)
     received: _Spread | None = None
     spread: _Spread | None = None
     importance: float = 0.0
+    within: float = float("inf")
     correction: Tensor | float = 0.0
 
     def add(self, groups: Sequence[Tensor], *, one_each: bool) -> None:
@@ -238,10 +259,10 @@ class _Tally:
             self.follows.append(followed.mean(1))
             if one_each:
                 self._note(chosen, both)
-            elif sums:
-                sums = [sums[0] + chosen.sum(0), sums[1] + both.sum(0)]
-            else:
-                sums = [chosen.sum(0), both.sum(0)]
+                continue
+            if self.rounds == 1 and len(groups) == 1:
+                self.within = float(chosen.var(0).sum()) / len(chosen)
+            sums = [sums[0] + chosen.sum(0), sums[1] + both.sum(0)] if sums else [chosen.sum(0), both.sum(0)]
         if sums:
             self._note(*(total[None] / sum(map(len, groups)) for total in sums))
         if self.kind == "followed":
@@ -249,16 +270,18 @@ class _Tally:
         self.importance = self.changes.importance()
 
     def _corrected(self, donors: Donors, increase: Tensor, followed: Tensor) -> tuple[Tensor, Tensor]:
-        """Without the noise of the first order, unless that makes more of it; the first draws decide."""
+        """Without the noise that is known beforehand; the first draws decide how much of it that is."""
         assert self.slopes is not None  # noqa: S101
-        first = self.slopes.first_order(self.channel, donors)
-        less = increase - first[0], followed - first[1]
-        if not self.means and len(donors) > 1:
-            plain, better = (followed, less[1]) if self.kind == "followed" else (increase, less[0])
-            if better.var(0).sum() > plain.var(0).sum():
-                self.slopes = None
-                return increase, followed
-        return less
+        terms = self.slopes.terms(self.channel, donors)
+        if self.factors is None:
+            wholes = self.slopes.whole, 1
+            increases, follows = (
+                factors_of(drawn, found, whole)
+                for drawn, found, whole in zip((increase, followed), terms, wholes, strict=True)
+            )
+            self.factors = increases, follows
+        known = [factors.times(found) for factors, found in zip(self.factors, terms, strict=True)]
+        return increase - known[0], followed - known[1]
 
     def _note(self, chosen: Tensor, both: Tensor) -> None:
         received, spread = _Spread.of(chosen), _Spread.of(both)
@@ -277,7 +300,9 @@ class _Tally:
         if self.received is None or self.spread is None:
             return 0.0
         if self.key is not None:  # samples receive their values independently of each other, but for 1 / n
-            return float(self.received.noise().sum().sqrt() / len(self.received.total))
+            used = None if self.factors is None else self.factors[self.kind == "followed"]
+            noise = float(self.received.noise().sum()) if self.received.count > 1 else self.within
+            return float((noise * (1.0 if used is None else used.optimism)) ** 0.5 / len(self.received.total))
         means = torch.cat(self.follows if self.kind == "followed" else self.means)
         return float(means.std() / len(means) ** 0.5) if len(means) > 1 else float("nan")
 

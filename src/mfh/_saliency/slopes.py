@@ -1,10 +1,12 @@
-"""What a head does to first order, which takes most of the noise out of permutations.
+"""What is known of a head before anything is drawn, which takes most of the noise out of permutations.
 
 With J_i the slope of sample i's logits along one channel, exchanging its value h_i for h_j changes them by
 J_i (h_j - h_i), nearly. The distance that follows from that change is quadratic in h_j, so its mean over all
-donors j is known from the channel's mean and covariance. Drawn values are corrected by it (a control variate;
-Owen, Monte Carlo theory, 2013, section 8.9): f + E[g] - g has the mean of f whatever the slopes are, and
-only the noise of what the first order misses.
+donors j is known from the channel's mean and covariance. Besides, a large change of any channel makes a head
+with normalisation or saturation say less: its logits move towards their means, nearly in proportion to
+|h_j - h_i|^2, whose mean is known too. Drawn values are corrected by these terms (control variates; Owen,
+Monte Carlo theory, 2013, sections 8.9 and 8.10): f + b . (E[g] - g) has the mean of f whatever the slopes
+are, and with factors b from regression only the noise of what no term explains.
 """
 
 from dataclasses import dataclass
@@ -16,8 +18,12 @@ from torch import Tensor
 from mfh._saliency.heads import Head, LinearStart, to_logits
 
 PerSample = Float[Tensor, "permutation sample"]
+Terms = Float[Tensor, "term permutation sample"]
 Donors = Int[Tensor, "permutation sample"]
-LARGEST = 2**28  # bytes for the slopes along channels with positions
+LARGEST = 2**28  # bytes for the slopes
+WORTHWHILE = 6  # channels an output, from which on a pass back for each output costs less than it saves
+RIDGE = 1e-9  # for terms that say the same
+ENOUGH = 10  # equations a factor, from which on factors are fitted
 
 
 @dataclass
@@ -26,42 +32,108 @@ class Slopes:
 
     Attributes:
         maps: features as (sample, channel, position).
-        along: (sample, channel, output, position) for channels with positions; None for those of one value.
-        terms: where `along` is None, (3, sample, channel): the factors of the value's change squared and of
-            the change in the increase, and of the change in the part followed.
-        residual, student: (sample, output), what the changes are multiplied by.
+        increase: of the increase, to first order; (sample, channel, position).
+        followed: of the part followed, likewise.
+        along: (sample, channel, output, position), of every logit for channels with positions, if known.
+        square: (sample, channel), the mean over outputs of the logits' squared slopes, for channels of one
+            value, if known.
+        shrinking: (2, sample), what a step towards the logits' means adds to either score.
     """
 
     maps: Tensor
+    increase: Tensor
+    followed: Tensor
     along: Tensor | None
-    terms: Tensor | None
-    residual: Tensor
-    student: Tensor
+    square: Tensor | None
+    shrinking: Float[Tensor, "score sample"]
 
-    def first_order(self, channel: int, donors: Donors) -> tuple[PerSample, PerSample]:
-        """Increase and part followed of every sample minus their means over all donors."""
+    @property
+    def whole(self) -> int:
+        """How many of the terms of the increase are its first order."""
+        return 1 if self.along is None and self.square is None else 2
+
+    def terms(self, channel: int, donors: Donors) -> tuple[Terms, Float[Tensor, "other permutation sample"]]:
+        """What explains increase and part followed, each minus its mean over all donors.
+
+        The first terms are the first order: linear in the change of the logits, then quadratic if known.
+        The last ones are the squared change of the channel, plain and times what shrinking adds.
+        """
         x = self.maps[:, channel].double()
         mean = x.mean(0)
+        expected, away = mean - x, x - mean
+        slopes = torch.stack([self.increase[:, channel], self.followed[:, channel]]).double()
+        if x.shape[1] == 1:
+            change, moved = x[donors, 0] - x[:, 0], away[donors, 0]
+            size = change.square()
+            linear = slopes[:, None, :, 0] * moved
+        else:
+            change, moved = x[donors] - x, away[donors]
+            size = change.square().sum(2)
+            linear = torch.einsum("snp,qnp->sqn", slopes, moved)
+        size -= expected.square().sum(1) + away.square().sum(1).mean()
+        quadratic = self._quadratic(channel, change, size, expected, away)
+        shrinking = size * self.shrinking[:, None]
+        increase = torch.stack([linear[0], *quadratic, size, shrinking[0]])
+        return increase, torch.stack([linear[1], size, shrinking[1]])
+
+    def _quadratic(
+        self, channel: int, change: Tensor, size: PerSample, expected: Tensor, away: Tensor
+    ) -> list[PerSample]:
+        if self.square is not None:
+            return [self.square[:, channel].double() * size]
         if self.along is None:
-            assert self.terms is not None  # noqa: S101
-            square, increase, followed = self.terms[:, :, channel].double()
-            value = x[:, 0]
-            change = value[donors] - value
-            expected = mean[0] - value
-            spread = value.var(correction=0) + expected.square()
-            return (
-                square * (change.square() - spread) + increase * (change - expected),
-                followed * (change - expected),
-            )
+            return []
         slopes = self.along[:, channel].double()
-        change = torch.einsum("nkp,qnp->qnk", slopes, x[donors] - x)
-        expected = torch.einsum("nkp,np->nk", slopes, mean - x)
-        covariance = (x - mean).T @ (x - mean) / len(x)
-        spread = torch.einsum("nkp,pr,nkr->n", slopes, covariance, slopes) + expected.square().sum(1)
-        outputs = slopes.shape[1]
-        moved = change - expected
-        increase = change.square().sum(2) - spread + 2 * (moved * self.residual).sum(2)
-        return increase / outputs, -2 * (moved * self.student).sum(2) / outputs
+        squares = torch.einsum("nkp,qnp->qnk", slopes, change).square().sum(2)
+        at_mean = torch.einsum("nkp,np->nk", slopes, expected).square().sum(1)
+        spread = torch.einsum("nkp,pr,nkr->n", slopes, away.T @ away / len(away), slopes)
+        return [(squares - at_mean - spread) / slopes.shape[1]]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What the terms are multiplied by.
+
+    Attributes:
+        values: (term,).
+        optimism: how much larger squared errors are than they look where these factors were fitted.
+    """
+
+    values: Float[Tensor, " term"]
+    optimism: float = 1.0
+
+    def times(self, terms: Terms) -> PerSample:
+        """The noise that the terms explain."""
+        return torch.tensordot(self.values, terms, dims=1)
+
+
+def factors_of(drawn: PerSample, terms: Terms, whole: int) -> Factors:
+    """Factors by least squares over draws of the same sample; with too few, the first order or nothing.
+
+    Args:
+        drawn: a score of every sample.
+        terms: what may explain it.
+        whole: how many of the terms are the first order.
+    """
+    count = len(terms)
+    plain = torch.zeros(count, dtype=terms.dtype, device=terms.device)
+    plain[:whole] = 1
+    if len(drawn) < 2:
+        return Factors(plain)
+    gaps, differences = drawn - drawn.mean(0), (terms - terms.mean(1, keepdim=True)).flatten(1)
+    equations = (len(drawn) - 1) * drawn.shape[1]
+    if equations < ENOUGH * count:
+        rest = gaps - (plain @ differences).view_as(gaps)
+        return Factors(plain * (rest.square().sum() <= gaps.square().sum()))
+    scale = differences.norm(dim=1)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale)).reciprocal()
+    unit = differences * scale[:, None]
+    gram = unit @ unit.T
+    gram.diagonal().add_(RIDGE)
+    values = torch.linalg.solve_ex(gram, unit @ gaps.flatten()).result * scale
+    if not torch.isfinite(values).all():
+        return Factors(torch.zeros_like(plain))
+    return Factors(values, equations / (equations - count))
 
 
 def slopes_of(
@@ -73,7 +145,7 @@ def slopes_of(
     *,
     memory_budget: int,
 ) -> Slopes | None:
-    """Slopes along all channels, by one pass back through the head for each output.
+    """Slopes along all channels, by two passes back through the head, or one an output if these are few.
 
     Args:
         features: of the layer.
@@ -89,36 +161,45 @@ def slopes_of(
     maps = features.flatten(2) if features.ndim > 2 else features[:, :, None]
     n, channels, positions = maps.shape
     outputs = residual.shape[1]
-    kind = residual.dtype
-    along = terms = None
-    if positions == 1:
-        terms = torch.zeros(3, n, channels, dtype=kind, device=maps.device)
-    elif n * channels * outputs * positions * residual.element_size() <= LARGEST:
-        along = torch.zeros(n, channels, outputs, positions, dtype=kind, device=maps.device)
-    else:
+    if 2 * maps.numel() * residual.element_size() > LARGEST:
         return None
+    increase, followed = (torch.zeros_like(maps, dtype=residual.dtype) for _ in range(2))
+    along = square = None
+    if outputs * WORTHWHILE <= channels:
+        if positions == 1:
+            square = increase.new_zeros(n, channels)
+        elif maps.numel() * outputs * residual.element_size() <= LARGEST:
+            along = increase.new_zeros(n, channels, outputs, positions)
+    each = along is not None or square is not None
+    eye = torch.eye(outputs, dtype=residual.dtype, device=residual.device)
     rows = max(1, memory_budget // (16 * features[0].numel() * features.element_size()))
     for block in torch.arange(n, device=maps.device).split(rows):
         given = features[block].clone().requires_grad_()
+        weights = 2 / outputs * residual[block], -2 / outputs * student[block]
         try:
             with torch.enable_grad():
                 logits = _run(head, start, given * 1)  # a head may work in place
-                for output in range(outputs):
-                    (slope,) = torch.autograd.grad(logits[:, output].sum(), given, retain_graph=True)
-                    found = slope.to(kind).reshape(len(block), channels, positions)
-                    if along is not None:
-                        along[block, :, output] = found
-                    elif terms is not None:
-                        found = found[:, :, 0]
-                        weights = (found, residual[block, output, None], student[block, output, None])
-                        for term, weight, factor in zip(terms, weights, (1, 2, -2), strict=True):
-                            term[block] += factor / outputs * found * weight
+                for index, towards in enumerate(eye if each else weights):
+                    (slope,) = torch.autograd.grad(
+                        logits, given, towards.expand_as(logits), retain_graph=True
+                    )
+                    found = slope.to(residual.dtype).reshape(len(block), channels, positions)
+                    if not each:
+                        (increase, followed)[index][block] = found
+                        continue
+                    increase[block] += weights[0][:, index, None, None] * found
+                    followed[block] += weights[1][:, index, None, None] * found
+                    if square is not None:
+                        square[block] += found[:, :, 0].square() / outputs
+                    elif along is not None:
+                        along[block, :, index] = found
         except RuntimeError:  # nothing to differentiate, or not by autograd
             return None
-    kept = along if along is not None else terms
-    if kept is None or not torch.isfinite(kept.sum()):
+    if not torch.isfinite(increase.sum() + followed.sum()):
         return None
-    return Slopes(maps, along, terms, residual.double(), student.double())
+    centred = (residual - residual.mean(0) + student).double()
+    shrinking = torch.stack([(part * centred).mean(1) for part in (residual.double(), student.double())])
+    return Slopes(maps, increase, followed, along, square, shrinking)
 
 
 def _run(head: Head, start: LinearStart | None, x: Tensor) -> Tensor:
