@@ -144,8 +144,17 @@ def test_what_is_left_on_disk(paired: PairedDataset, tmp_path: Path) -> None:
     assert best.keys() == state.keys()
     assert all(torch.equal(best[name], state[name]) for name in state)
     network().load_state_dict(best)
-    assert not torch.equal(last["model/0.weight"], best["0.weight"])
-    assert not any(name.startswith("optimizer/") for name in last)
+    assert {name.partition("/")[0] for name in last} == {"best"}  # nothing goes on from a finished training
+
+
+def test_a_caller_that_keeps_the_network_needs_no_checkpoint(paired: PairedDataset, tmp_path: Path) -> None:
+    objective = interrupted(1000)
+    expected = train(paired, tmp_path / "kept", objective=objective)
+    result = train(paired, tmp_path / "new", objective=objective, save_end=False, save_every=1e6)
+    assert_same(result, expected)
+    assert list((tmp_path / "new").iterdir()) == []
+    stop(paired, tmp_path / "stopped", 12)
+    assert_same(train(paired, tmp_path / "stopped", objective=objective, save_end=False), expected)
 
 
 def test_without_a_score_the_last_epoch_goes_into_best(paired: PairedDataset, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, require
 from mfh._files import plain, writable_folder, write_atomic
-from mfh.training.fingerprint import digest
+from mfh.models.weights import digest
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 FORMAT = "mfh-checkpoint-1"

@@ -11,27 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from mfh._files import plain
+from mfh.models.weights import digest
 
 DEEPEST = 4  # attributes of attributes: whatever an object holds, its description ends
-
-
-def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
-    """32 hex digits that change with any name, type, shape or value, and with the text.
-
-    >>> digest({"a": torch.zeros(2)}) == digest({"a": torch.zeros(2, 1)})
-    False
-    """
-    total = hashlib.blake2b(text.encode(), digest_size=16)
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu()
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        flat = value.clone(memory_format=torch.contiguous_format).reshape(-1)
-        total.update(flat.view(torch.uint8).numpy().data)
-    return total.hexdigest()
 
 
 def structure(model: nn.Module) -> str:

@@ -58,6 +58,7 @@ def fit(
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoint: Path | str | None = None,
     save_every: float = 120.0,
+    save_end: bool = True,
     progress: bool = False,
 ) -> FitResult:
     """Train a network and keep its best epoch.
@@ -88,6 +89,8 @@ def fit(
         on_epoch: called after every epoch that this call trains.
         checkpoint: folder for checkpoints; see `mfh.training.checkpoint`.
         save_every: seconds between checkpoints, the work that a kill can cost; 0 writes one after every step.
+        save_end: whether to write one of the finished network too; without it, the caller is to keep the
+            network at once.
         progress: whether to show loss and rate on stderr once two seconds have passed.
 
     Raises:
@@ -126,7 +129,7 @@ def fit(
     with torch.random.fork_rng(devices=drawing), synchronised(model, processes):
         augment = tuple(data.augment.get(name) for name in modalities)
         stepper = Stepper(model, objective, config, seed, accelerator, processes, augment)
-        run = Run(stepper, data, tuple(modalities), train, score, on_epoch, store, save_every)
+        run = Run(stepper, data, tuple(modalities), train, score, on_epoch, store, save_every, save_end)
         run.restore()
         with stoppable(signal.SIGINT):
             run.finish(progress=progress)

@@ -67,6 +67,7 @@ class Run:
     on_epoch: Callable[[Epoch], None] | None
     store: Store | None
     save_every: float
+    save_end: bool
     at: Position = field(default_factory=Position)
     best: Mapping[str, Any] = field(default_factory=dict)
 
@@ -95,8 +96,8 @@ class Run:
         if found is not None:
             values = dict(found.values["position"])
             self.at = Position(**{**values, "history": [Epoch(**epoch) for epoch in values["history"]]})
-            self.model.load_state_dict(dict(found.groups["model"]))
             self.best = {name: value.to(self.device) for name, value in found.groups.get("best", {}).items()}
+            self.model.load_state_dict(dict(found.groups.get("model", self.best)))
             self._note_kept()
         require(
             self.num_steps == self.processes.from_main(float(self.num_steps)),
@@ -129,7 +130,8 @@ class Run:
                     self._save_stopped()
                     raise
             self.at.seconds = time.monotonic() - self.started
-            self._save()
+            if self.save_end:
+                self._save()
         if self.best:
             self.model.load_state_dict(dict(self.best))
 
@@ -245,8 +247,10 @@ class Run:
         if not at.finished and at.step:
             self._require_finite_weights()
         if self.processes.main:
-            groups: dict[str, Mapping[str, Any]] = {"model": self.model.state_dict(), "best": self.best}
+            groups: dict[str, Mapping[str, Any]] = {"best": self.best}
             values: dict[str, Any] = {"position": asdict(at)}
+            if not at.finished or not self.best:
+                groups["model"] = self.model.state_dict()
             if not at.finished:
                 groups["optimizer"], values["optimizer"] = optimizer_groups(optimizer)
                 values["scaler"] = None if scaler is None else scaler.state_dict()

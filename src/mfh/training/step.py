@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mfh._checks import InputError, require
 from mfh.config import TrainConfig
 from mfh.data.augment import Augment
+from mfh.models.weights import all_finite
 from mfh.training.batches import sample_draws, step_seed
 from mfh.training.device import Processes, reseed
 from mfh.training.objectives import Batch, Objective
@@ -131,7 +132,7 @@ class Stepper:
 
     def finite(self) -> bool:
         """Whether all trained weights are finite."""
-        return bool(torch.stack([p.detach().isfinite().all() for p in self.parameters]).all())
+        return all_finite(self.parameters)
 
 
 class _Forward(nn.Module):

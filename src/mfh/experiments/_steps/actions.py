@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mfh._checks import require
 from mfh._focus import split
+from mfh._interrupts import whole
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import derived_seed
 from mfh.experiments._steps.recipe import Site
@@ -32,10 +33,12 @@ def train_pair(run: Run, progress: bool) -> None:
         config=run.train_config(config.teacher, config.student),
         seed=derived_seed(seed, "batches"),
         checkpoint=run.training("joint"),
+        save_end=False,
         progress=progress,
     )
-    run.save_weights("teacher-joint", pair.teacher)
-    run.save_weights("student-joint", pair.student)
+    with whole():
+        run.save_weights("teacher-joint", pair.teacher)
+        run.save_weights("student-joint", pair.student)
     run.drop_training("joint")
 
 
@@ -46,8 +49,9 @@ def train_alone(run: Run, side: str, progress: bool) -> None:
         return
     modality = run.config.teacher if side == "teacher" else run.config.student
     model = run.network(side, side)
-    fit_alone(run, name, model, modality, Distill(), run.config.seed, progress)
-    run.save_weights(name, model)
+    fit_alone(run, name, model, modality, Distill(), run.config.seed, progress, save_end=False)
+    with whole():
+        run.save_weights(name, model)
     run.drop_training(name)
 
 

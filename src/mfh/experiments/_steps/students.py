@@ -60,9 +60,17 @@ def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site
 
 
 def fit_alone(
-    run: Run, name: str, model: nn.Module, modality: str, objective: Distill, seed: int, progress: bool
+    run: Run,
+    name: str,
+    model: nn.Module,
+    modality: str,
+    objective: Distill,
+    seed: int,
+    progress: bool,
+    *,
+    save_end: bool = True,
 ) -> FitResult:
-    """Train one network and keep its best validation epoch."""
+    """Train one network and keep its best validation epoch; for `save_end` see `fit`."""
     labels = run.data.label[run.validation]
     return fit(
         model,
@@ -74,6 +82,7 @@ def fit_alone(
         config=run.train_config(modality),
         seed=derived_seed(seed, "batches"),
         checkpoint=run.training(name),
+        save_end=save_end,
         progress=progress,
     )
 
