@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from mfh import InputError
+from mfh._atomic import OutputError
 
 
 def work(number: int, folder: str, trouble: str = "") -> tuple[int, int, tuple[int, ...]]:
@@ -21,6 +22,8 @@ def work(number: int, folder: str, trouble: str = "") -> tuple[int, int, tuple[i
         time.sleep(600)
     if trouble == "refused":
         raise InputError("`number` must be another one.")
+    if trouble == "full":
+        raise OutputError("`a.json` cannot be written: No space left on device. Nothing was left.")
     if trouble == "meets":  # nobody goes on before all have come, so each has a worker of its own
         deadline = time.monotonic() + 60
         while len(list(Path(folder).glob("meets-*"))) < 2 and time.monotonic() < deadline:

@@ -21,6 +21,7 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, StudyConfig
+from mfh._atomic import OutputError
 from mfh._files import write_npz
 from mfh._parallel import Outcome, Pool, engines, open_pool, run_tasks
 from mfh._parallel.cores import usable
@@ -78,6 +79,13 @@ def test_exceptions_are_repeated_and_mistakes_are_not(pool: Pool, tmp_path: Path
     assert (refused.tries, refused.failed) == (1, True)
     assert isinstance(refused.exception, InputError)
     assert (well.tries, well.error, well.result[0]) == (1, "", 3)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_no_task_is_begun_once_files_cannot_be_written(pool: Pool, tmp_path: Path, here: bool) -> None:
+    with pytest.raises(OutputError, match="No space left"):
+        run(Pool(1, here=True) if here else pool, tmp_path, "full", *[""] * 6)
+    assert len(list(tmp_path.iterdir())) < 7
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity on this system")

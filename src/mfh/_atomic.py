@@ -17,6 +17,13 @@ HELD: dict[Path, tuple[int, int]] = {}
 """Locks under which this process writes into their folders (see `mfh._lock`) -> their inode and time."""
 
 
+class OutputError(InputError):
+    """A folder takes no more files: the disk is full, or the folder was removed under a running command.
+
+    What is written later would fail too, so a command ends at the first of these.
+    """
+
+
 def write_atomic(path: Path | str, write: Write) -> Path:
     """Write a file so that no reader ever sees half of it, and no power cut leaves half of it.
 
@@ -24,7 +31,7 @@ def write_atomic(path: Path | str, write: Write) -> Path:
     the folder is flushed. If `write` raises, `path` is untouched and the temporary file is gone.
 
     Raises:
-        InputError: the folder cannot be written or was removed under a running command, or the disk is full.
+        OutputError: the folder cannot be written or was removed under a running command, or the disk is full.
     """
     write_together({Path(path): write})
     return Path(path)
@@ -37,7 +44,7 @@ def write_together(files: Mapping[Path, Write]) -> None:
     that vouches for the others comes last.
 
     Raises:
-        InputError: as `write_atomic`.
+        OutputError: as `write_atomic`.
     """
     staged: dict[Path, Path] = {}
     path = Path()
@@ -61,7 +68,7 @@ def write_together(files: Mapping[Path, Write]) -> None:
             _flush_folder(folder)
     except OSError as error:
         _require_there(path)
-        raise InputError(
+        raise OutputError(
             f"`{path}` cannot be written: {error.strerror or error}. Nothing was left."
         ) from error
     finally:
@@ -89,7 +96,7 @@ def _require_there(path: Path) -> None:
             except OSError:
                 status = None
             if status is None or (status.st_ino, status.st_mtime_ns) != known:
-                raise InputError(
+                raise OutputError(
                     f"`out` {lock.parent} was removed or replaced while the command wrote into it. "
                     "Repeat the command."
                 )

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,9 +51,12 @@ class Pool:
             )  # fmt: skip
             results = parallel(joblib.delayed(call)(*arguments) for call, arguments in calls)
         try:
-            yield from results
+            for result in results:  # noqa: UP028 - it would close them before warnings are silenced
+                yield result
         finally:
-            results.close()  # ends the workers of an interrupted run
+            with warnings.catch_warnings():  # joblib tells of what is cancelled
+                warnings.simplefilter("ignore", UserWarning)
+                results.close()  # ends the workers of an interrupted run
             if self.settings["backend"] == "loky":  # a later one would begin with what is left of this one
                 get_reusable_executor().shutdown(wait=True, kill_workers=True)
 

@@ -7,10 +7,12 @@ at fault: each counts as failed once, and runs by itself when only one try is le
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from mfh._atomic import OutputError
 from mfh._checks import InputError
 from mfh._parallel.cores import Pins
 from mfh._parallel.engines import Pool
@@ -70,6 +72,9 @@ def run_tasks(
         names: what messages call the tasks.
         retries: times that a failed task is begun again, after the others. What breaks a rule
             (`InputError`) would do so again, and is not repeated.
+
+    Raises:
+        OutputError: a task could not write its files; no other one is begun.
     """
     state = [_Task(names[number], retries) for number in range(len(arguments))]
     waiting = list(range(len(arguments)))
@@ -77,14 +82,17 @@ def run_tasks(
         alone = [n for n in waiting if state[n].lost and state[n].tries == retries]
         together = [n for n in waiting if n not in alone]
         batch, width = (together, pool.count) if together else (alone[:1], 1)
-        for number, found in _round(call, arguments, pool, state, batch, width):
-            task = state[number]
-            if not isinstance(found, _Failure):
-                waiting.remove(number)
-                yield Outcome(number, found, task.tries, task.error)
-            elif task.note(found):
-                waiting.remove(number)
-                yield Outcome(number, None, task.tries, task.error, True, found.exception, found.trace)
+        with closing(_round(call, arguments, pool, state, batch, width)) as ended:
+            for number, found in ended:
+                task = state[number]
+                if not isinstance(found, _Failure):
+                    waiting.remove(number)
+                    yield Outcome(number, found, task.tries, task.error)
+                elif isinstance(found.exception, OutputError):
+                    raise found.exception
+                elif task.note(found):
+                    waiting.remove(number)
+                    yield Outcome(number, None, task.tries, task.error, True, found.exception, found.trace)
 
 
 @dataclass
@@ -111,7 +119,7 @@ def _round(
     state: Sequence[_Task],
     batch: Sequence[int],
     width: int,
-) -> Iterator[tuple[int, R | _Failure]]:
+) -> Generator[tuple[int, R | _Failure], None, None]:
     """Begin some tasks once each."""
     running: set[int] = set()
 
