@@ -113,16 +113,20 @@ def test_a_zip_of_recordings_is_the_same(raw: Path, npz: Path, tmp_path: Path) -
         np.testing.assert_array_equal(np.load(again)[name], np.load(npz)[name])
 
 
-def test_downloads_are_verified(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
-        archive.write(next((raw / "fsdd").glob("*.wav")))
-    monkeypatch.setattr(source, "FSDD_URL", str(tmp_path / "other.zip"))
-    with pytest.raises(InputError, match="does not hold the 3,000 recordings"):
-        source.prepare(tmp_path / "out" / "a.npz", mnist=raw / "mnist.npz", progress=False)
+def test_what_is_downloaded_is_verified_before_it_is_opened(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out" / "a.npz"
+    opened: list[Path] = []
+    read = source.read_arrays
+    monkeypatch.setattr(source, "read_arrays", lambda path: opened.append(path) or read(path))
     monkeypatch.setattr(source, "MNIST_URL", str(raw / "mnist.npz"))
     with pytest.raises(InputError, match="does not have the checksum 731c5ac"):
-        source.prepare(tmp_path / "out" / "a.npz", fsdd=raw / "fsdd", progress=False)
-    assert not (tmp_path / "out" / "a.npz").exists()
+        source.prepare(out, fsdd=raw / "fsdd", progress=False)
+    assert opened == []
+    with pytest.raises(InputError, match=r"`fsdd` must name .* Fetch https://github.com/.* yourself"):
+        source.prepare(out, mnist=raw / "mnist.npz", progress=False)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ description = """An audio student alone, and from teachers of audio, image and b
   study     teachers and students, speakers dealt anew per seed
 
 examples:
-  mfh avmnist prepare --out data/avmnist.npz
+  mfh avmnist prepare --fsdd v1.0.10.zip --out data/avmnist.npz
   mfh avmnist prepare --mnist mnist.npz --fsdd recordings --out data/avmnist.npz
   mfh avmnist study --data data/avmnist.npz --out out/avmnist --seeds 10
 """
@@ -45,8 +45,9 @@ def _add_prepare(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, metavar="FILE", help="the npz to write")
     parser.add_argument("--mnist", type=str, default=None, metavar="FILE", help="npz (default: download)")
     parser.add_argument(
-        "--fsdd", type=str, default=None, metavar="PATH", help="folder or zip of wavs (default: download)"
-    )
+        "--fsdd", type=str, default=None, metavar="PATH",
+        help="folder or zip of wavs; its zip is to be fetched by hand (the message without it says where)",
+    )  # fmt: skip
     parser.add_argument(
         "--energy", type=float, default=0.75, metavar="FLOAT",
         help="share of the images' variance in the components that are removed",
@@ -88,7 +89,7 @@ def _study(options: Namespace) -> None:
 
 
 STEPS = {
-    "prepare": ("Make the paired samples", _add_prepare, "--out data/avmnist.npz"),
+    "prepare": ("Make the paired samples", _add_prepare, "--fsdd v1.0.10.zip --out data/avmnist.npz"),
     "study": ("Train teachers and students", _add_study, "--data data/avmnist.npz --out out/avmnist"),
 }
 RUNS = {"prepare": _prepare, "study": _study}

@@ -25,14 +25,14 @@ def size_of(path: Path) -> int:
 
 
 def fetch(
-    address: str, path: Path, *, known_hash: str | None = None, size: int | None = None, progress: bool = True
+    address: str, path: Path, *, known_hash: str | None, size: int | None = None, progress: bool = True
 ) -> Path:
     """Verify what is there, or fetch it and verify that; pooch renames it only then.
 
     Args:
         address: a URL, or the path of a file that is copied. A fetch that was stopped goes on from `.part`.
         path: the file to write.
-        known_hash: as `md5:...` or `sha256:...`; None verifies nothing.
+        known_hash: as `md5:...` or `sha256:...`; None, which the caller has to say, verifies nothing.
         size: in bytes; None where nobody says.
         progress: whether to show a bar on stderr.
 

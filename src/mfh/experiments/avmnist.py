@@ -1,6 +1,6 @@
 """AV-MNIST, the paper's first table: does a more accurate multimodal teacher teach an audio student better?
 
-    mfh avmnist prepare --out data/avmnist.npz
+    mfh avmnist prepare --fsdd v1.0.10.zip --out data/avmnist.npz
     mfh avmnist study --data data/avmnist.npz --out out/avmnist --seeds 10
 
 The paper's student has 68.36% without distillation, 70.10% from an audio teacher and 69.73% from a teacher
