@@ -138,7 +138,7 @@ def _encode(rng: np.random.Generator, seconds: int, height: int, width: int) -> 
 
 
 def _prepare(index: Path, out: Path, **settings: object) -> None:
-    prepare(index, index.parent / "clips", out, jobs=1, progress=False, **settings)  # type: ignore[arg-type]
+    prepare(index, index.parent / "clips", out, jobs=0, progress=False, **settings)  # type: ignore[arg-type]
 
 
 def _seconds(function: Callable[[], object]) -> float:

@@ -33,7 +33,7 @@ def make_clips(folder: Path, *, actors: int = 3, statements: int = 1, **settings
 
 def prepare_small(raw: Path, out: Path, **settings: object) -> PrepareReport:
     """`prepare` in this process, into small arrays."""
-    return prepare(raw, out, **{**SMALL, "jobs": 1, "progress": False, **settings})  # type: ignore[arg-type]
+    return prepare(raw, out, **{**SMALL, "jobs": 0, "progress": False, **settings})  # type: ignore[arg-type]
 
 
 def make_videos(

@@ -26,7 +26,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_clips(
         folder / "raw", actors=3, statements=1, repetitions=1, seconds=0.5, generator=np.random.default_rng(0)
     )
-    size = ["--height", "32", "--width", "64", "--audio-frames", "64", "--seconds", "0.5", "--jobs", "1"]
+    size = ["--height", "32", "--width", "64", "--audio-frames", "64", "--seconds", "0.5", "--jobs", "0"]
     step = ["ravdess", "prepare", "--raw", str(folder / "raw"), "--out", str(folder / "data"), *size]
     assert main([*step, "--quiet"]) == 0
     return folder / "data"

@@ -1,39 +1,56 @@
 """Ctrl-C and SIGTERM: they stop a command between two steps, never within one."""
 
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_depth = 0
-_waiting: int | None = None
+TOGETHER = 0.5
+"""Seconds within which a second signal is the first one again: launchers and terminals both send it."""
+LOKY_TRACKER = "joblib.externals.loky.backend.resource_tracker"
+_depth = _nested = 0
+_first: int | None = None
+_moment = 0.0
 
 
 @contextmanager
 def stoppable(*numbers: int) -> Iterator[None]:
     """Make signals raise KeyboardInterrupt, whose argument is the exit status 128 + number.
 
-    Only the main thread can; handlers that somebody else has set are left alone, but for those of Python.
+    Only the main thread can; handlers that somebody else has set are left alone, but for those of Python and
+    `leave`.
     """
+    global _first, _nested
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if not _nested:
+        _first = None
     before = {number: signal.getsignal(number) for number in numbers}
-    ours = [n for n, handler in before.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
-    for number in ours:
-        signal.signal(number, _handle)
+    defaults = (signal.SIG_DFL, signal.default_int_handler, leave)
+    ours = [number for number, handler in before.items() if handler in defaults]
+    _nested += 1
     try:
+        for number in ours:
+            signal.signal(number, _handle)
         yield
     finally:
         for number in ours:
             signal.signal(number, before[number])
+        _nested -= 1
 
 
 @contextmanager
 def whole() -> Iterator[None]:
-    """Finish what is inside before a signal under `stoppable` stops the command; a second does not wait."""
-    global _depth, _waiting
+    """Finish what is inside before a signal under `stoppable` stops the command; a later one does not wait.
+
+    A signal whose exception was lost, as it is where nothing can catch one, stops the command here.
+    """
+    global _depth
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -42,16 +59,57 @@ def whole() -> Iterator[None]:
         yield
     finally:
         _depth -= 1
-        number = _waiting
-        if _depth == 0:
-            _waiting = None
-    if number is not None and _depth == 0:
-        raise KeyboardInterrupt(128 + number)
+    if _first is not None and _depth == 0:
+        raise KeyboardInterrupt(128 + _first)
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """Begin processes that Ctrl-C does not reach: whoever begins them ends them too.
+
+    Ctrl-C at a terminal goes to all processes of a command; a worker that it met while it was importing
+    would say so with a traceback. It reaches this process at the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # trackers of either kind let Ctrl-C through again when they begin, so they begin here
+    for tracker in filter(None, (resource_tracker, sys.modules.get(LOKY_TRACKER))):
+        tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def received() -> int | None:
+    """The signal that came under the latest `stoppable`; None where none came."""
+    return _first
+
+
+def leave(number: int, _frame: FrameType | None) -> None:
+    """Handle a signal where nothing is under way: end the process at once, with the status 128 + number."""
+    if _again():
+        return
+    if _first is None:  # else the command has told it, or is about to
+        os.write(2, b"\nmfh: stopped. Nothing was left unfinished: repeat the command to go on.\n")
+    os._exit(128 + number)
 
 
 def _handle(number: int, _frame: FrameType | None) -> None:
-    global _waiting
-    if _depth and _waiting is None:
-        _waiting = number
+    global _first, _moment
+    if _again():
         return
+    if _first is None:
+        _first, _moment = number, time.monotonic()
+        if _depth:
+            return
     raise KeyboardInterrupt(128 + number)
+
+
+def _again() -> bool:
+    """Whether a signal is the first one, sent twice."""
+    return _first is not None and time.monotonic() - _moment < TOGETHER

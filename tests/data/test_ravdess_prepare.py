@@ -211,8 +211,8 @@ def test_other_settings_need_another_folder(clips: Path, prepared: Path) -> None
         prepare_small(clips, prepared, height=16)
     with pytest.raises(InputError, match="`split` must be one of"):
         prepare_small(clips, prepared, split="speaker")
-    with pytest.raises(InputError, match="`jobs` must be 1 or more"):
-        prepare_small(clips, prepared, jobs=0)
+    with pytest.raises(InputError, match="`jobs` must be 0 or more"):
+        prepare_small(clips, prepared, jobs=-1)
     with pytest.raises(InputError, match="into equal tiles"):
         prepare_small(clips, prepared, frames=7)
     assert files(prepared) == before
@@ -316,7 +316,7 @@ def test_the_settings_are_noted(prepared: Path) -> None:
 
 def test_real_recordings(data_folder: Path, tmp_path: Path) -> None:
     raw = data_folder / "ravdess_raw"
-    report = prepare(raw, tmp_path / "out", jobs=1, progress=False)
+    report = prepare(raw, tmp_path / "out", jobs=0, progress=False)
     assert (report.clips, len(report.unpaired), report.skipped) == (1, 3, ())
     assert np.load(tmp_path / "out/data/aud_features/01-01-01-01-01-01-01.npy").shape == (40, 256)
     with Image.open(tmp_path / "out/data/vid_features/01-01-01-01-01-01-01.jpg") as picture:

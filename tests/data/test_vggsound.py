@@ -22,7 +22,7 @@ from mfh.data.vggsound_prepare import PrepareReport, prepare
 from mfh.data.vggsound_read import spread
 
 LABELS = [["dog, barking", 'playing "drums"', "wind"][(i // 3) % 3] for i in range(30)]
-SMALL: dict[str, Any] = {"frames": 4, "size": (16, 24), "jobs": 1, "progress": False}
+SMALL: dict[str, Any] = {"frames": 4, "size": (16, 24), "jobs": 0, "progress": False}
 
 
 @pytest.fixture(scope="module")

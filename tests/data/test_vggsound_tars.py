@@ -29,7 +29,7 @@ from mfh.data.vggsound_prepare import prepare
 from mfh.data.vggsound_stream import stream
 
 LABELS = [["dog, barking", "bell"][i // 3 % 2] for i in range(18)]
-SMALL: dict[str, Any] = {"frames": 4, "size": (16, 24), "jobs": 1, "progress": False}
+SMALL: dict[str, Any] = {"frames": 4, "size": (16, 24), "jobs": 0, "progress": False}
 TINY = {**SMALL, "shards": 0.04}  # a few clips each
 
 

@@ -134,7 +134,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     labels = [f"class {i % 3}" for i in range(45)]
     csv = make_videos(folder, labels, split=lambda i: "test" if i // 3 % 3 == 2 else "train")
-    prepare(csv, folder / "clips", folder / "data", frames=6, size=(16, 20), jobs=1, progress=False)
+    prepare(csv, folder / "clips", folder / "data", frames=6, size=(16, 20), jobs=0, progress=False)
     return folder / "data"
 
 

@@ -54,7 +54,7 @@ PREPARE: dict[str, tuple[float | None, str]] = {
     "audio_frames": (256, "frames T of an MFCC array"),
     "seconds": (3.5, "of sound around the middle of the utterance; songs are longer"),
     "seed": (0, "of the split"),
-    "jobs": (None, "processes (default: one a core); 1: this one, which a clip that FFmpeg fails on can end"),
+    "jobs": (None, "processes (default: one a core); 0: this one, which a clip that FFmpeg fails on can end"),
 }
 DISTILL = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for g in fields(TrainConfig)})
 

@@ -72,8 +72,9 @@ def _add_prepare(parser: ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="INT", help="of the clips held out for validation"
     )
     parser.add_argument(
-        "--jobs", type=int, default=None, metavar="INT", help="processes (default: one a core)"
-    )
+        "--jobs", type=int, default=None, metavar="INT",
+        help="processes (default: one a core); 0: this one, which a clip that FFmpeg fails on can end",
+    )  # fmt: skip
 
 
 def _prepare(options: Namespace) -> None:

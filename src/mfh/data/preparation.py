@@ -24,11 +24,14 @@ from tqdm import tqdm
 
 from mfh._checks import InputError, cell_text, require
 from mfh._files import bytes_writer, read_json, write_atomic, write_json, write_text
+from mfh._interrupts import spared
 from mfh.data.manifest import Manifest
 
 SETTINGS_FILE = "prepare.json"
 CLIP_SECONDS = 120.0
 """How long one clip may be decoded."""
+GRACE = 1.0
+"""Seconds that clips in hand have to be finished when decoding is interrupted."""
 _WAITING = 4  # clips a process that have been handed out, so that none ever waits for the next
 _DEADLY = 16  # clips that may kill their process before it is the machine's fault
 
@@ -111,7 +114,7 @@ def decode_all(
         clips: what to decode.
         decode: writes what a clip becomes, whole or not at all, and returns the reason. With several jobs it
             is pickled: a function of a module, or a `functools.partial` of one.
-        jobs: processes; by default one per usable core. With 1, all is done in this process, which a clip
+        jobs: processes; by default one per usable core. With 0, all is done in this process, which a clip
             can then end or hold up.
         progress: whether to show a bar on stderr.
         seconds: how long a clip may take. Its process is then ended by the operating system, whatever FFmpeg
@@ -121,7 +124,7 @@ def decode_all(
         InputError: a file cannot be written, or one process after the other dies. What was written by then is
             whole.
     """
-    apart, jobs = jobs != 1, min(jobs or num_cores(), len(clips))
+    apart, jobs = jobs != 0, min(jobs or num_cores(), len(clips))
     with tqdm(total=len(clips), desc="clips", unit="clip", disable=not progress) as bar:
         limited = partial(_limited, decode=decode, seconds=seconds)
         pairs = (
@@ -208,22 +211,31 @@ def _until_one_dies(
     """Decode from the front of `left`; when a process dies, what was in hand goes to `suspects`."""
     # Processes, so that a crash of FFmpeg on a damaged clip is not ours; forking is not safe.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts)
+    pool = ProcessPoolExecutor(jobs, mp_context=context)
     running: dict[Future[str], Item] = {}
     try:
         while left or running:
             while left and len(running) < _WAITING * jobs:
-                running[pool.submit(decode, left[0])] = left[0]
+                with spared():
+                    running[pool.submit(decode, left[0])] = left[0]
                 left.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 reason = future.result()
                 yield running.pop(future), reason
     except BrokenProcessPool:
         suspects += running.values()
+    except BaseException:
+        _end(pool)
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process; the workers finish their clip and the parent stops."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Let processes finish the clips in hand, within a second; then end them."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()

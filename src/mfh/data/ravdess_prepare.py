@@ -80,7 +80,7 @@ def prepare(
     Each clip gives an MFCC array (`mfh.data.media.mfcc`), named by the file that its sound came from, in
     `aud_features`, and a picture (`mfh.data.media.decode_picture`), named by its mp4, in `vid_features`.
     Clips are decoded by several processes; a script that calls this therefore needs
-    `if __name__ == "__main__":`, or `jobs=1`. Files appear whole or not at all, also when it is interrupted,
+    `if __name__ == "__main__":`, or `jobs=0`. Files appear whole or not at all, also when it is interrupted,
     and the same call goes on where it was left: clips that are there are not decoded again, damaged ones are
     tried again.
 
@@ -97,7 +97,8 @@ def prepare(
         split: `actor` deals whole actors into 60/20/20% of the clips, `random` deals clips, stratified by
             emotion; then one person is heard and seen in training and test.
         seed: of the split.
-        jobs: processes; by default one per usable core.
+        jobs: processes; by default one per usable core. 0 decodes in this process, which a clip can then end
+            or hold up.
         progress: whether to show a bar on stderr.
 
     Raises:
@@ -106,7 +107,7 @@ def prepare(
     """
     start = time.perf_counter()
     choice("split", split, ("actor", "random"))
-    require(jobs is None or jobs >= 1, f"`jobs` must be 1 or more. Got {jobs}.")
+    require(jobs is None or jobs >= 0, f"`jobs` must be 0 or more. Got {jobs}.")
     settings = Settings(frames=frames, height=height, width=width, audio_frames=audio_frames, seconds=seconds)
     for package in ("av", "librosa", "PIL.Image"):
         media.need(package)

@@ -95,7 +95,7 @@ def prepare(
     files are small and few, and can be read from anywhere (`mfh.data.vggsound_pack`).
 
     Clips are decoded by several processes; a script that calls this therefore needs
-    `if __name__ == "__main__":`, or `jobs=1`. Files appear whole or not at all, also when it is interrupted,
+    `if __name__ == "__main__":`, or `jobs=0`. Files appear whole or not at all, also when it is interrupted,
     and the same call goes on where it was left: clips that are there are not decoded again, damaged ones are
     tried again. Clips of the csv that are not there are listed and counted, never an error.
 
@@ -113,7 +113,8 @@ def prepare(
         shards: megabytes of a tar file; None gives the authors' layout.
         seed: of the choice of 10% of the training clips for validation (stratified, by video), where the csv
             has none.
-        jobs: processes; by default one per usable core.
+        jobs: processes; by default one per usable core. 0 decodes in this process, which a clip can then end
+            or hold up.
         progress: whether to show a bar on stderr.
 
     Raises:
@@ -121,7 +122,7 @@ def prepare(
             prepared with other settings or cannot be written.
     """
     start = time.perf_counter()
-    require(jobs is None or jobs >= 1, f"`jobs` must be 1 or more. Got {jobs}.")
+    require(jobs is None or jobs >= 0, f"`jobs` must be 0 or more. Got {jobs}.")
     require(shards is None or shards > 0, f"`shards` must be a size above 0 megabytes. Got {shards}.")
     sharded = shards is not None
     settings = Settings(frames=frames, size=(size, size) if isinstance(size, int) else size, crop=crop)
