@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,40 +43,51 @@ if __name__ == "__main__":
 FORKED = (
     START
     + """
-import time
-def cpu(pid):
-    with open(f"/proc/{{pid}}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-import importlib
-for module in {modules!r}:
-    importlib.import_module(module)
-sys.stdout.write(f"{{cpu(os.getpid())}}\\n"); sys.stdout.flush()
-for line in sys.stdin:
-    commands, moment, jitter = json.loads(line)
-    pid = os.fork()
-    if not pid:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os._exit(run(commands, {often}))
-    killed, spent = False, 0.0
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        spent = cpu(pid)
-        if moment is not None and spent >= moment:
-            time.sleep(jitter)
-            try:
-                os.killpg(pid, 9)
-            except ProcessLookupError:
-                pass
-            _, status = os.waitpid(pid, 0)
-            killed = os.WIFSIGNALED(status)
-            break
-        time.sleep(0.005)
-    sys.stdout.write(json.dumps([killed, 0 if killed else os.waitstatus_to_exitcode(status), spent]) + "\\n")
-    sys.stdout.flush()
+import glob, signal, time, traceback
+from kills import heeds, spent as cpu
+def child(commands, notes):
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if notes:
+        os.dup2(os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        status = run(commands, {often})
+    except BaseException:
+        traceback.print_exc()
+        status = 70
+    sys.stderr.flush()
+    os._exit(status)
+def serve():
+    sys.stdout.write(f"{{cpu(os.getpid())}}\\n"); sys.stdout.flush()
+    for line in sys.stdin:
+        commands, moment, jitter, number, group, notes = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            child(commands, notes)
+        sent, used, seconds, busy = False, 0.0, 0.0, 0.0
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                break
+            used = cpu(pid)
+            there = glob.glob(moment) if isinstance(moment, str) else moment is not None and used >= moment
+            if there and (number == signal.SIGKILL or heeds(pid)):
+                time.sleep(jitter)
+                sent, start = True, time.monotonic()
+                (os.killpg if group else os.kill)(pid, number)
+                _, status, usage = os.wait4(pid, 0)
+                seconds, busy = time.monotonic() - start, usage.ru_utime + usage.ru_stime - used
+                break
+            time.sleep(0.005)
+        sys.stdout.write(json.dumps([sent, os.waitstatus_to_exitcode(status), used, seconds, busy]) + "\\n")
+        sys.stdout.flush()
+if __name__ == "__main__":  # not in workers, which import this
+    import importlib
+    for module in {modules!r}:
+        importlib.import_module(module)
+    serve()
 """
 )
 
@@ -106,6 +118,27 @@ class Case:
     modules: Sequence[str] = TRAINING
 
 
+@dataclass(frozen=True)
+class End:
+    """How a run ended.
+
+    Attributes:
+        sent: whether a signal was sent to it.
+        status: of its exit; minus the number of a signal that ended it.
+        used: seconds of processor time until the signal, or in all.
+        seconds: from the signal to the end.
+        busy: seconds of processor time from the signal to the end.
+        told: what stands on stderr.
+    """
+
+    sent: bool
+    status: int
+    used: float
+    seconds: float
+    busy: float
+    told: str
+
+
 class Runner:
     """Runs a case's commands, each time in a process and process group of its own.
 
@@ -114,8 +147,9 @@ class Runner:
     machine too a moment lies where it was drawn.
     """
 
-    def __init__(self, case: Case, folder: Path) -> None:
+    def __init__(self, case: Case, folder: Path, *, seed: int = 0) -> None:
         self.case, self.inputs, self.folder = case, folder / "inputs", folder
+        self.notes, self.jitter = folder / "notes.txt", np.random.default_rng([seed, 1])
         self.inputs.mkdir()
         case.inputs(self.inputs)
         self.environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
@@ -132,9 +166,7 @@ class Runner:
 
     def close(self) -> None:
         """End the process that forks."""
-        assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait()
+        self.server.communicate()
         self.errors.close()
 
     def _answer(self) -> str:
@@ -143,38 +175,81 @@ class Runner:
         assert answer, (self.folder / "errors.txt").read_text()[-4000:]
         return answer
 
-    def _ask(self, out: Path, moment: float | None, jitter: float) -> tuple[bool, float]:
+    def _ask(self, out: Path, moment: float | str | None, *, end: int, group: bool) -> End:
         assert self.server.stdin is not None
-        question = json.dumps([self.case.commands(self.inputs, out), moment, jitter])
-        self.server.stdin.write(question + "\n")
+        jitter = float(self.jitter.uniform(0, 0.03))
+        question = [self.case.commands(self.inputs, out), moment, jitter, end, group, str(self.notes)]
+        self.server.stdin.write(json.dumps(question) + "\n")
         self.server.stdin.flush()
-        killed, status, spent = json.loads(self._answer())
-        assert status == 0, (self.folder / "errors.txt").read_text()[-4000:]
-        return killed, spent
+        return End(*json.loads(self._answer()), self.notes.read_text())
 
     def finish(self, out: Path) -> float:
         """Run to the end; returns the seconds of processor time that it took, with the start-up."""
-        return self.startup + self._ask(out, None, 0.0)[1]
+        end = self._ask(out, None, end=0, group=False)
+        assert end.status == 0, end.told[-4000:]
+        return self.startup + end.used
 
-    def kill(self, out: Path, moment: float, jitter: float) -> bool:
-        """Kill a run after so many seconds of processor time; whether it was still running."""
+    def send(self, number: int, out: Path, moment: float | str, *, group: bool = True) -> End:
+        """Send a signal to the process or its whole group.
+
+        Args:
+            number: of the signal.
+            out: folder of the output.
+            moment: seconds of processor time, or a pattern of the file beside or in `out` that is awaited.
+            group: whether all processes of the command get it.
+        """
+        if isinstance(moment, str):
+            return self._ask(out, str(out.parent / moment), end=number, group=group)
         if moment >= self.startup:
-            return self._ask(out, moment - self.startup, jitter)[0]
-        words = [sys.executable, str(self.whole), json.dumps(self.case.commands(self.inputs, out))]
-        process = subprocess.Popen(
-            words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=self.errors, cwd=self.folder,
-            env=self.environment,
-        )  # fmt: skip
-        while spent(process.pid) < moment:
+            return self._ask(out, moment - self.startup, end=number, group=group)
+        commands = self.case.commands(self.inputs, out)
+        words = [sys.executable, str(self.whole), json.dumps(commands)]
+        if number != signal.SIGKILL:  # as it is called, for what happens before the first import
+            words = [sys.executable, "-m", "mfh", *commands[0]]
+        with self.notes.open("w") as notes:
+            process = subprocess.Popen(
+                words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=notes, cwd=self.folder,
+                env=self.environment, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            )  # fmt: skip
+        while (used := spent(process.pid)) < moment or (number != signal.SIGKILL and not heeds(process.pid)):
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+            if (ended := process.poll()) is not None:
+                return End(False, ended, used, 0.0, 0.0, self.notes.read_text())
+        start = time.monotonic()
+        (os.killpg if group else os.kill)(process.pid, number)
+        _, code, usage = os.wait4(process.pid, 0)
+        seconds, busy = time.monotonic() - start, usage.ru_utime + usage.ru_stime - used
+        process.returncode = os.waitstatus_to_exitcode(code)
+        return End(True, process.returncode, used, seconds, busy, self.notes.read_text())
+
+    def kill(self, out: Path, moment: float) -> bool:
+        """Kill a run after so many seconds of processor time; whether it was still running."""
+        end = self.send(signal.SIGKILL, out, moment)
+        assert end.status in (0, -signal.SIGKILL), end.told[-4000:]
+        return end.status != 0
 
 
 def spent(pid: int) -> float:
-    """Processor time of a process, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time of a process and its children, in seconds."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        tasks = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [int(child) for task in tasks for child in task.read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + sum(map(spent, children))
+
+
+def heeds(pid: int) -> bool:
+    """Whether a process has set what happens at SIGTERM, or has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    if any(line.startswith("State:\tZ") for line in lines):
+        return True
+    mask = next(line.split()[1] for line in lines if line.startswith("SigCgt"))
+    return bool(int(mask, 16) & 1 << signal.SIGTERM - 1)
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -209,7 +284,7 @@ def kills(case: Case, folder: Path, count: int, *, seed: int, chain: int = 5) ->
 
     A folder is killed up to `chain` times, then the command is repeated to its end.
     """
-    runner = Runner(case, folder)
+    runner = Runner(case, folder, seed=seed)
     try:
         runner.finish(folder / "first")  # fills the caches of compiled code and of the inputs
         seconds = runner.finish(folder / "undisturbed")
@@ -219,8 +294,8 @@ def kills(case: Case, folder: Path, count: int, *, seed: int, chain: int = 5) ->
             out = folder / f"out-{number}"
             moments = []
             for _ in range(min(chain, count - done)):
-                moment, jitter = float(generator.uniform(0, seconds)), float(generator.uniform(0, 0.03))
-                if not runner.kill(out, moment, jitter):
+                moment = float(generator.uniform(0, seconds))
+                if not runner.kill(out, moment):
                     break
                 moments.append(round(moment, 2))
                 done += 1
@@ -287,7 +362,7 @@ def _ravdess(inputs: Path, out: Path) -> list[Command]:
 def _ravdess_prepare(inputs: Path, out: Path) -> list[Command]:
     small = ["--height", "32", "--width", "64", "--audio-frames", "16", "--seconds", "0.75"]
     places = ["--raw", str(inputs / "raw"), "--out", str(out), "--quiet"]
-    return [["ravdess", "prepare", *places, *small, "--jobs", "1"]]
+    return [["ravdess", "prepare", *places, *small, "--jobs", "0"]]
 
 
 def _videos(inputs: Path) -> None:
@@ -296,7 +371,7 @@ def _videos(inputs: Path) -> None:
 
 def _vggsound_prepare(inputs: Path, out: Path) -> list[Command]:
     places = ["--csv", str(inputs / "clips.csv"), "--clips", str(inputs / "clips"), "--quiet"]
-    small = ["--frames", "6", "--size", "16", "20", "--jobs", "1"]
+    small = ["--frames", "6", "--size", "16", "20", "--jobs", "0"]
     return [
         ["vggsound", "prepare", *places, *small, "--out", str(out / "folders")],
         ["vggsound", "prepare", *places, *small, "--out", str(out / "tars"), "--shards", "0.05"],

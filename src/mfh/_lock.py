@@ -114,9 +114,11 @@ def held(folder: Path | str, *, name: str = "out", file: str = "") -> Iterator[N
     status = lock.stat()
     HELD[lock] = status.st_ino, status.st_mtime_ns
     try:
-        for left in path.glob(f".{file}*{PARTIAL}") if file else path.rglob(f".*{PARTIAL}"):
-            left.unlink(missing_ok=True)
+        _tidy(path, file)
         yield
+    except BaseException:
+        _tidy(path, file)  # of workers that were ended
+        raise
     finally:
         _owners.pop(lock, None)
         HELD.pop(lock, None)
@@ -126,6 +128,12 @@ def held(folder: Path | str, *, name: str = "out", file: str = "") -> Iterator[N
         if made:
             with contextlib.suppress(OSError):
                 path.rmdir()  # which fails unless it is empty
+
+
+def _tidy(path: Path, file: str) -> None:
+    """Remove what was left half-written."""
+    for left in path.glob(f".{file}*{PARTIAL}") if file else path.rglob(f".*{PARTIAL}"):
+        left.unlink(missing_ok=True)
 
 
 def holds(parameter: str = "out") -> Callable[[Callable[P, R]], Callable[P, R]]:

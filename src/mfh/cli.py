@@ -16,7 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import BrokenRulesError, IncompleteError, InputError, shown
 from mfh._class_spec import NO_IMPORTS_VARIABLE
-from mfh._interrupts import stoppable
+from mfh._interrupts import received, stoppable
 from mfh._version import __version__
 from mfh.commands import (
     avmnist,
@@ -176,23 +176,31 @@ def _run(words: Sequence[str]) -> int:
             with _messages_on_stderr(quiet=_is_quiet(chosen)):
                 command.run(chosen)
                 _leave_processes()
-    except BrokenRulesError as errors:
-        texts = [text for _, text in errors.problems]
-        told = texts if len(texts) == 1 else [f"{len(texts)} errors", *(f"  {text}" for text in texts)]
-        sys.stderr.write(f"mfh{_process()}: " + "\n".join(map(_line, told)) + "\n")
-        return EXIT_USAGE
-    except InputError as error:
-        sys.stderr.write(f"mfh{_process()}: {_line(str(error))}\n")
-        return EXIT_USAGE
-    except IncompleteError as error:
-        sys.stderr.write(f"mfh{_process()}: {_line(str(error))}\n")
-        return EXIT_INCOMPLETE
     except KeyboardInterrupt as interrupt:
-        sys.stderr.write("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
-        return int(interrupt.args[0]) if interrupt.args else EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return EXIT_USAGE
+        return _stopped(int(interrupt.args[0]) if interrupt.args else EXIT_INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - raised again, unless it is the user's
+        number = received()  # what a signal breaks may fail in a way of its own
+        return _told(error) if number is None else _stopped(128 + number)
     return 0
+
+
+def _stopped(status: int) -> int:
+    sys.stderr.write("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
+    return status
+
+
+def _told(error: Exception) -> int:
+    """Tell an error of the user in one line; returns the exit status. All others are raised."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_USAGE
+    if not isinstance(error, (InputError, IncompleteError)):
+        raise error
+    texts = [str(error)]
+    if isinstance(error, BrokenRulesError):
+        texts = [text for _, text in error.problems]
+        texts = texts if len(texts) == 1 else [f"{len(texts)} errors", *(f"  {text}" for text in texts)]
+    sys.stderr.write(f"mfh{_process()}: " + "\n".join(map(_line, texts)) + "\n")
+    return EXIT_INCOMPLETE if isinstance(error, IncompleteError) else EXIT_USAGE
 
 
 class _ShownText(io.TextIOBase):

@@ -12,6 +12,7 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from mfh._checks import InputError, require
+from mfh._interrupts import spared
 from mfh._parallel.cores import Pins, pins, usable
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ class Pool:
                 n_jobs=jobs, return_as="generator_unordered", pre_dispatch=width, batch_size=1,
                 **self.options,
             )  # fmt: skip
-            results = parallel(joblib.delayed(call)(*arguments) for call, arguments in calls)
+            tasks = (joblib.delayed(call)(*arguments) for call, arguments in calls)
+            with spared():
+                results = parallel(tasks)
         try:
             for result in results:  # noqa: UP028 - it would close them before warnings are silenced
                 yield result

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from mfh._checks import InputError, choice, listing, require
 from mfh._files import write_npz
+from mfh._interrupts import spared
 from mfh._saliency.linear import SaliencyAccumulator
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
@@ -137,7 +138,8 @@ def read_head(path: Path | str, *, dtype: str, device: str) -> tuple[Tensor, Ten
 def _run(tasks: Iterable[object], jobs: int) -> Iterator[SaliencyAccumulator]:
     """Results in the order of the tasks, computed side by side by `jobs` processes."""
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
-    return parallel(tasks)
+    with spared():
+        return parallel(tasks)
 
 
 def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:

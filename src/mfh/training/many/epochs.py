@@ -1,7 +1,7 @@
 """All epochs of a training in compiled code, and the weights of the best one."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,6 +10,9 @@ from torch import Tensor
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.training.batches import epoch_order
+
+PIECE = 5e7
+"""Samples times weights of one call of compiled code."""
 
 
 @runtime_checkable
@@ -81,6 +84,17 @@ class Steps(NamedTuple):
         count = math.ceil(samples / config.batch_size)
         done = (epoch - 1) * count
         return cls(np.array([config.learning_rate(done + step, count) for step in range(count)]), done)
+
+
+def pieces(steps: int, work: int) -> Iterator[slice]:
+    """The steps of an epoch in runs of about a tenth of a second, after each of which it can be stopped.
+
+    Args:
+        steps: how many there are.
+        work: of one of them: its samples times the weights that each passes.
+    """
+    size = max(1, int(PIECE // max(work, 1)))
+    return (slice(start, min(start + size, steps)) for start in range(0, steps, size))
 
 
 def not_finite_in(losses: np.ndarray, weights: np.ndarray) -> tuple[str, int] | None:

@@ -16,7 +16,7 @@ from mfh._compiled import compiled
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.training.diverged import DivergedError
-from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders
+from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, pieces
 from mfh.training.many.kernel import (
     EVALUATION_ROWS,
     Layout,
@@ -151,16 +151,18 @@ class PairTraining:
         config, order = self.config, self.orders[number - 1]
         rates, done = Steps.of(config, number, len(order))
         losses = np.empty(len(rates))
-        pair_epoch(
-            self.inputs, self.label, order, self.batch, self.classes,
-            self.weights, self.gradients, self.first, self.second, self.values, self.deltas,
-            self.transposed, self.work, self.layouts, rates, done, config.momentum, config.weight_decay,
-            config.clip or 0.0, config.optimizer == "adamw", losses,
-        )  # fmt: skip
+        for part in pieces(len(rates), self.batch * len(self.weights)):
+            rows = order[part.start * self.batch : part.stop * self.batch]
+            pair_epoch(
+                self.inputs, self.label, rows, self.batch, self.classes,
+                self.weights, self.gradients, self.first, self.second, self.values, self.deltas,
+                self.transposed, self.work, self.layouts, rates[part], done + part.start, config.momentum,
+                config.weight_decay, config.clip or 0.0, config.optimizer == "adamw", losses[part],
+            )  # fmt: skip
         if wrong := not_finite_in(losses, self.weights):
             what, step = wrong
-            rows = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
-            raise DivergedError(what, number, self.data.id[self.rows[rows.long()].numpy()])
+            wrong_rows = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
+            raise DivergedError(what, number, self.data.id[self.rows[wrong_rows.long()].numpy()])
         return float(losses.sum()) / len(order)
 
     def validate(self) -> float:

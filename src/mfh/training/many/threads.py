@@ -8,7 +8,7 @@ the number of threads.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from mfh.config import TrainConfig
 from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.many.common import failed, not_finite
-from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, train_epochs
+from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, pieces, train_epochs
 from mfh.training.many.kernel import EVALUATION_ROWS, count_right, lay_out, room, train_epoch
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
@@ -89,41 +89,46 @@ def train_threaded(
         on_progress: called with the epochs of each student when it is done.
         tolerant: whether a student may diverge without stopping the others.
 
+    What stops this call stops all students within a tenth of a second.
+
     Raises:
         DivergedError: a loss is not finite.
     """
     start = time.perf_counter()
     data: dict[object, _Data] = {}
-    fits = []
+    fits, stop = [], threading.Event()
     with ThreadPoolExecutor(min(len(students), torch.get_num_threads())) as pool:
         futures = []
         for student in students:
             shared = data.setdefault(student.shared, _Data(student.job, config))
-            futures.append(pool.submit(_train, student, shared, config, tolerant))
+            futures.append(pool.submit(_train, student, shared, config, stop, tolerant))
         del data, shared  # what students share goes when the last of them is done
         try:
             for future in futures:
                 fits.append(future.result())
                 on_progress(config.epochs)
         except BaseException:
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     seconds = (time.perf_counter() - start) / len(students)
     return [replace(fit, seconds=seconds) for fit in fits]
 
 
-def _train(student: Threaded, data: _Data, config: TrainConfig, tolerant: bool) -> StudentFit:
-    """One student, all epochs."""
+def _train(
+    student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event, tolerant: bool
+) -> StudentFit:
+    """One student, all epochs, unless `stop` is set."""
     try:
-        return _train_all(student, data, config)
+        return _train_all(student, data, config, stop)
     except DivergedError as error:
         if not tolerant:
             raise
         return failed(error)
 
 
-def _train_all(student: Threaded, data: _Data, config: TrainConfig) -> StudentFit:
-    training = _Training(student, data.ready(), config)
+def _train_all(student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event) -> StudentFit:
+    training = _Training(student, data.ready(), config, stop)
     best, best_epoch, accuracy, loss = train_epochs(training, config)
     state = student.network.unpack(best, training.layout)
     return StudentFit(state, best_epoch, accuracy, loss, seconds=0.0)
@@ -132,8 +137,8 @@ def _train_all(student: Threaded, data: _Data, config: TrainConfig) -> StudentFi
 class _Training:
     """The weights of one student, and all that changes them."""
 
-    def __init__(self, student: Threaded, data: _Data, config: TrainConfig) -> None:
-        self.student, self.data, self.config = student, data, config
+    def __init__(self, student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event) -> None:
+        self.student, self.data, self.config, self.stop = student, data, config, stop
         job, network, dtype = student.job, student.network, data.train.dtype
         self.batch = min(config.batch_size, len(data.train))
         self.rows = max(self.batch, EVALUATION_ROWS)
@@ -156,13 +161,17 @@ class _Training:
         config, order = self.config, self.data.orders[number - 1]
         rates, done = Steps.of(config, number, len(order))
         losses = np.empty(len(rates))
-        train_epoch(
-            self.data.train, order, self.batch, self.target, self.constant, self.scale, self.weight,
-            self.weights, self.gradients, self.first, self.second,
-            self.values, self.deltas, self.transposed, self.work, self.layout,
-            rates, done, config.momentum, config.weight_decay, config.clip or 0.0,
-            config.optimizer == "adamw", losses,
-        )  # fmt: skip
+        for part in pieces(len(rates), self.batch * len(self.weights)):
+            train_epoch(
+                self.data.train, order[part.start * self.batch : part.stop * self.batch], self.batch,
+                self.target, self.constant, self.scale, self.weight,
+                self.weights, self.gradients, self.first, self.second,
+                self.values, self.deltas, self.transposed, self.work, self.layout,
+                rates[part], done + part.start, config.momentum, config.weight_decay, config.clip or 0.0,
+                config.optimizer == "adamw", losses[part],
+            )  # fmt: skip
+            if self.stop.is_set():
+                raise CancelledError
         if wrong := not_finite_in(losses, self.weights):
             what, step = wrong
             raise self._not_finite(what, number, step)

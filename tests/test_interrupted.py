@@ -1,0 +1,135 @@
+"""Ctrl-C and SIGTERM: a command ends soon and in order, says how to go on, and goes on as if undisturbed.
+
+`MFH_SIGNALS` says how many signals each command gets at random moments (default: 2).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from interrupts import CASES, SIGNALS, STATUS, interrupts, problems
+from kills import Runner, content, heeds
+
+COUNT = int(os.environ.get("MFH_SIGNALS", "2"))
+LIMIT = 2.0
+"""Seconds from the signal to the end, where nobody else uses the cores; a step here takes far less."""
+AT_WORK = {
+    "study": "out/state/seed-0000.json",
+    "study with jobs": "out/state/*.json",
+    "study of large networks": "out/state/seed-0000/*/last.safetensors",
+    "diagnose": "out/.lock",
+    "saliency": "out.partial.npz",
+    "saliency with jobs": "out.partial.npz",
+    "ravdess train": "out/training/*",
+    "ravdess prepare": "out/data/*/*.jpg",
+    "vggsound prepare": "out/folders/*/video_jpg/*.jpg",
+    "vggsound prepare into tars": "out/tars/*.jpg",
+    "vggsound pretrain": "out/training/*",
+    "vggsound distill": "out/training/*",
+}
+PAIRS = [
+    pytest.param(name, number, marks=[] if name == "saliency" else [pytest.mark.slow])
+    for name in CASES
+    for number in SIGNALS
+]
+
+
+def others() -> float:
+    """How much longer everything takes because of what else the machine does."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+@pytest.mark.parametrize(("name", "signal_name"), PAIRS)
+def test_a_command_at_work_ends_in_order_and_goes_on(name: str, signal_name: str, tmp_path: Path) -> None:
+    number, runner = SIGNALS[signal_name], Runner(CASES[name], tmp_path)
+    try:
+        runner.finish(tmp_path / "undisturbed" / "out")
+        out = tmp_path / "stopped" / "out"
+        for _ in range(3):  # on a busy machine the command may end before the signal is sent
+            end = runner.send(number, out, AT_WORK[name], group=number == signal.SIGINT)
+            if end.status != 0:
+                break
+            out = out.parent.with_name(f"{out.parent.name}-again") / "out"
+        assert end.status == STATUS[number]
+        assert problems(end, number, out) == []
+        assert end.busy <= LIMIT
+        assert end.seconds <= LIMIT * others()
+        runner.finish(out)
+    finally:
+        runner.close()
+    assert content(out.parent) == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_command_stopped_at_random_moments_ends_as_if_it_had_not_been(name: str, tmp_path: Path) -> None:
+    ends = list(interrupts(CASES[name], tmp_path, COUNT, seed=0))
+    assert sum(len(end["signals"]) for end in ends) == COUNT
+    assert [end for end in ends if end["differing"] or end["problems"]] == []
+
+
+def started(tmp_path: Path) -> "subprocess.Popen[str]":
+    """A command that has begun to heed signals, and has imported little yet."""
+    words = [
+        "saliency",
+        "--features",
+        "h.npy",
+        "--student-logits",
+        "s.npy",
+        "--head",
+        "a.npz",
+        "--out",
+        "o.npz",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mfh", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    while not heeds(process.pid):
+        time.sleep(0.001)
+    return process
+
+
+@pytest.mark.parametrize("number", SIGNALS.values(), ids=SIGNALS)
+@pytest.mark.parametrize("wait", [0.0, 0.03, 0.1, 0.3])
+def test_a_command_that_is_starting_ends_in_order(number: int, wait: float, tmp_path: Path) -> None:
+    process = started(tmp_path)
+    time.sleep(wait)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    if "`h.npy`" in told:
+        pytest.skip("it had ended before the signal was sent")
+    assert process.returncode == STATUS[signal.Signals(number)]
+    assert [line for line in told.splitlines() if line] == [told.strip()]
+    assert told.strip().startswith("mfh: stopped. ")
+    assert told.strip().endswith(": repeat the command to go on.")
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01, 0.1])
+def test_a_signal_that_is_sent_twice_is_one(pause: float, tmp_path: Path) -> None:
+    process = started(tmp_path)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert told.count("mfh: stopped. ") == 1
+
+
+def test_an_interrupt_within_code_that_is_run_from_text_has_its_status_too(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, mfh.cli\n"
+        "mfh.cli.build_parser = lambda: exec('os.kill(os.getpid(), 15)\\nwhile True: pass')\n"
+        "from mfh.__main__ import main\nsys.exit(main())\n"
+    )
+    (tmp_path / "patched.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "-m", "patched"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("mfh: stopped. ")) == (143, 1)
