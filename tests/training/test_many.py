@@ -1,5 +1,9 @@
 """Many students at once: compiled code and batches against plain PyTorch, and no student disturbs another."""
 
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,16 +15,18 @@ from torch import nn
 from mfh import PairedDataset
 from mfh._checks import InputError
 from mfh._compiled import compiled
+from mfh._interrupts import stoppable
 from mfh.config import TrainConfig
 from mfh.models.mlp import mlp
 from mfh.training.batches import epoch_order
 from mfh.training.device import make_accelerator
-from mfh.training.many import train_many, why_alone, why_not_many
+from mfh.training.many import epochs, train_many, why_alone, why_not_many
 from mfh.training.many.batched import _Record, _Run, train_stacked
 from mfh.training.many.kernel import exp
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.product import VECTOR, product
 from mfh.training.many.targets import stack_terms, terms
+from mfh.training.many.threads import _Data
 from mfh.training.objectives import Batch, Distill
 from mfh.training.students import StudentJob, seeded, train_students
 
@@ -129,6 +135,32 @@ def test_what_a_student_becomes_does_not_depend_on_the_others_or_on_threads():
     for one, other in zip(together, single, strict=True):
         assert one.loss == other.loss
         assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_epoch_in_pieces_is_the_same_to_the_last_bit(optimizer, monkeypatch):
+    jobs, settings = make_jobs(), config(optimizer=optimizer)
+    whole = train_many(jobs, settings)
+    monkeypatch.setattr(epochs, "PIECE", 1)  # a step each
+    for one, other in zip(whole, train_many(jobs, settings), strict=True):
+        assert one.loss == other.loss
+        assert all(torch.equal(one.state[name], other.state[name]) for name in one.state)
+
+
+def test_what_stops_the_call_stops_its_threads(monkeypatch):
+    begun = threading.Event()
+    ready = _Data.ready
+    monkeypatch.setattr(_Data, "ready", lambda data: begun.set() or ready(data))
+    jobs, settings = make_jobs()[:2], config(epochs=200_000)  # minutes
+    train_many(jobs, config(epochs=1))  # compiles
+    begun.clear()
+    interrupt = threading.Thread(target=lambda: begun.wait() and os.kill(os.getpid(), signal.SIGINT))
+    interrupt.start()
+    start = time.monotonic()
+    with stoppable(signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        train_many(jobs, settings)
+    assert time.monotonic() - start < 20
+    interrupt.join()
 
 
 def test_ten_seeds_in_one_call_are_the_same_as_ten_calls():

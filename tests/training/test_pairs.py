@@ -11,6 +11,7 @@ from torch import nn
 from mfh._checks import InputError
 from mfh.config import TrainConfig
 from mfh.models.mlp import mlp
+from mfh.training.many import epochs
 from mfh.training.objectives import Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import seeded
@@ -40,6 +41,15 @@ def trained(pair, engine, folder=None, dtype=torch.float64, **settings):
         folder=folder,
     )
     return done, sum(told)
+
+
+def test_an_epoch_in_pieces_is_the_same_to_the_last_bit(monkeypatch):
+    pairs = [make_pair(), make_pair()]
+    whole, _ = trained(pairs[0], "many")
+    monkeypatch.setattr(epochs, "PIECE", 1)  # a step each
+    assert trained(pairs[1], "many")[0].loss == whole.loss
+    states = [pair.state_dict() for pair in pairs]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 @pytest.mark.parametrize(
