@@ -45,6 +45,19 @@ def test_focusing_must_beat_every_control(arm: str) -> None:
     assert f"it does not beat `{arm}`" in judged.sentence
 
 
+def test_softened_students_that_all_diverged_are_a_control_that_is_missing() -> None:
+    left = {key: rows for key, rows in table(3.0).items() if not key[0].startswith("softened")}
+    comparisons = compare(left, None, 1 / 3, num_resamples=50)
+    never = judge(comparisons)
+    assert never.focusing is True
+    assert "would be `joint` again" in never.reasons[-1]
+    lost = judge(comparisons, diverged={"softened", "random"})
+    assert lost.focusing is False
+    assert "it does not beat `softened`" in lost.sentence
+    assert lost.reasons[-1] == "No `softened` student was left to compare with: they diverged."
+    assert judge(compare(table(3.0), None, 1 / 3, num_resamples=50), diverged={"softened"}).focusing is True
+
+
 def test_one_seed_abstains() -> None:
     judged = judge(compare(table(3.0, seeds=1), None, 0.0))
     assert (judged.verdict, judged.focusing) == ("abstain", None)

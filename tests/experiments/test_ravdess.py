@@ -243,6 +243,17 @@ def test_the_authors_files_stand_in_for_two_steps(data: PairedDataset, tmp_path:
         ravdess.verify(data, out, mode=1, config=SMALL, saliency=tmp_path / "other.npy")
 
 
+def test_samples_too_small_for_the_network_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    rng, label = np.random.default_rng(0), np.arange(24) % 4
+    tiny = PairedDataset.from_arrays(
+        {"audio": rng.normal(size=(24, 1, 40, 48)), "image": rng.normal(size=(24, 3, 2, 2))}, label=label
+    )
+    told = r"`data` must hold samples that the image network takes\. Those of image have shape \(3, 2, 2\)"
+    with pytest.raises(InputError, match=told):
+        ravdess.train(tiny, tmp_path / "out", config=SMALL)
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
+
+
 def test_a_vector_of_another_length_is_refused(data: PairedDataset, out: Path, tmp_path: Path) -> None:
     (out / "saliency-place5.npz").unlink()
     np.save(tmp_path / "released.npy", np.zeros(128))

@@ -335,8 +335,11 @@ def assemble(
     tables = tables_by_loss(records, correct, config.losses, source=config.teacher_source)
     comparisons = compare_losses(tables, groups, test_over_train)
     declared = config.losses[0] if len(config.losses) > 1 else None
-    verdict = judge(comparisons, source=config.teacher_source, task=data.kind, loss=declared)
     failed = tuple(student for seed in seeds for student in seed.failed)
+    diverged = {student.arm for student in failed if student.loss == config.losses[0]}
+    verdict = judge(
+        comparisons, source=config.teacher_source, task=data.kind, loss=declared, diverged=diverged
+    )
     if failed:
         verdict = replace(verdict, reasons=(*verdict.reasons, *tell_failed(failed, config.losses)))
     if data.group is not None and groups is None:

@@ -1,7 +1,7 @@
 """From records to summary, comparisons and verdict: the statistics of a study."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +20,7 @@ NOT_SOFTER = {
     False: "There is no `softened` arm: these outputs are numbers, not probabilities that could be softer.",
 }
 """Why that control of focusing is absent, by whether the task's outputs can be softened."""
+LOST = "No `softened` student was left to compare with: they diverged."
 Key = tuple[str, float | None]
 
 
@@ -193,10 +194,16 @@ def judge(
     source: str = "joint",
     task: Task = TASKS["single-label"],
     loss: str | None = None,
+    diverged: Collection[str] = (),
 ) -> Verdict:
     """The verdict on distillation from the interval of general - no-kd, and on focusing from its controls.
 
-    `loss` is the declared one, where there are several.
+    Args:
+        comparisons: of `compare`.
+        source: the teacher whose channels are removed.
+        task: of the labels.
+        loss: the declared one, where there are several.
+        diverged: arms of which a student by that loss diverged.
     """
     first = comparisons[0].loss if loss is None else loss
     mine = [c for c in comparisons if c.a == "general" + CHOSEN and c.loss == first]
@@ -236,7 +243,9 @@ def judge(
     asked = focusing_controls(source)
     controls = [arm for arm in asked if arm in versus]
     beaten = [arm for arm in controls if _beaten(versus[arm])]
-    absent = [arm for arm in asked if arm not in versus and arm != "softened" + CHOSEN]
+    softened = "softened" if source == "joint" else "softened-regular"
+    lost = "softened" + CHOSEN not in versus and softened in diverged
+    absent = [arm for arm in asked if arm not in versus and (arm != "softened" + CHOSEN or lost)]
     focusing = len(beaten) == len(controls) and not absent
     told = [arm for arm in dict.fromkeys((*controls, "joint", "regular")) if arm in versus]
     left = [arm for arm in (*controls, *absent) if arm not in beaten]
@@ -251,7 +260,7 @@ def judge(
         focusing,
         sentence,
         tuple(_reason(versus[arm], task.alike) for arm in told)
-        + (() if "softened" + CHOSEN in versus else (NOT_SOFTER[task.softens],)),
+        + (() if "softened" + CHOSEN in versus else (LOST if lost else NOT_SOFTER[task.softens],)),
     )
 
 

@@ -57,11 +57,13 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
         split = Split(rows["train"], rows["validation"], rows["test"], redrawn)
     for name in SPLITS:
         absent = _absent(data, getattr(split, name))
+        one = len(absent) == 1
+        what = f"Class {listing(absent)} is" if one else f"Classes {listing(absent)} are"
         require(
             not absent,
-            f"Class {listing(absent)} is absent from the {name} split (seed {seed}): every split needs every "
-            "class. Give more samples of it, drop it, or bring a split of your own"
-            + (", or name the task regression if these labels are quantities." if len(absent) > 1 else "."),
+            f"{what} absent from the {name} split (seed {seed}): every split needs every class. Give more "
+            f"samples of {'it, drop it' if one else 'them, drop them'}, or bring a split of your own"
+            + ("." if one else ", or name the task regression if these labels are quantities."),
         )
     return split
 

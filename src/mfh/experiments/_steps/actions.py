@@ -10,7 +10,7 @@ from mfh._saliency import SaliencyResult
 from mfh._study.teachers import derived_seed
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run
-from mfh.experiments._steps.students import OUTPUTS, fit_alone, train_student
+from mfh.experiments._steps.students import OUTPUTS, fit_alone, require_fits, train_student
 from mfh.experiments.modes import FOCUSED, arm_of
 from mfh.training.loop import fit
 from mfh.training.objectives import Distill, Pair, joint
@@ -24,6 +24,8 @@ def train_pair(run: Run, progress: bool) -> None:
         return
     config, seed = run.config, run.config.seed
     pair = Pair(run.network("teacher", "teacher"), run.network("student", "joint student"))
+    require_fits(run, pair.teacher, config.teacher)
+    require_fits(run, pair.student, config.student)
     fit(
         pair,
         run.data,

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mfh._checks import require
+from mfh._checks import InputError, require
 from mfh._focus import FocusedTeacher, channel_means, select, split
+from mfh._saliency.heads import evaluating
 from mfh._study.teachers import METRIC, derived_seed
 from mfh.data.paired import PairedDataset
 from mfh.experiments._steps.files import same_settings
@@ -71,6 +72,7 @@ def fit_alone(
     save_end: bool = True,
 ) -> FitResult:
     """Train one network and keep its best validation epoch; for `save_end` see `fit`."""
+    require_fits(run, model, modality)
     labels = run.data.label[run.validation]
     return fit(
         model,
@@ -85,6 +87,24 @@ def fit_alone(
         save_end=save_end,
         progress=progress,
     )
+
+
+def require_fits(run: Run, model: nn.Module, modality: str) -> None:
+    """Refuse data that a network cannot take, by one sample, before anything is trained.
+
+    Raises:
+        InputError: the network fails on it.
+    """
+    inputs = run.data.inputs(modality, run.train[:1])
+    try:
+        with evaluating(model):
+            model(inputs)
+    except RuntimeError as error:
+        raise InputError(
+            f"`data` must hold samples that the {modality} network takes. Those of {modality} have shape "
+            f"{tuple(inputs.shape[1:])}, on which the network fails ({str(error).splitlines()[0]}): prepare "
+            "larger ones."
+        ) from error
 
 
 def answers(
