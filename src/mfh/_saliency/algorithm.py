@@ -62,8 +62,9 @@ def saliency(
             devices when None. It changes the speed, not the result.
         precision: stop drawing once the scores can be expected to correlate with those of all permutations
             by 1 - `precision` or more, at `num_permutations` at the latest. Permutations then are stratified
-            (see `mfh._saliency.sampled`), of which a few do what hundreds of independent ones do. Between 0
-            and 1, such as .001; None draws `num_permutations` independent ones.
+            (see `mfh._saliency.sampled`), of which a few do what hundreds of independent ones do; the result
+            says how many there were of every channel. Between 0 and 1, such as .001; None draws
+            `num_permutations` independent ones.
         warn: whether to warn when increases are negative and the score is `increase`.
 
     Returns:
