@@ -1,8 +1,13 @@
 """Validation of what callers pass in. Imports nothing of ours."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Made = TypeVar("Made")
 
 # Control characters but tab and newline, marks that turn the direction of text, lone surrogates.
 _UNSEEN = re.compile(
@@ -71,6 +76,54 @@ def listing(names: Iterable[object], *, limit: int = 12) -> str:
 def choice(name: str, value: object, allowed: Sequence[object]) -> None:
     """Raise `InputError` unless `value` is one of `allowed`."""
     require(value in allowed, f"`{name}` must be one of {listing(allowed)}. Got {value!r} instead.")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: it is no JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def typed(kind: type[Made], values: Any) -> Made:
+    """A dataclass of fields from a file, once each holds what it is annotated with.
+
+    A number may be None, which is how NaN comes back.
+
+    Raises:
+        TypeError: `values` is no mapping; a field is missing, unknown or of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"no fields of {kind.__name__}, but {values!r:.60}")
+    for name, hint in _hints(kind).items():  # type: ignore[arg-type]
+        if name in values and not _fits(values[name], hint):
+            raise TypeError(f"`{name}` of {kind.__name__} cannot be {values[name]!r:.60}")
+    return kind(**values)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in inside)
+    if origin is Literal:
+        return value in inside
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(part, inside[1]) for part in value.values())
+    if origin in (tuple, Sequence):
+        return isinstance(value, (list, tuple)) and all(_fits(part, inside[0]) for part in value)
+    if hint is float:
+        return value is None or isinstance(value, (int, float))
+    return hint is Any or isinstance(value, origin or hint)
 
 
 def shown(text: str) -> str:

@@ -19,7 +19,7 @@ from mfh._atomic import file_checksum as file_checksum
 from mfh._atomic import writable_folder as writable_folder
 from mfh._atomic import write_atomic as write_atomic
 from mfh._atomic import write_together as write_together
-from mfh._checks import InputError
+from mfh._checks import InputError, parse_json
 
 CHECKSUM = "checksum"
 SEAL, MARK = "mfh_checksum", "mfh_mark"  # arrays of an npz
@@ -68,10 +68,10 @@ def read_json(path: Path | str, *, sealed: bool = True) -> dict[str, Any]:
         InputError: it cannot be read, or its checksum does not fit.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"`{path}` is damaged: {error}.") from error
     if not isinstance(value, dict):
         raise InputError(f"`{path}` is damaged: it holds no fields.")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from mfh._atomic import HELD, PARTIAL, writable_folder
-from mfh._checks import InputError
+from mfh._checks import InputError, parse_json, typed
 
 LOCK = ".lock"
 P = ParamSpec("P")
@@ -233,7 +233,7 @@ def _read(lock: Path) -> Holder | None:
         InputError: the file is damaged.
     """
     try:
-        return Holder(**json.loads(lock.read_text(encoding="utf-8")))
+        return typed(Holder, parse_json(lock.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mfh._checks import InputError
+from mfh._checks import InputError, typed
 from mfh._files import read_json, write_json
 
 FILE = "progress.json"
@@ -73,8 +73,8 @@ def load_progress(folder: Path | str) -> Progress | None:
     path = Path(folder) / FILE
     try:
         values = read_json(path, sealed=False)
-        stages = tuple(Stage(**stage) for stage in values.pop("stages", ()))
-        return Progress(**values, stages=stages)
+        stages = tuple(typed(Stage, stage) for stage in values.pop("stages", ()))
+        return typed(Progress, {**values, "stages": stages})
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:

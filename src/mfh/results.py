@@ -6,13 +6,14 @@ too large for JSON stand beside it in `saliency.npz`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from mfh._checks import InputError, listing
+from mfh._checks import InputError, listing, typed
 from mfh._environment import environment as environment
 from mfh._files import bytes_writer, checksum, json_writer, npz_bytes, run_mark, write_together
 from mfh._files import read_arrays as read_arrays
@@ -65,8 +66,12 @@ class RunResult:
         """The inverse of `to_dict`."""
         known = {f.name for f in fields(cls)}
         given = {key: value for key, value in values.items() if key in known}
+        for name in ("config", "environment", "timings", "saliency", "data", "diagnosis"):
+            if not isinstance(given.get(name, {}), Mapping):
+                raise TypeError(f"`{name}` holds no fields")
         for name, kind in cls._tables().items():
-            given[name] = tuple(kind(**row) for row in given.get(name, ()))
+            make = dict if kind is dict else partial(typed, kind)
+            given[name] = tuple(make(row) for row in given.get(name, ()))
         return cls(**given)
 
     @classmethod
@@ -175,7 +180,9 @@ class StudyResult(RunResult):
         """The inverse of `to_dict`."""
         verdict = values.get("verdict")
         if isinstance(verdict, Mapping):
-            verdict = Verdict(**{**verdict, "reasons": tuple(verdict.get("reasons", ()))})
+            verdict = typed(Verdict, {**verdict, "reasons": tuple(verdict.get("reasons", ()))})
+        elif verdict is not None:
+            raise TypeError("`verdict` holds no fields")
         return super().from_dict({**values, "verdict": verdict})
 
     def _beside(self) -> dict[str, bytes]:
@@ -274,7 +281,7 @@ def load_results(folder: Path | str) -> RunResult:
     path = Path(folder)
     path = path / "results.json" if path.suffix != ".json" else path
     values = read_results(path)
-    if values.get("kind") not in KINDS:
+    if not isinstance(values.get("kind"), str) or values["kind"] not in KINDS:
         raise InputError(f"`{path}` is not a result of mfh: its `kind` must be one of {listing(KINDS)}.")
     if values.get("schema_version") != SCHEMA_VERSION:
         raise InputError(

@@ -86,6 +86,7 @@ class DistillResult(RunResult):
         except InputError:
             raise
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            raise InputError(f"`{folder}` cannot be read into `student`: {error}") from error
+            reason = " ".join(str(error).split())
+            raise InputError(f"`{folder}` cannot be read into `student`: {reason}") from error
         arrays = read_arrays(folder / PREDICTIONS)
         return cls.from_dict({**values, "student": student.eval(), "predictions": arrays})

@@ -87,7 +87,8 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"`{folder}` cannot be read as an export: {error}. Export anew.") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"`{folder}` cannot be read as an export: {reason}. Export anew.") from error
     teacher = FocusedTeacher.load(folder / TEACHER, sides[TEACHER].eval())
     return Exported(teacher.eval(), sides[STUDENT].eval(), info)
 

@@ -186,8 +186,17 @@ class FocusedTeacher(Hooked):
             )
             fill = torch.tensor(description["fill"], dtype=getattr(torch, description["fill_dtype"]))
             shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
-            layer, removed = description["layer"], description["removed"]
-            channel_dim = description["channel_dim"]
+            layer, removed = str(description["layer"]), torch.tensor(description["removed"])
+            dim = description["channel_dim"]
+            if not (dim is None or type(dim) is int):
+                raise ValueError(f"`channel_dim` is {dim!r}")
+            found = {name: tuple(value.shape) for name, value in weights.items()}
+            _check_shapes(found, shapes, f"`{DESCRIPTION}`, so the files are of two different teachers")
+            own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+            _check_shapes(found, own, "`model`: pass one of the architecture that was saved")
+            teacher = cls(model, layer, removed, fill, channel_dim=dim)
+            model.load_state_dict(weights)
+            return teacher
         except FileNotFoundError as error:
             raise InputError(
                 f"`{error.filename}` does not exist. Name a folder that `FocusedTeacher.save` wrote."
@@ -195,16 +204,10 @@ class FocusedTeacher(Hooked):
         except InputError:
             raise
         except Exception as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"`{folder}` cannot be read as a focused teacher: {error}. Save it anew."
+                f"`{folder}` cannot be read as a focused teacher: {reason}. Save it anew."
             ) from error
-        found = {name: tuple(value.shape) for name, value in weights.items()}
-        _check_shapes(found, shapes, f"`{DESCRIPTION}`, so the files are of two different teachers")
-        own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        _check_shapes(found, own, "`model`: pass one of the architecture that was saved")
-        teacher = cls(model, layer, removed, fill, channel_dim=channel_dim)
-        model.load_state_dict(weights)
-        return teacher
 
 
 class _UnknownDimensionError(BaseException):

@@ -1,8 +1,9 @@
 """What a saliency computation gives back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ Score = Literal["increase", "followed"]
 PerChannel = Float[np.ndarray, " channel"]
 
 _FORMAT = 1
+_ARRAYS = ("mean", "increase", "followed", "importance", "stderr_data", "stderr_permutation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,19 +156,18 @@ class SaliencyResult:
         """
         arrays = read_arrays(path, mark=mark)
         optional = {"followed", "importance"}
-        missing = {f.name for f in fields(cls)} - optional - set(arrays)
-        if missing or int(arrays.get("saliency_format", 0)) != _FORMAT:
-            raise InputError(f"`{path}` is not a saliency that this version of mfh wrote. Compute it again.")
         given = {
-            f.name: (arrays[f.name] if arrays[f.name].ndim else arrays[f.name].item())
-            for f in fields(cls)
-            if f.name in arrays
+            name: array if array.ndim else array.item()
+            for name, array in arrays.items()
+            if name in {f.name for f in fields(cls)}
         }
+        missing = {f.name for f in fields(cls)} - optional - set(given)
+        if missing or arrays.get("saliency_format", np.zeros(())).tolist() != _FORMAT or _problems(given):
+            raise InputError(f"`{path}` is not a saliency that this version of mfh wrote. Compute it again.")
         return cls(**(dict.fromkeys(optional) | given))
 
     def _arrays(self) -> dict[str, np.ndarray | None]:
-        names = ("mean", "increase", "followed", "importance", "stderr_data", "stderr_permutation")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     def _repr_html_(self) -> str:
         """The ten most salient channels and what the ranking rests on, for notebooks."""
@@ -189,6 +190,29 @@ class SaliencyResult:
         )
         items = "".join(f"<li>{fact}</li>" for fact in facts)
         return f"<div><b>Saliency</b><ul>{items}</ul><table><tr>{head}</tr>{rows}</table></div>"
+
+
+def _problems(given: Mapping[str, Any]) -> list[str]:
+    """Which fields hold something else than what is written there."""
+    size: tuple[int, ...] = getattr(given["mean"], "shape", ())
+    score, distance, drawn = (
+        value if isinstance(value := given[name], (str, int)) else ""
+        for name in ("score", "distance", "num_permutations")
+    )
+    right = {
+        name: isinstance(given[name], np.ndarray) and given[name].dtype == float and given[name].shape == size
+        for name in _ARRAYS
+        if name in given
+    }
+    right |= {
+        "mean": len(size) == 1 and size[0] > 0 and right["mean"],
+        "baseline": isinstance(given["baseline"], float),
+        "score": score == "increase" or (score == "followed" and "followed" in given),
+        "distance": distance in ("mse", "l1"),
+        "num_samples": isinstance(given["num_samples"], int),
+        "num_permutations": drawn == "exact" or isinstance(drawn, int),
+    }
+    return [name for name, whole in right.items() if not whole]
 
 
 def _rank_correlation(a: PerChannel, b: PerChannel) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mfh._checks import InputError
+from mfh._checks import InputError, parse_json
 from mfh._files import write_npz
 from mfh._study.arms import ArmKey, Tables
 from mfh.results import read_arrays
@@ -78,7 +78,7 @@ class Parts:
             return None
         try:
             arrays = read_arrays(path, sealed=True, mark=f"{self.mark} {name}")
-            told = json.loads(str(arrays["told"]))
+            told = parse_json(str(arrays["told"]))
             keys = [ArmKey(*key) for key in told["focused"]]
             tables = Tables(
                 told["temperature"],

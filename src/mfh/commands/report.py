@@ -2,11 +2,13 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import InputError, require
+from mfh._checks import InputError, listing, require
 from mfh._lock import held
 from mfh.commands._options import add_common
 
@@ -80,18 +82,39 @@ def _one(folder: Path, options: Namespace) -> None:
 
     result = load_results(folder)
     home = folder.parent if folder.suffix == ".json" else folder
-    logger.info("The report: %s", report(result, options.out or home / "report.html"))
+    with showing(folder):
+        logger.info("The report: %s", report(result, options.out or home / "report.html"))
     if (home / "progress.json").exists():
         logger.info("A run in this folder goes on: these are the results before it.")
     written: list[Path] = []
     if options.figures:
-        with held(options.figures, name="figures"):
+        with showing(folder), held(options.figures, name="figures"):
             written += save_figures(result, options.figures, widths=PAPER)
     if options.tables:
-        with held(options.tables, name="tables"):
+        with showing(folder), held(options.tables, name="tables"):
             written += save_tables(result, options.tables)
     for path in written:
         logger.info("%s", path)
+
+
+@contextmanager
+def showing(*folders: Path) -> Iterator[None]:
+    """Say in one line that results hold what cannot be shown, as after they were changed by hand.
+
+    Raises:
+        InputError: making a page, a figure or a table of them fails.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        logger.debug("%s", folders, exc_info=True)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(
+            f"The results of {listing(folders, limit=3)} cannot be shown: {reason}. Repeat the command that "
+            "wrote them; if that does not help, it is a fault of mfh."
+        ) from error
 
 
 def _tell(folder: Path, options: Namespace) -> None:
@@ -101,7 +124,8 @@ def _tell(folder: Path, options: Namespace) -> None:
         not (options.figures or options.tables),
         f"`--figures` and `--tables` need results: the run in `{folder}` has not ended. Leave them out.",
     )
-    page, told = report_unfinished(folder, options.out)
+    with showing(folder):
+        page, told = report_unfinished(folder, options.out)
     print("\n".join(told))  # noqa: T201
     logger.info("The report so far: %s", page)
 
@@ -131,7 +155,8 @@ def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
     for short, why in left_out.items():
         logger.warning("%s is left out. %s", short, why)
     require(len(runs) > 0, f"None of the {len(folders)} folders holds the results of a study.")
-    logger.info("The comparison of %d studies: %s", len(runs), compare(runs, out, left_out))
+    with showing(*folders):
+        logger.info("The comparison of %d studies: %s", len(runs), compare(runs, out, left_out))
 
 
 def _common(folders: list[Path]) -> Path:

@@ -32,7 +32,7 @@ RATE = 8000
 SECONDS = 1.0
 MELS, FRAMES = 24, 16
 IMAGE_SHAPE, AUDIO_SHAPE = (28, 28), (MELS, FRAMES)
-_NAME = re.compile(r"(\d)_(\w+)_(\d+)\.wav", re.ASCII)
+_NAME = re.compile(r"(\d)_(\w+)_(\d{1,9})\.wav", re.ASCII)
 
 logger = logging.getLogger(__name__)
 
@@ -182,10 +182,12 @@ def read_wav(source: Path | bytes) -> Float32[np.ndarray, " value"]:
         with wave.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as file:
             kind = file.getnchannels(), file.getsampwidth(), file.getframerate()
             require(kind == (1, 2, RATE), f"must be mono, 16 bits, {RATE} Hz. Got {kind} instead")
-            frames = file.readframes(file.getnframes())
-    except (wave.Error, EOFError, OSError) as error:
-        raise InputError(f"is no wav: {error or 'it ends early'}") from error
-    return np.frombuffer(frames, dtype="<i2").astype(np.float32) / 32768
+            frames = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
+    except InputError:
+        raise
+    except (wave.Error, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"is no wav: {str(error) or 'it ends early'}") from error
+    return frames.astype(np.float32) / 32768
 
 
 def _mnist(path: Path | str | None, out: Path, progress: bool) -> dict[str, np.ndarray]:

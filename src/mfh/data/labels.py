@@ -25,6 +25,7 @@ def read_labels(
         InputError: the labels do not fit the task.
     """
     array = label.numpy(force=True) if isinstance(label, Tensor) else np.asarray(label)
+    require(array.ndim * array.size > 0, f"`label` must hold a value per sample. Got shape {array.shape}.")
     if task is None:
         task = infer_task(array)
     choice("task", task, tuple(TASKS))

@@ -5,7 +5,7 @@ import io
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mfh._atomic import bytes_writer, checksum, file_checksum, write_atomic
@@ -90,8 +90,12 @@ def read_manifest(folder: Path) -> dict[str, str]:
         text = (folder / MANIFEST).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
-    lines = csv.reader(io.StringIO(text, newline=""))
-    return {line[0]: line[1] for line in lines if len(line) == 2 and len(line[1]) == 64}
+    known: dict[str, str] = {}
+    with suppress(csv.Error):  # a field without end: what follows counts as absent
+        for line in csv.reader(io.StringIO(text, newline="")):
+            if len(line) == 2 and len(line[1]) == 64:
+                known[line[0]] = line[1]
+    return known
 
 
 def require_listed(folder: Path, path: Path, known: dict[str, str], content: bytes | None = None) -> None:

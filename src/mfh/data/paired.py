@@ -174,7 +174,7 @@ class PairedDataset:
                     name is None or name in arrays,
                     f"`{path}` holds no {role} `{name}`. It holds {_described(arrays)}: name one of these.",
                 )
-        columns: dict[str, Any] = {role: None if n is None else arrays[n] for role, n in chosen.items()}
+        columns: dict[str, Any] = {role: np.atleast_1d(arrays[n]) for role, n in chosen.items() if n}
         return cls.from_arrays({n: arrays[n] for n in modalities}, label=arrays[label], task=task, **columns)
 
     @classmethod
@@ -354,7 +354,8 @@ def _values(name: str, array: Any, count: int) -> Values:
             f"Modality `{name}` must hold numbers. Got "
             f"{'text' if values.dtype.kind in 'US' else values.dtype} instead.",
         )
-        values = torch.from_numpy(np.ascontiguousarray(values))
+        kind = np.dtype("f8") if values.dtype.itemsize > 8 else values.dtype.newbyteorder("=")
+        values = torch.from_numpy(np.ascontiguousarray(values, kind))
     require(values.ndim >= 2, f"Modality `{name}` must have shape (sample, ...). Got {tuple(values.shape)}.")
     _same_length(name, values, count)
     if values.is_floating_point():

@@ -3,12 +3,11 @@
 The checksums are those of the metadata of Zenodo's record 1188976, or of a mirror; none stand in this code.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import InputError, listing, parse_json, require
 from mfh.data import media
 from mfh.data.download import TIMEOUT
 
@@ -106,14 +105,14 @@ def _of_record(text: str, place: str, address: str) -> list[Archive]:
     """The files of a record's metadata, in Zenodo's present form or in its older one."""
     archives = []
     try:
-        for entry in json.loads(text)["files"]:
-            name = entry.get("key") or entry["filename"]
+        for entry in parse_json(text)["files"]:
+            name = str(entry.get("key") or entry["filename"])
             md5 = entry["checksum"].removeprefix("md5:")
             if not re.fullmatch(r"[0-9a-f]{32}", md5):
                 raise ValueError(f"{name} has the checksum {entry['checksum']!r}, which is no MD5")
             size = entry.get("size", entry.get("filesize"))
             archives.append(Archive(name, address.format(name=name), int(size), md5))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"`{place}` is not the metadata of a Zenodo record: {error!r}.") from error
     return sorted((archive for archive in archives if archive.kind), key=lambda archive: archive.name)
 

@@ -1,6 +1,5 @@
 """The authors' processed VGGSound folder as it is: no index, only files and `label.json`."""
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -9,10 +8,10 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import InputError, listing, parse_json, require
 from mfh._files import read_npy
 from mfh.data import media
-from mfh.data.vggsound_index import LABEL_FILE, Record
+from mfh.data.vggsound_index import LABEL_FILE, MOST_CLASSES, Record
 
 FRAMES = 32
 _THREADS = 8
@@ -53,11 +52,15 @@ def scan(root: Path) -> tuple[list[str], list[Record]]:
 
 def _read_labels(path: Path) -> dict[str, int]:
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
+        labels = parse_json(path.read_text(encoding="utf-8"))
         table = {str(key): int(code) for key, code in labels.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"`{path}` must map youtube ids to classes. It cannot be read: {error}.") from error
     require(bool(table) and min(table.values()) >= 0, f"`{path}` must hold classes 0, 1, and so on.")
+    require(
+        max(table.values()) < MOST_CLASSES,
+        f"`{path}` must hold classes below {MOST_CLASSES}. Got {max(table.values())}.",
+    )
     return table
 
 
@@ -90,12 +93,11 @@ def _clip(folder: Path, labels: Mapping[str, int], picture: Path) -> Record | st
         with picture.open("rb") as file:
             file.seek(-2, 2)
             whole = file.read() == b"\xff\xd9"
+        sizes = (0, picture.stat().st_size, 0, sound.stat().st_size)
+        clip = Record(name, name.rpartition("_")[0], label, folder.name, folder.name, samples, *sizes)
     except (OSError, ValueError, EOFError, RuntimeError) as error:  # soundfile's own are RuntimeErrors
         return f"{name}: {error}"
-    if not whole:
-        return f"{name}: the picture is cut short"
-    sizes = (0, picture.stat().st_size, 0, sound.stat().st_size)
-    return Record(name, name.rpartition("_")[0], label, folder.name, folder.name, samples, *sizes)
+    return clip if whole else f"{name}: the picture is cut short"
 
 
 def _samples(path: Path) -> int:

@@ -16,6 +16,7 @@ from mfh.data.preparation import Note
 from mfh.data.tar_files import TarMember, expand, is_url, tar_members
 
 CLIP_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg")
+_DIGITS = 9  # of a start second, at most
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class ClipName:
             >>> ClipName.parse("a_b-_000030.mp4"), ClipName.parse("x_7")
             (ClipName(video='a_b-', start=30), ClipName(video='x', start=7))
         """
-        match = re.fullmatch(r"(.+)_(\d+)", Path(name).stem, flags=re.ASCII)
+        match = re.fullmatch(rf"(.+)_(\d{{1,{_DIGITS}}})", Path(name).stem, flags=re.ASCII)
         if match is None:
             raise InputError("the name must be <id>_<start second>")
         return cls(match[1], int(match[2]))
@@ -110,7 +111,7 @@ def _entry(line: Sequence[str], place: str) -> Entry:
     video, start, label, split = line
     require(bool(video) and bool(label), f"{place} must name a video and a label. Got {', '.join(line)!r}.")
     require(
-        start.isascii() and start.isdecimal(),
+        start.isascii() and start.isdecimal() and len(start) <= _DIGITS,
         f"{place} must have a start of 0 or more whole seconds. Got {start!r}.",
     )
     require(split in SPLITS, f"{place} must have a split of {listing(SPLITS)}. Got {split!r}.")

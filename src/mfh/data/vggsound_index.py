@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mfh._checks import InputError, require
+from mfh._checks import InputError, listing, parse_json, require
 from mfh._files import write_json, write_text
 from mfh.config import SPLITS
 from mfh.data.manifest import read_manifest, require_listed
@@ -19,6 +18,9 @@ from mfh.data.tar_files import exists, is_url, read_range
 from mfh.data.vggsound_clips import ClipName
 
 INDEX_FILE, CLASSES_FILE, LABEL_FILE = "clips.csv", "classes.txt", "label.json"
+_LONGEST = 2**28  # samples, more than four hours
+MOST_CLASSES = 100_000
+"""A class's number is below this: a list is made of so many names."""
 _HEADER = (
     *("name", "id", "start", "label", "split", "place", "samples"),
     *("picture_at", "picture_bytes", "audio_at", "audio_bytes"),
@@ -58,6 +60,12 @@ class Record:
     audio_bytes: int
     picture_sha256: str = ""
     audio_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, numbers that no clip has."""
+        numbers = (self.samples, self.picture_at, self.picture_bytes, self.audio_at, self.audio_bytes)
+        if not (min(numbers) >= 0 and max(numbers) < 2**63 and self.samples <= _LONGEST):
+            raise ValueError(f"the numbers {listing(numbers)}")
 
 
 def joined(root: str, name: str) -> str:
@@ -114,10 +122,17 @@ def _record(line: Mapping[str, str], codes: Mapping[str, int]) -> Record:
 
 
 def read_settings(root: str) -> dict[str, Any]:
-    """The settings with which a folder was prepared."""
+    """The settings with which a folder was prepared; `frames` is a number above 0.
+
+    Raises:
+        InputError: the file is absent or damaged.
+    """
     path = joined(root, SETTINGS_FILE)
     try:
-        return dict(json.loads(read_range(path))["settings"])
+        settings = dict(parse_json(read_range(path))["settings"])
+        if not (isinstance(settings["frames"], int) and settings["frames"] > 0):
+            raise ValueError(f"the frames {settings['frames']!r}")
+        return settings
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"`{path}` is damaged: {error!r}. Prepare the folder again.") from error
 

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import InputError, listing, parse_json, require
 from mfh._files import checksum, write_atomic
 from mfh.data import media
 from mfh.data.manifest import Manifest
 from mfh.data.tar_files import TarMember, tar_members, write_tar
 from mfh.data.vggsound_decode import PARTS_FOLDER
-from mfh.data.vggsound_index import Record
+from mfh.data.vggsound_index import MOST_CLASSES, Record
 
 MEGABYTE = 10**6
 
@@ -157,14 +157,18 @@ def index_of(archives: Sequence[str]) -> tuple[list[str], list[Record], int]:
     clips, names, stored = [], {}, 0
     for name, kinds in sorted(found.items()):
         try:
-            known = json.loads(kinds["json"].source())
+            known = parse_json(kinds["json"].source())
+            if not 0 <= int(known["label"]) < MOST_CLASSES:
+                raise ValueError(f"the label {known['label']}")
             names[int(known["label"])] = str(known["class"])
             stored = int(known["frames"])
+            if stored < 1:
+                raise ValueError(f"the frames {stored}")
             record = Record(
                 name, str(known["id"]), int(known["label"]), str(known["split"]), "", int(known["samples"]),
                 0, 0, 0, 0,
             )  # fmt: skip
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise InputError(
                 f"`{kinds['jpg']}` is not a clip that `mfh vggsound prepare --shards` packed: {error!r}."
             ) from error

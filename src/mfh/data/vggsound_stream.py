@@ -5,7 +5,6 @@ processes. Reading from front to back is the cheaper way where storage is far, a
 nodes and workers.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset
 
-from mfh._checks import choice, require
+from mfh._checks import InputError, choice, parse_json, require
 from mfh.config import SPLITS
 from mfh.data import media
 from mfh.data.tar_files import open_file
@@ -68,11 +67,16 @@ class ClipStream(IterableDataset):
 
     def _decoded(self, sample: dict[str, Any]) -> dict[str, Any]:
         name = sample["__key__"]
+        try:
+            label = int(parse_json(sample["json"])["label"])
+            audio, video = sample["flac"], sample["jpg"]
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise InputError(f"The clip `{name}` is not one that `mfh` packed: {error!r}.") from error
         return {
             "id": name,
-            "label": int(json.loads(sample["json"])["label"]),
-            "audio": fitted(waveform_of(sample["flac"], name), self.samples),
-            "video": frames_of(sample["jpg"], self.stored, name)[spread(self.stored, self.frames)],
+            "label": label,
+            "audio": fitted(waveform_of(audio, name), self.samples),
+            "video": frames_of(video, self.stored, name)[spread(self.stored, self.frames)],
         }
 
 

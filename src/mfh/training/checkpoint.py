@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
-from mfh._checks import InputError, require
+from mfh._checks import InputError, parse_json, require
 from mfh._files import plain, writable_folder, write_atomic
 from mfh.models.weights import digest
 
@@ -179,7 +179,7 @@ def _unpack(path: Path) -> tuple[Checkpoint, Mapping[str, Any]]:
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     if digest(tensors, told["state"]) != told["checksum"]:
         raise ValueError("its checksum does not fit its content")
-    state = json.loads(told["state"])
+    state = parse_json(told["state"])
     groups: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         group, rest = name.split("/", 1)
