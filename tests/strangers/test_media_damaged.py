@@ -1,6 +1,7 @@
 """Clips cut short and with flipped bits: decoding returns or skips, in bounded time and memory."""
 
 import contextlib
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,8 @@ CODECS = {
     "webm": ("libvpx", "libopus"), "mpeg": ("mpeg1video", "mp2"), "mpegts": ("mpeg2video", "mp2"),
     "wav": ("", "pcm_s16le"), "flac": ("", "flac"),
 }  # fmt: skip
-MEMORY = 1_000_000  # KiB, with Python, numpy and FFmpeg themselves
+DAMAGES = int(os.environ.get("MFH_DAMAGES", "100"))  # of each sort, for each kind of clip
+MEMORY = 300_000  # KiB, with Python, numpy and FFmpeg themselves
 
 
 def whole(kind: str) -> bytes:
@@ -60,18 +62,20 @@ def test_damaged_clips_decode_or_are_refused(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CODECS)
 def test_two_hundred_damages_of_each_kind(kind: str, tmp_path: Path) -> None:
-    parts = damaged(whole(kind), 100)
+    parts = damaged(whole(kind), DAMAGES)
     for name, content in parts.items():
         (tmp_path / name).write_bytes(content)
-    found = dict(decode_all(list(parts), partial(decode_any, tmp_path), jobs=2, seconds=60))
+    decode = partial(decode_any, tmp_path, pictures=bool(CODECS[kind][0]))
+    found = dict(decode_all(list(parts), decode, jobs=2, seconds=60.0))
     assert found.keys() == parts.keys()
+    assert len(parts) == 2 * DAMAGES
     assert not [name for name, reason in found.items() if "longer than" in reason]
-    assert int((tmp_path / "memory").read_text()) < MEMORY
+    peak = max(int(path.read_text()) for path in tmp_path.glob("memory-*"))
+    assert peak < MEMORY
     skipped = sum(bool(reason) for reason in found.values())
     died = sum("dies" in reason for reason in found.values())
-    peak = (tmp_path / "memory").read_text()
     sys.stdout.write(f"{kind}: {len(parts)} clips, {skipped} skipped, {died} killed FFmpeg, {peak} KiB\n")
-    assert 0 < skipped <= len(parts)
+    assert 0 < skipped < len(parts)
 
 
 def test_a_clip_that_hangs_or_fills_the_memory_is_named(tmp_path: Path) -> None:
