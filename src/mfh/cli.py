@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Errors of the user are one line on stderr and exit status 2."""
 
 import argparse
+import errno
 import io
 import logging
 import os
@@ -193,6 +194,8 @@ def _told(error: Exception) -> int:
     """Tell an error of the user in one line; returns the exit status. All others are raised."""
     if isinstance(error, BrokenPipeError):
         return EXIT_USAGE
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        error = InputError(f"`{str(error.filename)[:60]}...` is too long for a file's name.")
     if not isinstance(error, (InputError, IncompleteError)):
         raise error
     texts = [str(error)]

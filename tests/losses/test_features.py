@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mfh.losses import crd, hints, rkd
+from mfh.losses import crd, hints, mse, rkd
 
 
 @pytest.fixture
@@ -117,3 +117,12 @@ def test_gradients(loss, features: tuple[Tensor, Tensor]) -> None:
 @pytest.mark.parametrize("loss", [hints, rkd])
 def test_equals_lose_nothing(loss, features: tuple[Tensor, Tensor]) -> None:
     assert loss(features[0], features[0]).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [hints, rkd, mse])
+def test_a_student_in_double_learns_of_a_teacher_in_float(loss, features: tuple[Tensor, Tensor]) -> None:
+    student, teacher = (values.detach().double() for values in features)
+    wide, mixed = (values.clone().requires_grad_() for values in (student, student))
+    loss(wide, teacher.float().double()).backward()
+    loss(mixed, teacher.float()).backward()
+    assert torch.allclose(wide.grad, mixed.grad, rtol=1e-4)

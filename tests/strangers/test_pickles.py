@@ -235,6 +235,18 @@ def test_files_on_the_command_line(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_names_that_no_file_can_have(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (place / "c.csv").write_text("v,1,cat,train\nw,1,dog,test\n")
+    for (command, option), words in file_cases(place, tmp_path / "new").items():
+        if option != "--config" or command == "study":
+            told = [name] if not option.startswith("-") else [option, name]
+            one_line([*words, *told], tmp_path / "trace", capsys, expect={2})
+
+
+@pytest.mark.slow
 def test_files_in_the_folder_of_a_run(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,7 +85,7 @@ def read_entries(path: Path | str) -> tuple[list[Entry], list[Note]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, skipinitialspace=True)
             lines = [(reader.line_num, [cell.strip() for cell in line]) for line in reader if any(line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"`csv` must be a file of clips. `{path}` cannot be read: {error}.") from error
     if lines and len(lines[0][1]) == 4 and not lines[0][1][1].isdecimal():
         lines = lines[1:]  # the header
@@ -154,7 +154,7 @@ def choose_classes(entries: Sequence[Entry], classes: int | Path | str | None) -
 def _read_classes(path: Path, known: Iterable[str]) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"`classes` must be a number, or a file with a class a line. `{path}` cannot be read: {error}."
         ) from error

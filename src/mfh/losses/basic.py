@@ -1,5 +1,6 @@
 """The losses that everything here is trained with, and the entropy of soft labels."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
@@ -39,7 +40,13 @@ def mse(
     logits: Float[Tensor, "sample output *position"], other: Float[Tensor, "sample output *position"]
 ) -> Float[Tensor, ""]:
     """Mean of the squared difference over samples and outputs: Dist of Algorithm 1."""
-    return functional.mse_loss(logits, other)
+    return functional.mse_loss(*alike(logits, other))
+
+
+def alike(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the wider of their types: the gradient of torch's losses wants one up to release 2.9."""
+    kind = torch.promote_types(one.dtype, two.dtype)
+    return one.to(kind), two.to(kind)
 
 
 def soft_label_entropy(

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from mfh.losses.basic import alike
+
 
 def hints(
     student_features: Float[Tensor, "sample channel"],
@@ -22,7 +24,7 @@ def hints(
     C / 2 times this for C channels, and trains up to the hint first and everything afterwards; here both
     happen at once.
     """
-    return weight * functional.mse_loss(student_features, teacher_features)
+    return weight * functional.mse_loss(*alike(student_features, teacher_features))
 
 
 def rkd(
@@ -44,11 +46,11 @@ def rkd(
     different = ~torch.eye(len(student_features), dtype=torch.bool, device=student_features.device)
     if distance and len(student_features) > 1:
         mine, theirs = (_distances(x, different) for x in (student_features, teacher_features))
-        loss = loss + distance * functional.smooth_l1_loss(mine, theirs)
+        loss = loss + distance * functional.smooth_l1_loss(*alike(mine, theirs))
     if angle and len(student_features) > 2:
         triples = different[:, :, None] & different[None] & different[:, None]
         mine, theirs = (_cosines(x)[triples] for x in (student_features, teacher_features))
-        loss = loss + angle * functional.smooth_l1_loss(mine, theirs)
+        loss = loss + angle * functional.smooth_l1_loss(*alike(mine, theirs))
     return loss
 
 
