@@ -1,10 +1,13 @@
-"""Fuzz a reader by coverage, with atheris: python tests/fuzz_atheris.py NAME [-runs=20000].
+"""Fuzz readers by coverage, with atheris: python tests/fuzz_atheris.py NAME,NAME|all [-runs=20000].
 
-Readers are those of `fuzz_readers`. What they must hold is said by `Reader.judge`; an input that takes longer
-than a minute or fills four gigabytes stops the run too. Needs `pip install atheris`.
+Readers are those of `fuzz_readers`, each in a process of its own, one after the other. What they must hold is
+said by `Reader.judge`; an input that takes longer than five minutes or fills four gigabytes stops its reader too.
+Needs `pip install atheris`.
 """
 
 import logging
+import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -17,7 +20,7 @@ with atheris.instrument_imports(include=["mfh", "yaml", "fuzz_readers"]):
 
 from fuzz_changes import mutated
 
-LIMITS = ("-timeout=60", "-rss_limit_mb=4096", "-max_len=16384")
+LIMITS = ("-timeout=300", "-rss_limit_mb=4096", "-max_len=16384", "-verbosity=0", "-print_final_stats=1")
 
 
 def changed(content: bytes, size: int, seed: int) -> bytes:
@@ -25,14 +28,9 @@ def changed(content: bytes, size: int, seed: int) -> bytes:
     return bytes(atheris.Mutate(content, size) if seed % 2 else mutated(content, seed)[:size])
 
 
-def main() -> None:
-    """Fuzz the reader that the first argument names."""
-    name, *options = sys.argv[1:]
-    reader = READERS[name]
-    logging.disable()
-    warnings.simplefilter("ignore")
-    folder = Path(tempfile.mkdtemp(prefix="mfh-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    place, corpus = folder / "place", folder / "corpus"
+def fuzz(name: str, options: list[str], folder: Path) -> None:
+    """Fuzz one reader; ends the process."""
+    reader, place, corpus = READERS[name], folder / "place", folder / "corpus"
     reader.settle(place)
     corpus.mkdir()
     for number, content in enumerate(reader.valid):
@@ -45,5 +43,23 @@ def main() -> None:
     atheris.Fuzz()
 
 
+def main() -> int:
+    """Fuzz the readers that the first argument names; returns how many failed."""
+    names, *options = sys.argv[1:]
+    logging.disable()
+    warnings.simplefilter("ignore")
+    failed, memory = 0, "/dev/shm" if Path("/dev/shm").is_dir() else None
+    for name in READERS if names == "all" else names.split(","):
+        folder = Path(tempfile.mkdtemp(prefix="mfh-fuzz-", dir=memory))
+        child = os.fork()
+        if child == 0:
+            fuzz(name, options, folder)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        shutil.rmtree(folder)
+        sys.stderr.write(f"{name}: {'held' if status == 0 else f'failed with status {status}'}\n")
+        failed += status != 0
+    return failed
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -50,7 +50,10 @@ FOUND: dict[str, list[bytes | Callable[[Path], bytes]]] = {
     "ravdess csv": [b"1.npy,1.jpg," + DIGITS, b"1.npy," + b"a" * 400 + b",1\n"],
     "label json": [DEEP, b'{"a": 1e999}', b'{"a": 0, "b": 999999999999}'],
     "settings json": [DEEP, b'{"settings": {}}', b'{"settings": {"frames": "8"}}'],
-    "index csv": [HEADER + LINE % (10**11, 0), HEADER + LINE % (9, -1)],
+    "index csv": [
+        HEADER + LINE % (10**11, 0), HEADER + LINE % (9, -1),
+        HEADER + LINE % (9, 0) + b"b_000002,b,2,y,test,\0,9,0,1,0,1\n",
+    ],
     "packed tar": [packed(label=10**9), packed(label=-1), packed(label=float("inf")), packed(frames=0)],
     "record json": [DEEP, b'{"files": [{"key": "a", "size": 1e999, "checksum": "md5:%s"}]}' % (b"0" * 32)],
     "lock": [DEEP, READERS["lock"].valid[0].replace(b'"pid": 1', b'"pid": "1"')],
@@ -77,6 +80,10 @@ FOUND: dict[str, list[bytes | Callable[[Path], bytes]]] = {
     "results arrays": [_npz(increase_train=np.asarray("x"), seed=np.arange(1))],
     "focus json": [focus(removed=["a"]), focus(channel_dim="1"), focus(removed=[2**70]), focus(fill=[[]])],
     "export json": [READERS["export json"].valid[0].replace(b'"hidden": [3]', b'"hidden": [3, 3]')],
+    "yaml": [
+        b"ratio: " + b"[" * 3000, b"ratio: &a [*a]",
+        b"a0: &a0 x\n" + b"".join(b"a%d: &a%d [%s]\n" % (i, i, b"*a%d, " % (i - 1) * 9) for i in range(1, 9)),
+    ],
     "wav": [_wav()[:-1], _wav().replace(b"\x02\x00\x10\x00", b"\x02\x00\x00\x00")],
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from mfh._class_spec import ClassSpec, arguments_of, shape_problems, signature_d
 
 Place = tuple[str, ...]
 CONFIG_FLAG, PRINT_FLAG = "--config", "--print_config"
+_MOST_VALUES, _DEEPEST = 10_000, 100
 NOT_IN_FILES = ("help", "config", "print_config", "print_shtab", "version", "no_imports")
 
 
@@ -58,12 +60,18 @@ def read(path: str) -> File:
     """Read a file.
 
     Raises:
-        InputError: it is absent, no YAML (with the line), or no mapping of options.
+        InputError: it is absent, no YAML (with the line), no mapping of options, or larger than options are.
     """
+    places: list[tuple[Place, int]] = []
     try:
         text = Path(path).read_text(encoding="utf-8")
+        _require_shallow(text)
         root = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader) if isinstance(root, yaml.MappingNode) else {}  # noqa: S506
+        if isinstance(root, yaml.MappingNode):
+            places = list(islice(_places(root, ()), _MOST_VALUES + 1))
+        if len(places) > _MOST_VALUES:  # a few lines of aliases of aliases can stand for any number
+            raise ValueError(f"It holds more than {_MOST_VALUES} values")
+        values = yaml.load(text, Loader=_Loader) if places else {}  # noqa: S506
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"`config` {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     except yaml.MarkedYAMLError as error:
@@ -81,11 +89,20 @@ def read(path: str) -> File:
         raise InputError(f"`config` {path} must hold options, such as `data: FILE.npz`, one per line.")
     lines: dict[Place, int] = {}
     repeated: list[tuple[Place, str]] = []
-    for place, line in _places(root, ()):
+    for place, line in places:
         if place in lines:
             repeated.append((place, f"`{place[-1]}` stands here again; it was given in line {lines[place]}."))
         lines[place] = line
     return File(path, values, lines, repeated)
+
+
+def _require_shallow(text: str) -> None:
+    """Refuse, with a ValueError, brackets nested by the hundred, over which the parser takes its time."""
+    depth = 0
+    for mark in re.findall(r"[\[\]{}]", text):
+        depth = max(0, depth + (1 if mark in "[{" else -1))
+        if depth > _DEEPEST:
+            raise ValueError(f"It is nested more than {_DEEPEST} deep")
 
 
 def _places(node: yaml.Node, above: Place) -> Iterator[tuple[Place, int]]:

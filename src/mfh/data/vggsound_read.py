@@ -91,7 +91,7 @@ def read_file(root: str, clip: Record, name: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         return read_range(joined(root, f"{clip.place}/audio/{clip.name}.wav"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"`{path}` cannot be read: {error}.") from error
 
 
