@@ -1,7 +1,7 @@
 """Fuzz readers by coverage, with atheris: python tests/fuzz_atheris.py NAME,NAME|all [-runs=20000].
 
 Readers are those of `fuzz_readers`, each in a process of its own, one after the other. What they must hold is
-said by `Reader.judge`; an input that takes longer than five minutes or fills four gigabytes stops its reader too.
+said by `Reader.judge`; an input that takes more than five minutes or four gigabytes stops its reader too.
 Needs `pip install atheris`.
 """
 

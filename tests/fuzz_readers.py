@@ -48,6 +48,7 @@ class Reader:
         folder: whether it is given the folder.
         several: whether an error may have several lines.
         beside: further files of the folder, name -> content.
+        costly: whether an input takes so long that a tenth of them must do.
     """
 
     read: Callable[[Path], object]
@@ -56,6 +57,7 @@ class Reader:
     folder: bool = False
     several: bool = False
     beside: Mapping[str, bytes] = field(default_factory=dict)
+    costly: bool = False
 
     def settle(self, place: Path) -> None:
         """Make the folders, and the files beside that which is fuzzed."""
@@ -314,12 +316,12 @@ READERS = {
     "saliency": Reader(_saliency_file, [_saliency()], "s.npz"),
     "ravdess names": Reader(_ravdess_name, [b"03-01-05-02-01-01-12.wav", b"01-02-08-01-02-02-24"], "name"),
     "vggsound names": Reader(_vggsound_name, [b"a_b-_000030.mp4", b"x_7"], "name"),
-    "results json": Reader(_results, [RESULTS], "results.json", folder=True),
+    "results json": Reader(_results, [RESULTS], "results.json", folder=True, costly=True),
     "results arrays": Reader(
-        _results, [_npz(**CHANNELS)], "saliency.npz", True, beside={"results.json": RESULTS}
+        _results, [_npz(**CHANNELS)], "saliency.npz", True, beside={"results.json": RESULTS}, costly=True
     ),
     "results curves": Reader(
-        _results, [_npz(**CURVES)], "curves.npz", True, beside={"results.json": RESULTS}
+        _results, [_npz(**CURVES)], "curves.npz", True, beside={"results.json": RESULTS}, costly=True
     ),
     "label json": Reader(vggsound_authors.scan, [b'{"a": 0, "b": 1}'], "label.json", True, beside=CLIP),
     "clips csv": Reader(_clips, [b'a,1,cat,train\n"b",2,dog,test\n'], "clips.csv"),

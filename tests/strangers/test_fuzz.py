@@ -33,6 +33,7 @@ def contents(reader: Reader) -> st.SearchStrategy[bytes]:
 def fuzz(name: str, count: int, place: Path) -> None:
     reader, folder = READERS[name], place / name.replace(" ", "-")
     reader.settle(folder)
+    count = count // 10 if reader.costly else count
 
     @settings(
         max_examples=count, deadline=20_000, database=None, derandomize=True, suppress_health_check=CHECKS
