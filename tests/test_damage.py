@@ -1,90 +1,21 @@
 """Every file that a run leaves is cut short, changed in one bit, and exchanged for that of another run."""
 
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from damage import CONFIG, check, damaged, paired, told
 from kills import CASES, content
 from torch import nn
 
 import mfh
-from mfh import DistillConfig, InputError, PairedDataset, StudyConfig
+from mfh import DistillConfig, InputError
 from mfh._distill import DistillResult
 from mfh._export import export_study, load_export
 from mfh.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*have a negative increase")]
-CONFIG = StudyConfig(
-    seeds=2, epochs=3, ratio=(0.5,), random_draws=1, hidden=(6,), smoothing=(0.1,), device="cpu",
-    teacher="lidar", student="camera",
-)  # fmt: skip
-SHOWN = (".html", ".svg", ".pdf", ".png")  # made from the rest, and read by nobody
-COPY = "best.safetensors"  # of weights that stand in the checkpoint too, and read by nobody
-
-
-def paired(seed: int) -> PairedDataset:
-    rng = np.random.default_rng(seed)
-    label = np.arange(90) % 2
-    shared = label[:, None] + rng.normal(size=(90, 3))
-    arrays = {"lidar": np.hstack([shared, rng.normal(size=(90, 3))]), "camera": shared}
-    return PairedDataset.from_arrays(arrays, label=label)
-
-
-def damaged(folder: Path, other: Path, into: Path) -> Iterator[tuple[str, Path]]:
-    """Copies of a folder, each with one file damaged: which file and how, and the copy."""
-    rng = np.random.default_rng(0)
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.suffix in SHOWN or path.name == COPY:
-            continue
-        name, bytes_ = path.relative_to(folder), path.read_bytes()
-        flipped = bytearray(bytes_)
-        flipped[int(rng.integers(len(bytes_)))] ^= 1 << int(rng.integers(8))
-        changes = {"cut": bytes_[: len(bytes_) // 2], "flipped": bytes(flipped)}
-        if (other / name).is_file():
-            changes["exchanged"] = (other / name).read_bytes()
-        for how, changed in changes.items():
-            copy = into / "copy"
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(folder, copy)
-            (copy / name).write_bytes(changed)
-            if changed != bytes_:
-                yield f"{name} {how}", copy
-
-
-def check(
-    folder: Path, other: Path, into: Path, *, read: Callable[[Path], Any], again: Callable[[Path], Any]
-) -> int:
-    """Damage every file: a reader refuses it by name or reads the same; the command mends or refuses it."""
-    wanted, known, count = content(folder), read(folder), 0
-    for what, copy in damaged(folder, other, into):
-        file = what.partition(" ")[0]
-        try:
-            assert read(copy) == known, f"{what}: read as if nothing were wrong"
-        except InputError as error:
-            assert Path(file).name in str(error), f"{what}: {error}"  # noqa: PT017
-        try:
-            again(copy)
-        except InputError as error:
-            named = Path(file).name in str(error) or "holds another run's results: `data` was" in str(error)
-            assert named, f"{what}: {error}"  # noqa: PT017
-        else:
-            found = content(copy)
-            differing = [n for n in wanted.keys() | found.keys() if wanted.get(n, 0) != found.get(n, 0)]
-            assert differing == [], what
-        count += 1
-    return count
-
-
-def told(result: Any) -> Any:
-    """A result without times."""
-    values = result.to_dict()
-    values["records"] = [{**row, "seconds": 0.0} for row in values["records"]]
-    arrays = {n: a.tobytes() for n, a in getattr(result, "channels", {}).items()}
-    return {n: v for n, v in values.items() if n not in ("timings", "environment")}, arrays
 
 
 def test_a_study(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import pytest
 from interrupts import CASES, SIGNALS, STATUS, interrupts, problems
 from kills import Runner, content, heeds
 
+from mfh._interrupts import heed, received, stoppable
+
 COUNT = int(os.environ.get("MFH_SIGNALS", "2"))
 LIMIT = 2.0
 """Seconds from the signal to the end, where nobody else uses the cores; a step here takes far less."""
@@ -133,3 +135,19 @@ def test_an_interrupt_within_code_that_is_run_from_text_has_its_status_too(tmp_p
         [sys.executable, "-m", "patched"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr.count("mfh: stopped. ")) == (143, 1)
+
+
+def test_a_signal_whose_exception_is_lost_stops_the_command_at_its_next_step() -> None:
+    class Careless:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda _: None)
+        with stoppable(signal.SIGTERM):
+            Careless()
+            assert received() == signal.SIGTERM
+            with pytest.raises(KeyboardInterrupt) as stopped:
+                heed()
+    assert stopped.value.args == (143,)
+    heed()  # under no `stoppable` nothing is to be stopped

@@ -46,10 +46,7 @@ def stoppable(*numbers: int) -> Iterator[None]:
 
 @contextmanager
 def whole() -> Iterator[None]:
-    """Finish what is inside before a signal under `stoppable` stops the command; a later one does not wait.
-
-    A signal whose exception was lost, as it is where nothing can catch one, stops the command here.
-    """
+    """Finish what is inside before a signal under `stoppable` stops the command; a later one stops it now."""
     global _depth
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -59,7 +56,16 @@ def whole() -> Iterator[None]:
         yield
     finally:
         _depth -= 1
-    if _first is not None and _depth == 0:
+    heed()
+
+
+def heed() -> None:
+    """Stop the command here if a signal has come and its exception was lost, as some libraries lose any.
+
+    For places that a long command passes often, and never on its way out.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if main and _nested and _first is not None and _depth == 0:
         raise KeyboardInterrupt(128 + _first)
 
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from mfh._checks import InputError, choice, listing, require
 from mfh._files import write_npz
-from mfh._interrupts import spared
+from mfh._interrupts import heed, spared
 from mfh._saliency.linear import SaliencyAccumulator
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
@@ -97,6 +97,7 @@ def streaming_saliency(
         unit_scale=True,
     ) as bar:
         for number, found in enumerate(_run(tasks, jobs), start=done + 1):
+            heed()
             bar.update(found.num_samples)
             total.merge(found)
             if kept is not None and number < len(parts):

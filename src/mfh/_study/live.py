@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from mfh._interrupts import heed
 from mfh._progress import FILE, Progress, Stage, now
 from mfh._study.losses import study_losses
 from mfh._study.outcome import SeedResult
@@ -87,6 +88,7 @@ class Live:
 
     def advance(self, stage: str, count: int) -> None:
         """After some work of a stage in this process, which took the time since the last call."""
+        heed()
         moment = time.monotonic()
         self.seconds[stage] += moment - self._last
         self._last = moment

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 class Manifest:
     """The file `checksums.csv` of a folder: name of a file there -> its SHA-256.
 
-    A line that is damaged counts as absent, and a file without a line as not written: it is made again.
+    A line that is damaged, or whose file is not there, counts as absent, and a file without a line as not
+    written: it is made again.
 
     Args:
         folder: that holds it.
@@ -30,8 +31,9 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.known = read_manifest(folder)
-        self._changed = False
+        read = read_manifest(folder)
+        self.known = {name: known for name, known in read.items() if (folder / name).exists()}
+        self._changed = len(self.known) < len(read)
         self._saved, self._cost = time.monotonic(), 0.0
 
     def name(self, path: Path) -> str:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from mfh._checks import InputError, cell_text, require
 from mfh._files import bytes_writer, read_json, write_atomic, write_json, write_text
-from mfh._interrupts import spared
+from mfh._interrupts import heed, spared
 from mfh.data.manifest import Manifest
 
 SETTINGS_FILE = "prepare.json"
@@ -133,6 +133,7 @@ def decode_all(
             else ((clip, decode(clip)) for clip in clips)
         )
         for pair in pairs:
+            heed()
             bar.update()
             yield pair
 

@@ -38,13 +38,14 @@ def read_state(path: Path) -> dict[str, Any]:
     """The state dict in a file, without the prefix that distributed training puts before names.
 
     Raises:
-        InputError: the file is absent, damaged or holds more than tensors.
+        InputError: the file is absent, damaged (by its checksum too, if `sealed_weights` gave it one) or
+            holds more than tensors.
     """
     require(path.is_file(), f"`{path}` must be a checkpoint. There is no such file.")
+    safe = path.suffix.lower() == ".safetensors"
     try:
-        if path.suffix.lower() == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        seal = _seal(path) if safe else ""
     except Exception as error:
         raise InputError(
             f"`{path}` cannot be read as a state dict: {str(error).splitlines()[0]} Only tensors are read, "
@@ -54,8 +55,12 @@ def read_state(path: Path) -> dict[str, Any]:
         isinstance(state, Mapping),
         f"`{path}` must hold a state dict, names with tensors. It holds a {type(state).__name__}.",
     )
+    require(
+        seal in ("", digest(state) if seal else ""),
+        f"`{path}` is damaged: its checksum does not fit its content.",
+    )
     names = [str(name) for name in state]
-    wrapped = bool(names) and all(name.startswith(WRAPPED) for name in names)
+    wrapped = not safe and bool(names) and all(name.startswith(WRAPPED) for name in names)
     return {str(n).removeprefix(WRAPPED) if wrapped else n: value for n, value in state.items()}
 
 
@@ -85,6 +90,13 @@ def all_finite(values: Iterable[Tensor]) -> bool:
 def sealed_weights(state: Mapping[str, Tensor], **told: str) -> bytes:
     """A state dict as safetensors with a checksum; `told` says what the file is and whose."""
     return save(dict(state), told | {"checksum": digest(state)})
+
+
+def _seal(path: Path) -> str:
+    """The checksum that `sealed_weights` gave a file; empty for files of others."""
+    with safe_open(path, framework="pt") as file:
+        told = file.metadata() or {}
+    return told.get("checksum", "") if {"network", "epoch"} & set(told) else ""
 
 
 def require_sealed(path: Path, **told: str) -> None:

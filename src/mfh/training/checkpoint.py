@@ -23,8 +23,8 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from mfh._checks import InputError, parse_json, require
-from mfh._files import plain, writable_folder, write_atomic
-from mfh.models.weights import digest
+from mfh._files import bytes_writer, plain, writable_folder, write_atomic
+from mfh.models.weights import digest, read_state, require_sealed, sealed_weights
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 FORMAT = "mfh-checkpoint-1"
@@ -75,9 +75,20 @@ class Store:
         self._good = True
 
     def save_best(self, weights: Mapping[str, Tensor], **told: object) -> None:
-        """Write the best epoch's weights by themselves; `told` goes into the file's metadata as text."""
-        blob = safetensors_bytes(_copies(weights), {name: str(value) for name, value in told.items()})
-        write_atomic(self.folder / BEST, lambda file: file.write(blob))
+        """Write the best epoch's weights by themselves, with a checksum and what is `told` of them.
+
+        A file that holds them already is left as it is.
+        """
+        state, texts = _copies(weights), {name: str(value) for name, value in told.items()}
+        if not self._holds(state, texts):
+            write_atomic(self.folder / BEST, bytes_writer(sealed_weights(state, **texts)))
+
+    def _holds(self, state: Mapping[str, Tensor], texts: Mapping[str, str]) -> bool:
+        try:
+            require_sealed(self.folder / BEST, **texts)
+            return digest(read_state(self.folder / BEST)) == digest(state)
+        except InputError:
+            return False
 
     def close(self) -> None:
         """Remove what only an unfinished training needs."""

@@ -254,15 +254,19 @@ class Run:
             if not at.finished:
                 groups["optimizer"], values["optimizer"] = optimizer_groups(optimizer)
                 values["scaler"] = None if scaler is None else scaler.state_dict()
-            best = groups["model"] if at.finished and self.score is None else self.best
-            if best and at.best_epoch != self.written:
-                self.store.save_best(best, epoch=at.best_epoch)
-                self.written = at.best_epoch
+            if at.best_epoch != self.written:
+                self._save_best(self.store)
             self.store.save(Checkpoint(values, groups))
             if at.finished:
                 self.store.close()
         self.saved = time.monotonic()
         self._note_kept()
+
+    def _save_best(self, store: Store) -> None:
+        last = self.at.finished and self.score is None
+        if best := self.model.state_dict() if last else self.best:
+            store.save_best(best, epoch=self.at.best_epoch)
+            self.written = self.at.best_epoch
 
     def _note_kept(self) -> None:
         place = f"epoch {self.at.epoch} after {self.at.step} of {self.steps} steps"
