@@ -132,6 +132,8 @@ class Run:
             self.at.seconds = time.monotonic() - self.started
             if self.save_end:
                 self._save()
+        elif self.store is not None and self.save_end and self.processes.main:
+            self._save_best(self.store)  # where it was damaged since
         if self.best:
             self.model.load_state_dict(dict(self.best))
 
