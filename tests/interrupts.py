@@ -135,7 +135,7 @@ def vggsound(inputs: Path) -> None:
 
 def _pretrain(inputs: Path, out: Path) -> list[Command]:
     places = ["--modality", "audio", "--data", str(inputs / "prepared"), "--out", str(out), "--quiet"]
-    small = ["--width", "2", "--epochs", "3", "--batch-size", "4", "--frames", "6", "--device", "cpu"]
+    small = ["--width", "2", "--epochs", "3", "--batch-size", "5", "--frames", "6", "--device", "cpu"]
     return [["vggsound", "pretrain", *places, *small]]
 
 
@@ -153,7 +153,7 @@ def _trained(inputs: Path) -> None:
 def _distill(inputs: Path, out: Path) -> list[Command]:
     places = ["--data", str(inputs / "prepared"), "--out", str(out), "--quiet", "--mode", "regular"]
     teacher = ["--audio-checkpoint", str(inputs / "teacher" / "checkpoints" / "teacher-regular.safetensors")]
-    small = ["--width", "2", "--epochs", "3", "--batch-size", "4", "--frames", "6", "--device", "cpu"]
+    small = ["--width", "2", "--epochs", "3", "--batch-size", "5", "--frames", "6", "--device", "cpu"]
     return [["vggsound", "distill", *places, *teacher, *small, "--seeds", "2"]]
 
 

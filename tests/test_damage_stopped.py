@@ -114,7 +114,7 @@ def test_steps_on_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     prepare(
         csv, tmp_path / "inputs" / "clips", tmp_path / "data", frames=6, size=(16, 20), jobs=0, progress=False
     )
-    small = ["--width", "2", "--epochs", "1", "--batch-size", "4", "--frames", "6", "--device", "cpu"]
+    small = ["--width", "2", "--epochs", "1", "--batch-size", "5", "--frames", "6", "--device", "cpu"]
 
     def steps(*more: str) -> list[Callable[[Path], Words]]:
         def words(folder: Path, step: Words) -> Words:
