@@ -215,6 +215,22 @@ def test_results_survive_the_disk(result: StudyResult, tmp_path: Path) -> None:
     assert np.array_equal(read.channels["increase_train"], result.channels["increase_train"])
 
 
+def test_networks_of_finished_seeds_do_not_stay_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    assemble = design.assemble
+
+    def look(data: PairedDataset, config: StudyConfig, seeds: list, **rest: float) -> StudyResult:
+        held.extend(seed.weights for seed in seeds)
+        return assemble(data, config, seeds, **rest)
+
+    monkeypatch.setattr(design, "assemble", look)
+    mfh.study(make_paired(), config=QUICK, out=tmp_path / "out")
+    assert held == [{}, {}]
+    assert len(list((tmp_path / "out" / "checkpoints").rglob("*.safetensors"))) > 2
+
+
 def test_repeating_the_call_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = mfh.study(make_paired(), config=QUICK, out=tmp_path / "whole")
     mfh.study(make_paired(), config=replace(QUICK, seeds=1), out=tmp_path / "parts")

@@ -313,6 +313,7 @@ def _run(
             if store is not None and processes.main:
                 store.save(ended.result)
             live.end_seed(ended.result, elsewhere=not pool.here)
+            ended = replace(ended, result=replace(ended.result, weights={}))  # they may be large
         yield ended
 
 
