@@ -27,8 +27,9 @@ from mfh._saliency.slopes import Factors, Slopes, factors_of, slopes_of
 
 Donors = Int[Tensor, "permutation sample"]
 STRATA = 8  # of a long round
-SHORT = 2  # of a short one
-SHORT_ROUNDS = 4
+SHORT = 4  # of a short one
+SHORT_OF_MAPS = 2  # where channels have positions, which strata, by their means, tell little of
+FEW = 8  # draws before long rounds begin
 FEWEST_ROUNDS = 2  # by which errors are told from how rounds differ
 PILOT = 8  # of as many channels one is drawn for once more, to tell the error of a single round
 FEWEST_PILOTS = 8
@@ -106,17 +107,17 @@ def _until_precise(
     """Draw rounds until the ranking is as precise as asked, about `limit` permutations at the most."""
     keys = features if features.ndim == 2 else features.flatten(2).mean(2)
     few = limit < 2 * STRATA * FEWEST_ROUNDS
+    short = SHORT if features.ndim == 2 else SHORT_OF_MAPS
     stages = []
     if slopes is not None:
-        stages = [(SHORT, max(FEWEST_ROUNDS, limit // SHORT) if few else SHORT_ROUNDS)]
+        stages = [(short, max(FEWEST_ROUNDS, (limit if few else FEW) // short))]
     if not stages or not few:
-        left = limit - SHORT * SHORT_ROUNDS * len(stages)
-        stages.append((STRATA, max(FEWEST_ROUNDS, left // STRATA)))
+        stages.append((STRATA, max(FEWEST_ROUNDS, (limit - FEW * len(stages)) // STRATA)))
     before = 0
     for strata, rounds in stages:
         tallies = [_Tally(changes, channel, score, key, slopes) for channel, key in enumerate(keys.unbind(1))]
         for number, ranks in enumerate(_rounds(len(features), rounds, generator, strata)):
-            groups = ranks.to(features.device).split(max(size, SHORT))
+            groups = ranks.to(features.device).split(max(size, short))
             piloted = number == 1 and len(groups) == 1 and len(tallies) >= PILOT * FEWEST_PILOTS
             pilots, others = (tallies[::PILOT], [t for t in tallies if t.channel % PILOT])
             for part in (pilots, others) if piloted else (tallies,):
