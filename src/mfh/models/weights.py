@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
 
+PART = 2**22  # bytes of a digest that one thread takes
 WRAPPED = "module."  # before every name of a network that was trained in several processes
 
 
@@ -71,11 +73,21 @@ def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
     False
     """
     total = hashlib.blake2b(text.encode(), digest_size=16)
+    parts: list[memoryview] = []
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().resolve_conj().resolve_neg()
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        total.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        content = value.contiguous().reshape(-1).view(torch.uint8).numpy().data
+        parts += [content[start : start + PART] for start in range(0, len(content), PART)]
+    large = sum(map(len, parts)) > 2 * PART
+    with ThreadPoolExecutor(torch.get_num_threads() if large else 1) as pool:
+        for found in (pool.map if large else map)(_digest, parts):
+            total.update(found)
     return total.hexdigest()
+
+
+def _digest(content: memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def all_finite(values: Iterable[Tensor]) -> bool:

@@ -51,7 +51,7 @@ def train_alone(run: Run, side: str, progress: bool) -> None:
         return
     modality = run.config.teacher if side == "teacher" else run.config.student
     model = run.network(side, side)
-    fit_alone(run, name, model, modality, Distill(), run.config.seed, progress, save_end=False)
+    fit_alone(run, name, model, modality, Distill(), run.config.seed, progress)
     with whole():
         run.save_weights(name, model)
     run.drop_training(name)

@@ -68,10 +68,8 @@ def fit_alone(
     objective: Distill,
     seed: int,
     progress: bool,
-    *,
-    save_end: bool = True,
 ) -> FitResult:
-    """Train one network and keep its best validation epoch; for `save_end` see `fit`."""
+    """Train one network and keep its best validation epoch; what comes of it is to be written at once."""
     require_fits(run, model, modality)
     labels = run.data.label[run.validation]
     return fit(
@@ -84,7 +82,7 @@ def fit_alone(
         config=run.train_config(modality),
         seed=derived_seed(seed, "batches"),
         checkpoint=run.training(name),
-        save_end=save_end,
+        save_end=False,
         progress=progress,
     )
 
