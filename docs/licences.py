@@ -18,9 +18,10 @@ TAIL = """
 ## Versions
 
 `constraints.txt` holds the versions that are installed and tested together, `constraints-oldest.txt` the
-oldest that may be installed. With the oldest, Python 3.11 and torch 2.9.1, 889 of 890 tests passed and the last one since it was mended:
-of studies, saliency, focusing, losses, distillation, training, diagnoses, reports, files and statistics, without
-the checks of types at run time. Releases of torch from 2.6 to 2.8, which are allowed too, were not tried.
+oldest that may be installed. With the oldest, Python 3.11 and torch 2.9.1, 889 of 890 tests passed, and
+the last one since it was mended: of studies, saliency, focusing, losses, distillation, training, diagnoses,
+reports, files and statistics, without the checks of types at run time. Releases of torch from 2.6 to 2.8,
+which are allowed too, were not tried.
 
 The versions have not been held against a list of known vulnerabilities: `pip-audit` had no answer about any
 of the 179 and skipped them all. `pip-audit --strict -r constraints.txt --no-deps --disable-pip` asks PyPI,
