@@ -126,6 +126,15 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is Any or isinstance(value, origin or hint)
 
 
+def one_line(error: object) -> str:
+    r"""A text without its line breaks and runs of spaces.
+
+    >>> one_line(ValueError("not\n  this"))
+    'not this'
+    """
+    return " ".join(str(error).split())
+
+
 def shown(text: str) -> str:
     r"""Text with what a terminal or a browser would obey written out, so that it can only be read.
 

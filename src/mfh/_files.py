@@ -19,7 +19,7 @@ from mfh._atomic import file_checksum as file_checksum
 from mfh._atomic import writable_folder as writable_folder
 from mfh._atomic import write_atomic as write_atomic
 from mfh._atomic import write_together as write_together
-from mfh._checks import InputError, parse_json
+from mfh._checks import InputError, one_line, parse_json
 
 CHECKSUM = "checksum"
 SEAL, MARK = "mfh_checksum", "mfh_mark"  # arrays of an npz
@@ -233,7 +233,7 @@ def _read_npz(path: Path | str) -> dict[str, np.ndarray]:
             "are loaded. Save it as numbers or text: np.asarray(values, dtype=float), or dtype=str."
         ) from error
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        reason = one_line(error).rstrip(".") or type(error).__name__
         raise InputError(f"`{path}` cannot be read as arrays: {reason}.") from error
 
 
@@ -279,7 +279,7 @@ def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
             raise ValueError(f"version {version} of the format is not known")
         shape, fortran, dtype = formats[version](file)
     except ValueError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(one_line(error)) from error
     except Exception as error:  # whatever the text in a header makes of its parser
         raise ValueError(f"its header cannot be read: {type(error).__name__}") from error
     if dtype.hasobject:

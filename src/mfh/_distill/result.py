@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.torch
 from torch import nn
 
-from mfh._checks import InputError, require
+from mfh._checks import InputError, one_line, require
 from mfh._files import npz_bytes
 from mfh.results import SCHEMA_VERSION, RunResult, TeacherRecord, read_arrays, read_results
 from mfh.training.run import Epoch
@@ -86,7 +86,7 @@ class DistillResult(RunResult):
         except InputError:
             raise
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(f"`{folder}` cannot be read into `student`: {reason}") from error
         arrays = read_arrays(folder / PREDICTIONS)
         return cls.from_dict({**values, "student": student.eval(), "predictions": arrays})

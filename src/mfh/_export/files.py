@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import InputError
+from mfh._checks import InputError, one_line
 from mfh._class_spec import ClassSpec, own_classes_only
 from mfh._files import bytes_writer, read_json, require_files, write_atomic
 from mfh._focus import FocusedTeacher
@@ -87,7 +87,7 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise InputError(f"`{folder}` cannot be read as an export: {reason}. Export anew.") from error
     teacher = FocusedTeacher.load(folder / TEACHER, sides[TEACHER].eval())
     return Exported(teacher.eval(), sides[STUDENT].eval(), info)
@@ -107,7 +107,7 @@ def write_program(network: nn.Module, example: Tensor, path: Path) -> None:
             blob = io.BytesIO()
             torch.export.save(program, blob)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)[:300]
         raise InputError(
             f"The student cannot be written as a program: torch.export says {type(error).__name__}: "
             f"{reason}. Its code must not depend on the values or the number of samples."

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mfh._checks import InputError, choice, listing, require
+from mfh._checks import InputError, choice, listing, one_line, require
 from mfh._files import bytes_writer, checksum, json_writer, read_json, require_files, write_together
 from mfh._focus.channels import ambiguous, channels_second
 from mfh._focus.inventory import find, find_channel_dim, uncompiled
@@ -204,7 +204,7 @@ class FocusedTeacher(Hooked):
         except InputError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(
                 f"`{folder}` cannot be read as a focused teacher: {reason}. Save it anew."
             ) from error

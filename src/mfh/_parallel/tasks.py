@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from mfh._atomic import OutputError
-from mfh._checks import InputError
+from mfh._checks import InputError, one_line
 from mfh._parallel.cores import Pins
 from mfh._parallel.engines import Pool
 
@@ -167,6 +167,6 @@ def _attempt(
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     text = text if len(text) <= 300 else text[:297] + "..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import InputError, listing, one_line, require
 from mfh._lock import held
 from mfh.commands._options import add_common
 
@@ -110,7 +110,7 @@ def showing(*folders: Path) -> Iterator[None]:
         raise
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         logger.debug("%s", folders, exc_info=True)
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(
             f"The results of {listing(folders, limit=3)} cannot be shown: {reason}. Repeat the command that "
             "wrote them; if that does not help, it is a fault of mfh."
