@@ -34,7 +34,8 @@ ORDER = [
     ("cli",),
 ]
 # Narrower than the order: the report reads nothing but results, and how far a run has come.
-ONLY = {"_report": {"_report", "results", "_progress", "stats", "_files", "_atomic", "_checks", "_version"}}
+FEW = {"results", "_progress", "stats", "_files", "_atomic", "_interrupts", "_checks", "_version"}
+ONLY = {"_report": {"_report", *FEW}}
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -16,6 +16,8 @@ from interrupts import CASES, SIGNALS, STATUS, interrupts, problems
 from kills import Runner, content, heeds
 
 from mfh._interrupts import heed, received, stoppable
+from mfh._report import save_figures
+from mfh.results import Comparison, StudyResult
 
 COUNT = int(os.environ.get("MFH_SIGNALS", "2"))
 LIMIT = 2.0
@@ -137,17 +139,32 @@ def test_an_interrupt_within_code_that_is_run_from_text_has_its_status_too(tmp_p
     assert (done.returncode, done.stderr.count("mfh: stopped. ")) == (143, 1)
 
 
-def test_a_signal_whose_exception_is_lost_stops_the_command_at_its_next_step() -> None:
+def lose_a_signal() -> None:
+    """A signal whose exception ends where nobody catches it."""
+
     class Careless:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "unraisablehook", lambda _: None)
-        with stoppable(signal.SIGTERM):
-            Careless()
-            assert received() == signal.SIGTERM
-            with pytest.raises(KeyboardInterrupt) as stopped:
-                heed()
+        Careless()
+    assert received() == signal.SIGTERM
+
+
+def test_a_signal_whose_exception_is_lost_stops_the_command_at_its_next_step() -> None:
+    with stoppable(signal.SIGTERM):
+        lose_a_signal()
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            heed()
     assert stopped.value.args == (143,)
     heed()  # under no `stoppable` nothing is to be stopped
+
+
+def test_a_lost_signal_stops_the_drawing_of_figures(tmp_path: Path) -> None:
+    row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01, None, False)
+    with stoppable(signal.SIGTERM):
+        lose_a_signal()
+        with pytest.raises(KeyboardInterrupt):
+            save_figures(StudyResult(comparisons=[row]), tmp_path, formats=["svg"])
+    assert list(tmp_path.iterdir()) == []

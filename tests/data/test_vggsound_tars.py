@@ -377,6 +377,25 @@ def test_a_damaged_index(folder: Path, tmp_path: Path) -> None:
             load(tmp_path / "out")
 
 
+def test_a_damaged_tar_is_refused_and_not_said_to_be_made_again(
+    source: Path, tars: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(tars, out)
+    path = min(out.glob("*.tar"))
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{path.name}` is damaged or exchanged: remove it"):
+        prepare(source, source.parent / "clips", out, **TINY)
+    assert caplog.text == ""
+    path.unlink()
+    prepare(source, source.parent / "clips", out, **TINY)
+    assert {p.name: p.read_bytes() for p in out.glob("*.tar")} == {
+        p.name: p.read_bytes() for p in tars.glob("*.tar")
+    }
+
+
 def test_flac_keeps_the_waveform(folder: Path, tars: Path) -> None:
     name = "video2_000002"
     array = np.load(folder / "test" / "audio_npy" / f"{name}.npy")[0]

@@ -78,9 +78,10 @@ def test_two_hundred_damages_of_each_kind(kind: str, tmp_path: Path) -> None:
     assert 0 < skipped < len(parts)
 
 
-def test_a_clip_that_hangs_or_fills_the_memory_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_clip_that_hangs_or_fills_the_memory_is_named(jobs: int, tmp_path: Path) -> None:
     names = ["a", "hang", "b", "fill"]
-    found = dict(decode_all(names, partial(deadly, tmp_path), seconds=1.5))
+    found = dict(decode_all(names, partial(deadly, tmp_path), jobs=jobs, seconds=1.5))
     assert found == {
         "a": "", "b": "", "hang": "decoding it takes longer than 1.5 seconds",
         "fill": "it needs more memory than there is",

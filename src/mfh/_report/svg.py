@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from mfh._checks import InputError, listing
 from mfh._files import write_atomic
+from mfh._interrupts import heed
 from mfh._report import figures, style
 
 FORMATS = ("svg", "pdf", "png")
@@ -188,6 +189,7 @@ def save(
     paths = []
     for name in figures.BY_KIND.get(summary["kind"], {}):
         for ending, settings in looks:
+            heed()
             for file_format, content in draw(name, summary, formats, **settings).items():
                 path = Path(folder) / f"{name}{ending}.{file_format}"
                 paths.append(write_atomic(path, partial(_write, content)))

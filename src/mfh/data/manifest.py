@@ -40,13 +40,16 @@ class Manifest:
         """What a file is called here."""
         return path.relative_to(self.folder).as_posix()
 
+    def fits(self, path: Path) -> bool:
+        """Whether a file is there as it was written."""
+        return path.exists() and file_checksum(path) == self.known.get(self.name(path))
+
     def holds(self, paths: Iterable[Path]) -> bool:
-        """Whether files are there as they were written; the log names those that are not."""
+        """Whether files are there as they were written; the log names those that are to be made again."""
         for path in paths:
-            wanted = self.known.get(self.name(path))
-            if wanted is None or not path.exists():
+            if self.name(path) not in self.known or not path.exists():
                 return False
-            if file_checksum(path) != wanted:
+            if not self.fits(path):
                 logger.warning("`%s` is damaged or exchanged: its checksum does not fit. Made again.", path)
                 return False
         return True

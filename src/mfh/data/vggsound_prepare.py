@@ -220,7 +220,7 @@ def _in_tars(out: Path, manifest: Manifest) -> Packed:
             _adopt_tar(out, path, manifest)
     archives = [path for path in archives if path.exists()]
     found, problems = packed([str(path) for path in archives])
-    problems += [f"`{path}` is damaged or exchanged" for path in archives if not manifest.holds([path])]
+    problems += [f"`{path}` is damaged or exchanged" for path in archives if not manifest.fits(path)]
     require(not problems, f"{'; '.join(problems)}: remove it, and its clips are decoded again.")
     return found
 
