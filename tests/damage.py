@@ -1,6 +1,7 @@
 """Copies of a folder with one file damaged, and whether a command notices."""
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def paired(seed: int) -> PairedDataset:
 
 def damaged(folder: Path, other: Path, into: Path) -> Iterator[tuple[str, Path]]:
     """Copies of a folder, each with one file damaged: which file and how, and the copy."""
-    rng = np.random.default_rng(0)
+    rng, files, copies = np.random.default_rng(0), set(), 0
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.suffix in SHOWN:
             continue
@@ -47,6 +48,9 @@ def damaged(folder: Path, other: Path, into: Path) -> Iterator[tuple[str, Path]]
             (copy / name).write_bytes(changed)
             if changed != bytes_:
                 yield f"{name} {how}", copy
+                files.add(name)
+                copies += 1
+    sys.stdout.write(f"{len(files)} files, {copies} damages\n")
 
 
 def check(

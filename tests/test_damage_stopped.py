@@ -22,6 +22,7 @@ from mfh._study import design
 from mfh._study.resume import Store
 from mfh.cli import main
 from mfh.data.vggsound import load
+from mfh.data.vggsound_prepare import prepare
 from mfh.models.weights import load_state
 from mfh.training.run import Run
 
@@ -106,6 +107,30 @@ def test_the_cache_of_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert found[-1] == found[0], what
         count += 1
     assert count >= 10
+
+
+def test_steps_on_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv = make_videos(tmp_path / "inputs", [f"class {i % 2}" for i in range(16)])
+    prepare(
+        csv, tmp_path / "inputs" / "clips", tmp_path / "data", frames=6, size=(16, 20), jobs=0, progress=False
+    )
+    small = ["--width", "2", "--epochs", "1", "--batch-size", "5", "--frames", "6", "--device", "cpu"]
+
+    def steps(*more: str) -> list[Callable[[Path], Words]]:
+        def words(folder: Path, step: Words) -> Words:
+            places = ["--data", str(tmp_path / "data"), "--out", str(folder), "--quiet"]
+            return ["vggsound", *step, *places, *small, *more]
+
+        several = (
+            ["pretrain", "--modality", "audio"], ["pretrain", "--modality", "video"], ["saliency"],
+            ["distill", "--mode", "general", "--ratio", "0.5"],
+        )  # fmt: skip
+        return [partial(words, step=step) for step in several]
+
+    commands(capsys, *steps())(tmp_path / "0")
+    commands(capsys, *steps("--seed", "5"))(tmp_path / "1")
+    again = commands(capsys, *steps())
+    assert check(tmp_path / "0", tmp_path / "1", tmp_path, again=again) > 25
 
 
 @pytest.mark.parametrize("name", ["ravdess train", "vggsound pretrain"])

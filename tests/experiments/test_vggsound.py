@@ -93,6 +93,21 @@ def test_students_of_every_mode_are_compared(data: PairedDataset, out: Path) -> 
         vggsound.distill(data, out, mode="joint", config=CONFIG)
 
 
+def test_a_damaged_saliency_is_left_aside_where_it_is_not_needed(
+    data: PairedDataset, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = out / "saliency-regular.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    told = vggsound.distill(data, out, mode="regular", config=CONFIG)
+    assert [r.arm for r in told.records] == ["no-kd", "regular"]
+    assert told.saliency == {}
+    assert "It is left aside: run `mfh vggsound saliency` again." in caplog.text
+    with pytest.raises(InputError, match=r"saliency-regular.npz`.* Run `mfh vggsound saliency` again"):
+        vggsound.distill(data, out, mode="general", config=CONFIG)
+    vggsound.saliency(data, out, config=CONFIG)
+    assert vggsound.distill(data, out, mode="general", config=CONFIG).saliency["score"] == "followed"
+
+
 def test_checkpoints_stand_in_for_pretraining(data: PairedDataset, trained: Path, tmp_path: Path) -> None:
     files = {
         f"{name}_checkpoint": trained / "checkpoints" / f"{side}-regular.safetensors"

@@ -1,5 +1,6 @@
 """What is in the folder of an experiment in steps, as a result that a report can show."""
 
+import logging
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mfh._checks import InputError
 from mfh._files import plain, require_files, run_mark
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import METRIC
@@ -16,6 +18,8 @@ from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run
 from mfh.experiments.modes import MODES
 from mfh.results import Comparison, StudyResult, environment
+
+logger = logging.getLogger(__name__)
 
 NUM_RESAMPLES = 2000
 Arrays = Mapping[str, np.ndarray]
@@ -36,7 +40,7 @@ def collect(run: Run) -> StudyResult:
     sites = {site.name: site for site in run.recipe.sites(config)}
     site = next((sites[s.settings["site"]] for s in students if "site" in s.settings), None)
     site = site or next(iter(sites.values()))
-    arrays = saliency_arrays(run.out, site)
+    arrays = _saliency_of(run, site)
     return StudyResult(
         config={**plain(config.to_dict()), "teacher": config.teacher, "layer": site.layer},
         environment=environment(),
@@ -49,6 +53,15 @@ def collect(run: Run) -> StudyResult:
         data=_describe_data(run),
         channels=arrays,
     )
+
+
+def _saliency_of(run: Run, site: Site) -> Arrays:
+    """A site's saliency; empty where there is none that is this run's, which the log says."""
+    try:
+        return saliency_arrays(run.out, site)
+    except InputError as error:
+        logger.warning("%s It is left aside: %s", error, run.way_to_saliency(site))
+        return {}
 
 
 def _score(run: Run, site: Site) -> str:
