@@ -13,6 +13,7 @@ TOGETHER = 0.5
 """Seconds within which a second signal is the first one again: launchers and terminals both send it."""
 LOKY_TRACKER = "joblib.externals.loky.backend.resource_tracker"
 _depth = _nested = 0
+_begun = False
 _first: int | None = None
 _moment = 0.0
 
@@ -45,6 +46,31 @@ def stoppable(*numbers: int) -> Iterator[None]:
 
 
 @contextmanager
+def heeded_imports() -> Iterator[None]:
+    """Stop at the next import if a signal has come and its exception was lost, until the work has begun.
+
+    A command imports for a second or more, and what it imports has `except:` in places, which takes a signal
+    for a missing package.
+    """
+    global _begun
+    _begun, watch = False, _Watch()
+    sys.meta_path.insert(0, watch)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(watch)
+
+
+class _Watch:
+    """Finds nothing; it is asked before every first import of a module."""
+
+    def find_spec(self, _name: str, _path: object, _target: object = None, /) -> None:
+        """Stop the command here, if it is to be stopped."""
+        if not _begun:
+            _stop_if_told()
+
+
+@contextmanager
 def whole() -> Iterator[None]:
     """Finish what is inside before a signal under `stoppable` stops the command; a later one stops it now."""
     global _depth
@@ -64,6 +90,12 @@ def heed() -> None:
 
     For places that a long command passes often, and never on its way out.
     """
+    global _begun
+    _begun = True
+    _stop_if_told()
+
+
+def _stop_if_told() -> None:
     main = threading.current_thread() is threading.main_thread()
     if main and _nested and _first is not None and _depth == 0:
         raise KeyboardInterrupt(128 + _first)

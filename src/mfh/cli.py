@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import BrokenRulesError, IncompleteError, InputError, shown
 from mfh._class_spec import NO_IMPORTS_VARIABLE
-from mfh._interrupts import received, stoppable
+from mfh._interrupts import heeded_imports, received, stoppable
 from mfh._version import __version__
 from mfh.commands import (
     avmnist,
@@ -166,7 +166,7 @@ def _restricted(words: Sequence[str]) -> Iterator[None]:
 
 def _run(words: Sequence[str]) -> int:
     try:
-        with stoppable(signal.SIGINT, signal.SIGTERM):
+        with stoppable(signal.SIGINT, signal.SIGTERM), heeded_imports():
             parser = build_parser()
             if (printed := read_configs(parser, words)) is not None:
                 sys.stdout.write(printed)
