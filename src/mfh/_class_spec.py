@@ -28,6 +28,12 @@ Problem = tuple[tuple[str, ...], str]
 OWN_CLASSES = ("torch.nn.", "mfh.models.")
 OWN_FUNCTIONS = ("mfh.data.ravdess.load", "mfh.data.vggsound.load", "mfh.experiments.avmnist.load")
 NO_IMPORTS_VARIABLE = "MFH_NO_IMPORTS"
+_RUNS = "which runs its code (--no-imports, imports=False)"
+# What YAML would not read as this very text, but as values, a quoted text or one with a comment.
+_VALUES_IN_TEXT = re.compile(
+    r"""^[\s\ufeff]*([{\["'!&*|>%@`#?]|-(?!\d)|\.\.\.)|[\n\r\x85\u2028\u2029]|:(\s|$)|\s#"""
+)
+_IMPORTABLE = re.compile(r"(?![\d.]+$)[^/]*\w\.\w[^/]*|[^\W\d]\w*([.:][^\W\d]\w*)+")
 _own_only: ContextVar[bool] = ContextVar("own_only", default=False)
 
 
@@ -68,17 +74,14 @@ def _nested_problems(value: Any, place: tuple[str, ...]) -> Iterator[Problem]:
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
             yield from _nested_problems(item, (*place, str(number)))
-    elif isinstance(value, str) and re.fullmatch(r"[^\W\d]\w*([.:][^\W\d]\w*)+", value):
+    elif isinstance(value, str) and _VALUES_IN_TEXT.search(value):
+        yield place, f"{value!r} is refused: it could hold an import path, {_RUNS}. Write its values as YAML."
+    elif isinstance(value, str) and _IMPORTABLE.fullmatch(value.strip()):
         try:
-            find_target(value)
+            find_target(value.strip())
         except InputError:
-            yield (
-                place,
-                (
-                    f"`{value}` is refused: it could be imported, which runs its code (--no-imports, "
-                    f"imports=False). If it is a file, write ./{value}."
-                ),
-            )
+            way_out = f"If it is a file, write ./{value}."
+            yield place, f"`{value}` is refused: it could be imported, {_RUNS}. {way_out}"
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ def find_target(path: str) -> Callable[..., Any]:
         fail(f"`{path}` must be an import path with a module, such as mine.{path or 'Teacher'}.")
     require_own(path)
     here = os.getcwd()  # noqa: PTH109 - an entry of sys.path is text
-    if here not in sys.path and not is_own_only():
+    if here not in sys.path and not is_own_only() and not path.startswith(("torch.", "mfh.")):
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_path)
