@@ -16,6 +16,8 @@ def main() -> int:
             signal.signal(number, leave)
             # the last of them: from there on the interpreter would end in a way of its own
             atexit.register(signal.signal, number, signal.SIG_IGN)
+    # else Python puts the working folder before all packages in every process that a command starts
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     from mfh.cli import main as run
 
     status = run()

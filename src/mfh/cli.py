@@ -214,7 +214,8 @@ class _ShownText(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write text, what a terminal would obey written out."""
-        return int(self.out.write(shown(text)))
+        encoding = getattr(self.out, "encoding", None) or "utf-8"
+        return int(self.out.write(shown(text).encode(encoding, "backslashreplace").decode(encoding)))
 
     def flush(self) -> None:
         """Flush the output below."""

