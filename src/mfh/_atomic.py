@@ -1,11 +1,15 @@
 """Files that appear whole or not at all, and folders that say whether they can be written. Free of numpy."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -52,15 +56,12 @@ def write_together(files: Mapping[Path, Write]) -> None:
         for path, write in files.items():
             _require_there(path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
-            staged[path] = Path(name)
-            with os.fdopen(descriptor, "wb") as file:
+            draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+            with draft.open("xb") as file:  # "x": follows no link, and has the rights that umask leaves
+                staged[path] = draft
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            staged[path].chmod(0o666 & ~umask)
         for path in files:
             staged[path].replace(path)
             del staged[path]
@@ -111,6 +112,19 @@ def _put(content: bytes | memoryview, file: IO[bytes]) -> None:
     file.write(content)
 
 
+def opened_file(path: Path | str) -> BufferedReader:
+    """A file open for reading, for what must not hang or never end: a pipe or a device is none.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no file, but a folder, a pipe or a device", str(path))
+
+
 def file_checksum(path: Path | str) -> str:
     """SHA-256 of a file; empty where it cannot be read.
 
@@ -118,9 +132,9 @@ def file_checksum(path: Path | str) -> str:
     ''
     """
     try:
-        with Path(path).open("rb") as file:
+        with opened_file(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL is a ValueError
         return ""
 
 

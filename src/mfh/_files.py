@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from mfh._atomic import Write as Write
 from mfh._atomic import bytes_writer as bytes_writer
 from mfh._atomic import checksum as checksum
 from mfh._atomic import file_checksum as file_checksum
+from mfh._atomic import opened_file as opened_file
 from mfh._atomic import writable_folder as writable_folder
 from mfh._atomic import write_atomic as write_atomic
 from mfh._atomic import write_together as write_together
@@ -24,6 +26,7 @@ from mfh._checks import InputError, one_line, parse_json
 CHECKSUM = "checksum"
 SEAL, MARK = "mfh_checksum", "mfh_mark"  # arrays of an npz
 UNPACKED_LIMIT = 2**28
+_MOST_EMPTY = 2**20
 RATIO_LIMIT = 200
 
 
@@ -46,7 +49,8 @@ def json_writer(value: object, *, sealed: bool = False) -> Write:
     if sealed:
         content |= {CHECKSUM: _json_checksum(content)}
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    return bytes_writer(text.encode("utf-8"))
+    # a lone surrogate, as names of files that are no UTF-8 hold, becomes its escape, which JSON knows
+    return bytes_writer(text.encode("utf-8", "backslashreplace"))
 
 
 def _json_checksum(value: Mapping[str, Any]) -> str:
@@ -68,7 +72,8 @@ def read_json(path: Path | str, *, sealed: bool = True) -> dict[str, Any]:
         InputError: it cannot be read, or its checksum does not fit.
     """
     try:
-        value = parse_json(Path(path).read_text(encoding="utf-8"))
+        with opened_file(path) as file:
+            value = parse_json(file.read().decode("utf-8"))
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
@@ -108,6 +113,8 @@ def require_files(
         InputError: one differs (the text names it).
     """
     for name, wanted in checksums.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"`{Path(by).name}` is damaged: `{name}` is no name of a file in its folder.")
         path = folder / name
         if absent and not path.exists():
             continue
@@ -209,7 +216,7 @@ def read_arrays(path: Path | str, *, sealed: bool = False, mark: str = "") -> di
 def _read_npz(path: Path | str) -> dict[str, np.ndarray]:
     name = ""
     try:
-        with Path(path).open("rb") as file:
+        with opened_file(path) as file:
             if not zipfile.is_zipfile(file):
                 raise InputError(f"`{path}` cannot be read as arrays: it is no npz, or it is damaged.")
             _refuse_bomb(path, file)
@@ -220,6 +227,7 @@ def _read_npz(path: Path | str) -> dict[str, np.ndarray]:
                     arrays[name] = archive[name]
                     if not isinstance(arrays[name], np.ndarray):
                         raise InputError(f"`{path}` cannot be read as arrays: `{name}` is none.")
+                    _require_text(path, name, arrays[name])
                 return arrays
     except FileNotFoundError:
         raise InputError(f"`{path}` does not exist.") from None
@@ -265,6 +273,14 @@ def _require_promise(path: Path | str, name: str, content: Any, size: int) -> No
         )
 
 
+def _require_text(path: Path | str, name: str, array: np.ndarray) -> None:
+    """Refuse text with numbers that stand for no character: whatever reads one fails."""
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if codes.max() > sys.maxunicode:
+            raise InputError(f"`{path}` cannot be read as arrays: `{name}` is damaged (it is no text).")
+
+
 def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether the order is Fortran's, and type of an npy; reads no value.
 
@@ -292,11 +308,14 @@ def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 def npy_size(file: Any) -> int:
     """Bytes that the header of an npy promises, itself among them.
 
+    Values without bytes, which a header can promise in any number, count one each beyond a million.
+
     Raises:
         ValueError: see `npy_header`.
     """
     shape, _, dtype = npy_header(file)
-    return file.tell() + math.prod(shape) * dtype.itemsize
+    longest = max(shape, default=0)
+    return file.tell() + max(math.prod(shape) * dtype.itemsize, longest if longest > _MOST_EMPTY else 0)
 
 
 def read_npy(source: Path | str | bytes, *, mmap_mode: Literal["r", "c"] | None = None) -> np.ndarray:
@@ -310,7 +329,7 @@ def read_npy(source: Path | str | bytes, *, mmap_mode: Literal["r", "c"] | None 
         OSError: the file cannot be read.
         ValueError: it is no npy, is cut short, or holds Python objects.
     """
-    with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+    with io.BytesIO(source) if isinstance(source, bytes) else opened_file(source) as file:
         promised, size = npy_size(file), file.seek(0, os.SEEK_END)
         if promised > size:
             raise ValueError(f"it is cut short: {size} of {promised} bytes are there")

@@ -20,7 +20,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from mfh._atomic import HELD, PARTIAL, writable_folder
+from mfh._atomic import HELD, PARTIAL, opened_file, writable_folder
 from mfh._checks import InputError, parse_json, typed
 
 LOCK = ".lock"
@@ -211,7 +211,8 @@ def _write(lock: Path, holder: Holder) -> None:
     """Make the file, whole; an error where somebody else has just made it."""
     draft = lock.with_name(f"{lock.name}.{holder.pid}{PARTIAL}")
     try:
-        with draft.open("w", encoding="utf-8") as file:
+        draft.unlink(missing_ok=True)
+        with draft.open("x", encoding="utf-8") as file:  # "x": follows no link
             file.write(json.dumps(asdict(holder)))
             file.flush()
             os.fsync(file.fileno())
@@ -233,7 +234,8 @@ def _read(lock: Path) -> Holder | None:
         InputError: the file is damaged.
     """
     try:
-        return typed(Holder, parse_json(lock.read_text(encoding="utf-8")))
+        with opened_file(lock) as file:
+            return typed(Holder, parse_json(file.read().decode("utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

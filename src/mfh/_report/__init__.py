@@ -60,7 +60,8 @@ def html(result: RunResult, *, figures: Path | str | None = None) -> str:
     summary = summarize(result)
     pictures: list[Path] = []
     if figures is not None and summary["kind"] == "gaussian":
-        pictures = sorted(Path(figures).glob("*.svg"))
+        # a link could bring any file of this machine into a page that is passed on
+        pictures = sorted(path for path in Path(figures).glob("*.svg") if not path.is_symlink())
     return render(summary, pictures)
 
 

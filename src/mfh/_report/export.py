@@ -114,4 +114,5 @@ def _tex(text: str) -> str:
 
 
 def _md(text: str) -> str:
-    return re.sub(r"([|\\`*<])", r"\\\1", " ".join(text.split()))
+    # a bracket before a parenthesis would make a link, or a picture that is fetched
+    return re.sub(r"([|\\`*<]|\](?=\())", r"\\\1", " ".join(text.split()))

@@ -15,7 +15,7 @@ from typing import IO, Any
 from matplotlib.figure import Figure
 
 from mfh._checks import InputError, listing
-from mfh._files import write_atomic
+from mfh._files import opened_file, write_atomic
 from mfh._interrupts import heed
 from mfh._report import figures, style
 
@@ -155,7 +155,8 @@ def as_image(path: Path) -> str:
         InputError: it cannot be read.
     """
     try:
-        content = path.read_bytes()
+        with opened_file(path) as file:
+            content = file.read()
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}.") from error
     return "data:image/svg+xml;base64," + base64.b64encode(content).decode("ascii")

@@ -14,20 +14,29 @@ from typing import Any, get_args
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from yaml.constructor import ConstructorError
 
 from mfh._checks import BrokenRulesError, InputError, listing
 from mfh._class_spec import ClassSpec, arguments_of, shape_problems, signature_doc, tidy
 
 Place = tuple[str, ...]
 CONFIG_FLAG, PRINT_FLAG = "--config", "--print_config"
-_MOST_VALUES, _DEEPEST = 10_000, 100
+_MOST_VALUES, _DEEPEST, _MOST_BYTES = 10_000, 100, 2**22
 NOT_IN_FILES = ("help", "config", "print_config", "print_shtab", "version", "no_imports")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as text; people mean a number."""
+    """YAML 1.1 reads 1e-3 as text; people mean a number. Whole ones must fit into 64 bits."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number."""
+        value: int = super().construct_yaml_int(node)
+        if not -(2**63) <= value < 2**63:
+            raise ConstructorError(None, None, "a whole number has more than 64 bits", node.start_mark)
+        return value
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
@@ -64,7 +73,11 @@ def read(path: str) -> File:
     """
     places: list[tuple[Place, int]] = []
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:  # a pipe may be read
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError(f"It is larger than {_MOST_BYTES >> 20} MiB")
+        text = content.decode("utf-8")
         _require_shallow(text)
         root = yaml.compose(text, Loader=_Loader)
         if isinstance(root, yaml.MappingNode):

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import InputError, listing, one_line, require
 
 PART = 2**22  # bytes of a digest that one thread takes
 WRAPPED = "module."  # before every name of a network that was trained in several processes
@@ -49,8 +49,9 @@ def read_state(path: Path) -> dict[str, Any]:
         state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
         seal = _seal(path) if safe else ""
     except Exception as error:
+        reason = (str(error).splitlines() or [f"{type(error).__name__}."])[0]
         raise InputError(
-            f"`{path}` cannot be read as a state dict: {str(error).splitlines()[0]} Only tensors are read, "
+            f"`{path}` cannot be read as a state dict: {reason} Only tensors are read, "
             "never code: save `network.state_dict()`, not the network."
         ) from error
     require(
@@ -122,7 +123,7 @@ def require_sealed(path: Path, **told: str) -> None:
             found = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:
-        raise InputError(f"`{path}` is damaged: {str(error).splitlines()[0]}.") from error
+        raise InputError(f"`{path}` is damaged: {one_line(error)}.") from error
     require(
         found.pop("checksum", "") == digest(state),
         f"`{path}` is damaged: its checksum does not fit its content.",
