@@ -178,6 +178,10 @@ def test_functional(layer, example):
     ],
 )
 def test_flattening_before_a_linear_layer_becomes_a_module(flatten):
+    try:
+        torch.fx.symbolic_trace(flatten)
+    except TypeError:
+        pytest.skip("this release of torch traces no reshape to a tuple")
     model = Calls(
         lambda self, x: self.fc(flatten(self.conv(x))), conv=nn.Conv2d(2, 4, 3), fc=nn.Linear(4 * 4, 3)
     )

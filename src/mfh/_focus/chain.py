@@ -1,6 +1,8 @@
 """Modules in turn: what an nn.Sequential does, and what other code does that could be one."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,10 +31,8 @@ def leading_modules(whole: fx.GraphModule) -> tuple[list[nn.Module], fx.Node]:
     Returns:
         The modules, and the node whose value they give.
     """
-    for flattening in _FLATTENINGS:
-        fx.replace_pattern(whole, flattening, _flatten)
-    for averaging in _AVERAGINGS:
-        fx.replace_pattern(whole, averaging, _average)
+    for pattern, replacement in _rewritings():
+        fx.replace_pattern(whole, pattern, replacement)
     steps: list[nn.Module] = []
     node = next(iter(whole.graph.nodes))
     while (step := _step(whole, node)) is not None:
@@ -57,6 +57,17 @@ def _step(whole: fx.GraphModule, source: fx.Node) -> nn.Module | None:
     if node.target is functional.dropout and node.kwargs.get("training") is False:
         return nn.Identity()
     return None
+
+
+@cache
+def _rewritings() -> list[tuple[fx.GraphModule, Callable[[Any], Any]]]:
+    """What can be written in many ways, and how it is written here."""
+    found: list[tuple[fx.GraphModule, Callable[[Any], Any]]] = []
+    for ways, replacement in ((_FLATTENINGS, _flatten), (_AVERAGINGS, _average)):
+        for way in ways:
+            with suppress(TypeError):  # older releases of torch trace no reshape to a tuple
+                found.append((fx.symbolic_trace(way), replacement))
+    return found
 
 
 def _flatten(x: Any) -> Any:
