@@ -19,6 +19,8 @@ def test_every_field_is_documented(config: type) -> None:
         ({"ratio": (1.0,)}, r"`ratio` must lie in \[0, 1\). Got 1.0 instead. Removing every channel"),
         ({"ratio": ()}, "`ratio` must name one share or more"),
         ({"seeds": 0}, "`seeds` must be 1 or more. Got 0"),
+        ({"seeds": 10**14}, "`seeds` must be 100000 or less"),
+        ({"random_draws": 10**6}, "`random_draws` must be 100000 or less"),
         ({"seed": -1}, "`seed` must be 0 or more"),
         ({"teacher": "a", "student": "a"}, "`student` must differ from `teacher`"),
         ({"lr": float("nan")}, "`lr` must be a number above 0"),

@@ -16,6 +16,7 @@ LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "cr
 TaskName = Literal["single-label", "multi-label", "regression", "dense"]
 
 SPLITS = ("train", "validation", "test")
+MOST_SEEDS = 100_000
 
 
 class _Problems:
@@ -254,7 +255,7 @@ class StudyConfig(DistillConfig):
         student_layer: layer of the student whose output losses of features compare; by default likewise.
         losses: distillation losses to compare under the same arms, seeds and statistics, by name or import
             path; the first is the declared one, the others are exploratory. By default `loss` alone.
-        seeds: number of seeds, 1 or more; each redraws split, teachers, saliency and students.
+        seeds: number of seeds, 1 to 100,000; each redraws split, teachers, saliency and students.
         seed: the first seed, 0 or more; the others follow it.
         ratio: shares of channels to remove, each in (0, 1).
         teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
@@ -268,7 +269,7 @@ class StudyConfig(DistillConfig):
             was not fitted on it).
         folds: number of folds of cross-fit, 2 or more.
         smoothing: shares of label smoothing that no-kd-smoothed tries; validation chooses.
-        random_draws: draws of random channels a seed, 1 or more.
+        random_draws: draws of random channels a seed, 1 to 100,000.
         fix_split: draw the split once, from the first seed, instead of anew for every seed.
         hidden: widths of the hidden layers of the default networks.
         engine: many (students of a seed at once, where the networks allow), loop (one by one), or auto.
@@ -325,17 +326,15 @@ class StudyConfig(DistillConfig):
         check = problems.check
         check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
         for ratio in self.ratio:
-            check(
-                0 <= ratio < 1,
-                "ratio",
-                "lie in [0, 1)",
-                ratio,
-                "Removing every channel leaves nothing to teach",
-            )
+            why = "Removing every channel leaves nothing to teach"
+            check(0 <= ratio < 1, "ratio", "lie in [0, 1)", ratio, why)
         check(self.channel_dim != 0, "channel_dim", "not be 0, the samples", self.channel_dim)
         for name in self.losses[1:]:
             _check_loss(problems, "losses", name)
-        check(self.seeds >= 1, "seeds", "be 1 or more", self.seeds)
+        for name in ("seeds", "random_draws"):
+            count = getattr(self, name)
+            check(count >= 1, name, "be 1 or more", count)
+            check(count <= MOST_SEEDS, name, f"be {MOST_SEEDS} or less", count)
         check(self.seed >= 0, "seed", "be 0 or more", self.seed)
         check(
             self.teacher is None or self.teacher != self.student,
@@ -354,7 +353,6 @@ class StudyConfig(DistillConfig):
             all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)
         )
         check(len(self.smoothing) > 0, "smoothing", "name one share or more", list(self.smoothing))
-        check(self.random_draws >= 1, "random_draws", "be 1 or more", self.random_draws)
         check(
             all(width >= 1 for width in self.hidden), "hidden", "hold widths of 1 or more", list(self.hidden)
         )

@@ -10,6 +10,7 @@ import pytest
 
 from mfh._report import explorer, save_tables
 from mfh._report.explorer import explore_channels, explore_students
+from mfh._report.export import latex
 from mfh._report.render import build_tables
 from mfh._report.summarize import summarize
 from mfh.results import StudyResult
@@ -28,6 +29,13 @@ def test_tables_are_written_in_three_formats(make_study, tmp_path):
     assert len({line.count("&") for line in text.splitlines() if line.endswith(r"\\")}) == 1
     lines = [line for line in (tmp_path / "arms.md").read_text().splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(result.summary)
+
+
+@pytest.mark.parametrize("name", ["[1ex] a", "* a"])
+def test_no_name_becomes_an_option_of_a_line_break(name):
+    table = {"name": "a", "caption": "x", "columns": [{"label": "Arm", "numeric": False}],
+             "rows": [[{"text": name}]]}  # fmt: skip
+    assert "\n{}" + name + r" \\" in latex(table)
 
 
 def test_latex_and_markdown_survive_any_name(make_study, tmp_path):

@@ -106,7 +106,9 @@ def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join(map(_tex, texts)) + r" \\"
+    row = " & ".join(map(_tex, texts))
+    # after the line break of the row above, a bracket or a star would be read as its option
+    return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"
 
 
 def _tex(text: str) -> str:
