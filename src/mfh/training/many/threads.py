@@ -8,13 +8,14 @@ the number of threads.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from mfh._interrupts import heed
 from mfh.config import TrainConfig
 from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob
@@ -23,6 +24,9 @@ from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, 
 from mfh.training.many.kernel import EVALUATION_ROWS, count_right, lay_out, room, train_epoch
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
+
+_LOOK = 0.1
+"""Seconds after which a waiting call looks for a signal whose exception was lost."""
 
 
 @dataclass(eq=False)
@@ -96,15 +100,16 @@ def train_threaded(
     """
     start = time.perf_counter()
     data: dict[object, _Data] = {}
-    fits, stop = [], threading.Event()
+    fits, futures, stop = [], [], threading.Event()
     with ThreadPoolExecutor(min(len(students), torch.get_num_threads())) as pool:
-        futures = []
-        for student in students:
-            shared = data.setdefault(student.shared, _Data(student.job, config))
-            futures.append(pool.submit(_train, student, shared, config, stop, tolerant))
-        del data, shared  # what students share goes when the last of them is done
         try:
+            for student in students:
+                shared = data.setdefault(student.shared, _Data(student.job, config))
+                futures.append(pool.submit(_train, student, shared, config, stop, tolerant))
+            del data, shared  # what students share goes when the last of them is done
             for future in futures:
+                while wait([future], timeout=_LOOK).not_done:
+                    heed()
                 fits.append(future.result())
                 on_progress(config.epochs)
         except BaseException:
