@@ -62,6 +62,7 @@ FOUND: dict[str, list[bytes | Callable[[Path], bytes]]] = {
         _npz(a=np.ones((3, 2)), b=np.ones((3, 2)), label=np.asarray(1.5)),
         _npz(a=np.ones((3, 2)), b=np.ones((3, 2)), label=np.ones((0, 3))),
         _npz(a=np.ones((3, 2)), b=np.ones((3, 2)), label=np.arange(3), id=np.asarray("x")),
+        _npz(a=np.ones((3, 2)), b=np.ones((3, 2)), label=np.arange(3), group=np.ones(0)),
     ],
     "saliency": [
         lambda place: saliency(place, mean=["a"] * 3),

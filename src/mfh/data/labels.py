@@ -107,7 +107,8 @@ def codes_of(name: str, values: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Codes 0 ... K - 1 of integers or text, and their names."""
     array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
     require(array.dtype != object, f"`{name}` must hold integers or text. Got an array of objects.")
-    require(array.ndim == 1, f"`{name}` must hold one value per sample. Got shape {array.shape} instead.")
+    shaped = array.ndim == 1 and len(array) > 0
+    require(shaped, f"`{name}` must hold one value per sample. Got shape {array.shape} instead.")
     if array.dtype.kind == "f":
         whole = np.isfinite(array) & (array == np.round(array))
         first = int((~whole).argmax())
