@@ -25,14 +25,14 @@ LIMIT = 2.0
 AT_WORK = {
     "study": "out/state/seed-0000.json",
     "study with jobs": "out/state/*.json",
-    "study of large networks": "out/state/seed-0000/*/last.safetensors",
+    "study of large networks": "out/state/seed-0000/ranked.npz",
     "diagnose": "out/.lock",
     "saliency": "out.partial.npz",
     "saliency with jobs": "out.partial.npz",
     "ravdess train": "out/training/*",
     "ravdess prepare": "out/data/*/*.jpg",
     "vggsound prepare": "out/folders/*/video_jpg/*.jpg",
-    "vggsound prepare into tars": "out/tars/*.jpg",
+    "vggsound prepare into tars": "out/tars/parts/*.jpg",
     "vggsound pretrain": "out/training/*",
     "vggsound distill": "out/training/*",
 }
