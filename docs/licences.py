@@ -20,9 +20,9 @@ TAIL = """
 `constraints.txt` holds the versions that are installed and tested together, `constraints-oldest.txt` the
 oldest that may be installed. With the oldest, Python 3.11 and torch 2.6.0, the 1,808 quick tests but those of
 documentation and examples were run, without the checks of types at run time: all pass since what they found
-was mended, four are skipped (one as torch 2.6 traces no `reshape` to a tuple). They raised three lower bounds: PyAV
-before 18.1 contains an FFmpeg that ends the process at some damaged AAC tracks, jsonargparse before 4.48 tells
-errors in other words, torchvision before 0.21 goes with older releases of torch.
+was mended, four are skipped (one as torch 2.6 traces no `reshape` to a tuple). They raised three lower
+bounds: PyAV before 18.1 contains an FFmpeg that ends the process at some damaged AAC tracks, jsonargparse
+before 4.48 tells errors in other words, torchvision before 0.21 goes with older releases of torch.
 
 The versions have not been held against a list of known vulnerabilities: `pip-audit` had no answer about any
 of the 179 and skipped them all. `pip-audit --strict -r constraints.txt --no-deps --disable-pip` asks PyPI,
