@@ -276,6 +276,7 @@ def test_an_interrupt_ends_the_workers(tmp_path: Path) -> None:
         [sys.executable, "-m", "mfh", *words],
         env=os.environ | {"PYTHONPATH": PYTHONPATH},
         stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (tmp_path / "sleeps-0").exists() and time.monotonic() < deadline:
