@@ -228,6 +228,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("_pictures"))
     shutil.copytree(ROOT / "examples", folder / "examples")
+    (folder / "benchmarks").mkdir()
+    shutil.copyfile(ROOT / "benchmarks" / "results.json", folder / "benchmarks" / "results.json")
     source = folder / "docs"
     pictures = [sys.executable, "docs/pictures.py", "docs/_pictures"]
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(source), "site"]
