@@ -101,7 +101,7 @@ def test_a_damaged_saliency_is_left_aside_where_it_is_not_needed(
     told = vggsound.distill(data, out, mode="regular", config=CONFIG)
     assert [r.arm for r in told.records] == ["no-kd", "regular"]
     assert told.saliency == {}
-    assert "It is left aside: run `mfh vggsound saliency` again." in caplog.text
+    assert "It is left aside. Run `mfh vggsound saliency` again." in caplog.text
     with pytest.raises(InputError, match=r"saliency-regular.npz`.* Run `mfh vggsound saliency` again"):
         vggsound.distill(data, out, mode="general", config=CONFIG)
     vggsound.saliency(data, out, config=CONFIG)

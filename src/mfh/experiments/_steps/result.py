@@ -60,7 +60,7 @@ def _saliency_of(run: Run, site: Site) -> Arrays:
     try:
         return saliency_arrays(run.out, site)
     except InputError as error:
-        logger.warning("%s It is left aside: %s", error, run.way_to_saliency(site))
+        logger.warning("%s It is left aside. %s", error, run.way_to_saliency(site))
         return {}
 
 

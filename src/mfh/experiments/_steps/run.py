@@ -261,12 +261,12 @@ class Run:
         try:
             return SaliencyResult.load(self.saliency_file(site), mark=f"{self.mark} {site.name}")
         except InputError as error:
-            way = self.way_to_saliency(site)
-            raise InputError(f"{error} {way[0].upper()}{way[1:]}") from error
+            raise InputError(f"{error} {self.way_to_saliency(site)}") from error
 
     def way_to_saliency(self, site: Site) -> str:
         """What is to be done for a saliency of this run."""
-        return f"run `{f'mfh {self.recipe.name} saliency {site.option}'.strip()}` again."
+        command = f"mfh {self.recipe.name} saliency {site.option}".strip()
+        return f"Run `{command}` again."
 
     def save_saliency(self, site: Site, result: SaliencyResult) -> None:
         """Write a site's saliency."""
