@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mfh._files import write_json
+from mfh._system.files import write_json
 from mfh.results import environment
 
 RESULTS = Path(__file__).with_name("results.json")

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from mfh import PairedDataset
-from mfh.data import vggsound
-from mfh.data.mfeat import VIEWS
-from mfh.data.vggsound_inputs import FFT, HOP, Spectrogram
+from mfh.data.sources import vggsound
+from mfh.data.sources.mfeat import VIEWS
+from mfh.data.sources.vggsound.inputs import FFT, HOP, Spectrogram
 
 CROP_SHIFTS = (0, 4, 7, 10, 14)  # columns by which the student's crop of 14 columns is moved
 CROP_SAMPLES = 2000

@@ -19,7 +19,7 @@ import torch
 from benchmarks._diagnose_data import SETTINGS, pairs
 from mfh import DiagnoseConfig, PairedDataset, StudyConfig, diagnose, study
 from mfh._diagnose.folds import take
-from mfh._files import write_json
+from mfh._system.files import write_json
 from mfh.data.splits import divide
 
 HALVES_SEED = 2026

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from mfh import PairedDataset, TrainConfig
-from mfh.data.gaussian import TorchStream
+from mfh.data.sources.gaussian import TorchStream
+from mfh.experiments.gaussian import linear
 from mfh.models.mlp import mlp
-from mfh.training import linear
 from mfh.training.objectives import Distill
 from mfh.training.students import StudentJob, seeded, train_students
 

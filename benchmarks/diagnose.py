@@ -20,7 +20,7 @@ import torch
 from benchmarks._diagnose_truth import Draw, Network, draw, linear_teachers, mlp_teachers
 from mfh._diagnose.companions import cca, cka
 from mfh._diagnose.gamma import Gamma, align, estimate_gamma, unseen
-from mfh._files import write_json
+from mfh._system.files import write_json
 
 SEEDS = 20
 SHARES = ((5, 20), (10, 10), (30, 10))  # decisive channels in both modalities, and in the teacher's alone

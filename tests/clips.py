@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mfh.data.ravdess_generated import GeneratedClips, encode_mp4, generate_clips
-from mfh.data.ravdess_prepare import PrepareReport, prepare
+from mfh.data.sources.ravdess.generated import GeneratedClips, encode_mp4, generate_clips
+from mfh.data.sources.ravdess.prepare import PrepareReport, prepare
 
 SMALL = {"height": 32, "width": 64, "audio_frames": 16, "seconds": 0.75}
 """Settings of `prepare` that suit clips of three quarters of a second."""

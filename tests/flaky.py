@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from mfh import InputError
-from mfh._atomic import OutputError
+from mfh._system.atomic import OutputError
 
 
 def work(number: int, folder: str, trouble: str = "") -> tuple[int, int, tuple[int, ...]]:

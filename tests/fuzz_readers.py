@@ -18,17 +18,20 @@ from PIL import Image
 import mfh
 from mfh._checks import InputError
 from mfh._export.files import network_of
-from mfh._files import npy_header
-from mfh._lock import _read as read_lock
-from mfh._progress import load_progress
 from mfh._report import html
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
+from mfh._system.files import npy_header
+from mfh._system.lock import _read as read_lock
+from mfh._system.progress import load_progress
 from mfh.commands import _yaml, report, study
-from mfh.data import archives, avmnist, ravdess, tar_files, vggsound, vggsound_authors, vggsound_clips
+from mfh.data import archives, tar_files
 from mfh.data.manifest import Manifest
-from mfh.data.ravdess_clips import ClipName
-from mfh.data.ravdess_record import find_archives
+from mfh.data.sources import avmnist, ravdess, vggsound
+from mfh.data.sources.ravdess.clips import ClipName
+from mfh.data.sources.ravdess.record import find_archives
+from mfh.data.sources.vggsound import authors as vggsound_authors
+from mfh.data.sources.vggsound import clips as vggsound_clips
 from mfh.experiments._steps.files import read_vector
 from mfh.models.weights import read_state
 from mfh.results import Comparison, Record, StudyResult, Summary, TeacherRecord, Verdict

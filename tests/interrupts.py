@@ -127,7 +127,7 @@ def _saliency(*options: str) -> Callable[[Path, Path], list[Command]]:
 
 def vggsound(inputs: Path) -> None:
     """Clips of two classes, and the folder of what they become."""
-    from mfh.data.vggsound_prepare import prepare
+    from mfh.data.sources.vggsound.prepare import prepare
 
     csv = make_videos(inputs, [f"class {i % 2}" for i in range(16)])
     prepare(csv, inputs / "clips", inputs / "prepared", frames=6, size=(16, 20), jobs=0, progress=False)

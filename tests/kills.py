@@ -97,8 +97,8 @@ TRAINING = (
     *(*BASE, "accelerate", "matplotlib.pyplot", "jinja2", "joblib", "mfh._report.render", "mfh._report.svg"),
     *("mfh._study.design", "mfh.experiments.ravdess"),
 )
-DECODING = (*BASE, "av", "PIL.Image", "mfh.data.media_video", "mfh.data.ravdess_prepare")
-DECODING = (*DECODING, "mfh.data.vggsound_prepare", "soundfile", "librosa")
+DECODING = (*BASE, "av", "PIL.Image", "mfh.data.media_video", "mfh.data.sources.ravdess.prepare")
+DECODING = (*DECODING, "mfh.data.sources.vggsound.prepare", "soundfile", "librosa")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from mfh import InputError, load_results
 from mfh.cli import main
-from mfh.data import avmnist as source
+from mfh.data.sources import avmnist as source
 from mfh.experiments import avmnist
 from mfh.experiments.avmnist_config import AvmnistConfig
 from mfh.results import Comparison

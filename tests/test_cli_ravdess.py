@@ -11,7 +11,7 @@ import torch
 
 from mfh.cli import main
 from mfh.commands.ravdess import STEPS
-from mfh.data.ravdess_generated import generate_clips
+from mfh.data.sources.ravdess.generated import generate_clips
 from mfh.models.ravdess import RavdessNetwork
 from mfh.results import load_results
 

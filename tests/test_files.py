@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mfh import InputError
-from mfh._files import write_npy
+from mfh._system.files import write_npy
 
 
 def test_a_full_disk_is_noticed_and_leaves_the_array_that_was_there(tmp_path: Path) -> None:

@@ -10,22 +10,17 @@ ROOT = Path(mfh.__file__).parent
 ORDER = [
     ("_version",),
     ("_checks",),
-    ("_atomic", "_environment", "_interrupts"),
-    ("_files", "_lock"),
-    ("_compiled",),
-    ("_class_spec",),
-    ("_parallel",),
+    ("_system",),
     ("config",),
     ("_rows",),
     ("results",),
-    ("_progress",),
     ("stats",),
     ("_report",),
     ("losses",),
     ("tasks",),
     ("_saliency", "_focus"),
-    ("data",),
     ("models",),
+    ("data",),
     ("training",),
     ("_study", "_diagnose"),
     ("_distill", "_export"),
@@ -33,9 +28,8 @@ ORDER = [
     ("commands",),
     ("cli",),
 ]
-# Narrower than the order: the report reads nothing but results, and how far a run has come.
-FEW = {"results", "_progress", "stats", "_files", "_atomic", "_interrupts", "_checks", "_version"}
-ONLY = {"_report": {"_report", *FEW}}
+# Narrower than the order: the report reads results alone, and the state of a run that has not ended.
+ONLY = {"_report": {"_report", "results", "stats", "_system", "_checks", "_version"}}
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

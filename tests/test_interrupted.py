@@ -15,8 +15,8 @@ import pytest
 from interrupts import CASES, SIGNALS, STATUS, interrupts, problems
 from kills import Runner, content, heeds
 
-from mfh._interrupts import heed, received, stoppable
 from mfh._report import save_figures
+from mfh._system.signals import heed, received, stoppable
 from mfh.results import Comparison, StudyResult
 
 COUNT = int(os.environ.get("MFH_SIGNALS", "2"))

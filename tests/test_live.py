@@ -10,10 +10,10 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
-from mfh._progress import FILE, Progress, Stage, load_progress
 from mfh._study import design, live
 from mfh._study.describe import find_leaks
 from mfh._study.live import Live, units_per_seed
+from mfh._system.progress import FILE, Progress, Stage, load_progress
 from mfh.data.splits import Split
 
 QUICK = StudyConfig(

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from mfh import InputError
-from mfh._files import write_text
-from mfh._lock import LOCK, Holder, held, holds
+from mfh._system.files import write_text
+from mfh._system.lock import LOCK, Holder, held, holds
 
 HOLD = """
 import sys, time
-from mfh._lock import held
+from mfh._system.lock import held
 with held(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -139,7 +139,7 @@ def test_a_function_holds_the_folder_it_is_given(tmp_path: Path) -> None:
 def test_of_two_that_find_a_stale_lock_one_takes_it(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text(json.dumps(asdict(replace(Holder.me(), started="before"))))
     script = (
-        "import sys\nfrom mfh._lock import held\nsys.stdin.readline()\n"
+        "import sys\nfrom mfh._system.lock import held\nsys.stdin.readline()\n"
         "with held(sys.argv[1]): sys.stdin.readline()"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]

@@ -21,11 +21,11 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, StudyConfig
-from mfh._atomic import OutputError
-from mfh._files import write_npz
-from mfh._parallel import Outcome, Pool, engines, open_pool, run_tasks
-from mfh._parallel.cores import usable
 from mfh._study.teachers import derived_seed
+from mfh._system.atomic import OutputError
+from mfh._system.files import write_npz
+from mfh._system.workers import Outcome, Pool, engines, open_pool, run_tasks
+from mfh._system.workers.cores import usable
 from mfh.cli import main
 from mfh.results import StudyResult
 

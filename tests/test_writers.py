@@ -1,4 +1,4 @@
-"""Every file is written by `mfh._atomic`: whoever writes directly is found here."""
+"""Every file is written by `mfh._system.atomic`: whoever writes directly is found here."""
 
 import ast
 import re

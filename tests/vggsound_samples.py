@@ -3,7 +3,7 @@
 import numpy as np
 
 from mfh import PairedDataset
-from mfh.data.vggsound_inputs import NormalizeVideo, Spectrogram
+from mfh.data.sources.vggsound.inputs import NormalizeVideo, Spectrogram
 from mfh.experiments.vggsound_config import VggsoundConfig
 
 CONFIG = VggsoundConfig(width=2, epochs=2, batch_size=8, lr=3e-3, device="cpu")

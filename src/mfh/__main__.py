@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from mfh._interrupts import leave
+from mfh._system.signals import leave
 
 
 def main() -> int:

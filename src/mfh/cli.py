@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import BrokenRulesError, IncompleteError, InputError, shown
-from mfh._class_spec import NO_IMPORTS_VARIABLE
-from mfh._interrupts import heeded_imports, received, stoppable
+from mfh._system.import_paths import NO_IMPORTS_VARIABLE
+from mfh._system.signals import heeded_imports, received, stoppable
 from mfh._version import __version__
 from mfh.commands import (
     avmnist,

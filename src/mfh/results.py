@@ -14,10 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from mfh._checks import InputError, listing, typed
-from mfh._environment import environment as environment
-from mfh._files import bytes_writer, checksum, json_writer, npz_bytes, run_mark, write_together
-from mfh._files import read_arrays as read_arrays
-from mfh._files import read_results as read_results
 from mfh._rows import Comparison as Comparison
 from mfh._rows import FailedSeed as FailedSeed
 from mfh._rows import FailedStudent as FailedStudent
@@ -25,6 +21,10 @@ from mfh._rows import Record as Record
 from mfh._rows import Summary as Summary
 from mfh._rows import TeacherRecord as TeacherRecord
 from mfh._rows import Verdict as Verdict
+from mfh._system.environment import environment as environment
+from mfh._system.files import bytes_writer, checksum, json_writer, npz_bytes, run_mark, write_together
+from mfh._system.files import read_arrays as read_arrays
+from mfh._system.files import read_results as read_results
 from mfh._version import __version__
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mfh._checks import InputError
-from mfh.data.gaussian import (
+from mfh.data.sources.gaussian import (
     FIGURE_2,
     FIGURE_3,
     TABLE_SHARED,

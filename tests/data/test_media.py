@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from mfh import InputError
 from mfh.data import media
 from mfh.data.media_video import decode_picture, layout
-from mfh.data.ravdess_generated import RATE, encode_mp4
+from mfh.data.sources.ravdess.generated import RATE, encode_mp4
 
 encode_wav = partial(media.encode_wav, rate=RATE)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mfh import InputError
-from mfh.data import mfeat
+from mfh.data.sources import mfeat
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from mfh import InputError
 from mfh.data.preparation import Note
-from mfh.data.ravdess_clips import EMOTIONS, ClipName, find_clips
+from mfh.data.sources.ravdess.clips import EMOTIONS, ClipName, find_clips
 
 RECORDING = "01-05-02-01-01-12"
 

@@ -14,8 +14,8 @@ from typing import ClassVar
 import pytest
 
 from mfh import InputError
-from mfh.data.ravdess_download import download
-from mfh.data.ravdess_record import find_archives
+from mfh.data.sources.ravdess.download import download
+from mfh.data.sources.ravdess.record import find_archives
 
 SPEECH = ("Audio_Speech_Actors_01-24.zip", "Video_Speech_Actor_01.zip")
 SONG = ("Video_Song_Actor_01.zip",)

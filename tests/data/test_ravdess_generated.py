@@ -10,8 +10,8 @@ from clips import make_clips
 from mfh import InputError
 from mfh.data import media
 from mfh.data.media_video import decode_picture
-from mfh.data.ravdess_clips import ClipName
-from mfh.data.ravdess_generated import RATE, generate_clips
+from mfh.data.sources.ravdess.clips import ClipName
+from mfh.data.sources.ravdess.generated import RATE, generate_clips
 
 TONES = ((320, 480), (960, 1440), (2880, 4320))
 

@@ -25,8 +25,8 @@ from PIL import Image
 from mfh import InputError
 from mfh.data import media
 from mfh.data.media_video import decode_picture
-from mfh.data.ravdess_generated import encode_mp4
-from mfh.data.ravdess_prepare import prepare
+from mfh.data.sources.ravdess.generated import encode_mp4
+from mfh.data.sources.ravdess.prepare import prepare
 
 CSV = {"train": "spa_dl.csv", "validation": "spa_val.csv", "test": "spa_test.csv"}
 
@@ -242,7 +242,7 @@ def test_a_full_disk_stops_it_and_leaves_nothing_half_written(clips: Path, tmp_p
 
 SCRIPT = """
 import sys
-from mfh.data.ravdess_prepare import prepare
+from mfh.data.sources.ravdess.prepare import prepare
 if __name__ == "__main__":
     settings = {settings}
     assert "torch" not in sys.modules

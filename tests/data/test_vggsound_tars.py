@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader
 
 from mfh import InputError, PairedDataset
 from mfh.data.manifest import Manifest
-from mfh.data.vggsound import load
-from mfh.data.vggsound_index import INDEX_FILE
-from mfh.data.vggsound_pack import pack
-from mfh.data.vggsound_prepare import prepare
-from mfh.data.vggsound_stream import stream
+from mfh.data.sources.vggsound import load
+from mfh.data.sources.vggsound.index import INDEX_FILE
+from mfh.data.sources.vggsound.pack import pack
+from mfh.data.sources.vggsound.prepare import prepare
+from mfh.data.sources.vggsound.stream import stream
 
 LABELS = [["dog, barking", "bell"][i // 3 % 2] for i in range(18)]
 SMALL: dict[str, Any] = {"frames": 4, "size": (16, 24), "jobs": 0, "progress": False}
@@ -118,13 +118,13 @@ def test_resuming_decodes_and_packs_only_what_is_missing(
     for path in late:
         path.unlink()
     # stopped between decoding and packing
-    monkeypatch.setattr("mfh.data.vggsound_prepare.pack", functools.partial(stopped, 0))
+    monkeypatch.setattr("mfh.data.sources.vggsound.prepare.pack", functools.partial(stopped, 0))
     with pytest.raises(KeyboardInterrupt):
         prepare(source, clips, out, **TINY)
     assert len(list((out / "parts").iterdir())) == 2 * 13
     monkeypatch.undo()
     # stopped after a tar file was written and before its parts were gone
-    monkeypatch.setattr("mfh.data.vggsound_pack.discard_parts", stopped)
+    monkeypatch.setattr("mfh.data.sources.vggsound.pack.discard_parts", stopped)
     with pytest.raises(KeyboardInterrupt):
         prepare(source, clips, out, **TINY)
     monkeypatch.undo()
@@ -294,7 +294,7 @@ def authors(folder: Path, tmp_path: Path) -> Path:
 def test_the_authors_folder_as_it_is(
     folder: Path, authors: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mfh.data.vggsound.FRAMES", 4)  # theirs hold 32
+    monkeypatch.setattr("mfh.data.sources.vggsound.FRAMES", 4)  # theirs hold 32
     data = load(authors)
     reference = load(folder)
     order = np.argsort(data.id)

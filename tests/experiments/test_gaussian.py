@@ -14,11 +14,11 @@ import torch
 
 from mfh._checks import InputError
 from mfh._saliency.linear import SaliencyAccumulator
-from mfh.data.gaussian import draw_table
+from mfh.data.sources.gaussian import draw_table
 from mfh.experiments.gaussian import FIGURES, PAPER_FIGURES, run, run_all
-from mfh.experiments.gaussian_table import count, most_salient, series
+from mfh.experiments.gaussian.linear import fit_pair, logits
+from mfh.experiments.gaussian.table import count, most_salient, series
 from mfh.results import GaussianResult, load_results
-from mfh.training.linear import fit_pair, logits
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ from torch import nn
 from vggsound_samples import CONFIG, make_vggsound
 
 import mfh
-from mfh.data.vggsound_prepare import prepare
+from mfh.data.sources.vggsound.prepare import prepare
 from mfh.training.device import Processes
 from mfh.training.saliency import dataset_saliency
 

@@ -10,9 +10,9 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, StudyConfig
-from mfh._progress import load_progress
 from mfh._report.unfinished import is_unfinished, summarize_unfinished
 from mfh._study import design
+from mfh._system.progress import load_progress
 from mfh.cli import main
 
 QUICK = StudyConfig(

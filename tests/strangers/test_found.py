@@ -11,10 +11,10 @@ from fuzz_readers import READERS, RESULTS, TOLD, _npz, _saliency, _tar, _wav
 
 import mfh
 from mfh import InputError
-from mfh._files import read_arrays
+from mfh._system.files import read_arrays
 from mfh.cli import main
 from mfh.data.manifest import read_manifest
-from mfh.data.vggsound_stream import ClipStream
+from mfh.data.sources.vggsound.stream import ClipStream
 
 DIGITS, DEEP = b"9" * 5000, b"[" * 100_000
 LINE = b"a_000001,a,1,x,train,train,%d,%d,1,0,1\n"

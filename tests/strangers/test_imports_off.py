@@ -8,7 +8,7 @@ import pytest
 
 import mfh
 from mfh._checks import InputError
-from mfh._class_spec import ClassSpec, is_own_only, own_classes_only
+from mfh._system.import_paths import ClassSpec, is_own_only, own_classes_only
 from mfh.cli import _restricted, main
 from mfh.config import DistillConfig
 from mfh.losses.plugins import build_loss
@@ -36,7 +36,8 @@ CONFIGS = {
     "a network with arguments": "teacher_network: {class_path: strange_module.Net, init_args: {width: 2}}\n",
     "data": "data: {class_path: strange_module.Net}\n",
     "a command": "data: {class_path: os.mkdir, init_args: {path: trace}}\n",
-    "a function of ours": "data: {class_path: mfh._files.write_text, init_args: {path: trace, text: x}}\n",
+    "a function of ours": "data: {class_path: mfh._system.files.write_text,"
+    " init_args: {path: trace, text: x}}\n",
     "a module of ours": "teacher_network: mfh.data.media.importlib\n",
     "what ours imported": "teacher_network: mfh.models.mlp.Sequence\n",
     "an argument": "teacher_network: {class_path: torch.nn.TransformerEncoderLayer, init_args: "

@@ -17,11 +17,12 @@ from torch import nn
 
 import mfh
 from mfh._checks import InputError
-from mfh._files import read_arrays, read_json, read_npy
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.streaming import read_head, streaming_saliency
+from mfh._system.files import read_arrays, read_json, read_npy
 from mfh.cli import build_parser, main
-from mfh.data import avmnist, mfeat, ravdess, vggsound, vggsound_stream
+from mfh.data.sources import avmnist, mfeat, ravdess, vggsound
+from mfh.data.sources.vggsound import stream as vggsound_stream
 from mfh.experiments._steps.files import read_vector
 from mfh.models.weights import read_state
 

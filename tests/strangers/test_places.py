@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from mfh import InputError
-from mfh._atomic import file_checksum
-from mfh._files import read_arrays, read_json, read_npy, require_files, write_json, write_text
-from mfh._lock import held
 from mfh._report import html
 from mfh._report.export import markdown
+from mfh._system.atomic import file_checksum
+from mfh._system.files import read_arrays, read_json, read_npy, require_files, write_json, write_text
+from mfh._system.lock import held
 from mfh.cli import _ShownText
 from mfh.commands._yaml import read as read_yaml
 from mfh.results import GaussianResult

@@ -14,8 +14,8 @@ from torch import nn
 
 from mfh import PairedDataset
 from mfh._checks import InputError
-from mfh._compiled import compiled
-from mfh._interrupts import stoppable
+from mfh._system.compiled import compiled
+from mfh._system.signals import stoppable
 from mfh.config import TrainConfig
 from mfh.models.mlp import mlp
 from mfh.training.batches import epoch_order

@@ -23,12 +23,12 @@ from mfh._diagnose.verdict import (
     explain,
     name_verdict,
 )
-from mfh._lock import holds
-from mfh._parallel import open_pool, run_tasks
 from mfh._study.arms import ArmKey
 from mfh._study.design import Networks, with_modalities
 from mfh._study.teachers import METRIC, Build
 from mfh._study.verdict import CHOSEN, Table, chosen_ratio, compare_arms, summarize_arms, tabulate
+from mfh._system.lock import holds
+from mfh._system.workers import open_pool, run_tasks
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import Comparison, Diagnosis, Verdict, environment

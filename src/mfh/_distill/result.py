@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import nn
 
 from mfh._checks import InputError, one_line, require
-from mfh._files import npz_bytes
+from mfh._system.files import npz_bytes
 from mfh.results import SCHEMA_VERSION, RunResult, TeacherRecord, read_arrays, read_results
 from mfh.training.run import Epoch
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
-from mfh._lock import holds
 from mfh._study.teachers import accuracies, derived_seed, describe_teacher
+from mfh._system.lock import holds
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split

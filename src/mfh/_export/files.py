@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, one_line
-from mfh._class_spec import ClassSpec, own_classes_only
-from mfh._files import bytes_writer, read_json, require_files, write_atomic
 from mfh._focus import FocusedTeacher
+from mfh._system.files import bytes_writer, read_json, require_files, write_atomic
+from mfh._system.import_paths import ClassSpec, own_classes_only
 from mfh.models.mlp import mlp, standardized
 from mfh.training.logits import logits_of
 

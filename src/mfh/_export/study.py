@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
-from mfh._class_spec import ClassSpec
 from mfh._export.files import (
     DESCRIPTION,
     PROGRAM,
@@ -22,12 +21,13 @@ from mfh._export.files import (
     save_weights,
     write_program,
 )
-from mfh._files import file_checksum, require_files, write_json
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
-from mfh._lock import holds
 from mfh._study.design import Networks, learnt_labels
 from mfh._study.resume import written_weights
 from mfh._study.teachers import describe_teacher
+from mfh._system.files import file_checksum, require_files, write_json
+from mfh._system.import_paths import ClassSpec
+from mfh._system.lock import holds
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split

@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, listing, one_line, require
-from mfh._files import bytes_writer, checksum, json_writer, read_json, require_files, write_together
 from mfh._focus.channels import ambiguous, channels_second
 from mfh._focus.inventory import find, find_channel_dim, uncompiled
 from mfh._focus.outputs import part_of, with_part
 from mfh._focus.splitting import Hooked
+from mfh._system.files import bytes_writer, checksum, json_writer, read_json, require_files, write_together
 
 SCHEMA_VERSION = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "focus.json"

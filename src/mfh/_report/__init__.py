@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfh._checks import require
-from mfh._files import write_text
+from mfh._system.files import write_text
 from mfh.results import RunResult, StudyResult
 
 if TYPE_CHECKING:

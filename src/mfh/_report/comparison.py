@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mfh._checks import shown_values
-from mfh._files import plain
 from mfh._report import students, wording
 from mfh._report.answer import ANSWERS
 from mfh._report.run_tables import plain_text
 from mfh._report.summarize import summarize
 from mfh._report.wording import plural
+from mfh._system.files import plain
 from mfh.results import StudyResult
 from mfh.stats import t_interval
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mfh._checks import cell_text
-from mfh._files import write_text
 from mfh._report.tables import Table
+from mfh._system.files import write_text
 from mfh.results import RunResult
 
 ESCAPES = {

@@ -7,7 +7,6 @@ from pathlib import PurePath
 from typing import Any
 
 from mfh._checks import InputError, shown_values
-from mfh._files import plain
 from mfh._report import diagnosis, students, wording
 from mfh._report.answer import first_screen
 from mfh._report.channels import summarize_channels
@@ -16,6 +15,7 @@ from mfh._report.curves import summarize_curves
 from mfh._report.explorer import explore_channels, explore_students
 from mfh._report.losses import first_loss, summarize_losses
 from mfh._report.wording import number, shorten
+from mfh._system.files import plain
 from mfh.results import GaussianResult, RunResult, StudyResult, TeacherRecord
 
 ZONE = 1.0  # points; a difference whose interval stays inside +-ZONE is called none

@@ -15,9 +15,9 @@ from typing import IO, Any
 from matplotlib.figure import Figure
 
 from mfh._checks import InputError, listing
-from mfh._files import opened_file, write_atomic
-from mfh._interrupts import heed
 from mfh._report import figures, style
+from mfh._system.files import opened_file, write_atomic
+from mfh._system.signals import heed
 
 FORMATS = ("svg", "pdf", "png")
 

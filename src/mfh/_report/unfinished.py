@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mfh._checks import InputError, listing, require, shown_values
-from mfh._files import plain, read_json, run_mark
-from mfh._progress import load_progress
 from mfh._report import students, wording
 from mfh._report.summarize import command_line
 from mfh._report.wording import duration, plural, sequence
+from mfh._system.files import plain, read_json, run_mark
+from mfh._system.progress import load_progress
 from mfh.results import Record
 
 SILENT = 120.0  # seconds without a word after which a run is probably not running

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mfh._checks import InputError, require
-from mfh._files import write_npz
+from mfh._system.files import write_npz
 from mfh.results import read_arrays
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mfh._checks import InputError, require
-from mfh._files import npy_header
+from mfh._system.files import npy_header
 
 
 @dataclass(frozen=True)

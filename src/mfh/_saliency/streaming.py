@@ -17,11 +17,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from mfh._checks import InputError, choice, listing, require
-from mfh._files import write_npz
-from mfh._interrupts import heed, spared
 from mfh._saliency.linear import SaliencyAccumulator
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
+from mfh._system.files import write_npz
+from mfh._system.signals import heed, spared
 from mfh.results import read_arrays
 
 PART = 65_536  # samples that are merged at once: what a stop can cost, and what processes share out

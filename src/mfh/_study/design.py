@@ -13,8 +13,6 @@ from torch import Tensor
 
 from mfh._checks import InputError, listing, require
 from mfh._focus import uncompiled
-from mfh._lock import holds
-from mfh._parallel import Outcome, Pool, open_pool, require_backend, run_tasks
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.live import Live
 from mfh._study.losses import (
@@ -33,6 +31,8 @@ from mfh._study.seed import SeedRun
 from mfh._study.teachers import Build, Progress
 from mfh._study.tracking import Tracking
 from mfh._study.verdict import judge
+from mfh._system.lock import holds
+from mfh._system.workers import Outcome, Pool, open_pool, require_backend, run_tasks
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.standardize import Standardize

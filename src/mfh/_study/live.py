@@ -8,10 +8,10 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mfh._interrupts import heed
-from mfh._progress import FILE, Progress, Stage, now
 from mfh._study.losses import study_losses
 from mfh._study.outcome import SeedResult
+from mfh._system.progress import FILE, Progress, Stage, now
+from mfh._system.signals import heed
 from mfh.config import StudyConfig
 from mfh.results import environment
 

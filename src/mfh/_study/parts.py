@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mfh._checks import InputError, parse_json
-from mfh._files import write_npz
 from mfh._study.arms import ArmKey, Tables
+from mfh._system.files import write_npz
 from mfh.results import read_arrays
 from mfh.training.device import Processes
 

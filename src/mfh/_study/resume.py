@@ -11,7 +11,8 @@ import numpy as np
 from safetensors.torch import save as safetensors_bytes
 
 from mfh._checks import InputError, require
-from mfh._files import (
+from mfh._study.outcome import SeedResult
+from mfh._system.files import (
     bytes_writer,
     checksum,
     identity_mark,
@@ -24,8 +25,7 @@ from mfh._files import (
     write_json,
     write_together,
 )
-from mfh._progress import FILE
-from mfh._study.outcome import SeedResult
+from mfh._system.progress import FILE
 from mfh.data.splits import Split
 from mfh.results import FailedStudent, Record, TeacherRecord, read_arrays
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import require
-from mfh._class_spec import ClassSpec
+from mfh._system.import_paths import ClassSpec
 
 if TYPE_CHECKING:
     from mfh.data.paired import PairedDataset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
-from mfh._lock import holds_out, is_main
+from mfh._system.lock import holds_out, is_main
 from mfh.commands._options import add_common, table
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
-from mfh._lock import is_main
+from mfh._system.lock import is_main
 from mfh.commands._options import add_config, finish, make_config, require_complete
 from mfh.commands._steps import (
     Step,

@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 from yaml.constructor import ConstructorError
 
 from mfh._checks import BrokenRulesError, InputError, listing
-from mfh._class_spec import ClassSpec, arguments_of, shape_problems, signature_doc, tidy
+from mfh._system.import_paths import ClassSpec, arguments_of, shape_problems, signature_doc, tidy
 
 Place = tuple[str, ...]
 CONFIG_FLAG, PRINT_FLAG = "--config", "--print_config"

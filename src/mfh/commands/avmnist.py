@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._lock import holds_out
+from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, table
 from mfh.experiments.avmnist_config import AvmnistConfig
 
@@ -57,7 +57,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
 
 
 def _prepare(options: Namespace) -> None:
-    from mfh.data.avmnist import prepare
+    from mfh.data.sources.avmnist import prepare
 
     names = ("mnist", "fsdd", "energy", "snr", "seed")
     done = prepare(options.out, **{n: getattr(options, n) for n in names}, progress=not options.quiet)

@@ -31,7 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Fetch the data set."""
-    from mfh.data import mfeat
+    from mfh.data.sources import mfeat
 
     path = mfeat.fetch(options.out, source=options.source)
     logger.info("Wrote %s", path)

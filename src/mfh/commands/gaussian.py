@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._lock import holds_out
+from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, finish, table
 
 name = "gaussian"

@@ -84,7 +84,7 @@ def _add_download(parser: ArgumentParser) -> None:
 
 
 def _download(options: Namespace) -> None:
-    from mfh.data.ravdess_download import download
+    from mfh.data.sources.ravdess.download import download
 
     names = ("source", "speech", "song", "allow_unverified")
     done = download(options.out, **{n: getattr(options, n) for n in names}, progress=not options.quiet)
@@ -112,7 +112,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
 
 
 def _prepare(options: Namespace) -> None:
-    from mfh.data.ravdess_prepare import prepare
+    from mfh.data.sources.ravdess.prepare import prepare
 
     names = ("speech", "song", "split", *PREPARE)
     done = prepare(
@@ -283,7 +283,7 @@ def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
 
 
 def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
-    from mfh.data.ravdess import load
+    from mfh.data.sources.ravdess import load
 
     order = config.released_audio_order
     return load(options.data, cache=not options.no_cache, released_audio_order=order)

@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError, listing, one_line, require
-from mfh._lock import held
+from mfh._system.lock import held
 from mfh.commands._options import add_common
 
 name = "report"

@@ -5,7 +5,7 @@ from pathlib import Path
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from mfh._checks import InputError
-from mfh._lock import held
+from mfh._system.lock import held
 from mfh.commands._options import add_common, table
 
 name = "saliency"

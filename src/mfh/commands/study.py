@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._lock import holds_out
+from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, table
 from mfh.commands._sources import add_sources, load_data, name_source, networks
 from mfh.config import StudyConfig

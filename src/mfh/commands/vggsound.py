@@ -78,7 +78,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
 
 
 def _prepare(options: Namespace) -> None:
-    from mfh.data.vggsound_prepare import prepare
+    from mfh.data.sources.vggsound.prepare import prepare
 
     if len(options.size) > 2:
         raise InputError(f"`size` must be one number, or height and width. Got {len(options.size)} numbers.")

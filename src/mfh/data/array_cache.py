@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from mfh._checks import InputError, require
-from mfh._files import file_checksum, read_json, read_npy, write_atomic, write_json
+from mfh._system.files import file_checksum, read_json, read_npy, write_atomic, write_json
 
 _ROOM_LEFT = 2**20
 VERIFIED = 4 * 2**30

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mfh._atomic import bytes_writer, checksum, file_checksum, write_atomic
 from mfh._checks import InputError
+from mfh._system.atomic import bytes_writer, checksum, file_checksum, write_atomic
 
 MANIFEST = "checksums.csv"
 _HEADER = ("file", "sha256")

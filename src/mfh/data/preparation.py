@@ -23,8 +23,8 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from mfh._checks import InputError, cell_text, require
-from mfh._files import bytes_writer, read_json, write_atomic, write_json, write_text
-from mfh._interrupts import heed, spared
+from mfh._system.files import bytes_writer, read_json, write_atomic, write_json, write_text
+from mfh._system.signals import heed, spared
 from mfh.data.manifest import Manifest
 
 SETTINGS_FILE = "prepare.json"

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from mfh._checks import require
-from mfh._lock import holds
 from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.teachers import METRIC, Build, accuracies, derived_seed, describe_teacher
 from mfh._study.verdict import Outcome, Table, compare_arms, summarize_arms
+from mfh._system.lock import holds
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mfh._checks import InputError, listing, require
-from mfh._class_spec import require_own
+from mfh._system.import_paths import require_own
 from mfh.config import LOSSES, DistillConfig
 from mfh.losses.basic import kl_divergence
 from mfh.losses.features import crd, hints, rkd

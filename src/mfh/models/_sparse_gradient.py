@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mfh._compiled import compiled
+from mfh._system.compiled import compiled
 
 DENSEST = 0.05
 """Share of the gradient that may differ from zero, on one thread: about half of where dense is as quick."""

@@ -23,7 +23,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from mfh._checks import InputError, parse_json, require
-from mfh._files import bytes_writer, plain, writable_folder, write_atomic
+from mfh._system.files import bytes_writer, plain, writable_folder, write_atomic
 from mfh.models.weights import digest, read_state, require_sealed, sealed_weights
 
 LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"

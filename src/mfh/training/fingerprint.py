@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mfh._files import plain
+from mfh._system.files import plain
 from mfh.models.weights import digest
 
 DEEPEST = 4  # attributes of attributes: whatever an object holds, its description ends

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import require
-from mfh._interrupts import stoppable
+from mfh._system.signals import stoppable
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.training.checkpoint import Store, require_tensors

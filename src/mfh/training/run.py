@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._interrupts import whole
+from mfh._system.signals import whole
 from mfh.data.paired import PairedDataset
 from mfh.training.batches import epoch_order, feed, shares
 from mfh.training.checkpoint import Checkpoint, Store, load_optimizer, optimizer_groups

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._files import write_npz
 from mfh._focus.inventory import find
 from mfh._focus.splitting import Trunk
+from mfh._system.files import write_npz
 from mfh.data.paired import PairedDataset
 from mfh.results import read_arrays
 from mfh.training.device import Processes

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from mfh._checks import require
 from mfh._focus import split
-from mfh._interrupts import whole
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import derived_seed
+from mfh._system.signals import whole
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run
 from mfh.experiments._steps.students import OUTPUTS, fit_alone, require_fits, train_student

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mfh._checks import InputError, require
-from mfh._files import plain, read_json, read_npy
 from mfh._saliency import SaliencyResult
+from mfh._system.files import plain, read_json, read_npy
 from mfh.experiments._steps.recipe import Recipe, Site
 
 ADOPTED = "adopted.json"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from mfh._checks import InputError
-from mfh._files import plain, require_files, run_mark
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import METRIC
 from mfh._study.verdict import Key, Outcome, compare_arms, summarize_arms
+from mfh._system.files import plain, require_files, run_mark
 from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run

@@ -20,7 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._files import (
+from mfh._saliency import SaliencyResult
+from mfh._study.resume import Store
+from mfh._study.teachers import Scores, accuracies, derived_seed, describe_teacher
+from mfh._system.files import (
     bytes_writer,
     checksum,
     identity_mark,
@@ -30,9 +33,6 @@ from mfh._files import (
     write_atomic,
     write_json,
 )
-from mfh._saliency import SaliencyResult
-from mfh._study.resume import Store
-from mfh._study.teachers import Scores, accuracies, derived_seed, describe_teacher
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file

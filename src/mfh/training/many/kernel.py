@@ -15,7 +15,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from mfh._compiled import compiled
+from mfh._system.compiled import compiled
 from mfh.training.many.product import ROWS, VECTOR, product
 
 EVALUATION_ROWS = 64

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mfh._compiled import compiled
+from mfh._system.compiled import compiled
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.training.diverged import DivergedError

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from mfh._compiled import compiled
+from mfh._system.compiled import compiled
 
 ROWS = 8
 """Rows of the result in one block: their vectors fit into the registers of every common processor."""

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from mfh._interrupts import heed
+from mfh._system.signals import heed
 from mfh.config import TrainConfig
 from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob

@@ -1,7 +1,0 @@
-"""Independent tasks side by side, in processes of this machine or on a Ray or Dask cluster."""
-
-from mfh._parallel.engines import Pool as Pool
-from mfh._parallel.engines import open_pool as open_pool
-from mfh._parallel.engines import require_backend as require_backend
-from mfh._parallel.tasks import Outcome as Outcome
-from mfh._parallel.tasks import run_tasks as run_tasks

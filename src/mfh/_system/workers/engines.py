@@ -1,0 +1,174 @@
+"""Where tasks run: joblib's own processes, or a cluster through the joblib backends of Ray and Dask."""
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import joblib
+from joblib.externals.loky import get_reusable_executor
+
+from mfh._checks import InputError, require
+from mfh._system.signals import spared
+from mfh._system.workers.cores import Pins, pins, usable
+
+logger = logging.getLogger(__name__)
+R = TypeVar("R")
+IDLE = 10**6  # seconds; the death of a worker that was started in place of an idle one may go unnoticed
+PACKAGES = {"ray": "ray", "dask": "distributed"}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers.
+
+    Attributes:
+        count: how many tasks run side by side.
+        here: whether tasks run in this process, one after another.
+        threads: threads a worker may use; None where the cluster says.
+        pins: cores for the workers; None where a cluster places them, and in this process.
+        settings: for `joblib.parallel_config`.
+        options: for `joblib.Parallel`.
+    """
+
+    count: int
+    here: bool = False
+    threads: int | None = None
+    pins: Pins | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, calls: Iterable[tuple[Callable[..., R], tuple[Any, ...]]], width: int) -> Iterator[R]:
+        """Results as they come in, `width` calls at a time, each in a process other than this one."""
+        # joblib and Ray's backend run a lone job in this process, which then would die with it
+        jobs = max(2, self.count)
+        with joblib.parallel_config(**self.settings):
+            parallel = joblib.Parallel(
+                n_jobs=jobs, return_as="generator_unordered", pre_dispatch=width, batch_size=1,
+                **self.options,
+            )  # fmt: skip
+            tasks = (joblib.delayed(call)(*arguments) for call, arguments in calls)
+            with spared():
+                results = parallel(tasks)
+        try:
+            for result in results:  # noqa: UP028 - it would close them before warnings are silenced
+                yield result
+        finally:
+            with warnings.catch_warnings():  # joblib tells of what is cancelled
+                warnings.simplefilter("ignore", UserWarning)
+                results.close()  # ends the workers of an interrupted run
+            if self.settings["backend"] == "loky":  # a later one would begin with what is left of this one
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+def require_backend(backend: str) -> None:
+    """Raise `InputError` unless the package of a backend is installed."""
+    package = PACKAGES.get(backend)
+    require(
+        package is None or importlib.util.find_spec(package) is not None,
+        f"`backend` {backend} is not installed: `pip install 'mfh[cluster]'`, or leave `backend` out to use "
+        "processes of this machine.",
+    )
+
+
+@contextmanager
+def open_pool(
+    jobs: int | None, backend: str = "loky", address: str | None = None, *, threads: int = 1
+) -> Iterator[Pool]:
+    """Workers for the length of a block.
+
+    Args:
+        jobs: workers; None is one in this process, or all of a cluster.
+        backend: `loky`, `ray` or `dask`.
+        address: of the cluster; None starts one on this machine, or takes the one that the environment names.
+        threads: how many this process would use by itself, to be shared among workers on this machine.
+
+    Raises:
+        InputError: the backend is not installed, or no cluster answers at the address.
+    """
+    require_backend(backend)
+    if backend == "ray":
+        with _ray(jobs, address) as pool:
+            yield pool
+    elif backend == "dask":
+        with _dask(jobs, address) as pool:
+            yield pool
+    elif jobs in (None, 1):
+        yield Pool(1, here=True, threads=threads)
+    else:
+        assert jobs is not None  # noqa: S101
+        cores = usable()
+        if jobs > len(cores):
+            logger.info("`jobs` is %d, this process may use %d cores: workers share them", jobs, len(cores))
+        share = max(1, min(threads, len(cores)) // jobs)
+        with pins(jobs) as places:
+            yield Pool(
+                jobs,
+                threads=share,
+                pins=places,
+                settings={"backend": "loky", "inner_max_num_threads": share},
+                options={"idle_worker_timeout": IDLE},
+            )
+
+
+@contextmanager
+def _ray(jobs: int | None, address: str | None) -> Iterator[Pool]:
+    import ray
+    from ray.util.joblib.ray_backend import RayBackend
+
+    class Streaming(RayBackend):
+        """Hands over results as they come in, which the pool behind it can do."""
+
+        supports_return_generator = True
+
+    joblib.register_parallel_backend("mfh-ray", Streaming)
+    mine = not ray.is_initialized()
+    if mine:
+        try:
+            ray.init(
+                address=address, log_to_driver=False, logging_level=logging.WARNING, include_dashboard=None
+            )
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise _unreachable("Ray", address, error) from error
+    try:
+        cores = int(ray.cluster_resources().get("CPU", 0))
+        require(
+            cores >= 2, f"`backend` ray needs a cluster of 2 CPUs or more, one for each worker. Got {cores}."
+        )
+        yield Pool(min(jobs or cores, cores), settings={"backend": "mfh-ray"})
+    finally:
+        if mine:
+            ray.shutdown()
+
+
+@contextmanager
+def _dask(jobs: int | None, address: str | None) -> Iterator[Pool]:
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    cluster = None
+    if address is None:
+        count = jobs or len(usable())
+        quiet = {"dashboard_address": None, "silence_logs": logging.ERROR}
+        cluster = LocalCluster(n_workers=count, threads_per_worker=1, **quiet)
+    try:
+        client = Client(cluster or address, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise _unreachable("Dask", address, error) from error
+    try:
+        workers = len(client.nthreads())
+        require(workers > 0, f"`address` {address!r}: the Dask cluster has no workers. Start some first.")
+        yield Pool(min(jobs or workers, workers), settings={"backend": "dask", "client": client})
+    finally:
+        client.close()
+        if cluster is not None:
+            cluster.close()
+
+
+def _unreachable(name: str, address: str | None, error: Exception) -> InputError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    where = "could be started on this machine" if address is None else "answers there"
+    return InputError(f"`address` {address!r}: no {name} cluster {where}. {lines[0].rstrip('.')}.")

@@ -1,0 +1,1 @@
+"""Where samples come from: one module or package for each data set or file format."""

@@ -1,0 +1,106 @@
+"""The authors' processed VGGSound folder as it is: no index, only files and `label.json`."""
+
+import logging
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+
+from mfh._checks import InputError, listing, parse_json, require
+from mfh._system.files import read_npy
+from mfh.data import media
+from mfh.data.sources.vggsound.index import LABEL_FILE, MOST_CLASSES, Record
+
+FRAMES = 32
+_THREADS = 8
+
+logger = logging.getLogger(__name__)
+
+
+def scan(root: Path) -> tuple[list[str], list[Record]]:
+    """Names of the classes, which are their numbers, and the clips, by name.
+
+    A clip without sound, without a picture, cut short or without a label is left out with a warning that
+    counts them and names the first.
+
+    Raises:
+        InputError: there is no `label.json` or no clip; the file is damaged.
+    """
+    labels = _read_labels(root / LABEL_FILE)
+    clips: list[Record] = []
+    left_out: list[str] = []
+    for split in ("train", "validation", "test"):
+        pictures = sorted((root / split / "video_jpg").glob("*.jpg"))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for found in pool.map(partial(_clip, root / split, labels), pictures):
+                if isinstance(found, Record):
+                    clips.append(found)
+                else:
+                    left_out.append(found)
+    if left_out:
+        logger.warning("%d clips of `%s` are left out: %s", len(left_out), root, listing(left_out, limit=3))
+    require(
+        len(clips) > 0,
+        f"`{root}` must hold <split>/video_jpg/<name>.jpg and <split>/audio_npy/<name>.npy. It holds no such "
+        f"clip; {len(left_out)} cannot be used{': ' + listing(left_out, limit=1) if left_out else ''}.",
+    )
+    clips.sort(key=attrgetter("name"))
+    return [str(code) for code in range(1 + max(labels.values()))], clips
+
+
+def _read_labels(path: Path) -> dict[str, int]:
+    try:
+        labels = parse_json(path.read_text(encoding="utf-8"))
+        table = {str(key): int(code) for key, code in labels.items()}
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(f"`{path}` must map youtube ids to classes. It cannot be read: {error}.") from error
+    require(bool(table) and min(table.values()) >= 0, f"`{path}` must hold classes 0, 1, and so on.")
+    require(
+        max(table.values()) < MOST_CLASSES,
+        f"`{path}` must hold classes below {MOST_CLASSES}. Got {max(table.values())}.",
+    )
+    return table
+
+
+def label_of(name: str, labels: Mapping[str, int]) -> int | None:
+    """The class of a clip: by everything before the last underscore, by its name, or as the released code.
+
+    That takes the second field from the end of the name, split at underscores, which is another id where the
+    id holds an underscore; a file that was written with such keys is read all the same.
+
+    >>> label_of("a_b_000030", {"a_b": 1, "b": 2}), label_of("a_b_000030", {"b": 2})
+    (1, 2)
+    """
+    video = name.rpartition("_")[0]
+    for key in (video, name, video.rpartition("_")[2]):
+        if key in labels:
+            return labels[key]
+    return None
+
+
+def _clip(folder: Path, labels: Mapping[str, int], picture: Path) -> Record | str:
+    """A clip, or why it cannot be used; files are looked at, not decoded."""
+    name = picture.stem
+    label = label_of(name, labels)
+    if re.fullmatch(r".+_\d+", name) is None or label is None:
+        return f"{name}: no label"
+    array, wav = folder / "audio_npy" / f"{name}.npy", folder / "audio" / f"{name}.wav"
+    sound = array if array.exists() else wav
+    try:
+        samples = _samples(sound)
+        with picture.open("rb") as file:
+            file.seek(-2, 2)
+            whole = file.read() == b"\xff\xd9"
+        sizes = (0, picture.stat().st_size, 0, sound.stat().st_size)
+        clip = Record(name, name.rpartition("_")[0], label, folder.name, folder.name, samples, *sizes)
+    except (OSError, ValueError, EOFError, RuntimeError) as error:  # soundfile's own are RuntimeErrors
+        return f"{name}: {error}"
+    return clip if whole else f"{name}: the picture is cut short"
+
+
+def _samples(path: Path) -> int:
+    if path.suffix == ".npy":
+        return int(read_npy(path, mmap_mode="r").size)
+    return int(media.need("soundfile").info(str(path)).frames)

@@ -1,0 +1,172 @@
+"""The index of a prepared VGGSound folder: what is there, and where each clip lies. Free of torch."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mfh._checks import InputError, listing, parse_json, require
+from mfh._system.files import write_json, write_text
+from mfh.config import SPLITS
+from mfh.data.manifest import read_manifest, require_listed
+from mfh.data.preparation import SETTINGS_FILE, write_csv
+from mfh.data.sources.vggsound.clips import ClipName
+from mfh.data.tar_files import exists, is_url, read_range
+
+INDEX_FILE, CLASSES_FILE, LABEL_FILE = "clips.csv", "classes.txt", "label.json"
+_LONGEST = 2**28  # samples, more than four hours
+MOST_CLASSES = 100_000
+"""A class's number is below this: a list is made of so many names."""
+_HEADER = (
+    *("name", "id", "start", "label", "split", "place", "samples"),
+    *("picture_at", "picture_bytes", "audio_at", "audio_bytes"),
+    *("picture_sha256", "audio_sha256"),
+)
+_NUMBERS = _HEADER[6:11]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A prepared clip.
+
+    Attributes:
+        name: of its files, without suffix; the id of the sample.
+        video: youtube id.
+        label: code of its class.
+        split: `train`, `validation` or `test`.
+        place: the folder of its files, `train` or `test`, or the tar file in which they lie.
+        samples: length of the waveform.
+        picture_at: byte of the tar file at which the picture begins; 0 in a folder.
+        picture_bytes: its size.
+        audio_at: likewise of the sound.
+        audio_bytes: its size.
+        picture_sha256: its checksum; empty where none is known.
+        audio_sha256: likewise of the sound.
+    """
+
+    name: str
+    video: str
+    label: int
+    split: str
+    place: str
+    samples: int
+    picture_at: int
+    picture_bytes: int
+    audio_at: int
+    audio_bytes: int
+    picture_sha256: str = ""
+    audio_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse, with a ValueError, numbers that no clip has."""
+        numbers = (self.samples, self.picture_at, self.picture_bytes, self.audio_at, self.audio_bytes)
+        if not (min(numbers) >= 0 and max(numbers) < 2**63 and self.samples <= _LONGEST):
+            raise ValueError(f"the numbers {listing(numbers)}")
+
+
+def joined(root: str, name: str) -> str:
+    """A file in a folder or under a URL."""
+    return f"{root.rstrip('/')}/{name}" if is_url(root) else str(Path(root) / name)
+
+
+def write_index(out: Path, names: Sequence[str], clips: Iterable[Record]) -> None:
+    """Write the index and the classes' names."""
+    rows = []
+    for clip in clips:
+        start = ClipName.parse(clip.name).start
+        sizes = (clip.picture_at, clip.picture_bytes, clip.audio_at, clip.audio_bytes)
+        known = (clip.name, clip.video, start, names[clip.label], clip.split, clip.place, clip.samples)
+        rows.append((*known, *sizes, clip.picture_sha256, clip.audio_sha256))
+    write_text(out / CLASSES_FILE, "".join(f"{name}\n" for name in names))
+    write_csv(out / INDEX_FILE, _HEADER, rows)
+
+
+def has_index(root: str) -> bool:
+    """Whether a folder or URL holds one."""
+    return exists(joined(root, INDEX_FILE))
+
+
+def read_index(root: str) -> tuple[list[str], list[Record]]:
+    """Names of the classes, and the clips.
+
+    Raises:
+        InputError: a file is absent or damaged.
+    """
+    path = joined(root, INDEX_FILE)
+    if not is_url(root):
+        known = read_manifest(Path(root))
+        for name in (INDEX_FILE, CLASSES_FILE):
+            require_listed(Path(root), Path(root) / name, known)
+    names = read_range(joined(root, CLASSES_FILE)).decode("utf-8", "replace").splitlines()
+    text = read_range(path).decode("utf-8", "replace")
+    codes = {name: code for code, name in enumerate(names)}
+    try:
+        clips = [_record(line, codes) for line in csv.DictReader(io.StringIO(text, newline=""))]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(f"`{path}` is damaged: {error!r}. Prepare the folder again.") from error
+    require(len(clips) > 0, f"`{path}` holds no clips. Prepare the folder again.")
+    return names, clips
+
+
+def _record(line: Mapping[str, str], codes: Mapping[str, int]) -> Record:
+    numbers: list[Any] = [int(line[name]) for name in _NUMBERS]
+    sums = [line.get(name) or "" for name in _HEADER[11:]]
+    if line["split"] not in SPLITS:
+        raise ValueError(f"the split {line['split']!r}")
+    known = line["name"], line["id"], codes[line["label"]], line["split"], line["place"]
+    return Record(*known, *numbers, *sums)
+
+
+def read_settings(root: str) -> dict[str, Any]:
+    """The settings with which a folder was prepared; `frames` is a number above 0.
+
+    Raises:
+        InputError: the file is absent or damaged.
+    """
+    path = joined(root, SETTINGS_FILE)
+    try:
+        settings = dict(parse_json(read_range(path))["settings"])
+        if not (isinstance(settings["frames"], int) and settings["frames"] > 0):
+            raise ValueError(f"the frames {settings['frames']!r}")
+        return settings
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"`{path}` is damaged: {error!r}. Prepare the folder again.") from error
+
+
+def write_labels(out: Path, clips: Sequence[Record]) -> None:
+    """Write the authors' `label.json`: youtube id -> class.
+
+    A video with clips of several classes cannot be told by its id; its clips stand there by name.
+    """
+    found: dict[str, set[int]] = {}
+    for clip in clips:
+        found.setdefault(clip.video, set()).add(clip.label)
+    table = {c.video if len(found[c.video]) == 1 else c.name: c.label for c in clips}
+    write_json(out / LABEL_FILE, table)
+
+
+def held_out(
+    splits: Sequence[str], labels: Sequence[object], videos: Sequence[str], *, seed: int
+) -> list[str]:
+    """The split of each clip, with 10% of the training clips held out for validation.
+
+    They are stratified by label, and clips of one video stay together. Where there are validation clips
+    already all stays as it is, and fewer than ten training clips are kept whole.
+    """
+    from mfh.data.splits import VALIDATION_OF_TRAIN, divide  # loads torch, which decoding need not
+
+    result = list(splits)
+    train = [row for row, split in enumerate(splits) if split == "train"]
+    if "validation" in splits or len(train) < 1 / VALIDATION_OF_TRAIN:
+        return result
+    names = np.array([videos[row] for row in train])
+    groups = names if len(set(names)) < len(names) else None
+    shares = (1 - VALIDATION_OF_TRAIN, VALIDATION_OF_TRAIN)
+    generator = np.random.default_rng([seed, 0x5EED])
+    for place in divide(np.array([labels[row] for row in train]), groups, shares, generator)[1]:
+        result[train[place]] = "validation"
+    return result
