@@ -16,7 +16,7 @@ from interrupts import CASES, SIGNALS, STATUS, interrupts, problems
 from kills import Runner, content, heeds
 
 from mfh._report import save_figures
-from mfh._system.signals import heed, received, stoppable
+from mfh._system.signals import raise_if_stopped, received, stoppable
 from mfh.results import Comparison, StudyResult
 
 COUNT = int(os.environ.get("MFH_SIGNALS", "2"))
@@ -169,9 +169,9 @@ def test_a_signal_whose_exception_is_lost_stops_the_command_at_its_next_step() -
     with stoppable(signal.SIGTERM):
         lose_a_signal()
         with pytest.raises(KeyboardInterrupt) as stopped:
-            heed()
+            raise_if_stopped()
     assert stopped.value.args == (143,)
-    heed()  # under no `stoppable` nothing is to be stopped
+    raise_if_stopped()  # under no `stoppable` nothing is to be stopped
 
 
 def test_a_lost_signal_stops_the_drawing_of_figures(tmp_path: Path) -> None:

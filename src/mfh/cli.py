@@ -17,7 +17,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import BrokenRulesError, IncompleteError, InputError, shown
 from mfh._system.import_paths import NO_IMPORTS_VARIABLE
-from mfh._system.signals import heeded_imports, received, stoppable
+from mfh._system.signals import received, stoppable, stoppable_imports
 from mfh._version import __version__
 from mfh.commands import (
     avmnist,
@@ -166,7 +166,7 @@ def _restricted(words: Sequence[str]) -> Iterator[None]:
 
 def _run(words: Sequence[str]) -> int:
     try:
-        with stoppable(signal.SIGINT, signal.SIGTERM), heeded_imports():
+        with stoppable(signal.SIGINT, signal.SIGTERM), stoppable_imports():
             parser = build_parser()
             if (printed := read_configs(parser, words)) is not None:
                 sys.stdout.write(printed)

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from mfh._checks import choice
 from mfh.config import TaskName
 from mfh.losses import cross_entropy, kl_divergence, mse, soft_label_entropy
 
@@ -250,16 +249,6 @@ class Dense(Task):
 
 
 TASKS: dict[str, Task] = {task.name: task for task in (SingleLabel(), MultiLabel(), Regression(), Dense())}
-
-
-def task_of(name: str) -> Task:
-    """The task of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    choice("task", name, tuple(TASKS))
-    return TASKS[name]
 
 
 def infer_task(label: Shaped[np.ndarray, "..."]) -> TaskName:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, one_line
 from mfh._focus import FocusedTeacher
+from mfh._saliency.heads import logits_of
 from mfh._system.files import bytes_writer, read_json, require_files, write_atomic
 from mfh._system.import_paths import ClassSpec, own_classes_only
 from mfh.models.mlp import mlp, standardized
-from mfh.training.logits import logits_of
 
 TEACHER, STUDENT, DESCRIPTION = "teacher", "student", "export.json"
 WEIGHTS, PROGRAM = "model.safetensors", "program.pt2"

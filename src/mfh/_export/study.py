@@ -22,6 +22,7 @@ from mfh._export.files import (
     write_program,
 )
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
+from mfh._saliency.heads import logits_of
 from mfh._study.design import Networks, learnt_labels
 from mfh._study.resume import written_weights
 from mfh._study.teachers import describe_teacher
@@ -33,7 +34,6 @@ from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.data.standardize import Standardize
 from mfh.results import Record, StudyResult, load_results
-from mfh.training.logits import logits_of
 
 ARMS = ("general", "specific", "important")
 NUM_CHECKED = 32

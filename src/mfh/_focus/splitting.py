@@ -16,7 +16,7 @@ from mfh._focus.channels import channels_second, with_channels_second
 from mfh._focus.inventory import arguments, call, find, find_channel_dim, running_eagerly, uncompiled
 from mfh._focus.outputs import part_of
 from mfh._focus.tracing import INSTEAD, UntraceableError, trace_head, trace_rest
-from mfh._saliency.heads import evaluating, to_logits
+from mfh._saliency.heads import evaluating, logits_of
 
 
 def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.Module, nn.Module]:
@@ -135,7 +135,7 @@ def _compare(model: nn.Module, layer: str, trunk: nn.Module, head: nn.Module, ex
             ) from error
         found = list(_tensors(answer))
         only_logits = isinstance(answer, Tensor) and not isinstance(whole, Tensor)
-        expected = [to_logits(whole)] if only_logits else list(_tensors(whole))
+        expected = [logits_of(whole)] if only_logits else list(_tensors(whole))
         if len(found) != len(expected) or not all(map(_same, found, expected)):
             raise UntraceableError(
                 f"{cut}: trunk and head do not equal the model on `example`, for its code depends on more "

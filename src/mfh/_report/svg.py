@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from mfh._checks import InputError, listing
 from mfh._report import figures, style
 from mfh._system.files import opened_file, write_atomic
-from mfh._system.signals import heed
+from mfh._system.signals import raise_if_stopped
 
 FORMATS = ("svg", "pdf", "png")
 
@@ -190,7 +190,7 @@ def save(
     paths = []
     for name in figures.BY_KIND.get(summary["kind"], {}):
         for ending, settings in looks:
-            heed()
+            raise_if_stopped()
             for file_format, content in draw(name, summary, formats, **settings).items():
                 path = Path(folder) / f"{name}{ending}.{file_format}"
                 paths.append(write_atomic(path, partial(_write, content)))

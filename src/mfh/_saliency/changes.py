@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mfh._checks import InputError, require
-from mfh._saliency.heads import Head, LinearStart, to_logits
+from mfh._saliency.heads import Head, LinearStart, logits_of
 from mfh._saliency.result import Distance
 from mfh._saliency.slopes import Slopes
 
@@ -273,7 +273,7 @@ def _constant_channels(features: Tensor) -> Bool[Tensor, " channel"]:
 
 
 def _logits(head: Head, x: Tensor) -> Tensor:
-    logits = to_logits(head(x))
+    logits = logits_of(head(x))
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 

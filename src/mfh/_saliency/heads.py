@@ -108,7 +108,7 @@ def _pools_to_one(module: nn.Module, ndim: int) -> bool:
     return _POOLS.get(type(module)) == ndim and ones and _is_plain(module, type(module))
 
 
-def to_logits(output: object) -> Tensor:
+def logits_of(output: object) -> Tensor:
     """Reduce what a network returns to its logits: a tensor, the first of a tuple, `.logits` or ["logits"].
 
     Raises:

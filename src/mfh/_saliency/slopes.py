@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mfh._saliency.heads import Head, LinearStart, to_logits
+from mfh._saliency.heads import Head, LinearStart, logits_of
 
 PerSample = Float[Tensor, "permutation sample"]
 Terms = Float[Tensor, "term permutation sample"]
@@ -204,6 +204,6 @@ def slopes_of(
 
 def _run(head: Head, start: LinearStart | None, x: Tensor) -> Tensor:
     if start is None:
-        return to_logits(head(x)).float()
+        return logits_of(head(x)).float()
     first = torch.nn.functional.linear(x.flatten(1).to(start.weight), start.weight, start.bias)
-    return first if start.rest is None else to_logits(start.rest(first)).float()
+    return first if start.rest is None else logits_of(start.rest(first)).float()

@@ -21,7 +21,7 @@ from mfh._saliency.linear import SaliencyAccumulator
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
 from mfh._system.files import write_npz
-from mfh._system.signals import heed, spared
+from mfh._system.signals import raise_if_stopped, shield_workers
 from mfh.results import read_arrays
 
 PART = 65_536  # samples that are merged at once: what a stop can cost, and what processes share out
@@ -97,7 +97,7 @@ def streaming_saliency(
         unit_scale=True,
     ) as bar:
         for number, found in enumerate(_run(tasks, jobs), start=done + 1):
-            heed()
+            raise_if_stopped()
             bar.update(found.num_samples)
             total.merge(found)
             if kept is not None and number < len(parts):
@@ -139,7 +139,7 @@ def read_head(path: Path | str, *, dtype: str, device: str) -> tuple[Tensor, Ten
 def _run(tasks: Iterable[object], jobs: int) -> Iterator[SaliencyAccumulator]:
     """Results in the order of the tasks, computed side by side by `jobs` processes."""
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
-    with spared():
+    with shield_workers():
         return parallel(tasks)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from mfh._checks import InputError
 from mfh._focus import layers, uncompiled
 from mfh._saliency.dense import pointwise
+from mfh._saliency.heads import logits_of
 from mfh.stats import bisect
 from mfh.tasks import TASKS
-from mfh.training.loop import logits_of
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from mfh._study.losses import study_losses
 from mfh._study.outcome import SeedResult
 from mfh._system.progress import FILE, Progress, Stage, now
-from mfh._system.signals import heed
+from mfh._system.signals import raise_if_stopped
 from mfh.config import StudyConfig
 from mfh.results import environment
 
@@ -88,7 +88,7 @@ class Live:
 
     def advance(self, stage: str, count: int) -> None:
         """After some work of a stage in this process, which took the time since the last call."""
-        heed()
+        raise_if_stopped()
         moment = time.monotonic()
         self.seconds[stage] += moment - self._last
         self._last = moment

@@ -5,11 +5,10 @@ from torch import nn
 
 from mfh._checks import InputError, require
 from mfh._focus import channel_split
-from mfh._saliency.heads import evaluating
+from mfh._saliency.heads import evaluating, logits_of
 from mfh._study.arms import last_hidden
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.training.logits import logits_of
 
 
 def require_networks(

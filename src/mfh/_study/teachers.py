@@ -15,6 +15,7 @@ from mfh._checks import InputError, require
 from mfh._focus import channel_means, channel_split, select
 from mfh._saliency import SaliencyResult, linear_start, saliency
 from mfh._saliency.dense import pointwise
+from mfh._saliency.heads import logits_of
 from mfh._study.arms import ArmKey, Tables, filled, last_hidden, without
 from mfh._study.describe import curve
 from mfh._study.losses import study_losses
@@ -26,7 +27,7 @@ from mfh.losses import DistillLoss
 from mfh.results import TeacherRecord
 from mfh.tasks import TASKS
 from mfh.training.device import make_accelerator
-from mfh.training.loop import logits_of, predict
+from mfh.training.loop import predict
 from mfh.training.objectives import Distill, Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded, train_students

@@ -46,7 +46,7 @@ def stoppable(*numbers: int) -> Iterator[None]:
 
 
 @contextmanager
-def heeded_imports() -> Iterator[None]:
+def stoppable_imports() -> Iterator[None]:
     """Stop at the next import if a signal has come and its exception was lost, until the work has begun.
 
     A command imports for a second or more, and what it imports has `except:` in places, which takes a signal
@@ -71,7 +71,7 @@ class _Watch:
 
 
 @contextmanager
-def whole() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Finish what is inside before a signal under `stoppable` stops the command; a later one stops it now."""
     global _depth
     if threading.current_thread() is not threading.main_thread():
@@ -82,10 +82,10 @@ def whole() -> Iterator[None]:
         yield
     finally:
         _depth -= 1
-    heed()
+    raise_if_stopped()
 
 
-def heed() -> None:
+def raise_if_stopped() -> None:
     """Stop the command here if a signal has come and its exception was lost, as some libraries lose any.
 
     For places that a long command passes often, and never on its way out.
@@ -102,7 +102,7 @@ def _stop_if_told() -> None:
 
 
 @contextmanager
-def spared() -> Iterator[None]:
+def shield_workers() -> Iterator[None]:
     """Begin processes that Ctrl-C does not reach: whoever begins them ends them too.
 
     Ctrl-C at a terminal goes to all processes of a command; a worker that it met while it was importing

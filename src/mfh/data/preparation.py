@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from mfh._checks import InputError, cell_text, require
 from mfh._system.files import bytes_writer, read_json, write_atomic, write_json, write_text
-from mfh._system.signals import heed, spared
+from mfh._system.signals import raise_if_stopped, shield_workers
 from mfh.data.manifest import Manifest
 
 SETTINGS_FILE = "prepare.json"
@@ -133,7 +133,7 @@ def decode_all(
             else ((clip, decode(clip)) for clip in clips)
         )
         for pair in pairs:
-            heed()
+            raise_if_stopped()
             bar.update()
             yield pair
 
@@ -217,7 +217,7 @@ def _until_one_dies(
     try:
         while left or running:
             while left and len(running) < _WAITING * jobs:
-                with spared():
+                with shield_workers():
                     running[pool.submit(decode, left[0])] = left[0]
                 left.popleft()
             for future in wait(running, return_when=FIRST_COMPLETED).done:

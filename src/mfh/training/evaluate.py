@@ -6,11 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import require
-from mfh._saliency.heads import evaluating
+from mfh._saliency.heads import evaluating, logits_of
 from mfh.data.paired import PairedDataset
 from mfh.training.batches import feed
 from mfh.training.device import Processes
-from mfh.training.logits import logits_of
 
 EVALUATION_BATCH = 2048
 EVALUATION_VALUES = 2**24

@@ -18,7 +18,6 @@ from mfh.training.device import Processes, make_accelerator, synchronised
 from mfh.training.evaluate import accuracy as accuracy
 from mfh.training.evaluate import predict as predict
 from mfh.training.fingerprint import short, structure
-from mfh.training.logits import logits_of as logits_of
 from mfh.training.objectives import Objective
 from mfh.training.run import Epoch as Epoch
 from mfh.training.run import Run

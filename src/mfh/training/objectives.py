@@ -8,10 +8,10 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from mfh._checks import require
+from mfh._saliency.heads import logits_of
 from mfh.config import DistillConfig
 from mfh.losses import DistillLoss, Outputs, build_loss, mse
 from mfh.tasks import TASKS
-from mfh.training.logits import logits_of
 
 
 @dataclass(frozen=True)

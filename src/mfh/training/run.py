@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._system.signals import whole
+from mfh._system.signals import defer_signals
 from mfh.data.paired import PairedDataset
 from mfh.training.batches import epoch_order, feed, shares
 from mfh.training.checkpoint import Checkpoint, Store, load_optimizer, optimizer_groups
@@ -152,7 +152,7 @@ class Run:
             feed(self.data, self.modalities, rows, self.device, channels_last=self.config.channels_last)
         ) as batches:
             for parts in plan:
-                with whole():
+                with defer_signals():
                     self.between_steps = False
                     self.pending.append(self.stepper.step(parts, batches, self.num_steps, self.steps))
                     at.step += 1
@@ -187,7 +187,7 @@ class Run:
         self._require_finite_weights()
         self.processes.copy_from_main(list(self.model.buffers()))
         epoch = Epoch(number, at.total / len(self.train), self._score())
-        with whole():
+        with defer_signals():
             at.history.append(epoch)
             if self.score is None:
                 at.best_epoch = number

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh._focus.channels import channels_second
 from mfh._focus.inventory import find, find_channel_dim
-from mfh._saliency.heads import evaluating
+from mfh._saliency.heads import evaluating, logits_of
 from mfh.losses import Outputs
-from mfh.training.evaluate import logits_of
 
 PREFIX = "model."
 

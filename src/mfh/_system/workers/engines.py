@@ -12,7 +12,7 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from mfh._checks import InputError, require
-from mfh._system.signals import spared
+from mfh._system.signals import shield_workers
 from mfh._system.workers.cores import Pins, pins, usable
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Pool:
                 **self.options,
             )  # fmt: skip
             tasks = (joblib.delayed(call)(*arguments) for call, arguments in calls)
-            with spared():
+            with shield_workers():
                 results = parallel(tasks)
         try:
             for result in results:  # noqa: UP028 - it would close them before warnings are silenced

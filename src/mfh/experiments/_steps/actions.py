@@ -7,7 +7,7 @@ from mfh._checks import require
 from mfh._focus import split
 from mfh._saliency import SaliencyResult
 from mfh._study.teachers import derived_seed
-from mfh._system.signals import whole
+from mfh._system.signals import defer_signals
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run
 from mfh.experiments._steps.students import OUTPUTS, fit_alone, require_fits, train_student
@@ -38,7 +38,7 @@ def train_pair(run: Run, progress: bool) -> None:
         save_end=False,
         progress=progress,
     )
-    with whole():
+    with defer_signals():
         run.save_weights("teacher-joint", pair.teacher)
         run.save_weights("student-joint", pair.student)
     run.drop_training("joint")
@@ -52,7 +52,7 @@ def train_alone(run: Run, side: str, progress: bool) -> None:
     modality = run.config.teacher if side == "teacher" else run.config.student
     model = run.network(side, side)
     fit_alone(run, name, model, modality, Distill(), run.config.seed, progress)
-    with whole():
+    with defer_signals():
         run.save_weights(name, model)
     run.drop_training(name)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from mfh.training.logits import logits_of
+from mfh._saliency.heads import logits_of
 from mfh.training.many.perceptron import Perceptron
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from mfh._system.signals import heed
+from mfh._system.signals import raise_if_stopped
 from mfh.config import TrainConfig
 from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob
@@ -109,7 +109,7 @@ def train_threaded(
             del data, shared  # what students share goes when the last of them is done
             for future in futures:
                 while wait([future], timeout=_LOOK).not_done:
-                    heed()
+                    raise_if_stopped()
                 fits.append(future.result())
                 on_progress(config.epochs)
         except BaseException:
