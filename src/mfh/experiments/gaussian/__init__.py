@@ -2,5 +2,6 @@
 
 from mfh.experiments.gaussian.experiment import FIGURES as FIGURES
 from mfh.experiments.gaussian.experiment import PAPER_FIGURES as PAPER_FIGURES
+from mfh.experiments.gaussian.experiment import check as check
 from mfh.experiments.gaussian.experiment import run as run
 from mfh.experiments.gaussian.experiment import run_all as run_all
