@@ -11,6 +11,7 @@ ORDER = [
     ("_version",),
     ("_checks",),
     ("_system",),
+    ("arms",),
     ("config",),
     ("_rows",),
     ("results",),
@@ -29,7 +30,7 @@ ORDER = [
     ("cli",),
 ]
 # Narrower than the order: the report reads results alone, and the state of a run that has not ended.
-ONLY = {"_report": {"_report", "results", "stats", "_system", "_checks", "_version"}}
+ONLY = {"_report": {"_report", "arms", "results", "stats", "_system", "_checks", "_version"}}
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

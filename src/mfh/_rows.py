@@ -108,6 +108,45 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What validation chose in one seed.
+
+    Attributes:
+        arm: the arm.
+        seed: the seed.
+        ratio: share of channels removed, in [0, 1); 0 is the source teacher with nothing removed. None where
+            the choice is no ratio.
+        loss: the distillation loss; None without a teacher.
+        smoothing: share of label smoothing; None where the choice is no smoothing.
+    """
+
+    arm: str
+    seed: int
+    ratio: float | None = None
+    loss: str | None = None
+    smoothing: float | None = None
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric of a run, as reports need it.
+
+    Attributes:
+        name: as in `Record.metric` and `Record.also`.
+        unit: `%`, or empty.
+        higher_is_better: whether larger values are better.
+        points: what one point of it is, in words.
+        margin: size of a difference, in points, that is still called no difference.
+    """
+
+    name: str
+    unit: str = "%"
+    higher_is_better: bool = True
+    points: str = "percentage points"
+    margin: float = 1.0
+
+
+@dataclass(frozen=True)
 class TeacherRecord:
     """One trained teacher of one seed: metric on each split and how soft its soft labels are.
 
@@ -147,6 +186,10 @@ class Verdict:
     focusing: bool | None
     sentence: str
     reasons: tuple[str, ...] = ()
+
+
+NO_VERDICT = Verdict("abstain", None, "No students were compared.")
+"""The verdict of a run that compares no students."""
 
 
 @dataclass(frozen=True)

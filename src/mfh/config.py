@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from mfh._checks import BrokenRulesError, listing
+from mfh.arms import DEFAULT, why_no_arm
 
 LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "crd", "ntdh", "c2kd"))
 """Names of distillation losses; `mfh.losses.register_loss` adds to them."""
@@ -163,6 +164,8 @@ class DistillConfig(TrainConfig):
             such as mypackage.losses:mine; see mfh.losses.
         task: what is predicted: single-label, multi-label, regression or dense (a class for every position);
             auto tells it from the labels.
+        metric: what chooses epochs and ratios, and what the verdict is about: a name of
+            mfh.metrics.METRICS; auto takes the task's own (accuracy, mAP, R2 or mIoU).
         dkd_alpha: weight in dkd of the label's class against all others, 0 or more.
         dkd_beta: weight in dkd of the classes other than the label, 0 or more.
         dist_inter: weight in dist of the correlation along classes, 0 or more.
@@ -187,6 +190,7 @@ class DistillConfig(TrainConfig):
     temperature: float = 1.0
     loss: str = "kl"
     task: Literal["auto", "single-label", "multi-label", "regression", "dense"] = "auto"
+    metric: str = "auto"
     dkd_alpha: float = 1.0
     dkd_beta: float = 8.0
     dist_inter: float = 1.0
@@ -253,6 +257,8 @@ class StudyConfig(DistillConfig):
         channel_dim: dimension of that layer's output that counts as channels: 1, or -1 for the last; by
             default it is found.
         student_layer: layer of the student whose output losses of features compare; by default likewise.
+        arms: arms to train, by name or by the import path of an mfh.Arm of your own; by default all that come
+            with mfh. Networks that none of them needs are not trained.
         losses: distillation losses to compare under the same arms, seeds and statistics, by name or import
             path; the first is the declared one, the others are exploratory. By default `loss` alone.
         seeds: number of seeds, 1 to 100,000; each redraws split, teachers, saliency and students.
@@ -290,6 +296,7 @@ class StudyConfig(DistillConfig):
     layer: str | None = None
     channel_dim: int | None = None
     student_layer: str | None = None
+    arms: Sequence[str] = DEFAULT
     losses: Sequence[str] = ()
     seeds: int = 10
     seed: int = 0
@@ -316,6 +323,8 @@ class StudyConfig(DistillConfig):
         object.__setattr__(self, "ratio", tuple(sorted({float(r) for r in self.ratio})))
         object.__setattr__(self, "smoothing", tuple(self.smoothing))
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        arms = (self.arms,) if isinstance(self.arms, str) else tuple(self.arms)
+        object.__setattr__(self, "arms", tuple(dict.fromkeys(arms)))
         named = (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
         object.__setattr__(self, "losses", tuple(dict.fromkeys(named)) or (self.loss,))
         object.__setattr__(self, "loss", self.losses[0])
@@ -329,6 +338,10 @@ class StudyConfig(DistillConfig):
             why = "Removing every channel leaves nothing to teach"
             check(0 <= ratio < 1, "ratio", "lie in [0, 1)", ratio, why)
         check(self.channel_dim != 0, "channel_dim", "not be 0, the samples", self.channel_dim)
+        check(len(self.arms) > 0, "arms", "name one arm or more", list(self.arms))
+        for name in self.arms:
+            rule = why_no_arm(name)
+            check(rule is None, "arms", str(rule), name)
         for name in self.losses[1:]:
             _check_loss(problems, "losses", name)
         for name in ("seeds", "random_draws"):

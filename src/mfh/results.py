@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from mfh._checks import InputError, listing, typed
+from mfh._rows import NO_VERDICT as NO_VERDICT
+from mfh._rows import Choice as Choice
 from mfh._rows import Comparison as Comparison
 from mfh._rows import FailedSeed as FailedSeed
 from mfh._rows import FailedStudent as FailedStudent
+from mfh._rows import MetricInfo as MetricInfo
 from mfh._rows import Record as Record
 from mfh._rows import Summary as Summary
 from mfh._rows import TeacherRecord as TeacherRecord
@@ -26,6 +29,7 @@ from mfh._system.files import bytes_writer, checksum, json_writer, npz_bytes, ru
 from mfh._system.files import read_arrays as read_arrays
 from mfh._system.files import read_results as read_results
 from mfh._version import __version__
+from mfh.arms import ARMS, Arm, ShownArm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +131,10 @@ class StudyResult(RunResult):
         teachers: one entry per teacher and seed.
         saliency: `overlap` of the kept channels of `general` and `important` by split and ratio, share of
             `negative` increases, rank correlation between seeds (`rank_correlation`).
-        verdict: in the words of `Verdict`.
+        verdict: what the study concludes; see `Verdict`.
+        arms: the arms of the study, in the order in which they are shown.
+        metrics: its metrics; the first one chose epochs and ratios and carries the verdict.
+        chosen: what validation chose in each seed: ratios by arm and loss, and the label smoothing.
         data: sizes, classes, groups, modalities, file and fingerprint.
         channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
             `importance_train`, each (seed, channel), and the like for validation.
@@ -150,7 +157,10 @@ class StudyResult(RunResult):
 
     teachers: Sequence[TeacherRecord] = ()
     saliency: Mapping[str, Any] = field(default_factory=dict)
-    verdict: Verdict | None = None
+    verdict: Verdict = NO_VERDICT
+    arms: Sequence[Arm] = tuple(ARMS.values())
+    metrics: Sequence[MetricInfo] = (MetricInfo("accuracy"),)
+    chosen: Sequence[Choice] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
@@ -167,23 +177,28 @@ class StudyResult(RunResult):
     def _tables(cls) -> dict[str, type]:
         return super()._tables() | {
             "teachers": TeacherRecord,
+            "metrics": MetricInfo,
+            "chosen": Choice,
             "failed": FailedStudent,
             "failed_seeds": FailedSeed,
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields but those in `ARRAYS`, which stand in files of their own."""
-        return {name: value for name, value in super().to_dict().items() if name not in ARRAYS}
+        """Return all fields as plain values, but those in `ARRAYS`, which have files of their own."""
+        arms = {"arms": [arm.to_dict() for arm in self.arms]}
+        return {n: value for n, value in (super().to_dict() | arms).items() if n not in ARRAYS}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudyResult":
         """The inverse of `to_dict`."""
-        verdict = values.get("verdict")
-        if isinstance(verdict, Mapping):
-            verdict = typed(Verdict, {**verdict, "reasons": tuple(verdict.get("reasons", ()))})
-        elif verdict is not None:
-            raise TypeError("`verdict` holds no fields")
-        return super().from_dict({**values, "verdict": verdict})
+        given = dict(values)
+        verdict = given.get("verdict") or asdict(NO_VERDICT)
+        if not isinstance(verdict, Mapping):
+            raise TypeError("`verdict` must be a mapping")
+        given["verdict"] = typed(Verdict, {**verdict, "reasons": tuple(verdict.get("reasons", ()))})
+        if "arms" in given:
+            given["arms"] = tuple(ShownArm.from_dict(arm) for arm in given["arms"])
+        return super().from_dict(given)
 
     def _beside(self) -> dict[str, bytes]:
         return {file: npz_bytes(arrays) for name, file in ARRAYS.items() if (arrays := getattr(self, name))}
