@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mfh import PairedDataset
-from mfh.data.sources import vggsound
 from mfh.data.sources.mfeat import VIEWS
+from mfh.data.sources.vggsound import reader as vggsound
 from mfh.data.sources.vggsound.inputs import FFT, HOP, Spectrogram
 
 CROP_SHIFTS = (0, 4, 7, 10, 14)  # columns by which the student's crop of 14 columns is moved

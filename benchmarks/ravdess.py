@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks._common import record
 from mfh import PairedDataset, TrainConfig, saliency, split
-from mfh.data.sources.ravdess import NormalizeAudio, NormalizeImage, load
+from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage, load
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments._steps.students import answers
 from mfh.models.ravdess import RavdessNetwork

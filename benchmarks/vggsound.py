@@ -33,8 +33,8 @@ from torch import nn
 
 from benchmarks._common import measure, record
 from mfh import PairedDataset
-from mfh.data.sources.vggsound import load
 from mfh.data.sources.vggsound.prepare import prepare
+from mfh.data.sources.vggsound.reader import load
 from mfh.models.vggsound import video_network
 from mfh.training.batches import feed
 
@@ -46,7 +46,7 @@ import json
 import sys
 from pathlib import Path
 import torch
-from mfh.data.sources.vggsound import load
+from mfh.data.sources.vggsound.reader import load
 from mfh.training.batches import feed
 
 data = load(sys.argv[1], cache=sys.argv[3] == "cache")

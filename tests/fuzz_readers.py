@@ -27,11 +27,13 @@ from mfh._system.progress import load_progress
 from mfh.commands import _yaml, report, study
 from mfh.data import archives, tar_files
 from mfh.data.manifest import Manifest
-from mfh.data.sources import avmnist, ravdess, vggsound
+from mfh.data.sources import avmnist
+from mfh.data.sources.ravdess import reader as ravdess
 from mfh.data.sources.ravdess.clips import ClipName
 from mfh.data.sources.ravdess.record import find_archives
 from mfh.data.sources.vggsound import authors as vggsound_authors
 from mfh.data.sources.vggsound import clips as vggsound_clips
+from mfh.data.sources.vggsound import reader as vggsound
 from mfh.experiments._steps.files import read_vector
 from mfh.models.weights import read_state
 from mfh.results import Comparison, Record, StudyResult, Summary, TeacherRecord, Verdict

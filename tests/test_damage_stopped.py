@@ -21,8 +21,8 @@ from mfh._saliency import SaliencyAccumulator, SaliencyResult
 from mfh._study import design
 from mfh._study.resume import Store
 from mfh.cli import main
-from mfh.data.sources.vggsound import load
 from mfh.data.sources.vggsound.prepare import prepare
+from mfh.data.sources.vggsound.reader import load
 from mfh.models.weights import load_state
 from mfh.training.run import Run
 

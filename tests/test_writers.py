@@ -14,12 +14,14 @@ OF_MODULES = {"save", "savetxt", "savez_compressed", "dump", "copyfile", "copy",
 OF_MODULES |= {"link", "memmap"}
 MODULES = {"np", "numpy", "torch", "shutil", "os", "json", "safetensors", "pickle", "tarfile", "zipfile"}
 ALLOWED = {
-    # module: what it writes without `_atomic`, and why
-    "_atomic.py": {"open", "replace"},  # the one place
-    "_parallel/cores.py": {"open"},  # empty files whose kernel locks say which cores are taken
-    "_lock.py": {"open", "link"},  # the lock itself, which is linked into place whole
+    # module: what it writes without `_system.atomic`, and why
+    "_system/atomic.py": {"open", "replace"},  # the one place
+    "_system/workers/cores.py": {"open"},  # empty files whose kernel locks say which cores are taken
+    "_system/lock.py": {"open", "link"},  # the lock itself, which is linked into place whole
     "data/download.py": {"open", "copyfile", "replace"},  # a part that can go on; named once it is verified
-    "data/ravdess_generated.py": {"open"},  # FFmpeg writes into a temporary folder, whose content is read
+    "data/sources/ravdess/generated.py": {
+        "open"
+    },  # FFmpeg writes into a temporary folder
     "training/checkpoint.py": {"replace"},  # the former state, whole, gets its other name
     "experiments/_steps/run.py": {"replace"},  # the folder of a tracker's curves
 }

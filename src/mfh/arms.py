@@ -45,7 +45,7 @@ class Look:
 
     color: str = "ink"
     marker: str = "o"
-    dashes: str | Sequence[float] = "-"
+    dashes: str | Sequence[float | int] = "-"
 
 
 @dataclass(frozen=True, kw_only=True)

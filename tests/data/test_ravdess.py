@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mfh import InputError
-from mfh.data.sources.ravdess import NormalizeAudio, NormalizeImage, load
+from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage, load
 from mfh.data.splits import draw_split
 
 CSV = {"train": "spa_dl.csv", "validation": "spa_val.csv", "test": "spa_test.csv"}

@@ -16,10 +16,10 @@ from torch.nn.functional import interpolate
 
 from mfh import InputError, PairedDataset
 from mfh.data.decoded import DecodedRows
-from mfh.data.sources.vggsound import load
 from mfh.data.sources.vggsound.inputs import NormalizeVideo, Spectrogram, magnitude
 from mfh.data.sources.vggsound.prepare import PrepareReport, prepare
 from mfh.data.sources.vggsound.read import spread
+from mfh.data.sources.vggsound.reader import load
 
 LABELS = [["dog, barking", 'playing "drums"', "wind"][(i // 3) % 3] for i in range(30)]
 SMALL: dict[str, Any] = {"frames": 4, "size": (16, 24), "jobs": 0, "progress": False}

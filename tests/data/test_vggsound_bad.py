@@ -13,9 +13,9 @@ from decode_jobs import deadly
 
 from mfh import InputError
 from mfh.data.preparation import decode_all
-from mfh.data.sources.vggsound import load
 from mfh.data.sources.vggsound.clips import ClipName, Entry, choose_classes, read_entries
 from mfh.data.sources.vggsound.prepare import prepare
+from mfh.data.sources.vggsound.reader import load
 
 SMALL: dict[str, Any] = {"frames": 2, "size": 16, "jobs": 0, "progress": False}
 PIXELS = np.full((10, 32, 48, 3), 90, np.uint8)

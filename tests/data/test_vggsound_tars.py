@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader
 
 from mfh import InputError, PairedDataset
 from mfh.data.manifest import Manifest
-from mfh.data.sources.vggsound import load
 from mfh.data.sources.vggsound.index import INDEX_FILE
 from mfh.data.sources.vggsound.pack import pack
 from mfh.data.sources.vggsound.prepare import prepare
+from mfh.data.sources.vggsound.reader import load
 from mfh.data.sources.vggsound.stream import stream
 
 LABELS = [["dog, barking", "bell"][i // 3 % 2] for i in range(18)]
@@ -294,7 +294,7 @@ def authors(folder: Path, tmp_path: Path) -> Path:
 def test_the_authors_folder_as_it_is(
     folder: Path, authors: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mfh.data.sources.vggsound.FRAMES", 4)  # theirs hold 32
+    monkeypatch.setattr("mfh.data.sources.vggsound.reader.FRAMES", 4)  # theirs hold 32
     data = load(authors)
     reference = load(folder)
     order = np.argsort(data.id)

@@ -14,7 +14,7 @@ import mfh
 from mfh import InputError, PairedDataset, StudyConfig
 from mfh._focus import channel_means
 from mfh._study.teachers import derived_seed
-from mfh.data.sources.ravdess import NormalizeAudio, NormalizeImage
+from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage
 from mfh.experiments import ravdess
 from mfh.experiments._steps import parts
 from mfh.experiments._steps.parts import cached_samples, in_parts

@@ -21,7 +21,9 @@ from mfh._saliency.result import SaliencyResult
 from mfh._saliency.streaming import read_head, streaming_saliency
 from mfh._system.files import read_arrays, read_json, read_npy
 from mfh.cli import build_parser, main
-from mfh.data.sources import avmnist, mfeat, ravdess, vggsound
+from mfh.data.sources import avmnist, mfeat
+from mfh.data.sources.ravdess import reader as ravdess
+from mfh.data.sources.vggsound import reader as vggsound
 from mfh.data.sources.vggsound import stream as vggsound_stream
 from mfh.experiments._steps.files import read_vector
 from mfh.models.weights import read_state

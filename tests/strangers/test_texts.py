@@ -42,5 +42,5 @@ def test_plain_texts_are_taken_where_nothing_may_be_imported() -> None:
     with own_classes_only():
         sizes = {"in_features": 2, "out_features": 3}
         assert ClassSpec("torch.nn.Linear", {**sizes, "device": "cpu"})().out_features == 3
-        found = ClassSpec("mfh.data.sources.ravdess.load", {"folder": "/a b/v1.2/c"}).problems()
+        found = ClassSpec("mfh.data.sources.ravdess.reader.load", {"folder": "/a b/v1.2/c"}).problems()
         assert not [text for _, text in found if "refused" in text]

@@ -27,8 +27,8 @@ Problem = tuple[tuple[str, ...], str]
 
 OWN_CLASSES = ("torch.nn.", "mfh.models.")
 OWN_FUNCTIONS = (
-    "mfh.data.sources.ravdess.load",
-    "mfh.data.sources.vggsound.load",
+    "mfh.data.sources.ravdess.reader.load",
+    "mfh.data.sources.vggsound.reader.load",
     "mfh.experiments.avmnist.load",
 )
 NO_IMPORTS_VARIABLE = "MFH_NO_IMPORTS"

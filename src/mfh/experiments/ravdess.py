@@ -70,7 +70,7 @@ def train(
     not trained again, and what was stopped goes on.
 
     Args:
-        data: as `mfh.data.sources.ravdess.load` reads it.
+        data: as `mfh.data.sources.ravdess.reader.load` reads it.
         out: the folder for this and the following steps.
         config: see `RavdessConfig`.
         joint_teacher: a checkpoint that stands in for step 1, such as the released one.
@@ -110,7 +110,7 @@ def saliency(
     """Algorithm 1's step 2 on the training split: `saliency-place5.npz` in the folder.
 
     Args:
-        data: as `mfh.data.sources.ravdess.load` reads it.
+        data: as `mfh.data.sources.ravdess.reader.load` reads it.
         out: folder of `train`.
         place: the released code's number of the layer; see `mfh.models.ravdess.layer_of_place`.
         num_permutations: `exact`, which place 5 allows, or a number; by default exact where that is possible,
@@ -178,7 +178,7 @@ def verify(
     channels of mode random. A student that is finished is not trained again.
 
     Args:
-        data: as `mfh.data.sources.ravdess.load` reads it.
+        data: as `mfh.data.sources.ravdess.reader.load` reads it.
         out: folder of `train` and `saliency`.
         mode: general (1), specific (2), random (0), joint (-1, nothing removed), regular, or no-kd.
         ratio: share of channels to remove, in [0, 1), for general, specific and random.
@@ -222,7 +222,7 @@ def study(
     of a study does.
 
     Args:
-        data: as `mfh.data.sources.ravdess.load` reads it.
+        data: as `mfh.data.sources.ravdess.reader.load` reads it.
         out: folder for results; see `mfh.study`.
         config: see `StudyConfig`; `lr` and `epochs` are the caller's, .01 and 100 as released on the command
             line. Its `layer` must be left out.

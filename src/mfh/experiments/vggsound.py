@@ -22,7 +22,7 @@ from mfh._system.lock import holds
 from mfh.config import StudyConfig
 from mfh.data.augment import Augment, SpectrogramAugment, VideoAugment
 from mfh.data.paired import PairedDataset
-from mfh.data.sources.vggsound import load
+from mfh.data.sources.vggsound.reader import load
 from mfh.experiments import _steps as steps
 from mfh.experiments.modes import arm_of
 from mfh.experiments.vggsound_config import DEFAULT_RATIO, InputConfig, NetworkConfig, VggsoundConfig
@@ -57,7 +57,7 @@ def open_data(folder: Path | str, inputs: InputConfig | None = None) -> PairedDa
         inputs: see `InputConfig`.
 
     Raises:
-        InputError: as `mfh.data.sources.vggsound.load`.
+        InputError: as `mfh.data.sources.vggsound.reader.load`.
     """
     told = inputs or InputConfig()
     size = None if told.size is None else (told.size[0], told.size[-1])

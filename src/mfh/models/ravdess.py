@@ -132,7 +132,7 @@ def is_released(path: Path | str) -> bool:
     """Whether a checkpoint is of the released code, by its suffix: `.pkl`, `.pt` or `.pth`.
 
     Its audio network was trained with two frames exchanged (`released_audio_order` of
-    `mfh.data.sources.ravdess.load`).
+    `mfh.data.sources.ravdess.reader.load`).
     """
     return Path(path).suffix.lower() in (".pkl", ".pt", ".pth")
 

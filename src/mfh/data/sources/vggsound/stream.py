@@ -1,6 +1,6 @@
 """Prepared VGGSound tar files read from front to back, for loops other than ours.
 
-`mfh.data.sources.vggsound.load` reads samples by row instead, which keeps their order whatever the number
+`mfh.data.sources.vggsound.reader.load` reads samples by row instead, which keeps their order for any number
 of processes. Reading from front to back is the cheaper way where storage is far, and deals whole tar files to
 nodes and workers.
 """
@@ -16,9 +16,9 @@ from torch.utils.data import IterableDataset
 from mfh._checks import InputError, choice, parse_json, require
 from mfh.config import SPLITS
 from mfh.data import media
-from mfh.data.sources.vggsound import find, row_length
 from mfh.data.sources.vggsound.index import joined
 from mfh.data.sources.vggsound.read import fitted, frames_of, spread, waveform_of
+from mfh.data.sources.vggsound.reader import find, row_length
 from mfh.data.tar_files import open_file
 
 
@@ -97,7 +97,7 @@ def stream(
     """Stream what `mfh vggsound prepare --shards` wrote.
 
     Args:
-        source: the folder or its URL, or tar files; see `mfh.data.sources.vggsound.load`.
+        source: the folder or its URL, or tar files; see `mfh.data.sources.vggsound.reader.load`.
         split: `train`, `validation` or `test`.
         frames: how many of the stored frames, evenly spaced; by default all.
         seed: of the order.
