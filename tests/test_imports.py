@@ -16,6 +16,7 @@ ORDER = [
     ("_rows",),
     ("results",),
     ("stats",),
+    ("comparing",),
     ("_report",),
     ("losses",),
     ("tasks",),

@@ -31,8 +31,21 @@ def test_one_value_carries_no_interval() -> None:
 
 
 def test_equal_values_have_no_width() -> None:
-    assert t_interval(np.zeros(4)).p == 1.0
-    assert t_interval(np.ones(4)).p is None, "equal values say nothing of their spread"
+    assert t_interval(np.zeros(4)).p is None
+    assert t_interval(np.ones(4)).p is None, "equal values give no information on their spread"
+
+
+def test_values_that_differ_by_rounding_are_equal() -> None:
+    for values in ([0.04] * 10, [0.1] * 3, [3.1086244592868925e-09] * 693):
+        interval = t_interval(np.array(values))
+        assert interval.p is None
+        assert interval.low == interval.high
+    counts = np.array([100 * 20 / 36 - 100 * 19 / 36, 100 * 25 / 36 - 100 * 24 / 36])
+    assert counts[0] != counts[1], "one right answer each, but for rounding"
+    assert t_interval(counts, size=70.0).p is None
+    zeros = np.array([0.0, 1.4e-14])
+    assert t_interval(zeros, size=70.0).p is None
+    assert t_interval(np.array([1.0, 1.001, 0.999]), size=70.0).p is not None
 
 
 def test_no_values_are_refused() -> None:

@@ -19,9 +19,7 @@ ALLOWED = {
     "_system/workers/cores.py": {"open"},  # empty files whose kernel locks say which cores are taken
     "_system/lock.py": {"open", "link"},  # the lock itself, which is linked into place whole
     "data/download.py": {"open", "copyfile", "replace"},  # a part that can go on; named once it is verified
-    "data/sources/ravdess/generated.py": {
-        "open"
-    },  # FFmpeg writes into a temporary folder
+    "data/sources/ravdess/generated.py": {"open"},  # FFmpeg writes into a temporary folder
     "training/checkpoint.py": {"replace"},  # the former state, whole, gets its other name
     "experiments/_steps/run.py": {"replace"},  # the folder of a tracker's curves
 }

@@ -121,7 +121,7 @@ class Arm:
         control: whether `general` must beat this arm before focusing is credited.
         pilot: whether `mfh diagnose` trains it.
         question: what the comparison of `general` with this arm asks.
-        words: what the students learn from, for readers; {teacher}, {student} and {source} are filled in.
+        words: what the students learn from; `explain` fills in {teacher}, {student} and {source}.
         look: how it is drawn.
 
     Raises:
@@ -211,6 +211,18 @@ class Arm:
     def teacher_name(self, source: str) -> str | None:
         """Return the name of its teacher, where `source` is the teacher whose channels are ranked."""
         return source if self.teacher == SOURCE else self.teacher
+
+    def explain(self, *, teacher: str, student: str, source: str) -> str:
+        """Return what the students learn from, in words.
+
+        Args:
+            teacher: the modality that teachers see.
+            student: the modality that students see.
+            source: the teacher whose channels are ranked.
+        """
+        names = {"teacher": teacher, "student": student, "source": source}
+        words = re.sub(r"\{(teacher|student|source)\}", lambda found: names[found[1]], self.words)
+        return f"control: {words}" if self.control else words
 
     def count(self, num_ratios: int, num_draws: int, num_smoothings: int) -> int:
         """Return how many students it has under one loss."""
@@ -314,7 +326,7 @@ _BUILT_IN = (
         declared=True,
         control=True,
         pilot=True,
-        words="control: as general, but channels are ranked by the teacher alone",
+        words="as general, but channels are ranked by the teacher alone",
         look=Look(color="orange", marker="s", dashes=(4, 1.5)),
         question=Question(
             asks="Does it matter that channels are ranked with the student in view?",
@@ -331,7 +343,7 @@ _BUILT_IN = (
         like="general",
         control=True,
         pilot=True,
-        words="control: the joint teacher, nothing removed, its outputs made as soft as those of general",
+        words="the joint teacher, nothing removed, its outputs made as soft as those of general",
         look=Look(color="green", marker="^", dashes=(1, 1.2)),
         question=Question(
             asks="Is it more than softer outputs?",
@@ -347,7 +359,7 @@ _BUILT_IN = (
         like="general",
         control=True,
         pilot=True,
-        words="control: the regular teacher, its outputs made as soft as those of general",
+        words="the regular teacher, its outputs made as soft as those of general",
         look=Look(color="green", marker="<", dashes=(6, 2)),
         question=Question(
             asks="Would the regular teacher do, with softer outputs?",
@@ -361,7 +373,7 @@ _BUILT_IN = (
         teacher="joint",
         output="shuffled",
         control=True,
-        words="control: the joint teacher, its outputs shuffled among samples of the same class",
+        words="the joint teacher, its outputs shuffled among samples of the same class",
         question=Question(
             asks="Does it matter which sample an output belongs to?",
             better="Yes: outputs swapped within a class do worse, so something about the sample is taught.",
@@ -413,7 +425,9 @@ _BUILT_IN = (
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _BUILT_IN}
 """Arms by name, in the order in which they are shown; `register_arm` adds to them."""
 DEFAULT = tuple(ARMS)
-"""The arms that a study trains unless told otherwise."""
+"""The arms that a study trains by default."""
+PILOT = tuple(arm.name for arm in _BUILT_IN if arm.pilot)
+"""The arms that a diagnosis trains."""
 
 
 def register_arm(arm: Arm, ranking: Ranking | None = None) -> Arm:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from mfh._checks import BrokenRulesError, listing
-from mfh.arms import DEFAULT, why_no_arm
+from mfh.arms import DEFAULT, PILOT, why_no_arm
 
 LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "crd", "ntdh", "c2kd"))
 """Names of distillation losses; `mfh.losses.register_loss` adds to them."""
@@ -386,6 +386,7 @@ class DiagnoseConfig(StudyConfig):
     Attributes:
         seeds: times that the folds are dealt anew for the pilot, 1 or more; gamma_hat comes from the first.
         epochs: passes over the training samples of a fold, 1 or more.
+        arms: the arms of the pilot.
         ratio: shares of channels to remove in the pilot, each in (0, 1).
         random_draws: as in a study; the pilot trains no students on random channels.
         num_bootstrap: resamples behind the interval of gamma_hat, 20 or more.
@@ -397,6 +398,7 @@ class DiagnoseConfig(StudyConfig):
     """
 
     seeds: int = 1
+    arms: Sequence[str] = PILOT
     epochs: int = 30
     ratio: Sequence[float] = (0.5,)
     random_draws: int = 1

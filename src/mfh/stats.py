@@ -23,8 +23,16 @@ class Interval:
     p: float | None
 
 
+ROUNDING = 1e-9
+"""Values that differ by no more than this share of their size are taken as equal but for rounding."""
+
+
 def t_interval(
-    values: Float[np.ndarray, " seed"], *, level: float = 0.95, test_over_train: float = 0.0
+    values: Float[np.ndarray, " seed"],
+    *,
+    level: float = 0.95,
+    test_over_train: float = 0.0,
+    size: float = 0.0,
 ) -> Interval:
     """Student's t interval of a mean over seeds.
 
@@ -37,10 +45,13 @@ def t_interval(
         values: one value per seed.
         level: coverage, in (0, 1).
         test_over_train: size of the test split over the size of the training split, 0 or more.
+        size: size of the numbers that the values were computed from, where it is larger than that of the
+            values: differences of accuracies near 50 carry the rounding errors of numbers near 50.
 
     Returns:
-        The interval and the p-value of a mean of 0. Equal values say nothing of their spread: the interval
-        then has no width, and there is no p-value unless all are 0.
+        The interval and the p-value of a mean of 0. Equal values, 0 included, give no information on their
+        spread: the interval then has no width, and there is no p-value. Values are equal if they differ by
+        rounding alone.
 
     Example:
         >>> interval = t_interval(np.array([1.0, 2.0, 3.0]))
@@ -53,9 +64,9 @@ def t_interval(
     mean, count = float(values.mean()), values.size
     if count == 1:
         return Interval(mean, None, None, None)
+    if float(np.ptp(values)) <= ROUNDING * max(size, float(np.abs(values).max())):
+        return Interval(mean, mean, mean, None)
     error = float(np.sqrt(values.var(ddof=1) * (1 / count + test_over_train)))
-    if error == 0:
-        return Interval(mean, mean, mean, 1.0 if mean == 0 else None)
     half = float(special.stdtrit(count - 1, (1 + level) / 2)) * error
     return Interval(mean, mean - half, mean + half, float(2 * special.stdtr(count - 1, -abs(mean) / error)))
 

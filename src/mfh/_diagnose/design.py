@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mfh._checks import require
 from mfh._diagnose.companions import calibration_error, compare_outputs
-from mfh._diagnose.folds import PILOT, FoldEvidence, deal, run_fold, take, usable_rows
+from mfh._diagnose.folds import FoldEvidence, deal, run_fold, take, usable_rows
 from mfh._diagnose.gamma import Gamma, center, contributions, estimate_gamma
 from mfh._diagnose.verdict import (
     Evidence,
@@ -23,19 +23,18 @@ from mfh._diagnose.verdict import (
     explain,
     name_verdict,
 )
-from mfh._study.arms import ArmKey
-from mfh._study.design import Networks, with_modalities
-from mfh._study.teachers import METRIC, Build
-from mfh._study.verdict import CHOSEN, Table, chosen_ratio, compare_arms, summarize_arms, tabulate
+from mfh._study.networks import Build, Networks, with_modalities
+from mfh._study.outputs import StudentKey
 from mfh._system.lock import holds
 from mfh._system.workers import open_pool, run_tasks
+from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
+from mfh.comparing import Table, chosen_key, compare_arms, headline_key, summarize, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import Comparison, Diagnosis, Verdict, environment
 from mfh.stats import group_bootstrap, rank_correlation
 
-GENERAL = ("general" + CHOSEN, None)
-BASELINE = ("no-kd", None)
+NUM_RESAMPLES = 1000
 
 
 @holds()
@@ -142,7 +141,7 @@ def _assemble(
     rng = np.random.default_rng([config.seed, 0xD1A6])
     names = str(config.teacher), str(config.student)
     first = [e for e in evidence if e.repeat == 0]
-    outputs = {name: _gather(first, name, len(data)) for name in ("regular", "unimodal", "no-kd")}
+    outputs = {name: _gather(first, name, len(data)) for name in ("regular", "unimodal", BASELINE)}
     gamma = _gamma(data, names[1], np.stack([e.teacher for e in first]), folds[0], config, rng)
     reverse = _gamma(data, names[0], np.stack([e.unimodal for e in first]), folds[0], config, rng)
     channels, stability = _channels(first, gamma, rng)
@@ -153,13 +152,13 @@ def _assemble(
     accuracy = {name: 100 * float((z.argmax(axis=1) == label).mean()) for name, z in outputs.items()}
     teachers = [record for e in evidence for record in e.teachers]
     found = Evidence(
-        belief, gain, told, accuracy["regular"], accuracy["no-kd"], chance_bound(label), teachers,
+        belief, gain, told, accuracy["regular"], accuracy[BASELINE], chance_bound(label), teachers,
         best_temperature(outputs["regular"], label),
-        [chosen_ratio(table, "general", n, source=config.teacher_source) or 0.0 for n in table[BASELINE]],
+        [choice.ratio or 0.0 for choice in table.chosen if choice.arm == HEADLINE],
         names,
     )  # fmt: skip
     companions = compare_outputs(
-        outputs["regular"], outputs["no-kd"], label, generator=rng, num_shuffles=max(1, config.num_shuffles)
+        outputs["regular"], outputs[BASELINE], label, generator=rng, num_shuffles=max(1, config.num_shuffles)
     )
     reasons = explain(found)
     diagnosis: dict[str, Any] = {
@@ -180,7 +179,7 @@ def _assemble(
         config=config.to_dict(),
         environment=environment(),
         records=tuple(record for e in evidence for record in e.records),
-        summary=summarize_arms(table, METRIC, 1 / (config.folds - 1)),
+        summary=summarize(table, data.kind.metric, 1 / (config.folds - 1)),
         comparisons=pilot,
         teachers=tuple(teachers),
         data=_describe_data(data, names),
@@ -193,7 +192,7 @@ def _assemble(
 def _gather(evidence: Sequence[FoldEvidence], name: str, count: int) -> np.ndarray:
     """Held-out logits of every sample, by the networks of the fold that it is in."""
     parts = {"regular": lambda e: e.teacher[e.rows], "unimodal": lambda e: e.unimodal[e.rows]}
-    part = parts.get(name, lambda e: e.students[ArmKey(name)])
+    part = parts.get(name, lambda e: e.students[StudentKey(name)])
     table = np.empty((count, part(evidence[0]).shape[1]))
     for e in evidence:
         table[e.rows] = part(e)
@@ -287,16 +286,19 @@ def _pilot(
         for record, logits in zip(e.records, e.students.values(), strict=True):
             records.append(record)
             correct.append((logits.argmax(axis=1) == label[e.rows]).astype(float))
-    table = tabulate(records, correct, source=config.teacher_source)
-    seeds = sorted(table[BASELINE])
+    arms, source = find_arms(config.arms), config.teacher_source
+    table = tabulate(records, correct, arms=arms, source=source)
+    general, base, outcomes = headline_key(arms, source), (BASELINE, None), table.outcomes
+    assert general is not None  # noqa: S101 - the pilot has the headline arm
+    seeds = sorted(outcomes[base])
     units = {seed: unit[e.rows] for seed, e in zip(seeds, evidence, strict=True)}
-    arms = [GENERAL, ("regular", None), ("joint", None), ("important" + CHOSEN, None)]
-    pairs = [(arm, BASELINE) for arm in arms] + [(GENERAL, arm) for arm in arms[1:]]
+    declared = [chosen_key(arm) if arm.has_chosen else (arm.name, None) for arm in arms if arm.declared]
+    pairs = [(key, base) for key in (general, *declared)] + [(general, key) for key in declared]
     overlap = 1 / (config.folds - 1)
-    rows = tuple(compare_arms(table, a, b, units, overlap, False, 1000) for a, b in pairs)
+    rows = tuple(compare_arms(outcomes, a, b, units, overlap, num_resamples=NUM_RESAMPLES) for a, b in pairs)
     gain = rows[0]
     low, high = group_bootstrap(
-        [100 * (table[GENERAL][s].correct - table[BASELINE][s].correct) for s in seeds],
+        [100 * (outcomes[general][s].correct - outcomes[base][s].correct) for s in seeds],
         [units[s] for s in seeds], generator=np.random.default_rng(0), level=0.6827,
     )  # fmt: skip
     return table, rows, gain, (high - low) / 2
@@ -313,7 +315,7 @@ def _describe(
     regular = [t for e in evidence for t in e.teachers if t.teacher == "regular"]
     return {
         "accuracy": accuracy["regular"],
-        "student_accuracy": accuracy["no-kd"],
+        "student_accuracy": accuracy[BASELINE],
         "chance": chance,
         "calibration_error": calibration_error(logits, label),
         "entropy": float(np.mean([t.entropy for t in regular])),

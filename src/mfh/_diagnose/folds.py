@@ -11,17 +11,19 @@ from mfh._checks import listing, require
 from mfh._diagnose.gamma import LEAST_PER_FOLD
 from mfh._focus import channel_split
 from mfh._saliency import linear_start
-from mfh._study.arms import ArmKey
-from mfh._study.design import Networks
-from mfh._study.seed import SeedRun
-from mfh._study.teachers import METRIC, Progress, accuracies, describe_teacher
+from mfh._study.networks import Networks
+from mfh._study.outputs import StudentKey
+from mfh._study.ranking import rank
+from mfh._study.students import student_jobs
+from mfh._study.task import Progress, SeedTask, predict_all
+from mfh._study.teachers import Teachers, train_teachers
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide, draw_split
 from mfh.results import Record, TeacherRecord
 from mfh.training.loop import predict
+from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
 
-PILOT = ("no-kd", "regular", "joint", "general", "important", "softened", "softened-regular")
 SAMPLES_PER_FOLD = 2
 
 
@@ -49,7 +51,7 @@ class FoldEvidence:
     rows: Int[np.ndarray, " held"]
     teacher: Float[np.ndarray, "sample output"]
     unimodal: Float[np.ndarray, "sample output"]
-    students: Mapping[ArmKey, np.ndarray]
+    students: Mapping[StudentKey, np.ndarray]
     records: tuple[Record, ...]
     teachers: tuple[TeacherRecord, ...]
     overconfident: float
@@ -113,87 +115,84 @@ def deal(data: PairedDataset, folds: int, seed: int) -> Int[np.ndarray, " sample
     return result
 
 
-class FoldRun(SeedRun):
-    """The study's own machinery on one fold: its teachers, and the few arms of the pilot."""
+def evidence_of(task: SeedTask, repeat: int, fold: int) -> FoldEvidence:
+    """Train the pilot's networks, and compute their outputs for the held-out samples.
 
-    def evidence(self, repeat: int, fold: int) -> FoldEvidence:
-        """Train, and answer the held-out samples."""
-        trained = self.fit_teachers(self.data, self.train, fold="")
-        tables = self.rank(trained, fold="").tables
-        jobs = {
-            replace(key, loss=None): job
-            for key, job in self.jobs(tables).items()
-            if key.arm in PILOT and key.loss in (None, self.config.loss)
-        }
-        fits = self.train_alone({key.name: job for key, job in jobs.items()}, "pilot")
-        model = seeded(self.build_student, 0).to(self.device)
-        students, records = {}, []
-        for key, done in zip(jobs, fits, strict=True):
-            model.load_state_dict(done.state)
-            logits = self.answers(model, self.student)
-            students[key] = logits[self.test].double().numpy()
-            scores = accuracies(logits, self.data.label, self.split)
-            records.append(
-                Record(
-                    arm=key.arm,
-                    ratio=key.ratio,
-                    seed=self.seed,
-                    metric=METRIC,
-                    **scores,
-                    best_epoch=done.best_epoch,
-                    seconds=done.seconds,
-                    draw=None,
-                    loss=None,
-                    also={},
-                )
+    Args:
+        task: the fold; its test split is what the fold holds out, its arms are those of the pilot.
+        repeat: which deal of the folds.
+        fold: which fold of it.
+    """
+    teachers = train_teachers(task, task.train)
+    ranked = rank(task, teachers)
+    data, logits = teachers.data, ranked.outputs.logits
+    jobs = {
+        replace(key, loss=None): job
+        for key, job in student_jobs(task, data, ranked).items()
+        if key.loss in (None, task.config.loss)
+    }
+    fits = task.train_side_by_side({key.name: job for key, job in jobs.items()}, "pilot")
+    model = seeded(task.networks.build_student, 0).to(task.device)
+    students, records = {}, []
+    for key, done in zip(jobs, fits, strict=True):
+        model.load_state_dict(done.state)
+        found = predict_all(model, data, task.student)
+        students[key] = found[task.test].double().numpy()
+        records.append(
+            make_record(
+                key.arm, task.seed, found, data.label, task.split,
+                best_epoch=done.best_epoch, seconds=done.seconds, ratio=key.ratio,
             )
-        regular, held = tables.logits["regular"], self.split.test
-        answers = {name: tables.logits[name].double().numpy() for name in ("regular", "unimodal")}
-        features, weight = self.last_layer(trained.regular)
-        return FoldEvidence(
-            repeat, fold, held, answers["regular"], answers["unimodal"], students, tuple(records),
-            self.pilot_teachers(tables.logits), self.overconfidence(regular[self.train]), features, weight,
         )  # fmt: skip
-
-    def pilot_teachers(self, logits: Mapping[str, torch.Tensor]) -> tuple[TeacherRecord, ...]:
-        """Accuracy, entropy and saturation of the teachers that the pilot has."""
-        return tuple(
-            describe_teacher(
-                name, self.seed, values, self.data.label, self.split, temperature=self.config.temperature
-            )
-            for name, values in logits.items()
+    records_of_teachers = tuple(
+        make_teacher_record(
+            name, task.seed, values, data.label, task.split, temperature=task.config.temperature
         )
+        for name, values in logits.items()
+    )
+    features, weight = _last_layer(task, teachers, ranked.layer)
+    return FoldEvidence(
+        repeat, fold, task.split.test, logits["regular"].double().numpy(),
+        logits["unimodal"].double().numpy(), students, tuple(records), records_of_teachers,
+        _overconfidence(task, logits["regular"][task.train], data.label[task.train]), features, weight,
+    )  # fmt: skip
 
-    def overconfidence(self, logits: torch.Tensor) -> float:
-        """By how much a teacher is surer than right on the samples that it was fitted on, in points."""
-        soft = torch.softmax(logits.double() / self.config.temperature, dim=1)
-        right = (logits.argmax(dim=1) == self.data.label[self.train]).double()
-        return 100 * float(soft.max(dim=1).values.mean() - right.mean())
 
-    def last_layer(self, model: torch.nn.Module) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Features and weights of a linear head, on the held-out samples; None where it is no such head."""
-        example = self.data.inputs(self.teacher, self.all[:2], device=self.device)
-        trunk, head = channel_split(model, self.layer, example, self.config.channel_dim)
-        features = predict(trunk, self.data, self.teacher, self.test)
-        start = linear_start(head, features)
-        if start is None or start.rest is not None or features.ndim != 2:
-            return None, None
-        return features.double().numpy(), start.weight.double().cpu().numpy()
+def _overconfidence(task: SeedTask, logits: torch.Tensor, label: torch.Tensor) -> float:
+    """Return by how much a teacher's confidence exceeds its accuracy on its training samples, in points."""
+    soft = torch.softmax(logits.double() / task.config.temperature, dim=1)
+    right = (logits.argmax(dim=1) == label).double()
+    return 100 * float(soft.max(dim=1).values.mean() - right.mean())
+
+
+def _last_layer(
+    task: SeedTask, teachers: Teachers, layer: str
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return features and weights of a linear head, on the held-out samples; None for any other head."""
+    model = teachers.networks["regular"]
+    example = teachers.data.inputs(task.teacher, torch.arange(2), device=task.device)
+    trunk, head = channel_split(model, layer, example, task.config.channel_dim)
+    features = predict(trunk, teachers.data, task.teacher, task.test)
+    start = linear_start(head, features)
+    if start is None or start.rest is not None or features.ndim != 2:
+        return None, None
+    return features.double().numpy(), start.weight.double().cpu().numpy()
 
 
 def run_fold(
     networks: Networks, repeat: int, fold: int, folds: np.ndarray, progress: Progress, threads: int | None
 ) -> FoldEvidence:
-    """One fold, in this process; the data of `networks` are those that the diagnosis may see."""
-    mine = replace(networks.data, split=np.where(folds == fold, "test", "train"))
+    """Run one fold in this process; the data of `networks` are those that the diagnosis may see."""
+    mine = replace(networks, data=replace(networks.data, split=np.where(folds == fold, "test", "train")))
     number = networks.config.seed + repeat * (int(folds.max()) + 1) + fold
     before = torch.get_num_threads()
     threads = threads or before
     torch.set_num_threads(1 if networks.small() else threads)
     try:
-        return FoldRun(
-            mine, networks.build_teacher, networks.build_student, networks.config, number,
-            transforms=networks.transforms, progress=progress, threads=threads,
-        ).evidence(repeat, fold)  # fmt: skip
+        split = draw_split(mine.data, networks.config.seed if networks.config.fix_split else number)
+        task = SeedTask(
+            mine, number, split, threads, progress=progress, arms=mine.arms, more_teachers=("unimodal",)
+        )
+        return evidence_of(task, repeat, fold)
     finally:
         torch.set_num_threads(before)

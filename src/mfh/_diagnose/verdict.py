@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import special
 
-from mfh._study.verdict import NO_EFFECT
-from mfh.results import Comparison, TeacherRecord
+from mfh.results import Comparison, MetricInfo, TeacherRecord
 
 Word = Literal["help", "no-effect", "hurt", "abstain"]
+MARGIN = MetricInfo("accuracy").margin
 SURE = 0.9
 SURE_OF_NOTHING = 0.8
 
@@ -60,7 +60,7 @@ class Belief:
     @property
     def no_effect(self) -> float:
         """Probability of a gain within one point of 0."""
-        ends = (NO_EFFECT - self.mean) / self.sd, (-NO_EFFECT - self.mean) / self.sd
+        ends = (MARGIN - self.mean) / self.sd, (-MARGIN - self.mean) / self.sd
         return float(special.ndtr(ends[0]) - special.ndtr(ends[1]))
 
 

@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
-from mfh._study.teachers import accuracies, derived_seed, describe_teacher
+from mfh._study.task import derived_seed
 from mfh._system.lock import holds
+from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
 from mfh.models.mlp import mlp
-from mfh.results import Record, environment, read_arrays
+from mfh.results import environment, read_arrays
 from mfh.training.loop import fit, predict
 from mfh.training.objectives import learn_from
+from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
 
@@ -110,7 +112,7 @@ def distill(
         progress=progress,
     )
     teachers = [
-        describe_teacher(
+        make_teacher_record(
             "teacher", seed, known, data.label, split, temperature=config.temperature, task=data.task
         )
         for known in (logits,)
@@ -122,17 +124,16 @@ def distill(
         environment=environment(),
         timings={"teacher": answered - start, "student": done.seconds},
         records=(
-            Record(
-                arm="no-kd" if logits is None else "distilled",
-                ratio=None,
-                seed=seed,
-                metric=data.kind.metric,
+            make_record(
+                BASELINE if logits is None else "distilled",
+                seed,
+                found,
+                data.label,
+                split,
                 best_epoch=done.best_epoch,
                 seconds=done.seconds,
-                draw=None,
+                task=data.task,
                 loss=None if logits is None else config.loss,
-                also={},
-                **accuracies(found, data.label, split, task=data.task),
             ),
         ),
         student=done.model,

@@ -23,9 +23,8 @@ from mfh._export.files import (
 )
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
 from mfh._saliency.heads import logits_of
-from mfh._study.design import Networks, learnt_labels
+from mfh._study.networks import Networks, learnt_labels
 from mfh._study.resume import written_weights
-from mfh._study.teachers import describe_teacher
 from mfh._system.files import file_checksum, require_files, write_json
 from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
@@ -34,6 +33,7 @@ from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.data.standardize import Standardize
 from mfh.results import Record, StudyResult, load_results
+from mfh.training.scores import make_teacher_record
 
 ARMS = ("general", "specific", "important")
 NUM_CHECKED = 32
@@ -234,7 +234,7 @@ class _Run:
         name = f"{self.arm}@{self.ratio:g}" if self.ratio else self.config.teacher_source
         records = [t for t in self.result.teachers if t.seed == self.seed and t.teacher == name]
         logits = self.scores(focused, TEACHER)
-        now = describe_teacher(
+        now = make_teacher_record(
             name, self.seed, logits, self.data.label, self.split, temperature=1.0, task=self.data.task
         )
         for record in records:

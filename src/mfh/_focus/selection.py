@@ -9,16 +9,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mfh._checks import InputError, choice, require
+from mfh._checks import InputError, listing, require
 from mfh._focus.channels import channels_second
 from mfh._focus.inventory import arguments
 from mfh._saliency.heads import evaluating
-
-ARMS = ("general", "specific", "important", "random")
+from mfh.arms import ARMS, Arm
 
 
 def select(
-    saliency: object, ratio: float, arm: str, *, generator: torch.Generator | None = None
+    saliency: object, ratio: float, arm: str | Arm, *, generator: torch.Generator | None = None
 ) -> Int[Tensor, " removed"]:
     """Choose the channels that an arm removes: floor(ratio x C) of C, in ascending order.
 
@@ -30,7 +29,7 @@ def select(
         ratio: share of channels to remove, in [0, 1).
         arm: `general` removes the least salient channels (mode 1 of the MFH paper's released code),
             `specific` the most salient (mode 2), `random` any (mode 0); `important` does as `general`, for a
-            ranking by the teacher alone.
+            ranking by the teacher alone. An `Arm` of your own removes the end of the ranking that it names.
         generator: fixes the channels of `random`, which needs it; on the CPU.
 
     Raises:
@@ -43,7 +42,7 @@ def select(
         >>> select(torch.tensor([0.9, 0.1, 0.5, 0.0]), 0.5, "general")
         tensor([1, 3])
     """
-    choice("arm", arm, ARMS)
+    chosen = _removing_arm(arm)
     values = saliency if isinstance(saliency, Tensor) else getattr(saliency, "values", saliency)
     try:
         values = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
@@ -59,7 +58,7 @@ def select(
         f"Channels {(~values.isfinite()).nonzero().flatten().tolist()[:12]} are not: they have no rank.",
     )
     num_removed = _num_removed(ratio, len(values))
-    if arm == "random":
+    if chosen.is_drawn:
         if generator is None:
             raise InputError(
                 "`generator` of `select` must be given for the arm `random`, so that its channels can be "
@@ -68,8 +67,17 @@ def select(
         ranking = torch.randperm(len(values), generator=generator)
     else:
         ranking = values.argsort(descending=True, stable=True)
-    removed = ranking[:num_removed] if arm == "specific" else ranking[len(values) - num_removed :]
+    removed = ranking[:num_removed] if chosen.remove == "highest" else ranking[len(values) - num_removed :]
     return removed.sort().values
+
+
+def _removing_arm(arm: str | Arm) -> Arm:
+    """Return the arm, which must remove channels."""
+    found = ARMS.get(arm) if isinstance(arm, str) else arm
+    if found is None or found.ranking is None:
+        names = [known.name for known in ARMS.values() if known.ranking is not None]
+        raise InputError(f"`arm` of `select` must be one of {listing(names)}. Got {arm!r}.")
+    return found
 
 
 def _num_removed(ratio: float, num_channels: int) -> int:

@@ -1,3 +1,3 @@
-"""The experiment: its design, the arms of one seed, resume, statistics and verdict."""
+"""The whole experiment: teachers, ranked channels and students of each seed, statistics and verdict."""
 
-from mfh._study.design import study as study
+from mfh._study.study import study as study

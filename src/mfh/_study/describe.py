@@ -1,4 +1,4 @@
-"""What a study writes down of its data, its saliency and its training curves, beside the students."""
+"""Descriptions of the data, the saliency and the training curves of a study, for its results."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,11 +13,11 @@ from mfh.data.splits import Split
 from mfh.stats import rank_correlation, t_interval
 
 MOST_VALUES = 2**27
-"""Values of a modality above which samples are not compared with each other."""
+"""Samples of a modality with more values than this are not compared with each other."""
 
 
 def describe_data(data: PairedDataset, config: StudyConfig, seed: SeedResult) -> dict[str, Any]:
-    """Sizes, classes and groups, for the report."""
+    """Return sizes, classes and groups, for the report."""
     return {
         "fingerprint": data.fingerprint,
         "task": data.task,
@@ -35,12 +35,12 @@ def describe_data(data: PairedDataset, config: StudyConfig, seed: SeedResult) ->
 
 
 def find_leaks(data: PairedDataset, split: Split) -> dict[str, int | None]:
-    """What the training split shares with the others: whole samples, and groups.
+    """Count the samples and groups of the training split that other splits contain too.
 
     Returns:
-        `duplicates`: samples of the other splits that equal a training sample in every modality; None where
-        a modality does not lie in memory or is too large to compare. `groups`: groups that stand in several
-        splits; None without groups.
+        `duplicates`: samples of the other splits that equal a training sample in every modality; None if a
+        modality is not in memory or is too large to compare. `groups`: groups that are in several splits;
+        None without groups.
     """
     inside = {name: getattr(split, name) for name in SPLITS}
     held = np.concatenate([inside["validation"], inside["test"]])
@@ -57,13 +57,15 @@ def find_leaks(data: PairedDataset, split: Split) -> dict[str, int | None]:
 
 
 def _row_codes(array: np.ndarray) -> np.ndarray:
-    """The same number for equal rows, another for different ones."""
+    """Return a code for each row; equal rows have equal codes."""
     rows = np.ascontiguousarray(array.reshape(len(array), -1) + 0)  # -0.0 becomes 0.0
     return np.unique(rows.view(np.dtype((np.void, rows[:1].nbytes))).ravel(), return_inverse=True)[1]
 
 
 def describe_saliency(config: StudyConfig, seeds: Sequence[SeedResult]) -> dict[str, Any]:
-    """How far the ranking differs from importance, and how stable it is."""
+    """Return how far the ranking differs from importance, and how stable it is; empty without a ranking."""
+    if not seeds[0].channels:
+        return {}
     overlap, negative, correlation = [], [], []
     for name in ("train", "validation"):
         for ratio in config.ratio:
@@ -119,16 +121,16 @@ def _mean(values: Iterator[float | None]) -> float | None:
 
 
 def stack_channels(seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
-    """The per-channel arrays of all seeds, each (seed, channel)."""
+    """Return the per-channel arrays of all seeds, each (seed, channel)."""
     names: Mapping[str, np.ndarray] = seeds[0].channels
     arrays = {name: np.stack([seed.channels[name] for seed in seeds]) for name in names}
-    return {"seed": np.array([seed.seed for seed in seeds]), **arrays}
+    return {"seed": np.array([seed.seed for seed in seeds]), **arrays} if arrays else {}
 
 
 def stack_curves(seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
-    """The curves of all seeds: of teachers (seed, epoch), of students (record, epoch); NaN once stopped.
+    """Return the curves of all seeds: teachers (seed, epoch), students (record, epoch); NaN after a stop.
 
-    Empty where a seed was trained by a version that kept none.
+    Empty if a seed was trained by a version that kept no curves.
     """
     if not all(seed.curves for seed in seeds):
         return {}
@@ -141,11 +143,11 @@ def stack_curves(seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
 
 
 def pad(curves: np.ndarray, epochs: int) -> np.ndarray:
-    """Curves (network, epoch) of that many epochs, NaN where they have ended."""
+    """Return curves (network, epoch) of that many epochs, with NaN after their end."""
     missing = np.full((len(curves), epochs - curves.shape[1]), np.nan, dtype=np.float32)
     return np.concatenate([curves.astype(np.float32), missing], axis=1)
 
 
 def curve(values: Sequence[float]) -> np.ndarray:
-    """One value an epoch, in the precision that a figure needs."""
+    """Return one value per epoch, in the precision that a figure needs."""
     return np.asarray(values, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What a study shows while it runs: a bar with the time left for each stage, and `progress.json`."""
+"""The progress of a study: a bar with the time left for each stage, and `progress.json`."""
 
 import time
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mfh._study.losses import study_losses
+from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
+from mfh._study.task import teachers_needed
 from mfh._system.progress import FILE, Progress, Stage, now
 from mfh._system.signals import raise_if_stopped
-from mfh.config import StudyConfig
 from mfh.results import environment
 
 WRITE_EVERY = 2.0  # seconds between two states on disk
@@ -20,14 +20,24 @@ BAR = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit}{postfix
 UNITS = {"teachers": "epochs", "saliency": "rankings", "students": "epochs"}
 
 
-def units_per_seed(config: StudyConfig) -> dict[str, int]:
-    """How much each stage has to do for one seed: epochs of all networks, or rankings of channels."""
+def units_per_seed(networks: Networks) -> dict[str, int]:
+    """Return the work of each stage for one seed: epochs of all networks, or rankings of channels."""
+    config, arms = networks.config, networks.arms
+    softens, smooths = networks.data.kind.softens, networks.data.kind.smooths
     fits = 1 + config.folds * (config.teacher_outputs == "cross-fit")
-    teachers = 3 + (config.teacher_source == "regular")
-    # a loss of features has no softened arms
-    per_ratio = [5 - 2 * loss.features + config.random_draws for loss in study_losses(config).values()]
-    taught = sum(4 + count * len(config.ratio) for count in per_ratio)
-    students = 1 + len(config.smoothing) + taught
+    ranks = any(arm.ranking is not None for arm in arms)
+    teachers = len(teachers_needed(arms, config.teacher_source))
+    teachers += ranks and config.teacher_source == "regular"  # the student that channels are ranked against
+    students = 0
+    for arm in arms:
+        count = arm.count(len(config.ratio), config.random_draws, len(config.smoothing) if smooths else 0)
+        if arm.teacher is None:
+            students += count
+        else:  # a loss of features has no softened arms
+            softened = arm.like is not None
+            students += count * sum(
+                not softened or (softens and not loss.features) for loss in networks.losses.values()
+            )
     return {
         "teachers": fits * teachers * config.epochs,
         "saliency": fits,
@@ -36,20 +46,20 @@ def units_per_seed(config: StudyConfig) -> dict[str, int]:
 
 
 class Live:
-    """Counts what the stages have done, times them, and tells of it.
+    """Counts and times the work of the stages, and shows it.
 
     Args:
-        config: of the study.
-        seeds: all of them.
-        finished: those that an earlier call has left complete.
-        folder: where `progress.json` goes; None writes none.
+        networks: the networks, arms and design of the study.
+        seeds: all of its seeds.
+        finished: the seeds that an earlier call has finished.
+        folder: where `progress.json` is written; None writes none.
         show: whether to show bars on stderr.
         workers: seeds that run side by side.
     """
 
     def __init__(
         self,
-        config: StudyConfig,
+        networks: Networks,
         seeds: Sequence[int],
         finished: Sequence[int],
         *,
@@ -57,10 +67,10 @@ class Live:
         show: bool,
         workers: int = 1,
     ) -> None:
-        self.config, self.seeds, self.folder = config, list(seeds), folder
+        self.config, self.seeds, self.folder = networks.config, list(seeds), folder
         self.workers = workers
         self.finished = list(finished)
-        self.units = units_per_seed(config)
+        self.units = units_per_seed(networks)
         self.total = {name: units * len(seeds) for name, units in self.units.items()}
         self.done = {name: units * len(finished) for name, units in self.units.items()}
         self.worked = dict.fromkeys(self.units, 0)  # by this call, in `seconds`
@@ -87,7 +97,7 @@ class Live:
             self.write(stopped=True)
 
     def advance(self, stage: str, count: int) -> None:
-        """After some work of a stage in this process, which took the time since the last call."""
+        """Count some work of a stage in this process, which took the time since the last call."""
         raise_if_stopped()
         moment = time.monotonic()
         self.seconds[stage] += moment - self._last
@@ -97,7 +107,7 @@ class Live:
             self.write()
 
     def end_seed(self, result: SeedResult, *, elsewhere: bool) -> None:
-        """After a seed, which ran in this process or `elsewhere`, beside others."""
+        """Count a finished seed, which ran in this process or `elsewhere`, beside others."""
         self.finished.append(result.seed)
         for stage, units in self.units.items():
             if elsewhere:
@@ -108,7 +118,7 @@ class Live:
             self.write()
 
     def stages(self) -> list[Stage]:
-        """Each stage, with the time left at the speed it had so far."""
+        """Return each stage with the time left at its speed so far."""
         return [Stage(name, self.done[name], self.total[name], self._left(name)) for name in self.units]
 
     def write(self, *, stopped: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What one seed of a study leaves."""
+"""The results of one seed of a study."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ import numpy as np
 from torch import Tensor
 
 from mfh.data.splits import Split
-from mfh.results import FailedStudent, Record, TeacherRecord
+from mfh.results import Choice, FailedStudent, Record, TeacherRecord
 
 
 @dataclass(frozen=True, eq=False)
 class SeedResult:
-    """What one seed leaves.
+    """The results of one seed.
 
     Attributes:
         seed: the seed.
@@ -24,8 +24,8 @@ class SeedResult:
         overlap: (split, ratio) -> share of the channels kept by `general` that `important` keeps too.
         timings: seconds by stage.
         weights: checkpoint name -> weights.
-        smoothing: label smoothing that validation chose.
-        layer: the layer that was used.
+        chosen: the label smoothing that validation chose.
+        layer: the teacher's layer whose channels were ranked; empty if none were.
         curves: training loss and validation metric by epoch: `regular_loss`, `joint_validation` and so on, of
             shape (epoch,), and `students_loss`, `students_validation` of shape (student, epoch), in the order
             of `records`; NaN after an early stop.
@@ -41,7 +41,7 @@ class SeedResult:
     overlap: Mapping[tuple[str, float], float]
     timings: Mapping[str, float]
     weights: Mapping[str, Mapping[str, Tensor]] = field(repr=False)
-    smoothing: float
+    chosen: tuple[Choice, ...]
     layer: str
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     failed: tuple[FailedStudent, ...] = ()

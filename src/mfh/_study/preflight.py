@@ -1,4 +1,4 @@
-"""What shows to be wrong before anything is trained: networks that do not fit, a layer without a cut."""
+"""Checks made before training: networks that do not fit their data, a layer that cannot be split at."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch import nn
 from mfh._checks import InputError, require
 from mfh._focus import channel_split
 from mfh._saliency.heads import evaluating, logits_of
-from mfh._study.arms import last_hidden
+from mfh._study.ranking import last_hidden
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 
@@ -14,11 +14,11 @@ from mfh.data.paired import PairedDataset
 def require_networks(
     data: PairedDataset, config: StudyConfig, teacher: nn.Module, student: nn.Module
 ) -> None:
-    """Run new networks on two samples, and cut the teacher at its layer.
+    """Run new networks on two samples, and split the teacher at its layer.
 
     Raises:
-        InputError: a network does not take its modality, gives other outputs than the task asks for, or the
-            teacher cannot be cut at the layer or its channels are not known.
+        InputError: a network does not take its modality or gives other outputs than the task needs; the
+            teacher cannot be split at the layer, or its channels are not known.
     """
     rows = torch.arange(min(2, len(data)))
     for side, network in (("teacher", teacher), ("student", student)):

@@ -1,4 +1,4 @@
-"""Finished seeds of a study on disk, so that the same command goes on where it stopped."""
+"""Finished seeds of a study on disk: the same command goes on where it stopped."""
 
 import logging
 import shutil
@@ -27,15 +27,15 @@ from mfh._system.files import (
 )
 from mfh._system.progress import FILE
 from mfh.data.splits import Split
-from mfh.results import FailedStudent, Record, TeacherRecord, read_arrays
+from mfh.results import Choice, FailedStudent, Record, TeacherRecord, read_arrays
 
 logger = logging.getLogger(__name__)
 
 
 class Store:
-    """The folder of one run: `run.json` says whose it is, `state/` holds one pair of files per seed.
+    """The folder of one run: `run.json` identifies the run, `state/` has one pair of files per seed.
 
-    While a seed is unfinished, `state/seed-0000/` holds its parts; see `mfh._study.parts`.
+    While a seed is unfinished, the folder `state/seed-0000/` keeps its parts; see `mfh._study.parts`.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -62,12 +62,12 @@ class Store:
             fields = sorted(
                 name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)
             )
-            told = "; ".join(
+            changes = "; ".join(
                 f"`{f}` was {_short(theirs.get(f))}, is {_short(mine.get(f))}" for f in fields[:4]
             )
             require(
                 not fields,
-                f"`out` {folder} holds another run's results: {told}. Name another folder or remove it.",
+                f"`out` {folder} holds another run's results: {changes}. Name another folder or remove it.",
             )
         else:
             require(
@@ -77,25 +77,25 @@ class Store:
         return cls(folder, mine)
 
     def discard(self) -> None:
-        """Remove what a run without a finished seed has written."""
+        """Remove what a run has written that finished no seed."""
         if not (self.folder / "run.json").exists():
             (self.folder / FILE).unlink(missing_ok=True)
 
     def end(self) -> None:
-        """Say no more that the run is under way: its results are written."""
+        """Remove the file that says that the run is under way."""
         (self.folder / FILE).unlink(missing_ok=True)
 
     def claim(self) -> None:
-        """Write into the folder whose it is, unless it says so already."""
+        """Record in the folder which run it belongs to."""
         if not (self.folder / "run.json").exists():
             write_json(self.folder / "run.json", self.identity, sealed=True)
 
     def base(self, seed: int) -> Path:
-        """Of a seed's files, without their suffix; the folder of this name holds what is unfinished."""
+        """Return the path of a seed's files, without suffix; a folder of this name keeps unfinished work."""
         return self.folder / "state" / f"seed-{seed:04d}"
 
     def save(self, result: SeedResult) -> None:
-        """Write a finished seed; its json comes last, marks it as complete and vouches for the others."""
+        """Write a finished seed. Its json is written last and has the checksums of the other files."""
         self.claim()
         base, name = self.base(result.seed), f"seed-{result.seed:04d}"
         contents = {
@@ -108,7 +108,7 @@ class Store:
         rows = {f"split/{name}": getattr(result.split, name) for name in ("train", "validation", "test")}
         curves = {f"curves/{name}": values for name, values in result.curves.items()}
         contents[f"state/{name}.npz"] = npz_bytes({"correct": result.correct, **arrays, **curves, **rows})
-        told = json_writer(
+        summary = json_writer(
             {
                 "run": self.mark,
                 "files": {file: checksum(content) for file, content in contents.items()},
@@ -118,18 +118,18 @@ class Store:
                 "teachers": [asdict(teacher) for teacher in result.teachers],
                 "overlap": [[split, ratio, share] for (split, ratio), share in result.overlap.items()],
                 "timings": result.timings,
-                "smoothing": result.smoothing,
+                "chosen": [asdict(choice) for choice in result.chosen],
                 "layer": result.layer,
                 "redrawn": result.split.redrawn,
             },
             sealed=True,
         )
         written = {self.folder / file: bytes_writer(content) for file, content in contents.items()}
-        write_together(written | {base.with_suffix(".json"): told})
+        write_together(written | {base.with_suffix(".json"): summary})
         shutil.rmtree(base, ignore_errors=True)
 
     def load(self, seed: int) -> SeedResult | None:
-        """Read a finished seed; None where it is absent, or damaged, which the log says, and is run again."""
+        """Read a finished seed; None if it is absent or damaged, which is logged: the seed is run again."""
         base = self.base(seed)
         path = base.with_suffix(".json")
         try:
@@ -138,7 +138,7 @@ class Store:
                 raise InputError(f"`{path}` is of another run or another seed.")
             require_files(self.folder, values["files"], path)
             arrays = read_arrays(base.with_suffix(".npz"))
-            shutil.rmtree(base, ignore_errors=True)  # where a kill came before it was removed
+            shutil.rmtree(base, ignore_errors=True)  # it is left over if the process was killed
             rows = {name: arrays[f"split/{name}"] for name in ("train", "validation", "test")}
             return SeedResult(
                 seed=values["seed"],
@@ -150,7 +150,7 @@ class Store:
                 overlap={(split, ratio): share for split, ratio, share in values["overlap"]},
                 timings=values["timings"],
                 weights={},
-                smoothing=values["smoothing"],
+                chosen=tuple(Choice(**row) for row in values["chosen"]),
                 layer=values["layer"],
                 curves=_below("curves/", arrays),
                 failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
@@ -163,10 +163,10 @@ class Store:
 
 
 def written_weights(folder: Path, seed: int) -> dict[str, str]:
-    """The checkpoints of a finished seed -> their checksums; empty where none were noted.
+    """Return the checkpoints of a finished seed and their checksums; empty if none were recorded.
 
     Raises:
-        InputError: the file that notes them is absent or damaged.
+        InputError: the file that records them is absent or damaged.
     """
     path = folder / "state" / f"seed-{seed:04d}.json"
     try:
@@ -177,7 +177,7 @@ def written_weights(folder: Path, seed: int) -> dict[str, str]:
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with a prefix, without it."""
+    """Return the arrays whose names begin with a prefix, without the prefix."""
     return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
 

@@ -1,203 +1,122 @@
-"""One seed of a study: its teachers, and the students of every arm."""
+"""One seed of a study: its teachers, their channels ranked, and the students of every arm."""
 
-from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
-from mfh._study.arms import ArmKey, Tables
-from mfh._study.describe import curve, pad
+from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
-from mfh._study.teachers import TeacherRun, accuracies, describe_teacher
-from mfh.data.splits import divide
-from mfh.results import FailedStudent, Record, TeacherRecord
-from mfh.training.objectives import Distill
-from mfh.training.students import StudentFit, StudentJob, seeded
+from mfh._study.outputs import TeacherOutputs
+from mfh._study.parts import Parts, Ranked
+from mfh._study.ranking import rank
+from mfh._study.students import train_and_evaluate
+from mfh._study.task import Progress, SeedTask, Timer
+from mfh._study.teachers import train_teachers
+from mfh.data.paired import PairedDataset
+from mfh.data.splits import divide, draw_split
+from mfh.results import TeacherRecord
+from mfh.training.fingerprint import short
+from mfh.training.scores import make_teacher_record
 
 
-class SeedRun(TeacherRun):
-    """The work of one seed, stage by stage."""
+def run_seed(
+    networks: Networks,
+    seed: int,
+    progress: Progress,
+    threads: int | None = None,
+    folder: Path | None = None,
+) -> SeedResult:
+    """Run one seed in this process.
 
-    def run(self) -> SeedResult:
-        """Everything, in order."""
-        trained = self.fit_teachers(self.data, self.train, fold="")
-        self.timer.lap("teachers")
-        ranked = self.rank(trained, fold="")
-        tables = ranked.tables
-        self.progress("saliency", 1)
-        self.timer.lap("saliency")
-        if self.config.teacher_outputs == "cross-fit":
-            self.cross_fit(tables)
-            self.timer.lap("teachers")
-        teachers = self.describe_teachers(tables)
-        jobs = self.jobs(tables)
-        named = {key.name: job for key, job in jobs.items()}
-        fits = self.train_alone(named, "students", tolerant=len(self.losses) > 1)
-        done, failed = self.separate(dict(zip(jobs, fits, strict=True)))
-        records, correct, best, smoothing = self.evaluate(done)
-        self.timer.lap("students")
-        weights = {
-            "teacher-regular": trained.regular,
-            "teacher-joint": trained.joint_teacher,
-            "student-joint": trained.joint_student,
-            "teacher-unimodal": trained.unimodal,
-        }
-        states = {name: model.cpu().state_dict() for name, model in weights.items()}
-        return SeedResult(
-            self.seed, self.split, records, teachers, correct, ranked.channels, ranked.overlap,
-            self.timer.seconds, states | ({"student-general": best} if best else {}), smoothing, self.layer,
-            self.curves, failed,
-        )  # fmt: skip
+    Args:
+        networks: what is trained, on which data.
+        seed: fixes everything that is random.
+        progress: is told what has been done.
+        threads: for networks that are trained side by side; by default those that torch uses.
+        folder: where unfinished work is kept; None keeps none.
+    """
+    before = torch.get_num_threads()
+    # a small network's step is over before a second thread has woken up, and waiting for it costs both cores
+    torch.set_num_threads(1 if networks.small() else threads or before)
+    config = networks.config
+    task = SeedTask(
+        networks=networks,
+        seed=seed,
+        split=draw_split(networks.data, config.seed if config.fix_split else seed),
+        threads=threads or before,
+        parts=Parts(folder, f"{short(networks.identity())} {seed}"),
+        progress=progress,
+        arms=networks.arms,
+    )
+    try:
+        return run_task(task)
+    finally:
+        torch.set_num_threads(before)
 
-    def cross_fit(self, tables: Tables) -> None:
-        """Replace the teacher outputs on the training rows by those of teachers not fitted on them."""
-        labels, groups = self.data.kind.strata(self.data.label), self.data.group
-        train = self.train.numpy()
-        rng = np.random.default_rng(self.derived("folds"))
-        shares = [1 / self.config.folds] * self.config.folds
-        parts = divide(labels[train], None if groups is None else groups[train], shares, rng)
-        for number, part in enumerate(parts):
-            held = torch.from_numpy(np.sort(train[part]))
-            kept = torch.from_numpy(np.sort(np.delete(train, part)))
-            data = self.data
-            self.data = self.transforms(self.raw, kept)
-            fold = f" fold {number}"
-            theirs = self.rank(self.fit_teachers(self.data, kept, fold=fold), fold=fold).tables
-            self.progress("saliency", 1)
-            self.data = data
-            tables.take(theirs, held)
 
-    def describe_teachers(self, tables: Tables) -> tuple[TeacherRecord, ...]:
-        """Accuracy, entropy and saturation of every teacher."""
-        named = dict(tables.logits) | {
-            f"{key.arm}@{key.ratio:g}": logits for key, logits in tables.focused.items() if not key.draw
-        }
-        return tuple(
-            describe_teacher(
-                name,
-                self.seed,
-                logits,
-                self.data.label,
-                self.split,
-                temperature=self.config.temperature,
-                task=self.data.task,
-            )
-            for name, logits in named.items()
+def run_task(task: SeedTask) -> SeedResult:
+    """Train teachers, rank their channels, train and evaluate the students."""
+    timer = Timer()
+    teachers = train_teachers(task, task.train)
+    timer.lap("teachers")
+    ranked = rank(task, teachers)
+    task.progress("saliency", 1)
+    timer.lap("saliency")
+    if task.config.teacher_outputs == "cross-fit":
+        ranked = replace(ranked, outputs=_cross_fit(task, ranked.outputs))
+        timer.lap("teachers")
+    students = train_and_evaluate(task, teachers.data, ranked)
+    timer.lap("students")
+    shipped = {"student-general": students.shipped} if students.shipped else {}
+    return SeedResult(
+        seed=task.seed,
+        split=task.split,
+        records=students.records,
+        teachers=_teacher_records(task, teachers.data, ranked),
+        correct=students.correct,
+        channels=ranked.channels,
+        overlap=ranked.overlap,
+        timings=timer.seconds,
+        weights={**teachers.weights(), **shipped},
+        chosen=students.chosen,
+        layer=ranked.layer,
+        curves={**teachers.curves, **students.curves},
+        failed=students.failed,
+    )
+
+
+def _cross_fit(task: SeedTask, outputs: TeacherOutputs) -> TeacherOutputs:
+    """Replace the outputs on the training rows by those of teachers that were not fitted on them."""
+    data = task.networks.data
+    labels, groups = data.kind.strata(data.label), data.group
+    train = task.split.train
+    rng = np.random.default_rng(task.derived("folds"))
+    shares = [1 / task.config.folds] * task.config.folds
+    parts = divide(labels[train], None if groups is None else groups[train], shares, rng)
+    for number, part in enumerate(parts):
+        fold = f" fold {number}"
+        kept = torch.from_numpy(np.sort(np.delete(train, part)))
+        theirs = rank(task, train_teachers(task, kept, fold=fold), fold=fold).outputs
+        task.progress("saliency", 1)
+        outputs = outputs.with_rows_of(theirs, torch.from_numpy(np.sort(train[part])))
+    return outputs
+
+
+def _teacher_records(task: SeedTask, data: PairedDataset, ranked: Ranked) -> tuple[TeacherRecord, ...]:
+    """Return a record of every teacher, and of every focused one but further draws of random channels."""
+    outputs = ranked.outputs
+    focused = {f"{key.arm}@{key.ratio:g}": logits for key, logits in outputs.focused.items() if not key.draw}
+    return tuple(
+        make_teacher_record(
+            name,
+            task.seed,
+            logits,
+            data.label,
+            task.split,
+            temperature=task.config.temperature,
+            task=data.task,
         )
-
-    def jobs(self, tables: Tables) -> dict[ArmKey, StudentJob]:
-        """One student per loss, arm, ratio and draw; all with the same initial weights and batches."""
-        config = self.config
-        teach = Distill(
-            label_weight=config.label_weight,
-            distill_weight=config.distill_weight,
-            temperature=config.temperature,
-            task=self.data.task,
-        )
-        objectives = {ArmKey("no-kd"): self.labels}
-        for number, share in enumerate(config.smoothing if self.data.kind.smooths else ()):
-            objectives[ArmKey("no-kd-smoothed", None, number)] = replace(self.labels, smoothing=share)
-        shuffled = self.shuffled()
-        logits, features = tables.arms(self.train, shuffled), tables.arm_features(shuffled)
-        for name, loss in self.losses.items():
-            for key in features if loss.features else logits:
-                objectives[replace(key, loss=name)] = replace(
-                    teach,
-                    teacher_logits=logits[key],
-                    loss=None if name == "kl" else loss,
-                    teacher_features=features[key] if loss.features else None,
-                    memory=(self.train, self.data.label[self.train]) if loss.memory else None,
-                )
-        model = seeded(self.build_student, self.derived("student"))
-        seed, rows = self.derived("batches"), (self.train, self.validation)
-        return {
-            key: StudentJob(
-                model, objective, self.data, self.student, *rows, seed, self.student_layer,
-                name=f"The student of {key.words}, in seed {self.seed}",
-            )
-            for key, objective in objectives.items()
-        }  # fmt: skip
-
-    def separate(
-        self, fits: Mapping[ArmKey, StudentFit]
-    ) -> tuple[dict[ArmKey, StudentFit], tuple[FailedStudent, ...]]:
-        """Students that were trained, and those that diverged.
-
-        Raises:
-            DivergedError: a student without a teacher diverged, to which all others are compared, or every
-                student that has one.
-        """
-        done = {key: fit for key, fit in fits.items() if fit.failure is None}
-        taught = any(key.loss is not None for key in done)
-        for key, fit in fits.items():
-            if fit.failure is not None and (key.loss is None or not taught):
-                raise fit.failure
-        return done, tuple(
-            FailedStudent(
-                key.arm, key.ratio, self.seed, key.draw, key.loss, fit.failure.epoch, str(fit.failure)
-            )
-            for key, fit in fits.items()
-            if fit.failure is not None
-        )
-
-    def shuffled(self) -> Int[Tensor, " sample"]:
-        """For each sample another one of its class in the training split (others stay in place).
-
-        What is alike for another task than single-label, `Task.strata` says.
-        """
-        rng = np.random.default_rng(self.derived("mismatched"))
-        order = np.arange(len(self.data))
-        labels = self.data.kind.strata(self.data.label)[self.split.train]
-        for label in np.unique(labels):
-            rows = self.split.train[labels == label]
-            order[rows] = rng.permutation(rows)
-        return torch.from_numpy(order)
-
-    def evaluate(
-        self, fits: Mapping[ArmKey, StudentFit]
-    ) -> tuple[tuple[Record, ...], np.ndarray, Mapping[str, Tensor] | None, float]:
-        """Records, right answers on the test split, the chosen general student, the chosen smoothing.
-
-        The student is None where all that could be chosen diverged.
-        """
-        smoothed = [key for key in fits if key.arm == "no-kd-smoothed"]
-        best = max(smoothed, key=lambda key: (max(fits[key].validation), -(key.draw or 0)), default=None)
-        general = max(
-            (key for key in fits if key.arm in ("general", "joint") and key.loss == self.config.loss),
-            key=lambda key: (max(fits[key].validation), -(key.ratio or 0)),
-            default=None,
-        )
-        model = seeded(self.build_student, 0).to(self.device)
-        records, correct, kept = [], [], []
-        for key, done in fits.items():
-            if key.arm == "no-kd-smoothed" and key != best:
-                continue
-            kept.append(done)
-            model.load_state_dict(done.state)
-            logits = self.answers(model, self.student)
-            label = self.data.label
-            correct.append(self.data.kind.right(logits[self.test], label[self.test]).numpy())
-            scores = self.data.kind.scores(logits[self.test], label[self.test])
-            records.append(
-                Record(
-                    arm=key.arm,
-                    ratio=key.ratio,
-                    seed=self.seed,
-                    metric=self.data.kind.metric,
-                    **accuracies(logits, label, self.split, task=self.data.task),
-                    best_epoch=done.best_epoch,
-                    seconds=done.seconds,
-                    draw=key.draw if key.arm == "random" else None,
-                    loss=key.loss,
-                    also={name: value for name, value in scores.items() if name != self.data.kind.metric},
-                )
-            )
-        for what in ("loss", "validation"):
-            rows = [curve(getattr(done, what))[None] for done in kept]
-            longest = max(row.shape[1] for row in rows)
-            self.curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
-        chosen = self.config.smoothing[best.draw or 0] if best else 0.0
-        return tuple(records), np.stack(correct), fits[general].state if general else None, chosen
+        for name, logits in {**outputs.logits, **focused}.items()
+    )

@@ -1,4 +1,4 @@
-"""A study in TensorBoard, or whatever else Accelerate writes to: curves as seeds end, figures at the end."""
+"""Logs a study to trackers such as TensorBoard: curves when a seed ends, figures at the end."""
 
 from collections import defaultdict
 from pathlib import Path

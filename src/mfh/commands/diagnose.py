@@ -18,7 +18,7 @@ results.json, report.html and figures into the folder --out. It takes the option
 example:
   mfh diagnose --data mfeat.npz --teacher pix --student zer --out out/diagnose-pix-zer
 """
-UNUSED = ("tracker", "teacher_outputs", "smoothing", "random_draws", "fix_split", "losses")
+UNUSED = ("tracker", "teacher_outputs", "smoothing", "random_draws", "fix_split", "losses", "arms")
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -39,8 +39,8 @@ def run(options: Namespace) -> None:
 
     from mfh._checks import InputError
     from mfh._focus import layers
-    from mfh._study.arms import last_hidden
-    from mfh._study.design import Networks, with_modalities
+    from mfh._study.networks import Networks, with_modalities
+    from mfh._study.ranking import last_hidden
 
     data = load_data(options).with_task(config.task)
     built = Networks(data, with_modalities(data, config), teacher, student)

@@ -43,7 +43,7 @@ def run(options: Namespace) -> None:
     config = make_config(StudyConfig, options)  # before anything slow is imported
 
     import mfh
-    from mfh._study.losses import tell_failed
+    from mfh._study.sentences import describe_failed
     from mfh.tasks import TASKS
 
     out = Path(options.out)
@@ -57,7 +57,7 @@ def run(options: Namespace) -> None:
     more = [*([] if single else ["metric"]), *(["loss"] if len(config.losses) > 1 else [])]
     shown = ["arm", *more, "ratio", "n", "mean", "low", "high"]
     print(table([asdict(row) for row in result.summary], shown))  # noqa: T201
-    for note in tell_failed(result.failed, config.losses):
+    for note in describe_failed(result.failed, config.losses):
         print(f"\n{note}")  # noqa: T201
     if result.verdict is not None:
         units = f" Points are {kind.points}; within 1 point of 0 is none." if not single else ""

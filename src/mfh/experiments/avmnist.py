@@ -17,20 +17,22 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from mfh._checks import require
+from mfh._study.networks import Build
 from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
-from mfh._study.teachers import METRIC, Build, accuracies, derived_seed, describe_teacher
-from mfh._study.verdict import Outcome, Table, compare_arms, summarize_arms
+from mfh._study.task import derived_seed
 from mfh._system.lock import holds
+from mfh.comparing import Outcome, Table, compare_arms, summarize
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
 from mfh.experiments.avmnist_config import AvmnistConfig
 from mfh.models.avmnist import LateFusion
 from mfh.models.mlp import mlp
-from mfh.results import Comparison, Record, StudyResult, TeacherRecord, Verdict, environment
+from mfh.results import Comparison, StudyResult, TeacherRecord, Verdict, environment
 from mfh.training.loop import predict
 from mfh.training.objectives import Distill, learn_from
+from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import StudentJob, seeded, train_students
 
 PAPER = {"no-kd": 68.36, "audio": 70.10, "both": 69.73}
@@ -129,21 +131,20 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
     for arm, done in zip(objectives, train_students(students, config), strict=True):
         student.load_state_dict(done.state)
         found = predict(student, data, STUDENT, rows)
-        scores = accuracies(found, data.label, split)
         records.append(
-            Record(
-                arm=arm, ratio=None, seed=seed, metric=METRIC, **scores, best_epoch=done.best_epoch,
-                seconds=done.seconds, draw=None, loss=None if arm.startswith("no-kd") else config.loss,
+            make_record(
+                arm, seed, found, data.label, split, best_epoch=done.best_epoch, seconds=done.seconds,
+                loss=config.loss if objectives[arm].distils else None,
             )
         )  # fmt: skip
         correct.append((found.argmax(dim=1) == data.label).numpy()[split.test])
     teachers = tuple(
-        describe_teacher(name, seed, table, data.label, split, temperature=config.temperature)
+        make_teacher_record(name, seed, table, data.label, split, temperature=config.temperature)
         for name, table in logits.items()
     )
     return SeedResult(
         seed, split, tuple(records), teachers, np.stack(correct), {}, {},
-        {"training": time.perf_counter() - start}, {}, SMOOTHING, "", {},
+        {"training": time.perf_counter() - start}, {}, (), "", {},
     )  # fmt: skip
 
 
@@ -186,7 +187,8 @@ def _assemble(
     overlap = float(np.mean([len(done.split.test) / len(done.split.train) for done in seeds]))
     groups = None if data.group is None else {done.seed: data.group[done.split.test] for done in seeds}
     rows = tuple(
-        compare_arms(table, (a, None), (b, None), groups, overlap, (a, b) == PAIRS[0], 2000) for a, b in PAIRS
+        compare_arms(table, (a, None), (b, None), groups, overlap, declared=(a, b) == PAIRS[0])
+        for a, b in PAIRS
     )
     teachers = tuple(teacher for done in seeds for teacher in done.teachers)
     return StudyResult(
@@ -194,7 +196,7 @@ def _assemble(
         environment=environment(),
         timings={"training": sum(done.timings["training"] for done in seeds), "total": elapsed},
         records=tuple(record for done in seeds for record in done.records),
-        summary=summarize_arms(_frozen(table), METRIC, overlap),
+        summary=summarize(Table(table), data.kind.metric, overlap),
         comparisons=rows,
         teachers=teachers,
         verdict=judge(rows[0], *(_mean_test(teachers, name) for name in ("both", "audio"))),
@@ -207,10 +209,6 @@ def _assemble(
             "student": STUDENT,
         },
     )
-
-
-def _frozen(table: dict[tuple[str, float | None], dict[int, Outcome]]) -> Table:
-    return dict(table)
 
 
 def _mean_test(teachers: tuple[TeacherRecord, ...], name: str) -> float:

@@ -6,7 +6,7 @@ from torch import Tensor
 from mfh._checks import require
 from mfh._focus import split
 from mfh._saliency import SaliencyResult
-from mfh._study.teachers import derived_seed
+from mfh._study.task import derived_seed
 from mfh._system.signals import defer_signals
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run

@@ -10,9 +10,8 @@ import numpy as np
 
 from mfh._checks import InputError
 from mfh._saliency import SaliencyResult
-from mfh._study.teachers import METRIC
-from mfh._study.verdict import Key, Outcome, compare_arms, summarize_arms
 from mfh._system.files import plain, require_files, run_mark
+from mfh.comparing import Key, Outcome, Table, compare_arms, summarize
 from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run
@@ -21,7 +20,6 @@ from mfh.results import Comparison, StudyResult, environment
 
 logger = logging.getLogger(__name__)
 
-NUM_RESAMPLES = 2000
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -46,7 +44,7 @@ def collect(run: Run) -> StudyResult:
         environment=environment(),
         timings={"students": sum((student.record.seconds for student in students), 0.0)},
         records=tuple(student.record for student in students),
-        summary=summarize_arms(table, METRIC, 0.0),
+        summary=summarize(Table(table), run.data.kind.metric, 0.0),
         comparisons=_compare(table, run.groups),
         teachers=tuple(run.teachers()),
         saliency=describe_saliency(arrays, site, score=_score(run, site)) if arrays else {},
@@ -78,7 +76,7 @@ def _compare(table: dict[Key, dict[int, Outcome]], groups: np.ndarray | None) ->
         if comparable and seeds and order.index(key[0]) < order.index(other[0]):
             common = {k: {seed: table[k][seed] for seed in seeds} for k in (key, other)}
             by_seed = None if groups is None else dict.fromkeys(seeds, groups)
-            rows.append(compare_arms(common, key, other, by_seed, 0.0, False, NUM_RESAMPLES))
+            rows.append(compare_arms(common, key, other, by_seed, 0.0))
     return tuple(rows)
 
 

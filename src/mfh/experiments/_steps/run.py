@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mfh._checks import InputError, require
 from mfh._saliency import SaliencyResult
 from mfh._study.resume import Store
-from mfh._study.teachers import Scores, accuracies, derived_seed, describe_teacher
+from mfh._study.task import derived_seed
 from mfh._system.files import (
     bytes_writer,
     checksum,
@@ -42,6 +42,7 @@ from mfh.models.weights import require_sealed, sealed_weights
 from mfh.results import Record, TeacherRecord
 from mfh.training.device import Processes, make_accelerator
 from mfh.training.fingerprint import short
+from mfh.training.scores import SplitScores, make_teacher_record, score_splits
 from mfh.training.students import seeded
 
 logger = logging.getLogger(__name__)
@@ -327,13 +328,13 @@ class Run:
             logger.warning("%s It is left aside: repeat the steps to describe the teachers again.", error)
             return []
 
-    def accuracies(self, logits: Float[Tensor, "sample output"]) -> Scores:
+    def score_splits(self, logits: Float[Tensor, "sample output"]) -> SplitScores:
         """Accuracy on each split, in percent."""
-        return accuracies(logits, self.data.label, self.split)
+        return score_splits(logits, self.data.label, self.split)
 
     def teacher_record(self, name: str, logits: Tensor, *, temperature: float, seed: int) -> TeacherRecord:
         """How good a teacher is, and how soft its soft labels are on the training split."""
-        return describe_teacher(name, seed, logits, self.data.label, self.split, temperature=temperature)
+        return make_teacher_record(name, seed, logits, self.data.label, self.split, temperature=temperature)
 
     def training(self, name: str) -> Path:
         """Where the state of a training is kept until it is finished."""

@@ -11,16 +11,17 @@ from torch import Tensor, nn
 from mfh._checks import InputError, require
 from mfh._focus import FocusedTeacher, channel_means, select, split
 from mfh._saliency.heads import evaluating
-from mfh._study.teachers import METRIC, derived_seed
+from mfh._study.task import derived_seed
+from mfh.arms import ARMS, BASELINE
 from mfh.data.paired import PairedDataset
 from mfh.experiments._steps.files import same_settings
 from mfh.experiments._steps.parts import cached_samples
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run, Student
-from mfh.results import Record
 from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.loop import FitResult, accuracy, fit, predict
 from mfh.training.objectives import Distill, learn_from
+from mfh.training.scores import make_record
 from mfh.training.teacher_outputs import teacher_logits
 
 OUTPUTS = "teacher-outputs"
@@ -42,17 +43,16 @@ def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site
     done = fit_alone(run, path.stem, model, run.config.student, objective, seed, progress)
     logits = answers(model, run.data, run.config.student, torch.arange(len(run.data)))
     correct = (logits[run.test].argmax(dim=1) == run.data.label[run.test]).numpy()
-    record = Record(
-        arm=arm,
-        ratio=ratio,
-        seed=seed,
-        metric=METRIC,
-        **run.accuracies(logits),
+    record = make_record(
+        arm,
+        seed,
+        logits,
+        run.data.label,
+        run.split,
         best_epoch=done.best_epoch,
         seconds=done.seconds,
-        draw=None,
+        ratio=ratio,
         loss=run.config.loss if objective.distils else None,
-        also={},
     )
     if network is not None:
         run.save_weights(network, model)
@@ -136,7 +136,7 @@ def _objective(
 ) -> tuple[dict[str, object], Distill]:
     """What a student learns from, and the settings by which two students can be told apart."""
     config = run.config
-    if arm == "no-kd":
+    if arm == BASELINE:
         return {}, Distill()
     name = site.source if ratio is not None else arm
     teacher = run.trained(f"teacher-{name}")
@@ -147,17 +147,17 @@ def _objective(
         "loss": config.loss,
         f"{name} teacher": network_fingerprint(teacher),
     }
-    title = name
+    title, drawn = name, ARMS[arm].is_drawn
     if ratio is not None:
         teacher = _focused(run, teacher, arm, ratio, seed, site)
         settings |= {"site": site.name, "channels": short(teacher.removed)}
-        title = f"{arm}-{ratio:g}" + (f"-seed-{seed:04d}" if arm == "random" else "")
+        title = f"{arm}-{ratio:g}" + (f"-seed-{seed:04d}" if drawn else "")
     logits = teacher_logits(teacher, run.data, config.teacher, folder=run.out / OUTPUTS, name=title)
     record = run.teacher_record(
         f"{arm}@{ratio:g}" if ratio is not None else name,
         logits,
         temperature=config.temperature,
-        seed=seed if arm == "random" else config.seed,
+        seed=seed if drawn else config.seed,
     )
     run.save_teachers([record])
     return settings, learn_from(config, logits)
@@ -168,7 +168,7 @@ def _focused(run: Run, teacher: nn.Module, arm: str, ratio: float, seed: int, si
     trunk, _ = split(teacher, site.layer)
     batches = (run.data.inputs(run.config.teacher, rows, device=run.device) for rows in run.train.split(64))
     fill = channel_means(batches, trunk)
-    values = np.zeros(len(fill)) if arm == "random" else run.saliency_values(site)
+    values = np.zeros(len(fill)) if ARMS[arm].is_drawn else run.saliency_values(site)
     require(
         len(values) == len(fill),
         f"`saliency` must hold a value for each of the {len(fill)} channels of {site.told} ({site.layer}). "

@@ -1,0 +1,134 @@
+"""The networks of a study, given or default, and the data as they see them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mfh._checks import listing, require
+from mfh._focus import uncompiled
+from mfh._study.losses import study_losses
+from mfh.arms import DEFAULT, Arm, find_arms
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset
+from mfh.data.standardize import Standardize
+from mfh.losses import DistillLoss
+from mfh.models.mlp import mlp
+from mfh.training.fingerprint import short
+
+Build = Callable[[], torch.nn.Module]
+C = TypeVar("C", bound=StudyConfig)
+SMALL_INPUT = 2_000
+SMALL_NETWORK = 500_000
+NOT_IN_IDENTITY = ("seeds", "jobs", "backend", "address", "retries", "device", "engine", "tracker")
+"""Options that do not change what a seed gives."""
+
+
+def with_modalities(data: PairedDataset, config: C) -> C:
+    """Return the configuration with the modalities of teacher and student, where the data have just two.
+
+    Raises:
+        InputError: a modality does not exist, or must be named.
+    """
+    names = list(data.modalities)
+    teacher, student = config.teacher, config.student
+    for name in filter(None, (teacher, student)):
+        data.require_modality(name)
+    if len(names) == 2:
+        teacher = teacher or next(name for name in names if name != student)
+        student = student or next(name for name in names if name != teacher)
+    require(
+        teacher is not None and student is not None,
+        f"`teacher` and `student` must be named: the data hold {len(names)} modalities, {listing(names)}.",
+    )
+    return replace(config, teacher=teacher, student=student)
+
+
+@dataclass(eq=False)
+class Networks:
+    """What a study trains, on which data, by which arms and losses.
+
+    Attributes:
+        data: all samples.
+        config: the design, with the modalities of teacher and student.
+        teacher, student: functions that make the networks; None makes the default ones.
+        standardized: modalities whose inputs are standardised, since their network is a default one.
+        arms: the arms of the study.
+        losses: its distillation losses by name.
+    """
+
+    data: PairedDataset
+    config: StudyConfig
+    teacher: Build | None = None
+    student: Build | None = None
+    standardized: tuple[str, ...] = field(init=False)
+    arms: tuple[Arm, ...] = field(init=False)
+    losses: dict[str, DistillLoss] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
+        self.standardized = tuple(name for name, build in sides if build is None)
+        self.arms = find_arms(self.config.arms)
+        self.losses = study_losses(self.config, self.data.task)
+
+    def build_teacher(self) -> torch.nn.Module:
+        """Make a new teacher, without what `torch.compile` wraps around it."""
+        return uncompiled(self.teacher()) if self.teacher else self._default(str(self.config.teacher))
+
+    def build_student(self) -> torch.nn.Module:
+        """Make a new student, without what `torch.compile` wraps around it."""
+        return uncompiled(self.student()) if self.student else self._default(str(self.config.student))
+
+    def _default(self, modality: str) -> torch.nn.Module:
+        require(
+            self.data.task != "dense",
+            "`teacher` and `student` must be given for the task dense: the default networks are perceptrons, "
+            "which have no positions.",
+        )
+        size = int(np.prod(self.data.shape(modality)))
+        return mlp(size, self.data.num_classes, hidden=self.config.hidden)
+
+    def prepared(self, train: Tensor) -> PairedDataset:
+        """Return the data as the networks see them, with statistics of the training rows.
+
+        Inputs of default networks are standardised, and the targets of a regression for all networks.
+        """
+        data = self.data
+        fitted = {name: Standardize.fit(data.inputs(name, train)) for name in self.standardized}
+        values = {name: fit(data.inputs(name, slice(None))) for name, fit in fitted.items()}
+        kept = {name: t for name, t in data.transforms.items() if name not in values}
+        label = learnt_labels(data, train)
+        return replace(data, modalities={**data.modalities, **values}, transforms=kept, label=label)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for two runs to share results."""
+        fields = {n: value for n, value in self.config.to_dict().items() if n not in NOT_IN_IDENTITY}
+        own = {a.name: short([a.teacher, a.ranking, a.remove]) for a in self.arms if a.name not in DEFAULT}
+        return {
+            **fields,
+            **({"own arms": own} if own else {}),
+            "data": self.data.fingerprint,
+            "task": self.data.task,
+            "teacher network": repr(self.build_teacher()),
+            "student network": repr(self.build_student()),
+            **({"augment": short(self.data.augment)} if self.data.augment else {}),
+        }
+
+    def small(self) -> bool:
+        """Return whether both networks read short vectors and have few weights."""
+        modalities = (str(self.config.teacher), str(self.config.student))
+        values = max(int(np.prod(self.data.shape(name))) for name in modalities)
+        networks = (self.build_teacher(), self.build_student())
+        weights = max(sum(p.numel() for p in network.parameters()) for network in networks)
+        return values <= SMALL_INPUT and weights <= SMALL_NETWORK
+
+
+def learnt_labels(data: PairedDataset, train: Tensor) -> Tensor:
+    """Return labels as networks learn them: those of a regression are standardised.
+
+    One learning rate then suits targets of any unit, and R^2 does not depend on it.
+    """
+    return Standardize.fit(data.label[train])(data.label) if data.task == "regression" else data.label

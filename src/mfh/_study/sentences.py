@@ -1,0 +1,148 @@
+"""The sentences of a study: its verdict, the reasons for it, and what went wrong."""
+
+from collections.abc import Sequence
+
+from mfh._checks import listing
+from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm
+from mfh.comparing import Decision, sees_teacher_side, source_arm
+from mfh.results import Comparison, FailedStudent, MetricInfo, Verdict
+
+NO_SOFTENED = {
+    True: "There is no `softened` arm: this loss compares features, which softening does not change, so it "
+    "would repeat `joint`.",
+    False: "There is no `softened` arm: these outputs are numbers, not probabilities that could be softer.",
+}
+"""Why that control of focusing is absent, by whether the task's outputs can be softened."""
+
+
+def write_verdict(
+    decision: Decision,
+    *,
+    arms: Sequence[Arm],
+    source: str,
+    metric: MetricInfo,
+    modalities: tuple[str, str],
+    alike: str,
+    softens: bool,
+    largest_class: str = "",
+) -> Verdict:
+    """Return the verdict in words.
+
+    Args:
+        decision: of `mfh.comparing.decide`.
+        arms: the arms of the study.
+        source: the teacher whose channels are removed.
+        metric: the metric of the verdict.
+        modalities: of teacher and student.
+        alike: what samples that `mismatched` shuffles among have in common, such as `of the same class`.
+        softens: whether the task's outputs are probabilities.
+        largest_class: the class with most samples and its share, in words.
+    """
+    gain = decision.gain
+    if gain is None or gain.low is None or gain.high is None:
+        return Verdict("abstain", None, _why_none(decision, arms, source))
+    sentence = _on_distillation(decision, gain, metric, largest_class)
+    if decision.asked:
+        sentence += " " + _on_focusing(decision)
+    versus = decision.versus or {}
+    plain = [arm.name for arm in arms if arm.is_plain and sees_teacher_side(arm, source)]
+    shown = [name for name in dict.fromkeys((*decision.asked, *plain)) if name in versus]
+    reasons = [_reason(versus[name], arms, source, modalities, alike) for name in shown]
+    for name, why in (decision.absent or {}).items():
+        lost = f"No {_names([name])} student was left to compare with: they diverged."
+        reasons.append(lost if why == "diverged" else NO_SOFTENED[softens])
+    return Verdict(decision.verdict, decision.focusing, sentence, tuple(reasons))
+
+
+def _why_none(decision: Decision, arms: Sequence[Arm], source: str) -> str:
+    """Return why there is no interval to decide by."""
+    names = {arm.name for arm in arms}
+    if decision.gain is not None:
+        better = "better" if decision.gain.difference >= 0 else "worse"
+        return (
+            f"One seed cannot support a verdict: the student with a teacher was "
+            f"{abs(decision.gain.difference):.2f} points {better} than the student without. "
+            "Repeat with more seeds."
+        )
+    if BASELINE not in names:
+        return f"No verdict: the arm `{BASELINE}`, which gains are measured against, was not trained."
+    plain = source_arm(arms, source)
+    heads = [name for name in (HEADLINE, plain.name if plain else None) if name in names]
+    if not heads:
+        return f"No verdict: neither the arm `{HEADLINE}` nor `{source}` was trained."
+    shown = " and ".join(f"`{name}`" for name in heads)
+    return f"No verdict: every student of {shown} with the declared loss diverged."
+
+
+def _on_distillation(decision: Decision, gain: Comparison, metric: MetricInfo, largest_class: str) -> str:
+    span = f"{gain.difference:+.2f} points, 95% interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} seeds"
+    if decision.without_spread:
+        return (
+            f"All {gain.n} seeds differ by the same {gain.difference:+.2f} points, so the spread between "
+            "seeds is unknown: repeat with more."
+        )
+    if decision.one_class:
+        return (
+            f"Accuracy cannot show whether crossmodal distillation helps ({span}): the largest class is "
+            f"{largest_class}, and a network that always predicts it is right as often. Repeat with "
+            "`--metric balanced-accuracy`, `auroc` or `average-precision`."
+        )
+    none = "of a point" if metric.margin == 1 else f"of {metric.margin:g}"
+    return {
+        "help": f"Crossmodal distillation helps this student ({span}).",
+        "hurt": f"Crossmodal distillation hurts this student ({span}).",
+        "no-effect": f"Crossmodal distillation makes no difference {none} here ({span}).",
+        "abstain": f"These seeds cannot show whether crossmodal distillation helps ({span}).",
+    }[decision.verdict]
+
+
+def _on_focusing(decision: Decision) -> str:
+    lost = [name for name, why in (decision.absent or {}).items() if why == "diverged"]
+    unbeaten = [name for name in decision.asked if name not in decision.beaten and _compared(decision, name)]
+    if decision.focusing:
+        return "Focusing on modality-general channels is the reason: `general` beats every control."
+    if decision.focusing is None:
+        return (
+            "Whether focusing on modality-general channels matters is open: the controls "
+            f"{_names(decision.left_out)} were not trained."
+        )
+    return (
+        "Focusing on modality-general channels is not shown to matter: it does not beat "
+        f"{_names([*unbeaten, *lost])}."
+    )
+
+
+def _compared(decision: Decision, name: str) -> bool:
+    return name in (decision.versus or {})
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name.removesuffix(CHOSEN)}`" for name in names)
+
+
+def _reason(
+    comparison: Comparison, arms: Sequence[Arm], source: str, modalities: tuple[str, str], alike: str
+) -> str:
+    name = comparison.b.removesuffix(CHOSEN)
+    arm = next(arm for arm in arms if arm.name == name)
+    words = arm.explain(teacher=modalities[0], student=modalities[1], source=source)
+    return (
+        f"Against `{name}` ({words.removeprefix('control: ').replace('of the same class', alike)}): "
+        f"{comparison.difference:+.2f} points ({comparison.low:+.2f} to {comparison.high:+.2f})."
+    )
+
+
+def describe_failed(failed: Sequence[FailedStudent], losses: Sequence[str]) -> tuple[str, ...]:
+    """Return one sentence for each loss of which students diverged."""
+    sentences = []
+    for loss in losses:
+        mine = [student for student in failed if student.loss == loss]
+        seeds = sorted({student.seed for student in mine})
+        if mine:
+            arms = listing(dict.fromkeys(student.arm for student in mine))
+            sentences.append(
+                f"{len(mine)} students with the loss `{loss}` diverged and are left out of summary and "
+                f"comparisons (arms {arms}; seeds {', '.join(map(str, seeds))}). The field `failed` of "
+                "results.json gives the reason of each."
+            )
+    return tuple(sentences)

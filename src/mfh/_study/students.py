@@ -1,0 +1,193 @@
+"""The students of one seed: one for each arm, ratio, draw and loss, trained side by side and evaluated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mfh._study.describe import curve, pad
+from mfh._study.outputs import StudentKey, soft_labels, taught_features
+from mfh._study.parts import Ranked
+from mfh._study.task import SeedTask, predict_all
+from mfh.arms import HEADLINE
+from mfh.comparing import source_arm
+from mfh.data.paired import PairedDataset
+from mfh.results import Choice, FailedStudent, Record
+from mfh.training.objectives import Distill
+from mfh.training.scores import make_record
+from mfh.training.students import StudentFit, StudentJob, seeded
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What the trained students of one seed give.
+
+    Attributes:
+        records: one per student.
+        correct: whether each student is right about each test sample, (student, test sample).
+        curves: training loss and validation metric by epoch, (student, epoch).
+        shipped: weights of the best student of the headline arm, its source teacher's arm included; None if
+            all of them diverged.
+        chosen: the label smoothing that validation chose.
+        failed: one per student that diverged.
+    """
+
+    records: tuple[Record, ...]
+    correct: np.ndarray
+    curves: Mapping[str, np.ndarray]
+    shipped: Mapping[str, Tensor] | None
+    chosen: tuple[Choice, ...]
+    failed: tuple[FailedStudent, ...]
+
+
+def student_jobs(task: SeedTask, data: PairedDataset, ranked: Ranked) -> dict[StudentKey, StudentJob]:
+    """Return one student per arm, ratio, draw and loss; all have the same initial weights and batches."""
+    config = task.config
+    teach = Distill(
+        label_weight=config.label_weight,
+        distill_weight=config.distill_weight,
+        temperature=config.temperature,
+        task=data.task,
+    )
+    objectives: dict[StudentKey, Distill] = {}
+    for arm in task.arms:
+        if arm.smoothing:
+            for number, share in enumerate(config.smoothing if data.kind.smooths else ()):
+                objectives[StudentKey(arm.name, None, number)] = replace(task.labels, smoothing=share)
+        elif arm.teacher is None:
+            objectives[StudentKey(arm.name)] = task.labels
+    shuffled = shuffle_within_classes(task, data)
+    logits = soft_labels(ranked.outputs, task.arms, task.source, train=task.train, shuffled=shuffled)
+    features = taught_features(ranked.outputs, task.arms, task.source, shuffled)
+    for name, loss in task.networks.losses.items():
+        for key in features if loss.features else logits:
+            objectives[replace(key, loss=name)] = replace(
+                teach,
+                teacher_logits=logits[key],
+                loss=None if name == "kl" else loss,
+                teacher_features=features[key] if loss.features else None,
+                memory=(task.train, data.label[task.train]) if loss.memory else None,
+            )
+    model = seeded(task.networks.build_student, task.derived("student"))
+    seed, rows = task.derived("batches"), (task.train, task.validation)
+    return {
+        key: StudentJob(
+            model, objective, data, task.student, *rows, seed, ranked.student_layer,
+            name=f"The student of {key.words}, in seed {task.seed}",
+        )
+        for key, objective in objectives.items()
+    }  # fmt: skip
+
+
+def shuffle_within_classes(task: SeedTask, data: PairedDataset) -> Int[Tensor, " sample"]:
+    """Return for each training sample another one of its class (other samples keep their place).
+
+    What takes the place of a class for other tasks than single-label is defined by `Task.strata`.
+    """
+    rng = np.random.default_rng(task.derived("mismatched"))
+    order = np.arange(len(data))
+    labels = data.kind.strata(data.label)[task.split.train]
+    for label in np.unique(labels):
+        rows = task.split.train[labels == label]
+        order[rows] = rng.permutation(rows)
+    return torch.from_numpy(order)
+
+
+def train_and_evaluate(task: SeedTask, data: PairedDataset, ranked: Ranked) -> Evaluated:
+    """Train every student and evaluate it on each split.
+
+    Raises:
+        DivergedError: a student without a teacher diverged, to which all others are compared, or every
+            student that has one.
+    """
+    jobs = student_jobs(task, data, ranked)
+    named = {key.name: job for key, job in jobs.items()}
+    fits = task.train_side_by_side(named, "students", tolerant=len(task.networks.losses) > 1)
+    done, failed = _separate(dict(zip(jobs, fits, strict=True)), task.seed)
+    done, chosen = _choose_smoothing(task, done)
+    records, correct = evaluate(task, data, done)
+    curves = {}
+    for what in ("loss", "validation"):
+        rows = [curve(getattr(fit, what))[None] for fit in done.values()]
+        longest = max(row.shape[1] for row in rows)
+        curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
+    return Evaluated(records, correct, curves, _shipped(task, done), chosen, failed)
+
+
+def _separate(
+    fits: Mapping[StudentKey, StudentFit], seed: int
+) -> tuple[dict[StudentKey, StudentFit], tuple[FailedStudent, ...]]:
+    """Return the students that were trained, and those that diverged."""
+    done = {key: fit for key, fit in fits.items() if fit.failure is None}
+    taught = any(key.loss is not None for key in done)
+    for key, fit in fits.items():
+        if fit.failure is not None and (key.loss is None or not taught):
+            raise fit.failure
+    return done, tuple(
+        FailedStudent(key.arm, key.ratio, seed, key.draw, key.loss, fit.failure.epoch, str(fit.failure))
+        for key, fit in fits.items()
+        if fit.failure is not None
+    )
+
+
+def _choose_smoothing(
+    task: SeedTask, fits: Mapping[StudentKey, StudentFit]
+) -> tuple[dict[StudentKey, StudentFit], tuple[Choice, ...]]:
+    """Keep of the smoothed students the one with the best validation metric, the least smoothed of equals."""
+    kept, choices = dict(fits), []
+    for name in [arm.name for arm in task.arms if arm.smoothing]:
+        tried = [key for key in fits if key.arm == name]
+        best = max(tried, key=lambda key: (_best(fits[key]), -(key.draw or 0)), default=None)
+        kept = {key: fit for key, fit in kept.items() if key.arm != name or key == best}
+        if best is not None:
+            share = task.config.smoothing[best.draw or 0]
+            choices.append(Choice(name, task.seed, smoothing=share))
+    return kept, tuple(choices)
+
+
+def _best(fit: StudentFit) -> float:
+    return max(fit.validation)
+
+
+def _shipped(task: SeedTask, fits: Mapping[StudentKey, StudentFit]) -> Mapping[str, Tensor] | None:
+    """Return the weights of the best student of the headline arm, the least focused of equals."""
+    plain = source_arm(task.arms, task.source)
+    names = (HEADLINE, *([plain.name] if plain else []))
+    best = max(
+        (key for key in fits if key.arm in names and key.loss == task.config.loss),
+        key=lambda key: (_best(fits[key]), -(key.ratio or 0)),
+        default=None,
+    )
+    return None if best is None else fits[best].state
+
+
+def evaluate(
+    task: SeedTask, data: PairedDataset, fits: Mapping[StudentKey, StudentFit]
+) -> tuple[tuple[Record, ...], np.ndarray]:
+    """Return a record of each student, and whether it is right about each test sample."""
+    model = seeded(task.networks.build_student, 0).to(task.device)
+    drawn = {arm.name for arm in task.arms if arm.is_drawn}
+    records, correct = [], []
+    for key, fit in fits.items():
+        model.load_state_dict(fit.state)
+        logits = predict_all(model, data, task.student)
+        correct.append(data.kind.right(logits[task.test], data.label[task.test]).numpy())
+        records.append(
+            make_record(
+                key.arm,
+                task.seed,
+                logits,
+                data.label,
+                task.split,
+                best_epoch=fit.best_epoch,
+                seconds=fit.seconds,
+                task=data.task,
+                ratio=key.ratio,
+                draw=key.draw if key.arm in drawn else None,
+                loss=key.loss,
+            )
+        )
+    return tuple(records), np.stack(correct)

@@ -1,0 +1,191 @@
+"""`mfh.study`: every arm and control, seed by seed, with statistics and a verdict."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mfh._checks import InputError, require
+from mfh._study.assemble import assemble
+from mfh._study.live import Live
+from mfh._study.networks import Build, Networks, with_modalities
+from mfh._study.outcome import SeedResult
+from mfh._study.preflight import require_networks
+from mfh._study.resume import Store
+from mfh._study.seed import run_seed
+from mfh._study.tracking import Tracking
+from mfh._system.lock import holds
+from mfh._system.workers import Outcome, Pool, open_pool, require_backend, run_tasks
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset
+from mfh.results import FailedSeed, StudyResult
+from mfh.training.device import Processes, make_accelerator
+
+logger = logging.getLogger(__name__)
+
+
+@holds()
+def study(
+    data: PairedDataset,
+    teacher: Build | None = None,
+    student: Build | None = None,
+    *,
+    config: StudyConfig | None = None,
+    out: Path | str | None = None,
+    progress: bool = False,
+    sources: Mapping[str, Any] | None = None,
+) -> StudyResult:
+    """Find out whether a teacher of one modality makes a better student of another, and by which channels.
+
+    For each seed: a split, the teachers that the arms need, saliency on two splits, and one student for every
+    arm, ratio and draw, all from the same initial weights and the same batches. Test data choose nothing.
+
+    Args:
+        data: paired samples of two modalities or more.
+        teacher: function without arguments that makes the teacher's network; it sees `config.teacher`. By
+            default a multilayer perceptron on inputs standardised with training statistics.
+        student: the same for the student's network, which sees `config.student`.
+        config: the design; see `StudyConfig`.
+        out: folder for results, checkpoints and the state from which the same call resumes, within a seed too
+            if its networks are large; None keeps all in memory.
+        progress: whether to show a progress bar for each stage on stderr.
+        sources: where data and networks come from, as plain values; kept in the results for `mfh export`.
+
+    Returns:
+        Records of every student, statistics and the verdict, with accuracies in percent. A seed that fails
+        `config.retries` + 1 times is left out and named in `failed_seeds`; the same call with the same `out`
+        makes up for it.
+
+    Raises:
+        InputError: the data or the configuration break a rule, or `out` holds another run's results.
+        Exception: the exception of a seed, if no seed has finished and all failed, or two in the same way.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> label = np.arange(120) % 2
+        >>> shared = label[:, None] + rng.normal(size=(120, 3))
+        >>> data = PairedDataset.from_arrays(
+        ...     {"lidar": np.hstack([shared, rng.normal(size=(120, 3))]), "camera": shared}, label=label
+        ... )
+        >>> quick = StudyConfig(seeds=2, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8,))
+        >>> study(data, config=quick).frame("summary").arm.head(3).tolist()
+        ['no-kd', 'no-kd-smoothed', 'regular']
+    """
+    start = time.perf_counter()
+    config = with_modalities(data, config or StudyConfig())
+    data = data.with_task(config.task)
+    # trackers follow the study, not each of its networks
+    networks = Networks(data, replace(config, tracker=()), teacher, student)
+    require_networks(data, config, networks.build_teacher(), networks.build_student())
+    processes = Processes.on(make_accelerator(networks.config).device)
+    require(
+        processes.count == 1 or (config.jobs in (None, 1) and config.backend == "loky"),
+        f"`jobs` must be 1 and `backend` loky where {processes.count} processes train each network together. "
+        f"Got {config.jobs} and {config.backend!r}.",
+    )
+    require_backend(config.backend)
+    seeds = range(config.seed, config.seed + config.seeds)
+    store = Store.open(out, networks.identity()) if out is not None else None
+    done: dict[int, SeedResult] = {}
+    if store is not None:
+        done = {seed: kept for seed in seeds if (kept := store.load(seed)) is not None}
+        if done:
+            logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
+    left = [seed for seed in seeds if seed not in done]
+    folder = None if store is None else store.folder
+    own = folder if processes.main else None
+    failures: list[FailedSeed] = []
+    try:
+        tracking = Tracking(config, folder)
+        threads = torch.get_num_threads()
+        where = (config.jobs, config.backend, config.address) if left else (1,)
+        with (
+            open_pool(*where, threads=threads) as pool,
+            Live(
+                networks, seeds, list(done), folder=own, show=progress and processes.main, workers=pool.count
+            ) as live,
+        ):
+            for ended in _run(networks, left, store, live, pool, processes):
+                seed = left[ended.number]
+                if ended.result is not None:
+                    done[seed] = ended.result
+                    tracking.seed(ended.result)
+                else:
+                    _go_on(ended, seed, failures, finished=len(done), seeds=len(seeds))
+                if ended.error:
+                    failures.append(FailedSeed(seed, ended.tries, ended.error, missing=ended.failed))
+    except InputError:
+        if store is not None:
+            store.discard()
+        raise
+    finished = [done[seed] for seed in seeds if seed in done]
+    result = replace(
+        assemble(data, config, networks.arms, finished, elapsed=time.perf_counter() - start),
+        failed_seeds=tuple(sorted(failures, key=lambda failure: failure.seed)),
+    )
+    if sources is not None:
+        result = replace(result, config={**result.config, "sources": dict(sources)})
+    tracking.finish(result)
+    if store is not None and processes.main:
+        result.save(store.folder)
+        store.end()
+    return result
+
+
+def _go_on(
+    ended: Outcome[SeedResult], seed: int, before: Sequence[FailedSeed], *, finished: int, seeds: int
+) -> None:
+    """Raise the last failure of a seed, unless the other seeds may succeed."""
+    assert ended.exception is not None  # noqa: S101
+    again = any(failure.missing and failure.error == ended.error for failure in before)
+    alike = isinstance(ended.exception, InputError) or again
+    none_left = finished == 0 and 1 + sum(failure.missing for failure in before) == seeds
+    if none_left or (finished == 0 and alike):
+        raise ended.exception
+    logger.warning("The study goes on without seed %d.\n%s", seed, ended.trace)
+
+
+def _run(
+    networks: Networks,
+    seeds: Sequence[int],
+    store: Store | None,
+    live: Live,
+    pool: Pool,
+    processes: Processes,
+) -> Iterator[Outcome[SeedResult]]:
+    """Run the seeds that are left; save each as it ends, and yield it."""
+    folders: dict[int, Path | None] = dict.fromkeys(seeds)
+    if store is not None and not networks.small():  # a small network is trained again in no time
+        folders = {seed: store.base(seed).absolute() for seed in seeds}
+        if processes.main:
+            store.claim()
+    if processes.count > 1:  # a process that retried by itself would wait for the others forever
+        outcomes: Iterator[Outcome[SeedResult]] = (
+            Outcome(number, run_seed(networks, seed, live.advance, folder=folders[seed]), 1)
+            for number, seed in enumerate(seeds)
+        )
+    else:
+        progress = live.advance if pool.here else _silent
+        threads = None if pool.here else pool.threads
+        outcomes = run_tasks(
+            run_seed,
+            [(networks, seed, progress, threads, folders[seed]) for seed in seeds],
+            pool,
+            names=[f"Seed {seed}" for seed in seeds],
+            retries=networks.config.retries,
+        )
+    for ended in outcomes:
+        if ended.result is not None:
+            if store is not None and processes.main:
+                store.save(ended.result)
+            live.end_seed(ended.result, elsewhere=not pool.here)
+            ended = replace(ended, result=replace(ended.result, weights={}))  # they may be large
+        yield ended
+
+
+def _silent(stage: str, count: int) -> None:
+    """Count nothing: the progress of a seed in another process is counted when it ends."""

@@ -1,0 +1,165 @@
+"""One seed of a study: what all of its steps share."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mfh._study.networks import Networks
+from mfh._study.parts import Parts
+from mfh.arms import Arm
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset
+from mfh.data.splits import Split
+from mfh.training.device import make_accelerator
+from mfh.training.loop import predict
+from mfh.training.objectives import Distill
+from mfh.training.students import StudentFit, StudentJob, train_students
+
+Progress = Callable[[str, int], None]
+"""Called with a stage and how much of it has been done since the last call."""
+
+
+def derived_seed(seed: int, role: str) -> int:
+    """Return a seed of its own for each role (teacher, student, batches, ...) within a seed."""
+    entropy = [seed, *role.encode()]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
+class Timer:
+    """Counts seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Add the time since the last lap to a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+@dataclass(frozen=True, eq=False)
+class SeedTask:
+    """One seed of a study.
+
+    Attributes:
+        networks: what is trained, on which data.
+        seed: fixes everything that is random.
+        split: rows of each split.
+        threads: for networks that are trained side by side.
+        parts: where unfinished work is kept.
+        progress: is told what has been done.
+        arms: the arms to train.
+        more_teachers: teachers to train although no arm learns from them.
+    """
+
+    networks: Networks
+    seed: int
+    split: Split
+    threads: int
+    parts: Parts = field(default_factory=lambda: Parts(None))
+    progress: Progress = lambda _stage, _count: None
+    arms: tuple[Arm, ...] = ()
+    more_teachers: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> StudyConfig:
+        """The design of the study."""
+        return self.networks.config
+
+    @property
+    def teacher(self) -> str:
+        """The modality that the teacher sees."""
+        return str(self.config.teacher)
+
+    @property
+    def student(self) -> str:
+        """The modality that the student sees."""
+        return str(self.config.student)
+
+    @property
+    def source(self) -> str:
+        """The teacher whose channels are ranked."""
+        return self.config.teacher_source
+
+    @cached_property
+    def train(self) -> Tensor:
+        """Rows of the training split."""
+        return torch.from_numpy(self.split.train)
+
+    @cached_property
+    def validation(self) -> Tensor:
+        """Rows of the validation split."""
+        return torch.from_numpy(self.split.validation)
+
+    @cached_property
+    def test(self) -> Tensor:
+        """Rows of the test split."""
+        return torch.from_numpy(self.split.test)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where networks are trained."""
+        return make_accelerator(self.config).device
+
+    @property
+    def labels(self) -> Distill:
+        """The objective of networks without a teacher."""
+        return Distill(task=self.networks.data.task)
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The names of the teachers to train."""
+        return tuple(dict.fromkeys((*teachers_needed(self.arms, self.source), *self.more_teachers)))
+
+    @property
+    def ranks(self) -> bool:
+        """Whether an arm removes channels."""
+        return any(arm.ranking is not None for arm in self.arms)
+
+    @property
+    def compares_features(self) -> bool:
+        """Whether a loss compares features."""
+        return any(loss.features for loss in self.networks.losses.values())
+
+    def derived(self, role: str) -> int:
+        """Return a seed of its own for each role within this seed."""
+        return derived_seed(self.seed, role)
+
+    def train_side_by_side(
+        self, jobs: dict[str, StudentJob], stage: str, *, tolerant: bool = False
+    ) -> list[StudentFit]:
+        """Train networks of one modality, by name, on all the threads there are.
+
+        `tolerant` is that of `train_students`.
+        """
+        folders = [folder for name in jobs if (folder := self.parts.folder(name)) is not None]
+        inside = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            return train_students(
+                list(jobs.values()),
+                self.config,
+                engine=self.config.engine,
+                on_progress=lambda count: self.progress(stage, count),
+                folders=folders or None,
+                tolerant=tolerant,
+            )
+        finally:
+            torch.set_num_threads(inside)
+
+
+def predict_all(model: nn.Module, data: PairedDataset, modality: str) -> Tensor:
+    """Return a network's outputs for every sample of a data set, (sample, ...), on the CPU."""
+    return predict(model, data, modality, torch.arange(len(data)), shared=True)
+
+
+def teachers_needed(arms: Iterable[Arm], source: str) -> tuple[str, ...]:
+    """Return the names of the teachers that some arms learn from."""
+    return tuple(dict.fromkeys(name for arm in arms if (name := arm.teacher_name(source)) is not None))
