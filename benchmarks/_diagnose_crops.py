@@ -19,7 +19,7 @@ from benchmarks._diagnose_gain import halves
 from mfh import DiagnoseConfig, PairedDataset
 from mfh._diagnose.folds import FoldRun, deal, take, usable_rows
 from mfh._diagnose.gamma import align, center, decompose, estimate_gamma, unseen
-from mfh._study.design import Networks
+from mfh._study.networks import Networks
 from mfh.models.mlp import mlp
 from mfh.training.loop import predict
 

@@ -18,7 +18,6 @@ from torch import nn
 import mfh
 from mfh import DistillConfig, InputError
 from mfh._saliency import SaliencyAccumulator, SaliencyResult
-from mfh._study import design
 from mfh._study.resume import Store
 from mfh.cli import main
 from mfh.data.sources.vggsound.prepare import prepare
@@ -37,7 +36,7 @@ def test_a_study_that_was_stopped(tmp_path: Path) -> None:
 
 
 def test_a_study_of_large_networks_that_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(design, "SMALL_INPUT", 2)  # so that these count as large
+    monkeypatch.setattr(networks, "SMALL_INPUT", 2)  # so that these count as large
     config = replace(CONFIG, seeds=1, engine="loop")
 
     def run(number: int, folder: Path) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import mfh
 from mfh import DistillConfig, DistillResult, FocusedTeacher, InputError, distill
-from mfh._study.teachers import derived_seed
+from mfh._study.task import derived_seed
 from mfh.data.splits import draw_split
 from mfh.losses import kl_divergence
 from mfh.training.batches import epoch_order

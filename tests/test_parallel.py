@@ -21,7 +21,7 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, StudyConfig
-from mfh._study.teachers import derived_seed
+from mfh._study.task import derived_seed
 from mfh._system.atomic import OutputError
 from mfh._system.files import write_npz
 from mfh._system.workers import Outcome, Pool, engines, open_pool, run_tasks

@@ -13,7 +13,7 @@ from torch import nn
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
 from mfh._focus import channel_means
-from mfh._study.teachers import derived_seed
+from mfh._study.task import derived_seed
 from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage
 from mfh.experiments import ravdess
 from mfh.experiments._steps import parts

@@ -11,7 +11,6 @@ from vggsound_samples import CONFIG, make_vggsound
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
-from mfh._study import design
 from mfh.data.augment import SpectrogramAugment, VideoAugment
 from mfh.experiments import vggsound
 from mfh.experiments.vggsound_config import InputConfig, NetworkConfig, VggsoundConfig
@@ -153,7 +152,7 @@ def test_a_torchvision_student_trains(data: PairedDataset, tmp_path: Path) -> No
 def test_the_study_has_every_arm_and_resumes_within_a_seed(
     data: PairedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(design, "SMALL_NETWORK", 0)
+    monkeypatch.setattr(networks, "SMALL_NETWORK", 0)
     data = data.with_augment(
         {"audio": SpectrogramAugment(shift=1, time_mask=1, frequency_mask=4), "video": VideoAugment(shift=1)}
     )

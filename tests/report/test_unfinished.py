@@ -11,7 +11,7 @@ from samples import make_paired
 import mfh
 from mfh import InputError, StudyConfig
 from mfh._report.unfinished import is_unfinished, summarize_unfinished
-from mfh._study import design
+from mfh._study import experiment
 from mfh._system.progress import load_progress
 from mfh.cli import main
 
@@ -23,7 +23,7 @@ QUICK = StudyConfig(
 @pytest.fixture
 def interrupted(tmp_path, monkeypatch):
     """The folder of a study that was stopped while its second seed was being saved."""
-    original = design.Store.save
+    original = experiment.Store.save
 
     def save_one(self: Any, result: Any) -> None:
         if result.seed == 1:
@@ -31,7 +31,7 @@ def interrupted(tmp_path, monkeypatch):
         original(self, result)
 
     with monkeypatch.context() as patch:
-        patch.setattr(design.Store, "save", save_one)
+        patch.setattr(experiment.Store, "save", save_one)
         with pytest.raises(KeyboardInterrupt):
             mfh.study(make_paired(), config=QUICK, out=tmp_path)
     return tmp_path

@@ -10,9 +10,11 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
-from mfh._study import design, live
+from mfh._study import experiment, live
 from mfh._study.describe import find_leaks
 from mfh._study.live import Live, units_per_seed
+from mfh._study.networks import Networks
+from mfh._study.seed import run_seed
 from mfh._system.progress import FILE, Progress, Stage, load_progress
 from mfh.data.splits import Split
 
@@ -45,7 +47,7 @@ def test_curves_of_students_that_stopped_early_end_in_nan() -> None:
 def test_progress_says_what_is_finished_and_is_gone_at_the_end(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(live, "WRITE_EVERY", 0.0)
     seen: list[Progress] = []
-    original = design.Store.save
+    original = experiment.Store.save
 
     def stop_at_the_second(self: Any, result: Any) -> None:
         found = load_progress(tmp_path)
@@ -55,7 +57,7 @@ def test_progress_says_what_is_finished_and_is_gone_at_the_end(tmp_path: Path, m
             raise KeyboardInterrupt
         original(self, result)
 
-    monkeypatch.setattr(design.Store, "save", stop_at_the_second)
+    monkeypatch.setattr(experiment.Store, "save", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         mfh.study(make_paired(), config=QUICK, out=tmp_path)
     first, second = seen
@@ -63,7 +65,7 @@ def test_progress_says_what_is_finished_and_is_gone_at_the_end(tmp_path: Path, m
     assert [stage.name for stage in first.stages] == ["teachers", "saliency", "students"]
     assert (second.finished, second.running) == ([0], 1)
     students = second.stages[-1]
-    assert students.done == students.total == 2 * units_per_seed(QUICK)["students"]
+    assert students.done == students.total == 2 * units_per_seed(Networks(make_paired(), QUICK))["students"]
     assert second.config["epochs"] == 3
     left = load_progress(tmp_path)
     assert left is not None
@@ -77,26 +79,27 @@ def test_progress_says_what_is_finished_and_is_gone_at_the_end(tmp_path: Path, m
 def test_stages_count_every_epoch() -> None:
     for changes in ({}, {"teacher_source": "regular"}, {"teacher_outputs": "cross-fit", "folds": 2}):
         config = replace(QUICK, **changes)  # type: ignore[arg-type]
-        counted = dict.fromkeys(units_per_seed(config), 0)
+        networks = Networks(make_paired(), config)
+        counted = dict.fromkeys(units_per_seed(networks), 0)
 
         def count(stage: str, number: int, counted: dict[str, int] = counted) -> None:
             counted[stage] += number
 
-        design.run_seed(design.Networks(make_paired(), config, None, None), 0, count)
-        assert counted == units_per_seed(config)
+        run_seed(networks, 0, count)
+        assert counted == units_per_seed(networks)
 
 
 def test_time_left_is_that_of_each_stage(monkeypatch: Any) -> None:
     clock = [0.0]
     monkeypatch.setattr(live.time, "monotonic", lambda: clock[0])
-    with Live(QUICK, [0, 1], [], folder=None, show=False) as shown:
+    with Live(Networks(make_paired(), QUICK), [0, 1], [], folder=None, show=False) as shown:
         clock[0] = 9.0
         shown.advance("teachers", 9)
         assert [stage.seconds_left for stage in shown.stages()] == [9.0, None, None]
         clock[0] = 10.0
         shown.advance("saliency", 1)
         clock[0] = 15.0
-        shown.advance("students", units_per_seed(QUICK)["students"])
+        shown.advance("students", units_per_seed(Networks(make_paired(), QUICK))["students"])
         assert [stage.seconds_left for stage in shown.stages()] == [9.0, 1.0, 5.0]
     stages = [Stage("a", 1, 2, 3.0), Stage("b", 2, 2, None)]
     assert Progress("study", stages=stages).seconds_left == 3.0
@@ -116,7 +119,7 @@ def test_a_refused_run_leaves_no_progress(tmp_path: Path, monkeypatch: Any) -> N
         raise InputError("no")
 
     monkeypatch.setattr(live, "WRITE_EVERY", 0.0)
-    monkeypatch.setattr(design, "run_seed", advance_then_fail)
+    monkeypatch.setattr(experiment, "run_seed", advance_then_fail)
     with pytest.raises(InputError, match="no"):
         mfh.study(make_paired(), config=QUICK, out=tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -10,11 +10,15 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, StudyConfig
-from mfh._study import design
-from mfh._study.arms import ArmKey, Tables
+from mfh._study.networks import Networks
+from mfh._study.outputs import StudentKey, TeacherOutputs, taught_features
 from mfh._study.parts import Parts, Ranked
-from mfh._study.seed import SeedRun
+from mfh._study.ranking import rank
+from mfh._study.task import SeedTask
+from mfh._study.teachers import train_teachers
+from mfh.arms import ARMS
 from mfh.config import LOSSES
+from mfh.data.splits import draw_split
 from mfh.losses import DistillLoss, Outputs, register_loss
 from mfh.results import StudyResult
 
@@ -31,7 +35,7 @@ QUICK = StudyConfig(
     losses=("kl", "dkd", "rkd"),
 )
 TAUGHT = {
-    "regular", "joint", "general", "specific", "random", "important", "mismatched", "unimodal", "softened",
+    "regular", "joint", "general", "specific", "random", "important", "mismatched", "self", "softened",
     "softened-regular",
 }  # fmt: skip
 
@@ -94,53 +98,52 @@ def test_a_loss_of_features_first_has_no_softened_control() -> None:
 
 def test_features_of_the_arms() -> None:
     whole, focused = torch.arange(8.0).view(4, 2), torch.zeros(4, 2)
-    tables = Tables(1.0, {}, features={"joint": whole}, focused_features={ArmKey("general", 0.5): focused})
-    arms = tables.arm_features(torch.tensor([1, 0, 2, 3]))
-    assert set(arms) == {ArmKey("joint"), ArmKey("mismatched"), ArmKey("general", 0.5)}
-    assert torch.equal(arms[ArmKey("mismatched")], whole[[1, 0, 2, 3]])
-    other = Tables(
-        1.0, {}, features={"joint": -whole}, focused_features={ArmKey("general", 0.5): focused + 1}
-    )
-    tables.take(other, torch.tensor([2]))
-    assert tables.features["joint"][2].tolist() == [-4.0, -5.0]
-    assert tables.focused_features[ArmKey("general", 0.5)].sum().item() == 2
-    assert Tables(1.0, {}).arm_features(torch.arange(4)) == {}
+    general, arms = StudentKey("general", 0.5), [ARMS[name] for name in ("joint", "general", "mismatched")]
+    outputs = TeacherOutputs(1.0, {}, features={"joint": whole}, focused_features={general: focused})
+    shuffled = torch.tensor([1, 0, 2, 3])
+    taught = taught_features(outputs, arms, "joint", shuffled)
+    assert set(taught) == {StudentKey("joint"), StudentKey("mismatched"), general}
+    assert torch.equal(taught[StudentKey("mismatched")], whole[[1, 0, 2, 3]])
+    other = TeacherOutputs(1.0, {}, features={"joint": -whole}, focused_features={general: focused + 1})
+    mixed = outputs.with_rows_of(other, torch.tensor([2]))
+    assert mixed.features["joint"][2].tolist() == [-4.0, -5.0]
+    assert mixed.focused_features[general].sum().item() == 2
+    assert outputs.focused_features[general].sum().item() == 0
+    assert taught_features(TeacherOutputs(1.0, {}), arms, "joint", torch.arange(4)) == {}
 
 
 def test_what_a_seed_keeps_holds_the_features(tmp_path: Path) -> None:
-    key = ArmKey("general", 0.5)
-    tables = Tables(
+    key = StudentKey("general", 0.5)
+    outputs = TeacherOutputs(
         1.0,
         logits={"joint": torch.ones(4, 3)},
         focused={key: torch.zeros(4, 3)},
         features={"joint": torch.arange(8.0).view(4, 2)},
         focused_features={key: torch.ones(4, 2)},
     )
-    Parts(tmp_path).save("ranked", Ranked(tables, {}, {}, "relu2", "relu1"))
+    Parts(tmp_path).save("ranked", Ranked(outputs, {}, {}, "relu2", "relu1"))
     kept = Parts(tmp_path).load("ranked")
     assert kept is not None
     assert kept.student_layer == "relu1"
-    assert torch.equal(kept.tables.features["joint"], tables.features["joint"])
-    assert torch.equal(kept.tables.focused_features[key], tables.focused_features[key])
+    assert torch.equal(kept.outputs.features["joint"], outputs.features["joint"])
+    assert torch.equal(kept.outputs.focused_features[key], outputs.focused_features[key])
 
 
 def test_students_keep_apart_by_their_loss() -> None:
-    names = [ArmKey("joint", loss=loss).name for loss in ("kl", "dkd", "mine.losses:focal")]
+    names = [StudentKey("joint", loss=loss).name for loss in ("kl", "dkd", "mine.losses:focal")]
     assert names == ["joint", "joint-by-dkd", "joint-by-mine.losses-focal"]
 
 
 def test_removed_channels_are_constant_in_the_features_that_teach() -> None:
     data, config = make_paired(), replace(QUICK, losses=("hints",), epochs=2)
-    networks = design.Networks(data, config, None, None)
-    run = SeedRun(
-        data, networks.build_teacher, networks.build_student, config, 0, transforms=networks.transforms
-    )
-    tables = run.rank(run.fit_teachers(run.data, run.train, fold=""), fold="").tables
-    focused = tables.focused_features[ArmKey("general", 0.5)]
+    made = Networks(data, config)
+    task = SeedTask(made, 0, draw_split(data, 0), threads=1, arms=made.arms)
+    ranked = rank(task, train_teachers(task, task.train))
+    focused = ranked.outputs.focused_features[StudentKey("general", 0.5)]
     gone = (focused == focused[0]).all(dim=0)
     assert gone.sum() >= 4  # half of eight; a dead channel is constant by itself
-    assert torch.equal(focused[:, ~gone], tables.features["joint"][:, ~gone])
-    assert run.student_layer == "relu2"
+    assert torch.equal(focused[:, ~gone], ranked.outputs.features["joint"][:, ~gone])
+    assert ranked.student_layer == "relu2"
 
 
 def test_cross_fit_and_the_regular_teacher_as_source() -> None:
@@ -167,7 +170,7 @@ def test_a_loss_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"label_weight": 0.0}, "`label_weight` must be above 0 for `rkd`: .* Got 0.0: give, say, 1."),
+        ({"label_weight": 0.0}, "`label_weight` must be above 0 for `rkd`: .* Got 0.0: use, for example, 1."),
         ({"micro_batch": 8}, "`micro_batch` must be left out for `rkd`: .* Got 8 for batches of 64."),
         ({"engine": "many"}, "`engine` must be `auto` or `loop` for `rkd`"),
         ({"losses": ("a.b:c",)}, "`loss` a.b:c cannot be imported"),
@@ -263,7 +266,7 @@ def test_a_declared_loss_that_diverges_leaves_no_verdict(tmp_path: Path) -> None
     found = mfh.study(make_paired(), config=replace(QUICK, losses=("always", "kl")))
     assert found.verdict is not None
     assert found.verdict.verdict == "abstain"
-    assert "by the declared loss diverged" in found.verdict.sentence
+    assert "with the declared loss diverged" in found.verdict.sentence
     assert not any(row.primary for row in found.comparisons)
     assert mfh.report(found, tmp_path).exists()
 

@@ -13,10 +13,15 @@ from torch import nn
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
-from mfh._study import design
-from mfh._study.arms import ArmKey, Tables, last_hidden
-from mfh._study.seed import SeedRun
-from mfh._study.teachers import TeacherRun
+from mfh._study import experiment, networks, ranking
+from mfh._study.networks import Networks, with_modalities
+from mfh._study.outputs import StudentKey, TeacherOutputs, soft_labels
+from mfh._study.ranking import last_hidden, rank
+from mfh._study.students import shuffle_within_classes, student_jobs
+from mfh._study.task import SeedTask
+from mfh._study.teachers import train_teachers
+from mfh.arms import ARMS, DEFAULT
+from mfh.data.splits import draw_split
 from mfh.losses import soft_label_entropy
 from mfh.results import StudyResult
 from mfh.training import students
@@ -26,10 +31,6 @@ from mfh.training.run import Run
 QUICK = StudyConfig(
     teacher="audio", student="image", seeds=2, epochs=4, ratio=(0.25, 0.5), random_draws=2, hidden=(16, 12)
 )
-ARMS = {
-    "no-kd", "no-kd-smoothed", "regular", "joint", "general", "specific", "random",
-    "important", "softened", "softened-regular", "mismatched", "unimodal",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +38,14 @@ def result() -> StudyResult:
     return mfh.study(make_paired(), config=QUICK)
 
 
-def seed_run(data: PairedDataset, config: StudyConfig = QUICK, seed: int = 0) -> SeedRun:
-    networks = design.Networks(data, config, None, None)
-    return SeedRun(
-        data, networks.build_teacher, networks.build_student, config, seed, transforms=networks.transforms
-    )
+def seed_task(data: PairedDataset, config: StudyConfig = QUICK, seed: int = 0) -> SeedTask:
+    made = Networks(data, config)
+    return SeedTask(made, seed, draw_split(data, seed), threads=1, arms=made.arms)
 
 
 def test_every_arm_of_the_design_is_there(result: StudyResult) -> None:
     frame = result.frame()
-    assert set(frame.arm) == ARMS
+    assert set(frame.arm) == set(DEFAULT)
     per_seed = 6 + 2 * (5 + 2)
     assert frame.groupby("seed").size().tolist() == [per_seed, per_seed]
     assert set(frame[frame.arm == "random"].draw) == {0, 1}
@@ -73,12 +72,11 @@ def test_teachers_are_described(result: StudyResult) -> None:
     assert teachers.saturated.between(0, 1).all()
 
 
-def test_primary_comparisons_carry_holm(result: StudyResult) -> None:
+def test_declared_comparisons_are_marked(result: StudyResult) -> None:
     comparisons = result.frame("comparisons")
     primary = comparisons[comparisons.primary]
     assert primary.a.tolist() == ["general (chosen)"] * 3
     assert primary.b.tolist() == ["regular", "joint", "important (chosen)"]
-    assert (primary.p_holm >= primary.p).all()
     assert comparisons[~comparisons.primary].p_holm.isna().all()
     assert {("general", "important", 0.25), ("general", "important", 0.5)} <= {
         tuple(row) for row in comparisons[["a", "b", "ratio"]].itertuples(index=False)
@@ -113,17 +111,17 @@ def test_two_processes_agree_with_one(result: StudyResult) -> None:
 
 
 def test_arms_of_a_seed_share_student_and_batches() -> None:
-    run = seed_run(make_paired())
-    tables = run.rank(run.fit_teachers(run.data, run.train, fold=""), fold="").tables
-    jobs = list(run.jobs(tables).values())
+    run = seed_task(make_paired())
+    teachers = train_teachers(run, run.train)
+    jobs = list(student_jobs(run, teachers.data, rank(run, teachers)).values())
     assert len({job.seed for job in jobs}) == 1
     weights = [torch.cat([p.flatten() for p in job.model.parameters()]) for job in jobs]
     assert all(torch.equal(weights[0], other) for other in weights)
 
 
 def test_mismatched_outputs_come_from_the_same_class_of_the_training_split() -> None:
-    run = seed_run(make_paired())
-    order, label = run.shuffled(), run.data.label
+    run, data = seed_task(make_paired()), make_paired()
+    order, label = shuffle_within_classes(run, data), data.label
     assert torch.equal(label[order], label)
     assert sorted(order.tolist()) == list(range(len(label)))
     assert (order[run.train] != run.train).float().mean() > 0.9
@@ -136,12 +134,12 @@ def test_softened_has_the_entropy_it_should() -> None:
     sharp = 8 * torch.randn(60, 5, generator=generator)
     general = torch.randn(60, 5, generator=generator)
     train = torch.arange(40)
-    tables = Tables(2.0, logits={"joint": sharp, "regular": 3 * sharp, "unimodal": sharp})
-    tables.focused[ArmKey("general", 0.5)] = general
-    arms = tables.arms(train, torch.arange(60))
+    outputs = TeacherOutputs(2.0, logits={"joint": sharp, "regular": 3 * sharp, "unimodal": sharp})
+    outputs.focused[StudentKey("general", 0.5)] = general
+    arms = soft_labels(outputs, ARMS.values(), "joint", train=train, shuffled=torch.arange(60))
     wanted = soft_label_entropy(general[train], temperature=2.0).mean().item()
     for arm in ("softened", "softened-regular"):
-        soft = arms[ArmKey(arm, 0.5)]
+        soft = arms[StudentKey(arm, 0.5)]
         assert soft_label_entropy(soft[train], temperature=2.0).mean().item() == pytest.approx(
             wanted, abs=1e-4
         )
@@ -149,20 +147,20 @@ def test_softened_has_the_entropy_it_should() -> None:
 
 
 def test_removed_channels_take_their_training_mean() -> None:
-    run = seed_run(make_paired())
-    trained = run.fit_teachers(run.data, run.train, fold="")
-    tables = run.rank(trained, fold="").tables
-    trunk, head = mfh.split(trained.joint_teacher, "relu2")
+    run = seed_task(make_paired())
+    teachers = train_teachers(run, run.train)
+    outputs = rank(run, teachers).outputs
+    trunk, head = mfh.split(teachers.networks["joint"], "relu2")
     with torch.no_grad():
-        features = trunk(run.data.inputs("audio", run.all))
+        features = trunk(teachers.data.inputs("audio", torch.arange(len(teachers.data))))
     ranked = mfh.saliency(
-        features[run.train], head, tables.logits["joint"][run.train], num_permutations="exact", warn=False
+        features[run.train], head, outputs.logits["joint"][run.train], num_permutations="exact", warn=False
     )
     removed = mfh.select(ranked.importance, 0.5, "important")
     features[:, removed] = features[run.train].mean(0)[removed]
     with torch.no_grad():
         expected = head(features)
-    assert torch.allclose(tables.focused[ArmKey("important", 0.5)], expected, atol=1e-5)
+    assert torch.allclose(outputs.focused[StudentKey("important", 0.5)], expected, atol=1e-5)
 
 
 def test_a_group_stays_on_one_side() -> None:
@@ -184,7 +182,7 @@ def test_regular_teacher_as_source() -> None:
     result = mfh.study(
         make_paired(), config=replace(QUICK, teacher_source="regular", seeds=1, score="followed")
     )
-    assert set(result.frame().arm) == ARMS
+    assert set(result.frame().arm) == set(DEFAULT)
 
 
 def test_cross_fitting_teaches_with_teachers_that_did_not_see_the_sample() -> None:
@@ -219,13 +217,15 @@ def test_networks_of_finished_seeds_do_not_stay_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = []
-    assemble = design.assemble
+    assemble = experiment.assemble
 
-    def look(data: PairedDataset, config: StudyConfig, seeds: list, **rest: float) -> StudyResult:
+    def look(
+        data: PairedDataset, config: StudyConfig, arms: object, seeds: list, **rest: float
+    ) -> StudyResult:
         held.extend(seed.weights for seed in seeds)
-        return assemble(data, config, seeds, **rest)
+        return assemble(data, config, arms, seeds, **rest)
 
-    monkeypatch.setattr(design, "assemble", look)
+    monkeypatch.setattr(experiment, "assemble", look)
     mfh.study(make_paired(), config=QUICK, out=tmp_path / "out")
     assert held == [{}, {}]
     assert len(list((tmp_path / "out" / "checkpoints").rglob("*.safetensors"))) > 2
@@ -235,13 +235,13 @@ def test_repeating_the_call_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     whole = mfh.study(make_paired(), config=QUICK, out=tmp_path / "whole")
     mfh.study(make_paired(), config=replace(QUICK, seeds=1), out=tmp_path / "parts")
     trained: list[int] = []
-    original = design.run_seed
+    original = experiment.run_seed
 
-    def counted(networks: design.Networks, seed: int, *rest: object, **more: object) -> object:
+    def counted(networks: Networks, seed: int, *rest: object, **more: object) -> object:
         trained.append(seed)
         return original(networks, seed, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(design, "run_seed", counted)
+    monkeypatch.setattr(experiment, "run_seed", counted)
     resumed = mfh.study(make_paired(), config=QUICK, out=tmp_path / "parts")
     assert trained == [1]
     assert [r.test for r in resumed.records] == [r.test for r in whole.records]
@@ -278,15 +278,15 @@ def test_another_runs_folder_is_refused(tmp_path: Path) -> None:
 
 def test_modalities_are_filled_in_or_asked_for() -> None:
     data = make_paired()
-    config = design.with_modalities(data, StudyConfig(student="audio"))
+    config = with_modalities(data, StudyConfig(student="audio"))
     assert (config.teacher, config.student) == ("image", "audio")
     with pytest.raises(InputError, match=r"no modality `lidar`. They hold `audio`, `image`"):
-        design.with_modalities(data, StudyConfig(teacher="lidar"))
+        with_modalities(data, StudyConfig(teacher="lidar"))
     three = PairedDataset.from_arrays(
         {name: np.ones((4, 2)) for name in ("a", "b", "c")}, label=np.array([0, 1, 0, 1])
     )
     with pytest.raises(InputError, match="must be named: the data hold 3 modalities"):
-        design.with_modalities(three, StudyConfig())
+        with_modalities(three, StudyConfig())
 
 
 def test_the_default_layer() -> None:
@@ -300,7 +300,7 @@ def test_a_study_of_large_networks_goes_on_within_a_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed among its students, it trains again neither the teachers nor a student that was finished."""
-    monkeypatch.setattr(design, "SMALL_NETWORK", 0)
+    monkeypatch.setattr(networks, "SMALL_NETWORK", 0)
     config = replace(QUICK, seeds=1, epochs=2, ratio=(0.5,), random_draws=1, engine="loop")
     data = make_paired().with_augment({"image": Noise()})
     whole = mfh.study(data, config=config)
@@ -320,7 +320,7 @@ def test_a_study_of_large_networks_goes_on_within_a_seed(
     finished = {path.name for path in parts.iterdir()}
     teachers = {"teacher-regular", "teacher-unimodal", "pair", "ranked.npz"}
     assert finished == {*teachers, "no-kd", *_smoothed(config, 2)}
-    monkeypatch.setattr(TeacherRun, "_rank", None)
+    monkeypatch.setattr(ranking, "_rank", None)
     epochs: list[Path] = []
     monkeypatch.setattr(Run, "_epoch", _counting(Run._epoch, epochs))
     resumed = mfh.study(data, config=config, out=tmp_path)
