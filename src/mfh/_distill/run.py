@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,19 @@ from torch import Tensor, nn
 from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
-from mfh._study.teachers import accuracies, derived_seed, describe_teacher
+from mfh._study.teachers import derived_seed, describe_teacher
 from mfh._system.lock import holds
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
+from mfh.metrics import find_metric, metrics_of
 from mfh.models.mlp import mlp
-from mfh.results import Record, environment, read_arrays
-from mfh.training.loop import fit, predict
+from mfh.results import environment, read_arrays
+from mfh.training.evaluate import evaluate, predict
+from mfh.training.loop import fit
 from mfh.training.objectives import learn_from
+from mfh.training.scores import make_record, score_splits
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
 
@@ -46,7 +50,7 @@ def distill(
     """Train a student of one modality on the soft labels of a teacher of another.
 
     The teacher answers once for every sample, in evaluation mode, and is not trained. The student keeps the
-    epoch with the best validation accuracy; test data choose nothing. One seed says little: `mfh.study`
+    epoch with the best validation metric; test data choose nothing. One seed says little: `mfh.study`
     compares arms over many, with controls.
 
     Args:
@@ -95,6 +99,7 @@ def distill(
         seen = data.with_transforms({sees[1]: fitted if given is None else _Then(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
+    metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     done = fit(
         model,
         seen,
@@ -103,36 +108,34 @@ def distill(
         train=train,
         config=config,
         seed=derived_seed(seed, "batches"),
-        score=lambda network: data.kind.score(
-            predict(network, seen, sees[1], validation), data.label[validation]
-        ),
+        score=lambda network: evaluate(network, seen, sees[1], validation, metrics[0]),
+        metric=metrics[0],
         checkpoint=None if out is None else Path(out) / "checkpoint",
         progress=progress,
     )
-    teachers = [
-        describe_teacher(
-            "teacher", seed, known, data.label, split, temperature=config.temperature, task=data.task
+    teachers = []
+    if logits is not None:
+        described = describe_teacher(
+            "teacher", seed, logits, data.label, split, temperature=config.temperature, task=data.task
         )
-        for known in (logits,)
-        if known is not None
-    ]
+        reached = score_splits(metrics[0], logits, data.label, split)
+        teachers.append(replace(described, metric=metrics[0].name, **reached))
     found = predict(done.model, seen, sees[1], torch.arange(len(data)))
     result = DistillResult(
         config=config.to_dict() | {"seed": seed, "teacher": sees[0], "student": sees[1]},
         environment=environment(),
         timings={"teacher": answered - start, "student": done.seconds},
         records=(
-            Record(
-                arm="no-kd" if logits is None else "distilled",
-                ratio=None,
+            make_record(
+                "no-kd" if logits is None else "distilled",
+                metrics,
+                found,
+                data.label,
+                split,
                 seed=seed,
-                metric=data.kind.metric,
                 best_epoch=done.best_epoch,
                 seconds=done.seconds,
-                draw=None,
                 loss=None if logits is None else config.loss,
-                also={},
-                **accuracies(found, data.label, split, task=data.task),
             ),
         ),
         student=done.model,

@@ -17,9 +17,11 @@ from mfh.experiments._steps.files import same_settings
 from mfh.experiments._steps.parts import cached_samples
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run, Student
+from mfh.metrics import accuracy
 from mfh.results import Record
+from mfh.training.evaluate import predict
 from mfh.training.fingerprint import network_fingerprint, short
-from mfh.training.loop import FitResult, accuracy, fit, predict
+from mfh.training.loop import FitResult, fit
 from mfh.training.objectives import Distill, learn_from
 from mfh.training.teacher_outputs import teacher_logits
 

@@ -1,0 +1,100 @@
+"""The record of a trained student: its metrics on each split."""
+
+import math
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from mfh._checks import require
+from mfh.data.paired import SPLITS
+from mfh.data.splits import Split
+from mfh.metrics import Metric, scores
+from mfh.results import Record
+
+
+class SplitScores(TypedDict):
+    """A metric on each split, in its unit."""
+
+    train: float
+    validation: float
+    test: float
+
+
+def score_splits(
+    metric: Metric,
+    logits: Float[Tensor, "sample ..."],
+    label: Shaped[Tensor, "sample ..."],
+    split: Split,
+) -> SplitScores:
+    """Return a metric on each split.
+
+    Args:
+        metric: the metric.
+        logits: of every sample of the data set.
+        label: of every sample of the data set.
+        split: which samples each split holds.
+
+    Raises:
+        InputError: the metric is NaN on a split.
+    """
+    rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
+    found = {name: metric(logits[chosen], label[chosen]) for name, chosen in rows.items()}
+    undefined = next((name for name, value in found.items() if math.isnan(value)), None)
+    require(
+        undefined is None,
+        f"`metric` must be defined on every split. {metric.name} is NaN on {undefined}: take another metric, or "
+        "more samples for that split.",
+    )
+    return SplitScores(train=found["train"], validation=found["validation"], test=found["test"])
+
+
+def make_record(
+    arm: str,
+    metrics: Sequence[Metric],
+    logits: Float[Tensor, "sample ..."],
+    label: Shaped[Tensor, "sample ..."],
+    split: Split,
+    *,
+    seed: int,
+    best_epoch: int,
+    seconds: float,
+    ratio: float | None = None,
+    draw: int | None = None,
+    loss: str | None = None,
+) -> Record:
+    """Return the record of a trained student; see `Record` for the arguments that are not named here.
+
+    Args:
+        arm: what the student learned from.
+        metrics: the first one is computed on each split, the others on the test split; see
+            `mfh.metrics.metrics_of`.
+        logits: of every sample of the data set.
+        label: of every sample of the data set.
+        split: which samples each split holds.
+        seed: the seed.
+        best_epoch: the epoch whose weights the student has.
+        seconds: wall time of its training.
+        ratio: share of channels removed from its teacher.
+        draw: which of several draws.
+        loss: the distillation loss.
+
+    Raises:
+        InputError: the first metric is NaN on a split.
+    """
+    chosen, *others = metrics
+    test = torch.from_numpy(split.test)
+    return Record(
+        arm=arm,
+        ratio=ratio,
+        seed=seed,
+        metric=chosen.name,
+        best_epoch=best_epoch,
+        seconds=seconds,
+        draw=draw,
+        loss=loss,
+        also=scores(others, logits[test], label[test]),
+        **score_splits(chosen, logits, label, split),
+    )
