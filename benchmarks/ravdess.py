@@ -32,9 +32,10 @@ from mfh import PairedDataset, TrainConfig, saliency, split
 from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage, load
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments._steps.students import answers
+from mfh.metrics import accuracy
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training.batches import epoch_order
-from mfh.training.loop import accuracy, fit
+from mfh.training.loop import fit
 from mfh.training.objectives import Distill
 from mfh.training.teacher_outputs import teacher_logits
 

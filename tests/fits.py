@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mfh import PairedDataset, TrainConfig
-from mfh.training.evaluate import accuracy, predict
+from mfh.metrics import accuracy
+from mfh.training.evaluate import predict
 from mfh.training.loop import FitResult, fit
 from mfh.training.objectives import Distill
 

@@ -23,7 +23,7 @@ from mfh.cli import main
 from mfh.data.sources.vggsound.prepare import prepare
 from mfh.data.sources.vggsound.reader import load
 from mfh.models.weights import load_state
-from mfh.training.run import Run
+from mfh.training.fitting import Fitting
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*have a negative increase")]
 
@@ -42,7 +42,7 @@ def test_a_study_of_large_networks_that_was_stopped(tmp_path: Path, monkeypatch:
     def run(number: int, folder: Path) -> None:
         mfh.study(paired(number), config=config, out=folder)
 
-    assert check_stopped(tmp_path, run, Run, "_save_when_due", 30) >= 20
+    assert check_stopped(tmp_path, run, Fitting, "_save_when_due", 30) >= 20
 
 
 def videos(folder: Path, labels: int) -> tuple[Path, Callable[[Path, str], Words]]:
@@ -143,7 +143,7 @@ def test_a_training_that_was_stopped(name: str, tmp_path: Path, capsys: pytest.C
 
     for number in (0, 1):
         with pytest.MonkeyPatch.context() as patch:
-            stopped_after(patch, Run, "_save_when_due", 4)
+            stopped_after(patch, Fitting, "_save_when_due", 4)
             assert main(words(tmp_path / str(number), "--seed", str(number))) == 130
     again = commands(capsys, lambda folder: words(folder, "--seed", "0"))
     again(tmp_path / "whole")

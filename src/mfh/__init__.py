@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from mfh._saliency import streaming_saliency as streaming_saliency
     from mfh._study import study as study
     from mfh._version import __version__ as __version__
+    from mfh.arms import Arm as Arm
+    from mfh.arms import register_arm as register_arm
     from mfh.config import DiagnoseConfig as DiagnoseConfig
     from mfh.config import DistillConfig as DistillConfig
     from mfh.config import StudyConfig as StudyConfig
     from mfh.config import TrainConfig as TrainConfig
     from mfh.data.paired import PairedDataset as PairedDataset
+    from mfh.metrics import Metric as Metric
+    from mfh.metrics import register_metric as register_metric
     from mfh.results import StudyResult as StudyResult
     from mfh.results import load_results as load_results
 
@@ -48,11 +52,15 @@ _HOMES = {
     "split": "mfh._focus",
     "study": "mfh._study",
     "__version__": "mfh._version",
+    "Arm": "mfh.arms",
+    "register_arm": "mfh.arms",
     "DiagnoseConfig": "mfh.config",
     "DistillConfig": "mfh.config",
     "StudyConfig": "mfh.config",
     "TrainConfig": "mfh.config",
     "PairedDataset": "mfh.data.paired",
+    "Metric": "mfh.metrics",
+    "register_metric": "mfh.metrics",
     "load_results": "mfh.results",
     "DistillResult": "mfh._distill",
     "distill": "mfh._distill",

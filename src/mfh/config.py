@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from mfh._checks import BrokenRulesError, listing
 from mfh.arms import DEFAULT, PILOT, why_no_arm
+from mfh.metrics import why_no_metric
 
 LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "crd", "ntdh", "c2kd"))
 """Names of distillation losses; `mfh.losses.register_loss` adds to them."""
@@ -164,8 +165,9 @@ class DistillConfig(TrainConfig):
             such as mypackage.losses:mine; see mfh.losses.
         task: what is predicted: single-label, multi-label, regression or dense (a class for every position);
             auto tells it from the labels.
-        metric: what chooses epochs and ratios, and what the verdict is about: a name of
-            mfh.metrics.METRICS; auto takes the task's own (accuracy, mAP, R2 or mIoU).
+        metric: what chooses epochs and ratios, and what the verdict is about: accuracy, balanced-accuracy,
+            macro-f1, auroc, average-precision, log-loss, brier, mAP, R2, mIoU, or a name given to
+            mfh.register_metric; it must fit the task. auto takes the task's own: accuracy, mAP, R2 or mIoU.
         dkd_alpha: weight in dkd of the label's class against all others, 0 or more.
         dkd_beta: weight in dkd of the classes other than the label, 0 or more.
         dist_inter: weight in dist of the correlation along classes, 0 or more.
@@ -220,6 +222,8 @@ class DistillConfig(TrainConfig):
 
         tasks = ("auto", *get_args(TaskName))
         problems.check(self.task in tasks, "task", f"be one of {listing(tasks)}", self.task)
+        rule = why_no_metric(self.metric, self.task if self.task in get_args(TaskName) else None)
+        problems.check(rule is None, "metric", str(rule), self.metric)
 
     def _check_losses(self, problems: _Problems) -> None:
         _check_loss(problems, "loss", self.loss)

@@ -25,8 +25,8 @@ from mfh.data.splits import draw_split
 from mfh.losses import soft_label_entropy
 from mfh.results import StudyResult
 from mfh.training import students
+from mfh.training.fitting import Fitting
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.run import Run
 
 QUICK = StudyConfig(
     teacher="audio", student="image", seeds=2, epochs=4, ratio=(0.25, 0.5), random_draws=2, hidden=(16, 12)
@@ -220,10 +220,10 @@ def test_networks_of_finished_seeds_do_not_stay_in_memory(
     assemble = experiment.assemble
 
     def look(
-        data: PairedDataset, config: StudyConfig, arms: object, seeds: list, **rest: float
+        data: PairedDataset, config: StudyConfig, arms: object, metrics: object, seeds: list, **rest: float
     ) -> StudyResult:
         held.extend(seed.weights for seed in seeds)
-        return assemble(data, config, arms, seeds, **rest)
+        return assemble(data, config, arms, metrics, seeds, **rest)
 
     monkeypatch.setattr(experiment, "assemble", look)
     mfh.study(make_paired(), config=QUICK, out=tmp_path / "out")
@@ -322,7 +322,7 @@ def test_a_study_of_large_networks_goes_on_within_a_seed(
     assert finished == {*teachers, "no-kd", *_smoothed(config, 2)}
     monkeypatch.setattr(ranking, "_rank", None)
     epochs: list[Path] = []
-    monkeypatch.setattr(Run, "_epoch", _counting(Run._epoch, epochs))
+    monkeypatch.setattr(Fitting, "_epoch", _counting(Fitting._epoch, epochs))
     resumed = mfh.study(data, config=config, out=tmp_path)
     assert [r.test for r in resumed.records] == [r.test for r in whole.records]
     assert set(epochs).isdisjoint(parts / name for name in finished)
@@ -342,8 +342,8 @@ def _smoothed(config: StudyConfig, count: int) -> list[str]:
     return [f"no-kd-smoothed-draw-{number}" for number in range(count)]
 
 
-def _counting(epoch: Callable[[Run], bool], seen: list[Path]) -> Callable[[Run], bool]:
-    def counted(run: Run) -> bool:
+def _counting(epoch: Callable[[Fitting], bool], seen: list[Path]) -> Callable[[Fitting], bool]:
+    def counted(run: Fitting) -> bool:
         assert run.store is not None
         seen.append(run.store.folder)
         return epoch(run)

@@ -19,9 +19,9 @@ from mfh import InputError, PairedDataset, TrainConfig
 from mfh.data.decoded import SampleSource
 from mfh.training.batches import epoch_order, shares
 from mfh.training.evaluate import predict
+from mfh.training.fitting import Fitting
 from mfh.training.loop import fit
 from mfh.training.objectives import Batch, Distill, Pair, joint
-from mfh.training.run import Run
 
 
 def plain_loop(data: PairedDataset, config: TrainConfig, schedule: Any = None) -> tuple[Tensor, list[float]]:
@@ -284,11 +284,11 @@ def at_row(row: int, value: float) -> Callable[[Any, Batch], Tensor]:
     return objective
 
 
-def looking(every: int) -> Callable[[Run], None]:
+def looking(every: int) -> Callable[[Fitting], None]:
     """What makes the loop look at its losses now and then only, as it does on accelerators."""
-    original = Run.__post_init__
+    original = Fitting.__post_init__
 
-    def changed(run: Run) -> None:
+    def changed(run: Fitting) -> None:
         original(run)
         run.look_every = every
 
@@ -300,7 +300,7 @@ def looking(every: int) -> Callable[[Run], None]:
 def test_a_loss_that_is_not_finite_names_its_batch(
     paired: PairedDataset, monkeypatch: Any, look_every: int, micro_batch: int | None
 ) -> None:
-    monkeypatch.setattr(Run, "__post_init__", looking(look_every))
+    monkeypatch.setattr(Fitting, "__post_init__", looking(look_every))
     rows = TRAIN[epoch_order(150, 5, 1)].split(32)[2]
     with pytest.raises(InputError) as caught:
         train(
@@ -325,9 +325,11 @@ def test_weights_that_overflow_are_never_called_the_best(paired: PairedDataset) 
         train(paired, objective=overflow, score=lambda _: 1.0, config=replace(CONFIG, epochs=1))
 
 
-def test_a_score_must_be_a_number(paired: PairedDataset) -> None:
-    with pytest.raises(InputError, match=r"`score` must give a number\. Got NaN after epoch 1"):
+def test_a_score_must_be_a_number_in_one_epoch(paired: PairedDataset) -> None:
+    with pytest.raises(InputError, match=r"`score` must be defined .* It was NaN in all 3: choose"):
         train(paired, score=lambda _: math.nan)
+    values = iter([math.nan, 1.0, math.nan])
+    assert train(paired, score=lambda _: next(values)).best_epoch == 2
 
 
 def test_nothing_to_train_is_refused(paired: PairedDataset) -> None:

@@ -21,7 +21,7 @@ from mfh.models.mlp import mlp
 from mfh.training.batches import epoch_order
 from mfh.training.device import make_accelerator
 from mfh.training.many import epochs, train_many, why_alone, why_not_many
-from mfh.training.many.batched import _Record, _Run, train_stacked
+from mfh.training.many.batched import _History, _StackedTraining, train_stacked
 from mfh.training.many.kernel import exp
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.product import VECTOR, product
@@ -245,15 +245,15 @@ def test_a_weight_that_overflows_with_the_last_step_is_noticed():
 
 def test_a_student_that_was_stopped_may_diverge_without_stopping_the_others():
     jobs = make_jobs(torch.float64)[:2]
-    run = _Run(range(2), jobs, config(), CPU)
-    run.weights[1] = torch.inf
-    record = _Record(2, patience=1, tolerant=False)
-    record.last[1] = 1
-    assert record.going().tolist() == [True, False]
-    losses = run.epoch(1, record)
+    training = _StackedTraining(range(2), jobs, config(), CPU)
+    training.weights[1] = torch.inf
+    history = _History(2, training.metric, patience=1, tolerant=False)
+    history.last[1] = 1
+    assert history.going().tolist() == [True, False]
+    losses = training.epoch(1, history)
     np.testing.assert_allclose(losses[0], train_many(jobs[:1], config())[0].loss[0])
     with pytest.raises(InputError, match="Student 1: The loss is nan in epoch 2"):
-        run.epoch(2, _Record(2, patience=0, tolerant=False))
+        training.epoch(2, _History(2, training.metric, patience=0, tolerant=False))
 
 
 def loud(data):

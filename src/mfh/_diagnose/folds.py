@@ -20,7 +20,7 @@ from mfh._study.teachers import Teachers, train_teachers
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide, draw_split
 from mfh.results import Record, TeacherRecord
-from mfh.training.loop import predict
+from mfh.training.evaluate import predict
 from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
 
@@ -140,13 +140,19 @@ def evidence_of(task: SeedTask, repeat: int, fold: int) -> FoldEvidence:
         students[key] = found[task.test].double().numpy()
         records.append(
             make_record(
-                key.arm, task.seed, found, data.label, task.split,
+                key.arm, task.networks.metrics[:1], found, data.label, task.split, seed=task.seed,
                 best_epoch=done.best_epoch, seconds=done.seconds, ratio=key.ratio,
             )
         )  # fmt: skip
     records_of_teachers = tuple(
         make_teacher_record(
-            name, task.seed, values, data.label, task.split, temperature=task.config.temperature
+            name,
+            task.metric,
+            values,
+            data.label,
+            task.split,
+            seed=task.seed,
+            temperature=task.config.temperature,
         )
         for name, values in logits.items()
     )

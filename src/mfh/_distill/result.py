@@ -12,7 +12,7 @@ from torch import nn
 from mfh._checks import InputError, one_line, require
 from mfh._system.files import npz_bytes
 from mfh.results import SCHEMA_VERSION, RunResult, TeacherRecord, read_arrays, read_results
-from mfh.training.run import Epoch
+from mfh.training.fitting import Epoch
 
 WEIGHTS, PREDICTIONS = "student.safetensors", "predictions.npz"
 
@@ -53,7 +53,7 @@ class DistillResult(RunResult):
 
     @property
     def test(self) -> float:
-        """The metric on the test split, accuracies in percent."""
+        """The metric of `config.metric` on the test split, in its unit."""
         return self.records[0].test
 
     def to_dict(self) -> dict[str, Any]:

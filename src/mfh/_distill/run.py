@@ -20,9 +20,11 @@ from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
+from mfh.metrics import find_metric, metrics_of
 from mfh.models.mlp import mlp
 from mfh.results import environment, read_arrays
-from mfh.training.loop import fit, predict
+from mfh.training.evaluate import evaluate, predict
+from mfh.training.loop import fit
 from mfh.training.objectives import learn_from
 from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
@@ -48,7 +50,7 @@ def distill(
     """Train a student of one modality on the soft labels of a teacher of another.
 
     The teacher answers once for every sample, in evaluation mode, and is not trained. The student keeps the
-    epoch with the best validation accuracy; test data choose nothing. One seed says little: `mfh.study`
+    epoch with the best validation metric; test data choose nothing. One seed says little: `mfh.study`
     compares arms over many, with controls.
 
     Args:
@@ -97,6 +99,7 @@ def distill(
         seen = data.with_transforms({sees[1]: fitted if given is None else _Then(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
+    metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     done = fit(
         model,
         seen,
@@ -105,19 +108,24 @@ def distill(
         train=train,
         config=config,
         seed=derived_seed(seed, "batches"),
-        score=lambda network: data.kind.score(
-            predict(network, seen, sees[1], validation), data.label[validation]
-        ),
+        score=lambda network: evaluate(network, seen, sees[1], validation, metrics[0]),
+        metric=metrics[0],
         checkpoint=None if out is None else Path(out) / "checkpoint",
         progress=progress,
     )
-    teachers = [
-        make_teacher_record(
-            "teacher", seed, known, data.label, split, temperature=config.temperature, task=data.task
+    teachers = []
+    if logits is not None:
+        described = make_teacher_record(
+            "teacher",
+            metrics[0],
+            logits,
+            data.label,
+            split,
+            seed=seed,
+            temperature=config.temperature,
+            task=data.task,
         )
-        for known in (logits,)
-        if known is not None
-    ]
+        teachers.append(described)
     found = predict(done.model, seen, sees[1], torch.arange(len(data)))
     result = DistillResult(
         config=config.to_dict() | {"seed": seed, "teacher": sees[0], "student": sees[1]},
@@ -126,13 +134,13 @@ def distill(
         records=(
             make_record(
                 BASELINE if logits is None else "distilled",
-                seed,
+                metrics,
                 found,
                 data.label,
                 split,
+                seed=seed,
                 best_epoch=done.best_epoch,
                 seconds=done.seconds,
-                task=data.task,
                 loss=None if logits is None else config.loss,
             ),
         ),

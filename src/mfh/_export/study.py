@@ -32,6 +32,7 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.data.standardize import Standardize
+from mfh.metrics import Metric, find_metric
 from mfh.results import Record, StudyResult, load_results
 from mfh.training.scores import make_teacher_record
 
@@ -156,6 +157,11 @@ class _Run:
         )
         return max(kept, key=lambda r: (r.validation or 0.0, -(r.ratio or 0.0)))
 
+    @property
+    def metric(self) -> Metric:
+        """The metric of the study."""
+        return find_metric(self.config.metric, self.data.task)
+
     def modality(self, side: str) -> str:
         """What a side sees."""
         return str(getattr(self.config, side))
@@ -235,7 +241,14 @@ class _Run:
         records = [t for t in self.result.teachers if t.seed == self.seed and t.teacher == name]
         logits = self.scores(focused, TEACHER)
         now = make_teacher_record(
-            name, self.seed, logits, self.data.label, self.split, temperature=1.0, task=self.data.task
+            name,
+            find_metric(self.config.metric, self.data.task),
+            logits,
+            self.data.label,
+            self.split,
+            seed=self.seed,
+            temperature=1.0,
+            task=self.data.task,
         )
         for record in records:
             require(
@@ -247,7 +260,7 @@ class _Run:
     def description(self, focused: FocusedTeacher, removed: list[int], student: nn.Module) -> dict[str, Any]:
         """Content of `export.json`."""
         held = torch.from_numpy(self.split.test)
-        test = self.data.kind.score(self.scores(student, STUDENT)[held], self.data.label[held])
+        test = self.metric(self.scores(student, STUDENT)[held], self.data.label[held])
         return {
             "schema_version": 1,
             "study": str(self.folder),

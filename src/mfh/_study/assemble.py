@@ -19,6 +19,7 @@ from mfh.comparing import (
 )
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.metrics import Metric
 from mfh.results import MetricInfo, StudyResult, environment
 
 
@@ -26,6 +27,7 @@ def assemble(
     data: PairedDataset,
     config: StudyConfig,
     arms: Sequence[Arm],
+    metrics: Sequence[Metric],
     seeds: Sequence[SeedResult],
     *,
     elapsed: float,
@@ -36,18 +38,18 @@ def assemble(
         data: all samples.
         config: the design.
         arms: the arms of the study.
+        metrics: its metrics; the first one carries the verdict.
         seeds: what each finished seed gave.
         elapsed: seconds since the study began.
     """
     records = [record for seed in seeds for record in seed.records]
     correct = [right for seed in seeds for right in seed.correct]
-    metrics = _metrics(data, seeds)
-    metric, source = metrics[0], config.teacher_source
+    metric, source = metrics[0].info(), config.teacher_source
     widening = _test_over_train(data, config, seeds)
     tables = tabulate_losses(
         records, correct, config.losses, arms=arms, source=source, higher_is_better=metric.higher_is_better
     )
-    groups = _groups(data, seeds)
+    groups = _groups(data, metric, seeds)
     comparisons = compare_losses(tables, arms, source, groups, widening)
     failed = tuple(student for seed in seeds for student in seed.failed)
     share, largest = _largest_class(data, seeds)
@@ -71,14 +73,14 @@ def assemble(
         softens=data.kind.softens,
         largest_class=largest,
     )
-    notes = [*describe_failed(failed, config.losses), *_notes(data, config, seeds, groups)]
+    notes = [*describe_failed(failed, config.losses), *_notes(data, config, metric, seeds, groups)]
     further = summarize_further(
         records,
         correct,
         config.losses,
         arms=arms,
         source=source,
-        metrics=[info.name for info in metrics[1:]],
+        metrics=[other.name for other in metrics[1:]],
         test_over_train=widening,
         higher_is_better=metric.higher_is_better,
     )
@@ -94,19 +96,13 @@ def assemble(
         saliency=describe_saliency(config, seeds),
         verdict=replace(verdict, reasons=(*verdict.reasons, *notes)),
         arms=tuple(ShownArm.from_dict(arm.to_dict()) for arm in arms),
-        metrics=metrics,
+        metrics=tuple(metric.info() for metric in metrics),
         chosen=(*chosen, *(choice for seed in seeds for choice in seed.chosen)),
         data=describe_data(data, config, seeds[0]),
         channels=stack_channels(seeds),
         curves=stack_curves(seeds),
         failed=failed,
     )
-
-
-def _metrics(data: PairedDataset, seeds: Sequence[SeedResult]) -> tuple[MetricInfo, ...]:
-    kind = data.kind
-    first = MetricInfo(kind.metric, "" if data.task == "regression" else "%", points=kind.points)
-    return (first, *(MetricInfo(name) for name in seeds[0].records[0].also))
 
 
 def _redrawn(data: PairedDataset, config: StudyConfig, seeds: Sequence[SeedResult]) -> bool:
@@ -120,9 +116,9 @@ def _test_over_train(data: PairedDataset, config: StudyConfig, seeds: Sequence[S
     return float(np.mean(ratios)) if _redrawn(data, config, seeds) else 0.0
 
 
-def _groups(data: PairedDataset, seeds: Sequence[SeedResult]) -> Groups:
+def _groups(data: PairedDataset, metric: MetricInfo, seeds: Sequence[SeedResult]) -> Groups:
     """Return for each seed the group of each test sample; None without groups, or if no mean is compared."""
-    if data.group is None or data.task != "single-label":
+    if data.group is None or metric.name != "accuracy":
         return None
     return {seed.seed: data.group[seed.split.test] for seed in seeds}
 
@@ -138,15 +134,20 @@ def _largest_class(data: PairedDataset, seeds: Sequence[SeedResult]) -> tuple[fl
 
 
 def _notes(
-    data: PairedDataset, config: StudyConfig, seeds: Sequence[SeedResult], groups: Groups
+    data: PairedDataset,
+    config: StudyConfig,
+    metric: MetricInfo,
+    seeds: Sequence[SeedResult],
+    groups: Groups,
 ) -> list[str]:
     """Return what readers of the intervals must know."""
     notes = []
     if data.group is not None and groups is None:
-        notes.append(f"No groups were resampled: {data.kind.metric} is not a mean over samples.")
-    if data.task != "single-label":
+        notes.append(f"No groups were resampled: {metric.name} is not a mean over samples.")
+    if metric.name != "accuracy":
         notes.append(
-            f"Points are {data.kind.points}. It is no difference if its interval is within 1 point of 0."
+            f"Points are {metric.points}. A difference counts as none if its interval is within "
+            f"{metric.margin:g} of 0."
         )
     if not _redrawn(data, config, seeds) and len(seeds) > 1:
         notes.append("The split is the same in every seed: the intervals do not cover the choice of samples.")

@@ -124,7 +124,9 @@ def study(
         raise
     finished = [done[seed] for seed in seeds if seed in done]
     result = replace(
-        assemble(data, config, networks.arms, finished, elapsed=time.perf_counter() - start),
+        assemble(
+            data, config, networks.arms, networks.metrics, finished, elapsed=time.perf_counter() - start
+        ),
         failed_seeds=tuple(sorted(failures, key=lambda failure: failure.seed)),
     )
     if sources is not None:

@@ -16,6 +16,7 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.standardize import Standardize
 from mfh.losses import DistillLoss
+from mfh.metrics import Metric, find_metric, metrics_of
 from mfh.models.mlp import mlp
 from mfh.training.fingerprint import short
 
@@ -58,6 +59,7 @@ class Networks:
         standardized: modalities whose inputs are standardised, since their network is a default one.
         arms: the arms of the study.
         losses: its distillation losses by name.
+        metrics: its metrics; the first one chooses epochs and ratios.
     """
 
     data: PairedDataset
@@ -67,12 +69,14 @@ class Networks:
     standardized: tuple[str, ...] = field(init=False)
     arms: tuple[Arm, ...] = field(init=False)
     losses: dict[str, DistillLoss] = field(init=False)
+    metrics: tuple[Metric, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
         self.standardized = tuple(name for name, build in sides if build is None)
         self.arms = find_arms(self.config.arms)
         self.losses = study_losses(self.config, self.data.task)
+        self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
 
     def build_teacher(self) -> torch.nn.Module:
         """Make a new teacher, without what `torch.compile` wraps around it."""

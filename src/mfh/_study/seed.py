@@ -111,10 +111,11 @@ def _teacher_records(task: SeedTask, data: PairedDataset, ranked: Ranked) -> tup
     return tuple(
         make_teacher_record(
             name,
-            task.seed,
+            task.metric,
             logits,
             data.label,
             task.split,
+            seed=task.seed,
             temperature=task.config.temperature,
             task=data.task,
         )

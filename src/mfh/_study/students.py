@@ -76,7 +76,7 @@ def student_jobs(task: SeedTask, data: PairedDataset, ranked: Ranked) -> dict[St
     return {
         key: StudentJob(
             model, objective, data, task.student, *rows, seed, ranked.student_layer,
-            name=f"The student of {key.words}, in seed {task.seed}",
+            name=f"The student of {key.words}, in seed {task.seed}", metric=task.metric,
         )
         for key, objective in objectives.items()
     }  # fmt: skip
@@ -140,7 +140,7 @@ def _choose_smoothing(
     kept, choices = dict(fits), []
     for name in [arm.name for arm in task.arms if arm.smoothing]:
         tried = [key for key in fits if key.arm == name]
-        best = max(tried, key=lambda key: (_best(fits[key]), -(key.draw or 0)), default=None)
+        best = max(tried, key=lambda key: (_merit(task, fits[key]), -(key.draw or 0)), default=None)
         kept = {key: fit for key, fit in kept.items() if key.arm != name or key == best}
         if best is not None:
             share = task.config.smoothing[best.draw or 0]
@@ -148,8 +148,9 @@ def _choose_smoothing(
     return kept, tuple(choices)
 
 
-def _best(fit: StudentFit) -> float:
-    return max(fit.validation)
+def _merit(task: SeedTask, fit: StudentFit) -> float:
+    """Return the best validation metric of a student; larger is better."""
+    return max(task.metric.merit(value) for value in fit.validation)
 
 
 def _shipped(task: SeedTask, fits: Mapping[StudentKey, StudentFit]) -> Mapping[str, Tensor] | None:
@@ -158,7 +159,7 @@ def _shipped(task: SeedTask, fits: Mapping[StudentKey, StudentFit]) -> Mapping[s
     names = (HEADLINE, *([plain.name] if plain else []))
     best = max(
         (key for key in fits if key.arm in names and key.loss == task.config.loss),
-        key=lambda key: (_best(fits[key]), -(key.ratio or 0)),
+        key=lambda key: (_merit(task, fits[key]), -(key.ratio or 0)),
         default=None,
     )
     return None if best is None else fits[best].state
@@ -178,13 +179,13 @@ def evaluate(
         records.append(
             make_record(
                 key.arm,
-                task.seed,
+                task.networks.metrics,
                 logits,
                 data.label,
                 task.split,
+                seed=task.seed,
                 best_epoch=fit.best_epoch,
                 seconds=fit.seconds,
-                task=data.task,
                 ratio=key.ratio,
                 draw=key.draw if key.arm in drawn else None,
                 loss=key.loss,

@@ -15,8 +15,9 @@ from mfh.arms import Arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split
+from mfh.metrics import Metric
 from mfh.training.device import make_accelerator
-from mfh.training.loop import predict
+from mfh.training.evaluate import predict
 from mfh.training.objectives import Distill
 from mfh.training.students import StudentFit, StudentJob, train_students
 
@@ -87,6 +88,11 @@ class SeedTask:
     def source(self) -> str:
         """The teacher whose channels are ranked."""
         return self.config.teacher_source
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that chooses epochs and ratios."""
+        return self.networks.metrics[0]
 
     @cached_property
     def train(self) -> Tensor:

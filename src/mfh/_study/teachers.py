@@ -90,6 +90,7 @@ def _jobs(task: SeedTask, data: PairedDataset, train: Tensor, fold: str) -> dict
             task.validation,
             task.derived("batches" + fold),
             name=f"The network `{role}` of seed {task.seed}",
+            metric=task.metric,
         )
 
     jobs = {}
@@ -118,6 +119,7 @@ def _train_joint(
         validation=task.validation,
         config=task.config,
         seed=task.derived("batches" + fold),
+        metric=task.metric,
         engine=task.config.engine,
         on_progress=lambda count: task.progress("teachers", count),
         folder=task.parts.folder("pair" + fold),

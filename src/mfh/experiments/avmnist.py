@@ -27,6 +27,7 @@ from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
 from mfh.experiments.avmnist_config import AvmnistConfig
+from mfh.metrics import find_metric, metrics_of
 from mfh.models.avmnist import LateFusion
 from mfh.models.mlp import mlp
 from mfh.results import Comparison, StudyResult, TeacherRecord, Verdict, environment
@@ -133,13 +134,22 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
         found = predict(student, data, STUDENT, rows)
         records.append(
             make_record(
-                arm, seed, found, data.label, split, best_epoch=done.best_epoch, seconds=done.seconds,
+                arm, metrics_of(data.task)[:1], found, data.label, split, seed=seed,
+                best_epoch=done.best_epoch, seconds=done.seconds,
                 loss=config.loss if objectives[arm].distils else None,
             )
         )  # fmt: skip
         correct.append((found.argmax(dim=1) == data.label).numpy()[split.test])
     teachers = tuple(
-        make_teacher_record(name, seed, table, data.label, split, temperature=config.temperature)
+        make_teacher_record(
+            name,
+            find_metric("auto", data.task),
+            table,
+            data.label,
+            split,
+            seed=seed,
+            temperature=config.temperature,
+        )
         for name, table in logits.items()
     )
     return SeedResult(

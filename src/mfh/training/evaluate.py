@@ -1,6 +1,7 @@
 """What a trained network answers, and how often it is right."""
 
-from math import prod
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh._saliency.heads import evaluating, logits_of
 from mfh.data.paired import PairedDataset
+from mfh.metrics import Metric
 from mfh.training.batches import feed
 from mfh.training.device import Processes
 
@@ -53,10 +55,32 @@ def predict(
     return outputs.cpu()
 
 
+def evaluate(model: nn.Module, data: PairedDataset, modality: str, rows: Tensor, metric: Metric) -> float:
+    """Return a network's metric on some rows; every process of a distributed run must make this call."""
+    return metric(predict(model, data, modality, rows, shared=True), data.label[rows])
+
+
+def require_defined(metric: str, validation: Sequence[float]) -> None:
+    """Check that a training had a best epoch.
+
+    Args:
+        metric: its name, for the message.
+        validation: the metric after each epoch.
+
+    Raises:
+        InputError: every value is NaN.
+    """
+    require(
+        not all(map(math.isnan, validation)),
+        f"`{metric}` must be defined on the validation samples in one epoch at least. It was NaN in all "
+        f"{len(validation)}: choose another metric, or more validation samples.",
+    )
+
+
 def evaluation_batch(data: PairedDataset, modality: str, device: torch.device) -> int:
     """Samples a forward pass: `EVALUATION_BATCH`, and fewer where so many would hold too many values."""
     values = EVALUATION_VALUES if device.type == "cpu" else ACCELERATOR_VALUES
-    return min(EVALUATION_BATCH, max(1, values // prod(data.shape(modality))))
+    return min(EVALUATION_BATCH, max(1, values // math.prod(data.shape(modality))))
 
 
 def _per_sample(outputs: Tensor, count: int) -> Tensor:
@@ -66,12 +90,3 @@ def _per_sample(outputs: Tensor, count: int) -> Tensor:
         f"{tuple(outputs.shape)} for {count} samples: recurrent and attention layers need batch_first=True.",
     )
     return outputs
-
-
-def accuracy(logits: Tensor, label: Tensor) -> float:
-    """Share of samples whose largest logit is their class, in percent.
-
-    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
-    50.0
-    """
-    return 100 * float((logits.argmax(dim=1) == label).double().mean())

@@ -1,27 +1,29 @@
-"""One student to be trained, and what its training leaves: what both engines take and give back."""
+"""What both engines take and give back: a student to train, and a trained student."""
 
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from mfh.data.paired import PairedDataset
+from mfh.metrics import AUTO, Metric, find_metric
 from mfh.training.diverged import DivergedError
 from mfh.training.objectives import Distill
 
 
 @dataclass(frozen=True, eq=False)
 class StudentJob:
-    """One student to be trained.
+    """One student to train.
 
     Attributes:
-        model: the network with its initial weights; it is not changed.
-        objective: what it learns from.
+        model: the network with its initial weights; training does not change it.
+        objective: what the student learns from.
         data: the samples, with the transforms of this seed.
         modality: what the student sees.
         train, validation: rows of `data`, int64.
-        seed: fixes the batches (see `mfh.training.loop.epoch_order`).
-        layer: layer whose output is compared where the objective's loss compares features.
-        name: what messages call it; by default its number among the jobs.
+        seed: fixes the batches (see `mfh.training.batches.epoch_order`).
+        layer: layer whose output is compared, if the objective's loss compares features.
+        name: what messages call the student; by default its number among the jobs.
+        metric: what chooses the best epoch, on the validation rows; None takes the task's own metric.
     """
 
     model: nn.Module
@@ -33,10 +35,27 @@ class StudentJob:
     seed: int
     layer: str | None = None
     name: str = ""
+    metric: Metric | None = None
+
+    @property
+    def chosen_by(self) -> Metric:
+        """The metric that chooses the best epoch."""
+        return self.metric or find_metric(AUTO, self.data.task)
 
     def called(self, number: int) -> str:
-        """What messages call it."""
+        """Return what messages call the student with this number among the jobs."""
         return self.name or f"Student {number}"
+
+    def diverged(self, number: int, what: str, epoch: int, batch: Tensor) -> DivergedError:
+        """Return the error of a student whose loss or weight is not finite after a batch.
+
+        Args:
+            number: of the student among the jobs.
+            what: what is not finite.
+            epoch: counted from 1.
+            batch: rows of `data` in the batch.
+        """
+        return DivergedError(what, epoch, self.data.id[batch.numpy()], who=self.called(number))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +64,11 @@ class StudentFit:
 
     Attributes:
         state: weights of the best epoch, on the CPU, under the names of the network's state dict.
-        best_epoch: the first epoch, counted from 1, with the best validation accuracy.
-        validation: validation accuracy after each epoch, in percent.
+        best_epoch: the first epoch, counted from 1, with the best validation metric.
+        validation: validation metric after each epoch, in its unit.
         loss: mean training loss of each epoch.
-        seconds: wall time; students trained together share it equally.
-        failure: why there is no student, where its loss or weights stopped being finite; all else is then
+        seconds: wall time; students that are trained together share it equally.
+        failure: why there is no student, if its loss or weights stopped being finite; all else is then
             empty.
     """
 
@@ -59,3 +78,8 @@ class StudentFit:
     loss: tuple[float, ...]
     seconds: float
     failure: DivergedError | None = None
+
+    @classmethod
+    def failed(cls, error: DivergedError) -> "StudentFit":
+        """Return the fit of a student that diverged."""
+        return cls({}, 0, (), (), 0.0, failure=error)

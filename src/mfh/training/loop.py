@@ -13,14 +13,14 @@ from mfh._checks import require
 from mfh._system.signals import stoppable
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
+from mfh.metrics import Metric
 from mfh.training.checkpoint import Store, require_tensors
 from mfh.training.device import Processes, make_accelerator, synchronised
-from mfh.training.evaluate import accuracy as accuracy
 from mfh.training.evaluate import predict as predict
 from mfh.training.fingerprint import short, structure
+from mfh.training.fitting import Epoch as Epoch
+from mfh.training.fitting import Fitting
 from mfh.training.objectives import Objective
-from mfh.training.run import Epoch as Epoch
-from mfh.training.run import Run
 from mfh.training.step import Stepper
 
 HOW_NOT_WHAT = ("device", "micro_batch", "channels_last", "tracker")
@@ -54,6 +54,7 @@ def fit(
     config: TrainConfig,
     seed: int,
     score: Callable[[nn.Module], float] | None = None,
+    metric: Metric | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     checkpoint: Path | str | None = None,
     save_every: float = 120.0,
@@ -82,9 +83,11 @@ def fit(
         train: rows to train on, int64.
         config: optimiser, epochs, device and the like.
         seed: fixes batches and dropout.
-        score: validation metric of the network, the larger the better; called after every epoch, with the
-            network in evaluation mode and not in mixed precision. Of several processes all call it, and the
-            main one's value counts. None keeps the last epoch, and then `config.patience` has no effect.
+        score: validation metric of the network; called after every epoch, with the network in evaluation
+            mode and not in mixed precision. An epoch whose score is NaN is worse than every other. Of several
+            processes all call it, and the main one's value counts. None keeps the last epoch, and then
+            `config.patience` has no effect.
+        metric: the metric that `score` returns, which decides whether larger is better; by default it is.
         on_epoch: called after every epoch that this call trains.
         checkpoint: folder for checkpoints; see `mfh.training.checkpoint`.
         save_every: seconds between checkpoints, the work that a kill can cost; 0 writes one after every step.
@@ -99,6 +102,7 @@ def fit(
 
     Example:
         >>> from mfh import PairedDataset, TrainConfig
+        >>> from mfh.metrics import accuracy
         >>> from mfh.training.objectives import Distill
         >>> x = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
         >>> data = PairedDataset.from_arrays({"a": x, "b": x}, label=[0, 0, 1, 1])
@@ -117,7 +121,8 @@ def fit(
     if checkpoint is not None:
         require_tensors(model)
         identity = _identity(model, data, objective, modalities, train, config, seed)
-        store = Store(checkpoint, identity | {"keeps": "last epoch" if score is None else "best epoch"})
+        keeps = "last epoch" if score is None else f"best epoch{f' by {metric.name}' if metric else ''}"
+        store = Store(checkpoint, identity | {"keeps": keeps})
     accelerator = make_accelerator(config, folder=None if store is None else store.folder)
     processes = Processes.on(accelerator.device)
     _require_whole_batches(objective, config, processes.count)
@@ -128,7 +133,9 @@ def fit(
     with torch.random.fork_rng(devices=drawing), synchronised(model, processes):
         augment = tuple(data.augment.get(name) for name in modalities)
         stepper = Stepper(model, objective, config, seed, accelerator, processes, augment)
-        run = Run(stepper, data, tuple(modalities), train, score, on_epoch, store, save_every, save_end)
+        run = Fitting(
+            stepper, data, tuple(modalities), train, score, metric, on_epoch, store, save_every, save_end
+        )
         run.restore()
         with stoppable(signal.SIGINT):
             run.finish(progress=progress)

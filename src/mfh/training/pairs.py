@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
+from mfh.metrics import AUTO, Metric, find_metric
 from mfh.training.device import make_accelerator
 from mfh.training.diverged import DivergedError
+from mfh.training.evaluate import evaluate
 from mfh.training.jobs import StudentJob
-from mfh.training.loop import fit, predict
+from mfh.training.loop import fit
 from mfh.training.many import why_not_many
 from mfh.training.many.epochs import train_epochs
 from mfh.training.many.pair import PairTraining, pair_of
@@ -26,7 +28,7 @@ class PairFit(NamedTuple):
 
     Attributes:
         best_epoch: the first epoch, counted from 1, with the best validation metric.
-        validation: mean of both networks' validation metric after each epoch, in percent.
+        validation: mean of both networks' validation metric after each epoch, in its unit.
         loss: mean training loss of each epoch.
     """
 
@@ -44,6 +46,7 @@ def train_pair(
     validation: Tensor,
     config: TrainConfig,
     seed: int,
+    metric: Metric | None = None,
     engine: str = "auto",
     on_progress: Callable[[int], None] = lambda _: None,
     folder: Path | None = None,
@@ -61,6 +64,7 @@ def train_pair(
         validation: rows that choose the epoch, int64.
         config: how both are trained.
         seed: fixes the batches.
+        metric: what chooses the epoch; None takes the task's own metric.
         engine: `loop` for the loop, `auto` or `many` for compiled code where the networks allow it.
         on_progress: called with the number of epochs that have come to an end since the last call.
         folder: where the loop keeps checkpoints; compiled code keeps none.
@@ -68,14 +72,17 @@ def train_pair(
     Raises:
         DivergedError: a loss is not finite.
     """
+    metric = metric or find_metric(AUTO, data.task)
     networks = None if engine == "loop" else _compiled(pair, data, modalities, train, config, seed)
     try:
         if networks is not None:
-            training = PairTraining(pair, networks, data, modalities, train, validation, config, seed)
+            training = PairTraining(pair, networks, data, modalities, train, validation, config, seed, metric)
             done = train_epochs(training, config, on_progress)
             training.load(done.weights)
             return PairFit(done.best_epoch, done.validation, done.loss)
-        return _by_the_loop(pair, data, modalities, train, validation, config, seed, on_progress, folder)
+        return _by_the_loop(
+            pair, data, modalities, train, validation, config, seed, metric, on_progress, folder
+        )
     except DivergedError as error:
         raise error.of("The teacher and student trained together") from None
 
@@ -88,15 +95,14 @@ def _by_the_loop(
     validation: Tensor,
     config: TrainConfig,
     seed: int,
+    metric: Metric,
     on_progress: Callable[[int], None],
     folder: Path | None,
 ) -> PairFit:
-    labels = data.label[validation]
     sides = tuple(zip((pair.teacher, pair.student), modalities, strict=True))
 
     def score(_: nn.Module) -> float:
-        told = (predict(side, data, name, validation, shared=True) for side, name in sides)
-        return sum(data.kind.score(logits, labels) for logits in told) / 2
+        return sum(evaluate(side, data, name, validation, metric) for side, name in sides) / 2
 
     done = fit(
         pair,
@@ -105,6 +111,7 @@ def _by_the_loop(
         modalities=modalities,
         train=train,
         score=score,
+        metric=metric,
         config=config,
         seed=seed,
         on_epoch=lambda _: on_progress(1),

@@ -1,19 +1,23 @@
-"""The records of trained networks: their metrics on each split. The one place where records are made."""
+"""The records of trained students and teachers: their metrics on each split."""
 
+import math
+from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from mfh._checks import require
 from mfh.data.paired import SPLITS
 from mfh.data.splits import Split
+from mfh.metrics import Metric, scores
 from mfh.results import Record, TeacherRecord
 from mfh.tasks import TASKS
 
 
 class SplitScores(TypedDict):
-    """A metric on each split."""
+    """A metric on each split, in its unit."""
 
     train: float
     validation: float
@@ -21,77 +25,115 @@ class SplitScores(TypedDict):
 
 
 def score_splits(
-    logits: Float[Tensor, "sample ..."], label: Tensor, split: Split, *, task: str = "single-label"
+    metric: Metric,
+    logits: Float[Tensor, "sample ..."],
+    label: Shaped[Tensor, "sample ..."],
+    split: Split,
 ) -> SplitScores:
-    """Return the task's metric on each split, from logits for every sample of the data set."""
-    rows = (torch.from_numpy(getattr(split, name)) for name in SPLITS)
-    train, validation, test = (TASKS[task].score(logits[chosen], label[chosen]) for chosen in rows)
-    return SplitScores(train=train, validation=validation, test=test)
+    """Return a metric on each split.
+
+    Args:
+        metric: the metric.
+        logits: of every sample of the data set.
+        label: of every sample of the data set.
+        split: which samples each split holds.
+
+    Raises:
+        InputError: the metric is NaN on a split.
+    """
+    rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
+    found = {name: metric(logits[chosen], label[chosen]) for name, chosen in rows.items()}
+    undefined = next((name for name, value in found.items() if math.isnan(value)), None)
+    require(
+        undefined is None,
+        f"`metric` must be defined on every split. {metric.name} is NaN on {undefined}: use another "
+        "metric, or more samples in that split.",
+    )
+    return SplitScores(train=found["train"], validation=found["validation"], test=found["test"])
 
 
 def make_record(
     arm: str,
-    seed: int,
+    metrics: Sequence[Metric],
     logits: Float[Tensor, "sample ..."],
-    label: Tensor,
+    label: Shaped[Tensor, "sample ..."],
     split: Split,
     *,
+    seed: int,
     best_epoch: int,
     seconds: float,
-    task: str = "single-label",
     ratio: float | None = None,
     draw: int | None = None,
     loss: str | None = None,
 ) -> Record:
-    """Return the record of a student, from its logits for every sample of the data set.
+    """Return the record of a trained student; see `Record` for the arguments that are not named here.
 
     Args:
-        arm: what it learned from.
-        seed: the seed of the split and the training.
-        logits: its outputs for every sample.
-        label: the labels of every sample.
-        split: rows of each split.
-        best_epoch: the epoch whose weights it has, counted from 1.
+        arm: what the student learned from.
+        metrics: the first one is computed on each split, the others on the test split; see
+            `mfh.metrics.metrics_of`.
+        logits: of every sample of the data set.
+        label: of every sample of the data set.
+        split: which samples each split holds.
+        seed: the seed.
+        best_epoch: the epoch whose weights the student has.
         seconds: wall time of its training.
-        task: what is predicted.
-        ratio: share of removed channels of its teacher.
-        draw: which draw of random channels.
-        loss: its distillation loss.
+        ratio: share of channels removed from its teacher.
+        draw: which of several draws.
+        loss: the distillation loss.
+
+    Raises:
+        InputError: the first metric is NaN on a split.
     """
-    kind, test = TASKS[task], torch.from_numpy(split.test)
-    further = kind.scores(logits[test], label[test])
+    chosen, *others = metrics
+    test = torch.from_numpy(split.test)
     return Record(
         arm=arm,
         ratio=ratio,
         seed=seed,
-        metric=kind.metric,
-        **score_splits(logits, label, split, task=task),
+        metric=chosen.name,
         best_epoch=best_epoch,
         seconds=seconds,
         draw=draw,
         loss=loss,
-        also={name: value for name, value in further.items() if name != kind.metric},
+        also=scores(others, logits[test], label[test]),
+        **score_splits(chosen, logits, label, split),
     )
 
 
 def make_teacher_record(
     name: str,
-    seed: int,
+    metric: Metric,
     logits: Float[Tensor, "sample ..."],
-    label: Tensor,
+    label: Shaped[Tensor, "sample ..."],
     split: Split,
     *,
+    seed: int,
     temperature: float,
     task: str = "single-label",
 ) -> TeacherRecord:
-    """Return a teacher's metric on each split, and how soft its soft labels are on the training split."""
+    """Return the record of a teacher: its metric on each split, and how soft its training soft labels are.
+
+    Args:
+        name: of the teacher.
+        metric: the metric.
+        logits: of every sample of the data set.
+        label: of every sample of the data set.
+        split: which samples each split holds.
+        seed: the seed.
+        temperature: of the soft labels, above 0.
+        task: what is predicted; outputs that are no probabilities have no entropy.
+
+    Raises:
+        InputError: the metric is NaN on a split.
+    """
     kind, train = TASKS[task], logits[torch.from_numpy(split.train)]
     entropy, saturated = kind.softness(train, temperature) if kind.softens else (None, None)
     return TeacherRecord(
         teacher=name,
         seed=seed,
-        metric=kind.metric,
-        **score_splits(logits, label, split, task=task),
+        metric=metric.name,
+        **score_splits(metric, logits, label, split),
         entropy=entropy,
         saturated=saturated,
     )

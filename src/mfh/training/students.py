@@ -10,10 +10,10 @@ from torch import nn
 from mfh._checks import choice, listing, require
 from mfh.config import TrainConfig
 from mfh.training.diverged import DivergedError
+from mfh.training.evaluate import evaluate
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.loop import Epoch, fit, predict
+from mfh.training.loop import Epoch, fit
 from mfh.training.many import MEMORY, train_many, why_alone
-from mfh.training.many.common import failed
 from mfh.training.watched import Watched
 
 __all__ = ["StudentFit", "StudentJob", "seeded", "train_students"]
@@ -89,11 +89,7 @@ def _train_one(
     tolerant: bool,
 ) -> StudentFit:
     """Train one student with the loop."""
-    labels, told = job.data.label[job.validation], 0
-
-    def score(model: nn.Module) -> float:
-        outputs = predict(model, job.data, job.modality, job.validation, shared=True)
-        return job.data.kind.score(outputs, labels)
+    told, metric = 0, job.chosen_by
 
     def on_epoch(_: Epoch) -> None:
         nonlocal told
@@ -109,7 +105,8 @@ def _train_one(
             job.objective,
             modalities=(job.modality,),
             train=job.train,
-            score=score,
+            score=lambda network: evaluate(network, job.data, job.modality, job.validation, metric),
+            metric=metric,
             config=config,
             seed=job.seed,
             on_epoch=on_epoch,
@@ -120,7 +117,7 @@ def _train_one(
         who = job.name or (f"A student with the loss {loss.name}" if loss is not None else "")
         if not tolerant:
             raise error.of(who) from error
-        done = failed(error.of(who))
+        done = StudentFit.failed(error.of(who))
     else:
         state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
         done = StudentFit(

@@ -38,6 +38,7 @@ from mfh.data.splits import draw_split
 from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments._steps.recipe import Recipe, Site
+from mfh.metrics import find_metric
 from mfh.models.weights import require_sealed, sealed_weights
 from mfh.results import Record, TeacherRecord
 from mfh.training.device import Processes, make_accelerator
@@ -330,11 +331,14 @@ class Run:
 
     def score_splits(self, logits: Float[Tensor, "sample output"]) -> SplitScores:
         """Accuracy on each split, in percent."""
-        return score_splits(logits, self.data.label, self.split)
+        return score_splits(find_metric("auto", self.data.task), logits, self.data.label, self.split)
 
     def teacher_record(self, name: str, logits: Tensor, *, temperature: float, seed: int) -> TeacherRecord:
         """How good a teacher is, and how soft its soft labels are on the training split."""
-        return make_teacher_record(name, seed, logits, self.data.label, self.split, temperature=temperature)
+        metric = find_metric("auto", self.data.task)
+        return make_teacher_record(
+            name, metric, logits, self.data.label, self.split, seed=seed, temperature=temperature
+        )
 
     def training(self, name: str) -> Path:
         """Where the state of a training is kept until it is finished."""

@@ -18,8 +18,10 @@ from mfh.experiments._steps.files import same_settings
 from mfh.experiments._steps.parts import cached_samples
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run, Student
+from mfh.metrics import accuracy, metrics_of
+from mfh.training.evaluate import predict
 from mfh.training.fingerprint import network_fingerprint, short
-from mfh.training.loop import FitResult, accuracy, fit, predict
+from mfh.training.loop import FitResult, fit
 from mfh.training.objectives import Distill, learn_from
 from mfh.training.scores import make_record
 from mfh.training.teacher_outputs import teacher_logits
@@ -45,10 +47,11 @@ def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site
     correct = (logits[run.test].argmax(dim=1) == run.data.label[run.test]).numpy()
     record = make_record(
         arm,
-        seed,
+        metrics_of(run.data.task)[:1],
         logits,
         run.data.label,
         run.split,
+        seed=seed,
         best_epoch=done.best_epoch,
         seconds=done.seconds,
         ratio=ratio,

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mfh.config import TrainConfig
+from mfh.metrics import METRICS, Metric
 from mfh.training.batches import epoch_order
 from mfh.training.diverged import DivergedError
-from mfh.training.evaluate import EVALUATION_BATCH
+from mfh.training.evaluate import EVALUATION_BATCH, require_defined
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.many.common import failed, not_finite
 from mfh.training.many.networks import stack, views, weights_matrix
 from mfh.training.many.targets import StackedLoss, StackedTerm, stack_terms, terms
 
@@ -40,83 +40,95 @@ def train_stacked(
     Raises:
         DivergedError: a loss is not finite.
     """
-    run = _Run(numbers, jobs, config, device)
+    training = _StackedTraining(numbers, jobs, config, device)
     start = time.perf_counter()
-    count, record = len(jobs), _Record(len(jobs), config.patience, tolerant)
-    best = run.weights.clone()
+    count, history = len(jobs), _History(len(jobs), training.metric, config.patience, tolerant)
+    best = training.weights.clone()
     for epoch in range(1, config.epochs + 1):
-        better = record.add(run.epoch(epoch, record), run.validate()).to(device)
-        best = torch.where(better[:, None], run.weights, best)
+        better = history.add(training.epoch(epoch, history), training.validate()).to(device)
+        best = torch.where(better[:, None], training.weights, best)
         on_progress(count)
-        if not record.going().any():
+        if not history.going().any():
             on_progress(count * (config.epochs - epoch))
             break
     seconds = (time.perf_counter() - start) / count
     rows = best.cpu()
     return [
-        failed(record.failures[place])
-        if place in record.failures
-        else StudentFit(_state(job.model, rows[place]), *record.of(place), seconds)
+        StudentFit.failed(history.failures[place])
+        if place in history.failures
+        else StudentFit(_state(job.model, rows[place]), *history.of(place), seconds)
         for place, job in enumerate(jobs)
     ]
 
 
 @dataclass(eq=False)
-class _Record:
-    """Losses, validation accuracies and the best epoch of each student, and those that diverged."""
+class _History:
+    """Losses, validation metrics and the best epoch of each student, and which students diverged."""
 
     count: int
+    metric: Metric
     patience: int
     tolerant: bool
     failures: dict[int, DivergedError] = field(default_factory=dict)
     losses: list[Tensor] = field(default_factory=list)
-    accuracies: list[Tensor] = field(default_factory=list)
+    validation: list[Tensor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.best = torch.zeros(self.count, dtype=torch.int64)
         self.last = torch.zeros(self.count, dtype=torch.int64)
+        self.highest = torch.full((self.count,), -math.inf, dtype=torch.float64)
 
-    def add(self, losses: Tensor, accuracies: Tensor) -> Tensor:
-        """Take the results of an epoch; returns which students have never been better."""
+    def add(self, losses: Tensor, validation: Tensor) -> Tensor:
+        """Add the results of an epoch; return which students are better than in every epoch before."""
         self.losses.append(losses)
-        self.accuracies.append(accuracies)
+        self.validation.append(validation)
         number = len(self.losses)
         going = self.going()
         self.last[going] = number
-        table = torch.stack(self.accuracies)
-        highest = table.gather(0, (self.best - 1).clamp(min=0)[None])[0]
-        better = going & ((self.best == 0) | (accuracies > highest))
+        merit = torch.tensor([self.metric.merit(value) for value in validation.tolist()], dtype=torch.float64)
+        better = going & ((self.best == 0) | (merit > self.highest))
+        self.highest[better] = merit[better]
         self.best[better] = number
         return better
 
     def of(self, place: int) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-        """Best epoch, accuracies and losses of one student."""
+        """Return the best epoch, the validation metrics and the losses of one student.
+
+        Raises:
+            InputError: the metric is NaN in every epoch.
+        """
         last = int(self.last[place])
-        tables = (self.accuracies[:last], self.losses[:last])
-        accuracies, losses = (tuple(float(row[place]) for row in table) for table in tables)
-        return int(self.best[place]), accuracies, losses
+        tables = (self.validation[:last], self.losses[:last])
+        validation, losses = (tuple(float(row[place]) for row in table) for table in tables)
+        require_defined(self.metric.name, validation)
+        return int(self.best[place]), validation, losses
 
     def going(self) -> Tensor:
-        """Which students have not been stopped, and have not diverged."""
+        """Return which students have neither been stopped nor diverged."""
         sound = torch.ones(self.count, dtype=torch.bool)
         sound[list(self.failures)] = False
         return sound & (self.last - self.best < self.patience) if self.patience else sound
 
     def fail(self, place: int, error: DivergedError) -> None:
-        """Take note of a student that diverged, or stop because of it."""
+        """Record that a student diverged; raise its error if none may.
+
+        Raises:
+            DivergedError: the others shall not go on without it.
+        """
         if not self.tolerant:
             raise error
         self.failures[place] = error
 
 
-class _Run:
-    """The students' weights and what they are trained with."""
+class _StackedTraining:
+    """The students' weights, and what changes them."""
 
     def __init__(
         self, numbers: Sequence[int], jobs: Sequence[StudentJob], config: TrainConfig, device: torch.device
     ) -> None:
         self.numbers, self.jobs, self.config, self.device = numbers, jobs, config, device
         job = jobs[0]
+        self.metric = job.chosen_by
         self.inputs = job.data.inputs(job.modality, job.train, device=device)
         self.unseen = job.data.inputs(job.modality, job.validation, device=device)
         self.label = job.data.label[job.validation].to(device)
@@ -132,10 +144,10 @@ class _Run:
         self.optimizer = _Optimizer(config, self.weights, self.gradients)
         self.steps = math.ceil(len(job.train) / config.batch_size)
 
-    def epoch(self, number: int, record: _Record) -> Tensor:
-        """Go once through the training samples; returns each student's mean loss, in float64 on the CPU.
+    def epoch(self, number: int, history: _History) -> Tensor:
+        """Go once through the training samples; return each student's mean loss, in float64 on the CPU.
 
-        A student that diverges is told to `record`; what it becomes afterwards does not matter.
+        Students that diverge are added to `history.failures`; their weights do not matter from then on.
         """
         job = self.jobs[0]
         order = epoch_order(len(job.train), job.seed, number)
@@ -147,30 +159,36 @@ class _Run:
             self.stack.backward(gradient)
             self.optimizer.step(self.config.learning_rate((number - 1) * self.steps + step, self.steps))
         table = torch.stack(losses).cpu().double()
-        self._find_diverged(table, record, order, number)
+        self._find_diverged(table, history, order, number)
         return table.sum(dim=0) / len(order)
 
     def validate(self) -> Tensor:
-        """Each student's validation accuracy in percent, in float64 on the CPU."""
+        """Return each student's validation metric in its unit, in float64 on the CPU."""
         size = max(self.config.batch_size, EVALUATION_BATCH // len(self.jobs))
         parts = zip(self.unseen.split(size), self.label.split(size), strict=True)
-        right = [(self.stack.predict(inputs).argmax(dim=2) == label).sum(dim=1) for inputs, label in parts]
-        return 100 * (torch.stack(right).sum(dim=0).cpu().double() / len(self.label))
+        if self.metric == METRICS["accuracy"]:  # counted where the logits are
+            right = [
+                (self.stack.predict(inputs).argmax(dim=2) == label).sum(dim=1) for inputs, label in parts
+            ]
+            return 100 * (torch.stack(right).sum(dim=0).cpu().double() / len(self.label))
+        logits = torch.cat([self.stack.predict(inputs).float().cpu() for inputs, _ in parts], dim=1)
+        label = self.label.cpu()
+        return torch.tensor([self.metric(one, label) for one in logits], dtype=torch.float64)
 
-    def _find_diverged(self, losses: Tensor, record: _Record, order: Tensor, epoch: int) -> None:
-        for step, place in (~torch.isfinite(losses) & record.going()).nonzero().tolist():  # by step
-            if place not in record.failures:
+    def _find_diverged(self, losses: Tensor, history: _History, order: Tensor, epoch: int) -> None:
+        for step, place in (~torch.isfinite(losses) & history.going()).nonzero().tolist():  # by step
+            if place not in history.failures:
                 what = f"The loss is {float(losses[step, place])}"
-                record.fail(place, self._not_finite(what, order, epoch, step, place))
-        bad = ~torch.isfinite(self.weights).all(dim=1).cpu() & record.going()
+                history.fail(place, self._not_finite(what, order, epoch, step, place))
+        bad = ~torch.isfinite(self.weights).all(dim=1).cpu() & history.going()
         for (place,) in bad.nonzero().tolist():
             what = "A weight is not finite"
-            record.fail(place, self._not_finite(what, order, epoch, self.steps - 1, place))
+            history.fail(place, self._not_finite(what, order, epoch, self.steps - 1, place))
 
     def _not_finite(self, what: str, order: Tensor, epoch: int, step: int, place: int) -> DivergedError:
         job, size = self.jobs[place], self.config.batch_size
         rows = job.train[order[step * size : (step + 1) * size]]
-        return not_finite(self.numbers[place], what, epoch, job, rows)
+        return job.diverged(self.numbers[place], what, epoch, rows)
 
 
 @dataclass(eq=False)

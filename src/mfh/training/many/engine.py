@@ -112,7 +112,9 @@ def train_many(
         if network and device.type == "cpu" and _loss(job) is None:
             threaded.append(Threaded(number, job, network, _shared(job)))
         else:
-            alike.setdefault((_shared(job), _shape(job.model), id(_loss(job))), []).append(number)
+            alike.setdefault(
+                (_shared(job), _shape(job.model), id(_loss(job)), job.chosen_by.name), []
+            ).append(number)
     if threaded:
         done = train_threaded(threaded, config, report, tolerant=tolerant)
         fits = {student.number: fit for student, fit in zip(threaded, done, strict=True)}

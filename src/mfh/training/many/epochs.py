@@ -9,7 +9,9 @@ from torch import Tensor
 
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
+from mfh.metrics import Metric
 from mfh.training.batches import epoch_order
+from mfh.training.evaluate import require_defined
 
 PIECE = 5e7
 """Samples times weights of one call of compiled code."""
@@ -20,12 +22,13 @@ class Training(Protocol):
     """What changes one flat array of weights, an epoch at a time."""
 
     weights: np.ndarray
+    metric: Metric
 
     def epoch(self, number: int) -> float:
         """Go once through the training samples; returns the mean loss."""
 
     def validate(self) -> float:
-        """The validation metric, in percent."""
+        """Return the validation metric, in its unit."""
 
 
 class Trained(NamedTuple):
@@ -34,7 +37,7 @@ class Trained(NamedTuple):
     Attributes:
         weights: of the best epoch.
         best_epoch: the first epoch, counted from 1, with the best validation metric.
-        validation: the metric after each epoch, in percent.
+        validation: the metric after each epoch, in its unit.
         loss: mean training loss of each epoch.
     """
 
@@ -53,18 +56,20 @@ def train_epochs(
     early stop leaves out included.
     """
     loss: list[float] = []
-    metric: list[float] = []
+    found: list[float] = []
+    merit = training.metric.merit
     best, best_epoch = training.weights.copy(), 0
     for epoch in range(1, config.epochs + 1):
         loss.append(training.epoch(epoch))
-        metric.append(training.validate())
+        found.append(training.validate())
         on_epoch(1)
-        if best_epoch == 0 or metric[-1] > metric[best_epoch - 1]:
+        if best_epoch == 0 or merit(found[-1]) > merit(found[best_epoch - 1]):
             best[:], best_epoch = training.weights, epoch
         if config.patience and epoch - best_epoch >= config.patience:
             on_epoch(config.epochs - epoch)
             break
-    return Trained(best, best_epoch, tuple(metric), tuple(loss))
+    require_defined(training.metric.name, found)
+    return Trained(best, best_epoch, tuple(found), tuple(loss))
 
 
 class Steps(NamedTuple):

@@ -273,6 +273,21 @@ def train_epoch(
 
 @compiled()
 @no_type_check
+def predict(inputs, batch, weights, values, layout, logits):
+    """Write the logits of all samples into `logits`, (sample, class)."""
+    top, pitch, classes = layout.start[-2], layout.pitch[-1], logits.shape[1]
+    for begin in range(0, len(inputs), batch):
+        count = min(batch, len(inputs) - begin)
+        for sample in range(count):
+            copy_row(inputs[begin + sample], values, sample * layout.pitch[0])
+        forward(count, weights, values, layout)
+        for sample in range(count):
+            place = top + sample * pitch
+            logits[begin + sample] = values[place : place + classes]
+
+
+@compiled()
+@no_type_check
 def count_right(inputs, label, classes, batch, weights, values, layout):
     """Number of samples whose largest logit (the first of equals) is their class."""
     top, pitch = layout.start[-2], layout.pitch[-1]

@@ -15,6 +15,7 @@ from torch import Tensor
 from mfh._system.compiled import compiled
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
+from mfh.metrics import METRICS, Metric
 from mfh.training.diverged import DivergedError
 from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, pieces
 from mfh.training.many.kernel import (
@@ -26,6 +27,7 @@ from mfh.training.many.kernel import (
     exp,
     forward,
     lay_out,
+    predict,
     room,
     update,
 )
@@ -110,6 +112,7 @@ class PairTraining:
         validation: rows that choose the epoch.
         config: how both are trained.
         seed: fixes the batches.
+        metric: what chooses the epoch.
     """
 
     def __init__(
@@ -122,12 +125,14 @@ class PairTraining:
         validation: Tensor,
         config: TrainConfig,
         seed: int,
+        metric: Metric,
     ) -> None:
+        self.metric = metric
         self.pair, self.networks, self.config = pair, networks, config
         self.data, self.rows = data, train
         self.inputs = tuple(flat_inputs(data, name, train) for name in modalities)
         self.seen = tuple(flat_inputs(data, name, validation) for name in modalities)
-        self.label, self.truth = data.label[train].numpy(), data.label[validation].numpy()
+        self.label, self.truth = data.label[train].numpy(), data.label[validation]
         self.orders = orders(train, seed, config.epochs)
         dtype = self.inputs[0].dtype
         self.batch = min(config.batch_size, len(train))
@@ -166,12 +171,20 @@ class PairTraining:
         return float(losses.sum()) / len(order)
 
     def validate(self) -> float:
-        """Mean of both networks' validation accuracy, in percent."""
-        right = sum(
-            count_right(seen, self.truth, self.classes, self.block, self.weights, values, layout)
-            for seen, values, layout in zip(self.seen, self.values, self.layouts, strict=True)
-        )
-        return 100 * right / (2 * len(self.truth))
+        """Return the mean of both networks' validation metric, in its unit."""
+        sides = zip(self.seen, self.values, self.layouts, strict=True)
+        if self.metric == METRICS["accuracy"]:  # without the way through Python
+            right = sum(
+                count_right(seen, self.truth.numpy(), self.classes, self.block, self.weights, values, layout)
+                for seen, values, layout in sides
+            )
+            return 100 * right / (2 * len(self.truth))
+        total = 0.0
+        for seen, values, layout in sides:
+            logits = np.empty((len(seen), self.classes), seen.dtype)
+            predict(seen, self.block, self.weights, values, layout, logits)
+            total += self.metric(torch.from_numpy(logits), self.truth)
+        return total / 2
 
     def load(self, weights: np.ndarray) -> None:
         """Give the pair these weights."""

@@ -17,11 +17,11 @@ import torch
 
 from mfh._system.signals import raise_if_stopped
 from mfh.config import TrainConfig
+from mfh.metrics import METRICS
 from mfh.training.diverged import DivergedError
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.many.common import failed, not_finite
 from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, pieces, train_epochs
-from mfh.training.many.kernel import EVALUATION_ROWS, count_right, lay_out, room, train_epoch
+from mfh.training.many.kernel import EVALUATION_ROWS, count_right, lay_out, predict, room, train_epoch
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
 
@@ -46,8 +46,8 @@ class _Data:
         return flat_inputs(self.job.data, self.job.modality, self.job.validation)
 
     @cached_property
-    def label(self) -> np.ndarray:
-        return self.job.data.label[self.job.validation].numpy()
+    def label(self) -> torch.Tensor:
+        return self.job.data.label[self.job.validation]
 
     @cached_property
     def orders(self) -> np.ndarray:
@@ -129,14 +129,14 @@ def _train(
     except DivergedError as error:
         if not tolerant:
             raise
-        return failed(error)
+        return StudentFit.failed(error)
 
 
 def _train_all(student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event) -> StudentFit:
     training = _Training(student, data.ready(), config, stop)
-    best, best_epoch, accuracy, loss = train_epochs(training, config)
+    best, best_epoch, validation, loss = train_epochs(training, config)
     state = student.network.unpack(best, training.layout)
-    return StudentFit(state, best_epoch, accuracy, loss, seconds=0.0)
+    return StudentFit(state, best_epoch, validation, loss, seconds=0.0)
 
 
 class _Training:
@@ -144,6 +144,7 @@ class _Training:
 
     def __init__(self, student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event) -> None:
         self.student, self.data, self.config, self.stop = student, data, config, stop
+        self.metric = student.job.chosen_by
         job, network, dtype = student.job, student.network, data.train.dtype
         self.batch = min(config.batch_size, len(data.train))
         self.rows = max(self.batch, EVALUATION_ROWS)
@@ -183,14 +184,19 @@ class _Training:
         return float(losses.sum()) / len(order)
 
     def validate(self) -> float:
-        """The validation accuracy, in percent."""
+        """Return the validation metric, in its unit."""
         data = self.data
-        right = count_right(
-            data.validation, data.label, self.classes, self.rows, self.weights, self.values, self.layout
-        )
-        return 100 * (right / len(data.label))
+        if self.metric == METRICS["accuracy"]:  # without the way through Python
+            right = count_right(
+                data.validation, data.label.numpy(), self.classes, self.rows,
+                self.weights, self.values, self.layout,
+            )  # fmt: skip
+            return 100 * (right / len(data.label))
+        logits = np.empty((len(data.validation), self.classes), data.validation.dtype)
+        predict(data.validation, self.rows, self.weights, self.values, self.layout, logits)
+        return self.metric(torch.from_numpy(logits), data.label)
 
     def _not_finite(self, what: str, epoch: int, step: int) -> DivergedError:
         job, order = self.student.job, self.data.orders[epoch - 1]
         rows = torch.from_numpy(order[step * self.batch : (step + 1) * self.batch])
-        return not_finite(self.student.number, what, epoch, job, job.train[rows.long()])
+        return job.diverged(self.student.number, what, epoch, job.train[rows.long()])

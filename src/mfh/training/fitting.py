@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from mfh._checks import InputError, require
 from mfh._system.signals import defer_signals
 from mfh.data.paired import PairedDataset
+from mfh.metrics import Metric, merit
 from mfh.training.batches import epoch_order, feed, shares
 from mfh.training.checkpoint import Checkpoint, Store, load_optimizer, optimizer_groups
 from mfh.training.diverged import DivergedError
+from mfh.training.evaluate import require_defined
 from mfh.training.monitor import Monitor
 from mfh.training.step import Stepper
 
@@ -56,7 +58,7 @@ class Position:
 
 
 @dataclass(eq=False)
-class Run:
+class Fitting:
     """One call of `fit`, whose arguments these are, but for `stepper` and `store`."""
 
     stepper: Stepper
@@ -64,6 +66,7 @@ class Run:
     modalities: Sequence[str]
     train: Tensor
     score: Callable[[nn.Module], float] | None
+    metric: Metric | None
     on_epoch: Callable[[Epoch], None] | None
     store: Store | None
     save_every: float
@@ -191,11 +194,14 @@ class Run:
             at.history.append(epoch)
             if self.score is None:
                 at.best_epoch = number
-            elif not self.best or epoch.validation > at.history[at.best_epoch - 1].validation:
+            elif not self.best or self._merit(number) > self._merit(at.best_epoch):
                 at.best_epoch, self.best = number, _copy(self.model)
             stopped = self.config.patience and number - at.best_epoch >= self.config.patience
             at.finished = bool(stopped) or number == self.config.epochs
             at.epoch, at.step, at.total = number + 1, 0, 0.0
+        if at.finished and self.score is not None:
+            name = "score" if self.metric is None else self.metric.name
+            require_defined(name, [epoch.validation for epoch in at.history])
         rate = self.stepper.optimizer.param_groups[0]["lr"]
         curves = {"loss": epoch.loss, "validation": epoch.validation, "epoch": float(number), "lr": rate}
         self.monitor.epoch({k: v for k, v in curves.items() if not math.isnan(v)}, self.num_steps)
@@ -208,12 +214,12 @@ class Run:
             return math.nan
         self.model.eval()
         with torch.no_grad():
-            value = self.processes.from_main(float(self.score(self.model)))
-        require(
-            not math.isnan(value),
-            f"`score` must give a number. Got NaN after epoch {self.at.epoch}: no epoch can be the best.",
-        )
-        return value
+            return self.processes.from_main(float(self.score(self.model)))
+
+    def _merit(self, number: int) -> float:
+        """A number that is larger for a better epoch."""
+        value, metric = self.at.history[number - 1].validation, self.metric
+        return merit(value, higher_is_better=metric is None or metric.higher_is_better)
 
     def _require_finite_weights(self) -> None:
         """No state is kept, and none called the best, in which a step has overflowed."""
