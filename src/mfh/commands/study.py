@@ -44,7 +44,6 @@ def run(options: Namespace) -> None:
 
     import mfh
     from mfh._study.sentences import describe_failed
-    from mfh.tasks import TASKS
 
     out = Path(options.out)
     teacher, student = networks(options)
@@ -52,14 +51,15 @@ def run(options: Namespace) -> None:
         load_data(options), teacher, student, config=config, out=out, progress=not options.quiet
     )
     finish(name_source(result, options), out)
-    kind = TASKS[str(result.data["task"])]
-    single = kind.name == "single-label"
-    more = [*([] if single else ["metric"]), *(["loss"] if len(config.losses) > 1 else [])]
+    metric = result.metrics[0]
+    more = [*(["metric"] if metric.name != "accuracy" else []), *(["loss"] if len(config.losses) > 1 else [])]
     shown = ["arm", *more, "ratio", "n", "mean", "low", "high"]
-    print(table([asdict(row) for row in result.summary], shown))  # noqa: T201
+    rows = [asdict(row) for row in result.summary if row.metric == metric.name]
+    print(table(rows, shown))  # noqa: T201
     for note in describe_failed(result.failed, config.losses):
         print(f"\n{note}")  # noqa: T201
-    if result.verdict is not None:
-        units = f" Points are {kind.points}; within 1 point of 0 is none." if not single else ""
-        print(f"\n{result.verdict.verdict}: {result.verdict.sentence}{units}")  # noqa: T201
+    units = f" Points are {metric.points}; within {metric.margin:g} of 0 counts as none."
+    print(  # noqa: T201
+        f"\n{result.verdict.verdict}: {result.verdict.sentence}{units if metric.name != 'accuracy' else ''}"
+    )
     require_complete(result)
