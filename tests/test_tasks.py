@@ -236,7 +236,7 @@ def test_a_dense_study() -> None:
 
 def test_losses_of_classes_are_refused_for_other_tasks() -> None:
     config = replace(QUICK, teacher="a", student="b", losses=("kl", "dkd"))
-    with pytest.raises(InputError, match="`losses` must not hold `dkd` for the task regression"):
+    with pytest.raises(InputError, match="`losses` must not contain `dkd` for the task regression"):
         mfh.study(shared_channels("regression"), config=config)
 
 
