@@ -256,7 +256,10 @@ class ShownArm(Arm):
         known = {spec.name for spec in fields(cls)}
         given = {name: value for name, value in values.items() if name in known}
         given["question"] = Question(**given.get("question", {}))
-        given["look"] = Look(**given.get("look", {}))
+        look = dict(given.get("look", {}))
+        if isinstance(look.get("dashes"), list):
+            look["dashes"] = tuple(look["dashes"])
+        given["look"] = Look(**look)
         return cls(**given)
 
 
