@@ -12,7 +12,7 @@ class Record:
     Attributes:
         arm: what it learned from; see the list of arms in the documentation.
         ratio: share of channels removed from its teacher, in [0, 1); None where nothing is removed.
-        seed: the seed that fixed split, initial student and batches.
+        seed: the number of the fit, which fixes split, initial student and batches.
         metric: name of the metric of the next three fields.
         train, validation, test: the metric on each split at `best_epoch`, accuracies in percent; `validation`
             is None where there is no such split.
@@ -20,7 +20,8 @@ class Record:
         seconds: wall time of this student's training. Students trained together share their time equally.
         draw: which of several draws (arm `random`), counted from 0; None elsewhere.
         loss: the distillation loss; None without a teacher.
-        also: further metrics on the test split, in percent, by name.
+        also: further metrics on the test split, in their units, by name.
+        repeat, fold: which repeat of the resampling the fit belongs to, and which fold it tests.
     """
 
     arm: str
@@ -35,6 +36,8 @@ class Record:
     draw: int | None = None
     loss: str | None = None
     also: Mapping[str, float] = field(default_factory=dict)
+    repeat: int = 0
+    fold: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,26 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arm `a` minus arm `b`, paired by seed, in points of the metric on the test split.
+    """Arm `a` minus arm `b`, paired by fit, in points of the metric on the test split.
 
     Attributes:
-        a, b: the arms; `general (chosen)` is `general` at the ratio that validation chose in each seed.
+        a, b: the arms; `general (chosen)` is `general` at the ratio that validation chose in each fit.
         ratio: of both or of the one that has one; None for chosen ratios and for arms without one.
-        n: number of seeds.
-        difference: mean over seeds.
-        low, high: 95% interval over re-split seeds, Nadeau-Bengio corrected; None for a single seed.
-        low_boot, high_boot: 95% interval of a paired bootstrap over groups; None without groups.
-        p, p_holm: two-sided p-value, and the same corrected by Holm over the primary comparisons (None else).
-        primary: whether it was declared before the data were seen.
+        n: number of fits.
+        difference: the mean.
+        low, high: 95% interval; None where there is none, and `reason` says why.
+        low_boot, high_boot: 95% interval of a paired bootstrap over groups, beside Nadeau-Bengio intervals.
+        p: two-sided p-value; None where the spread cannot be estimated.
+        question: number of the declared question that this comparison answers, 1 to 4; None for exploratory
+            comparisons.
+        shown: whether the declared question is answered with yes. Questions are asked in their order, each at
+            the full level, until one is not: None for those after it.
+        components: standard deviations behind the interval, in points (`samples`, `noise`, `trainings`), and
+            the shares of its squared width that more repeats and more samples would remove (`more_repeats`,
+            `more_samples`); None for Nadeau-Bengio intervals.
+        repeats_needed: repeats in all after which it will probably be decided; None if no number is enough.
+        samples_needed: samples of a new study that would probably decide, if the difference is as estimated.
+        reason: why there is no interval or no p-value: `one fit`, `few units`, `equal`, `no whole repeat`.
         loss: the distillation loss of both arms; None in a study of one loss.
         loss_b: the loss of `b` where it is another one than that of `a`; None else.
     """
@@ -101,10 +113,19 @@ class Comparison:
     low_boot: float | None
     high_boot: float | None
     p: float | None
-    p_holm: float | None
-    primary: bool
+    question: int | None = None
+    shown: bool | None = None
+    components: Mapping[str, float] | None = None
+    repeats_needed: int | None = None
+    samples_needed: int | None = None
+    reason: str = ""
     loss: str | None = None
     loss_b: str | None = None
+
+    @property
+    def primary(self) -> bool:
+        """Whether it was declared before the data were seen."""
+        return self.question is not None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Each class checks itself when it is made and reports every broken rule at once.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "cr
 """Names of distillation losses; `mfh.losses.register_loss` adds to them."""
 
 TaskName = Literal["single-label", "multi-label", "regression", "dense"]
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 MOST_SEEDS = 100_000
@@ -246,6 +249,9 @@ STUDY_CHOICES = {
     "score": ("increase", "followed"),
     "teacher_outputs": ("in-sample", "cross-fit"),
     "engine": ("auto", "loop", "many"),
+    "resampling": ("kfold", "splits"),
+    "interval": ("auto", "crossed", "nadeau-bengio"),
+    "until": ("fixed", "decided"),
     "backend": ("loky", "ray", "dask"),
 }
 
@@ -265,8 +271,20 @@ class StudyConfig(DistillConfig):
             with mfh. Networks that none of them needs are not trained.
         losses: distillation losses to compare under the same arms, seeds and statistics, by name or import
             path; the first is the declared one, the others are exploratory. By default `loss` alone.
-        seeds: number of seeds, 1 to 100,000; each redraws split, teachers, saliency and students.
+        resampling: kfold (repeated K-fold cross-validation: in each repeat every sample, or every group, is
+            tested exactly once) or splits (a new random 60/20/20 split for each seed).
+        repeats: repeats of the K folds, 1 or more; by default 2, or as many as `seeds` needs.
+        folds: folds of each repeat, 2 or more; with fewer groups than folds each group is a fold.
+        seeds: number of fits, 1 to 100,000: repeats x folds; each has its own split, teachers, saliency and
+            students. By default 10. A number that is no multiple of the folds is rounded up.
         seed: the first seed, 0 or more; the others follow it.
+        interval: what intervals come from: auto (crossed, but for random splits nadeau-bengio), crossed
+            (components of variance of samples and of trainings) or nadeau-bengio.
+        margin: size of a difference, in the unit of the metric, that still counts as no effect; above 0; by
+            default that of the metric (1 percentage point).
+        until: how long to go on: fixed (all fits), or decided (repeats are added until the declared question
+            is answered, with an error of 5% over all looks).
+        max_repeats: repeats after which a study stops that is not decided.
         ratio: shares of channels to remove, each in (0, 1).
         teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
         saliency_split: split that saliency is computed on; train is the paper's.
@@ -277,10 +295,10 @@ class StudyConfig(DistillConfig):
             permutations by 1 minus this, in (0, 1), and `num_permutations` at the most; none draws them all.
         teacher_outputs: in-sample, or cross-fit (each training sample's soft label comes from a teacher that
             was not fitted on it).
-        folds: number of folds of cross-fit, 2 or more.
+        cross_fit_folds: number of folds of cross-fit, 2 or more.
         smoothing: shares of label smoothing that no-kd-smoothed tries; validation chooses.
         random_draws: draws of random channels a seed, 1 to 100,000.
-        fix_split: draw the split once, from the first seed, instead of anew for every seed.
+        fix_split: with resampling splits, draw the split once, from the first seed, for all seeds.
         hidden: widths of the hidden layers of the default networks.
         engine: many (students of a seed at once, where the networks allow), loop (one by one), or auto.
         jobs: workers that train seeds side by side, 1 or more; by default 1, or all of a cluster.
@@ -302,8 +320,15 @@ class StudyConfig(DistillConfig):
     student_layer: str | None = None
     arms: Sequence[str] = DEFAULT
     losses: Sequence[str] = ()
-    seeds: int = 10
+    resampling: Literal["kfold", "splits"] = "kfold"
+    repeats: int | None = None
+    folds: int = 5
+    seeds: int | None = None
     seed: int = 0
+    interval: Literal["auto", "crossed", "nadeau-bengio"] = "auto"
+    margin: float | None = None
+    until: Literal["fixed", "decided"] = "fixed"
+    max_repeats: int = 20
     ratio: Sequence[float] = (0.25, 0.5, 0.75)
     teacher_source: Literal["joint", "regular"] = "joint"
     saliency_split: Literal["train", "validation"] = "train"
@@ -311,7 +336,7 @@ class StudyConfig(DistillConfig):
     num_permutations: int = 30
     saliency_precision: float | None = None
     teacher_outputs: Literal["in-sample", "cross-fit"] = "in-sample"
-    folds: int = 5
+    cross_fit_folds: int = 5
     smoothing: Sequence[float] = (0.05, 0.1, 0.2)
     random_draws: int = 5
     fix_split: bool = False
@@ -334,9 +359,17 @@ class StudyConfig(DistillConfig):
         object.__setattr__(self, "loss", self.losses[0])
         super().__post_init__()
 
+    @property
+    def num_repeats(self) -> int:
+        """The number of repeats; each random split is a repeat of its own."""
+        if self.resampling == "splits":
+            return 10 if self.seeds is None else self.seeds
+        return self.repeats or (2 if self.seeds is None else -(-self.seeds // self.folds))
+
     def _check(self, problems: _Problems) -> None:
         super()._check(problems)
         check = problems.check
+        self._check_resampling(problems)
         check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
         for ratio in self.ratio:
             why = "Removing every channel leaves nothing to teach"
@@ -350,8 +383,8 @@ class StudyConfig(DistillConfig):
             _check_loss(problems, "losses", name)
         for name in ("seeds", "random_draws"):
             count = getattr(self, name)
-            check(count >= 1, name, "be 1 or more", count)
-            check(count <= MOST_SEEDS, name, f"be {MOST_SEEDS} or less", count)
+            check(count is None or count >= 1, name, "be 1 or more", count)
+            check(count is None or count <= MOST_SEEDS, name, f"be {MOST_SEEDS} or less", count)
         check(self.seed >= 0, "seed", "be 0 or more", self.seed)
         check(
             self.teacher is None or self.teacher != self.student,
@@ -365,7 +398,7 @@ class StudyConfig(DistillConfig):
         check(self.num_permutations >= 1, "num_permutations", "be 1 or more", self.num_permutations)
         precision, rule = self.saliency_precision, "lie between 0 and 1, or be left out"
         check(precision is None or 0 < precision < 1, "saliency_precision", rule, precision)
-        check(self.folds >= 2, "folds", "be 2 or more", self.folds)
+        check(self.cross_fit_folds >= 2, "cross_fit_folds", "be 2 or more", self.cross_fit_folds)
         check(
             all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)
         )
@@ -382,12 +415,52 @@ class StudyConfig(DistillConfig):
         )
         check(self.retries >= 0, "retries", "be 0 or more", self.retries)
 
+    def _check_resampling(self, problems: _Problems) -> None:
+        check = problems.check
+        check(self.folds >= 2, "folds", "be 2 or more", self.folds)
+        check(self.repeats is None or self.repeats >= 1, "repeats", "be 1 or more", self.repeats)
+        check(self.margin is None or 0 < self.margin < math.inf, "margin", "be above 0", self.margin)
+        check(self.max_repeats >= 2, "max_repeats", "be 2 or more", self.max_repeats)
+        if self.resampling == "splits":
+            check(
+                self.repeats is None,
+                "repeats",
+                "be left out with the resampling splits",
+                self.repeats,
+                "Give the number of splits by `seeds`",
+            )
+            check(self.interval != "crossed" or self.fix_split, "interval",
+                  "not be crossed with the resampling splits, where samples are tested at random",
+                  self.interval)  # fmt: skip
+        else:
+            check(
+                self.seeds is None or self.repeats is None or self.seeds == self.repeats * self.folds,
+                "seeds",
+                f"be repeats x folds, here {self.repeats} x {self.folds}",
+                self.seeds,
+                "Leave out one of them",
+            )
+            check(
+                not self.fix_split,
+                "fix_split",
+                "be left out with the resampling kfold",
+                self.fix_split,
+                "Use `resampling` splits",
+            )
+        check(
+            self.until == "fixed" or self.resampling == "kfold",
+            "until",
+            "be fixed with the resampling splits",
+            self.until,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseConfig(StudyConfig):
     """The evidence before a study: the study's options with short trainings, in folds.
 
     Attributes:
+        folds: folds of the samples that the diagnosis may see, 3 or more.
         seeds: times that the folds are dealt anew for the pilot, 1 or more; gamma_hat comes from the first.
         epochs: passes over the training samples of a fold, 1 or more.
         arms: the arms of the pilot.
@@ -401,7 +474,8 @@ class DiagnoseConfig(StudyConfig):
         'lidar'
     """
 
-    seeds: int = 1
+    resampling: Literal["kfold", "splits"] = "splits"
+    seeds: int | None = 1
     arms: Sequence[str] = PILOT
     epochs: int = 30
     ratio: Sequence[float] = (0.5,)

@@ -232,8 +232,8 @@ def miou(logits: "torch.Tensor", label: "torch.Tensor") -> float:
 
 
 def auroc(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean area under the ROC curve in percent; see `_scores_by_class` for what is ranked."""
-    values, positive = _scores_by_class(logits, label)
+    """Return the mean area under the ROC curve in percent; see `scores_by_class` for what is ranked."""
+    values, positive = scores_by_class(logits, label)
     defined = positive.any(axis=1) & ~positive.all(axis=1)
     hit, start, end = _ranked(values[defined], positive[defined])
     num_hits = hit.sum(axis=1)
@@ -243,11 +243,11 @@ def auroc(logits: "torch.Tensor", label: "torch.Tensor") -> float:
 
 
 def average_precision(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean average precision in percent; see `_scores_by_class` for what is ranked.
+    """Return the mean average precision in percent; see `scores_by_class` for what is ranked.
 
     Samples of equal score share one threshold, without interpolation.
     """
-    values, positive = _scores_by_class(logits, label)
+    values, positive = scores_by_class(logits, label)
     defined = positive.any(axis=1)
     hit, _, end = _ranked(values[defined], positive[defined])
     precision = np.take_along_axis(hit.cumsum(axis=1), end, axis=1) / (end + 1)
@@ -316,7 +316,7 @@ def _class_counts(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.nda
     return right, labelled, predicted
 
 
-def _scores_by_class(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.ndarray, np.ndarray]:
+def scores_by_class(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.ndarray, np.ndarray]:
     """Return what ranks the samples for each class, (class, sample), and which samples belong to it.
 
     Of several labels that is the logit; of one class in several its probability, since the logit of a class

@@ -71,22 +71,6 @@ def t_interval(
     return Interval(mean, mean - half, mean + half, float(2 * special.stdtr(count - 1, -abs(mean) / error)))
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction of p-values (1979); None stays None and is not counted.
-
-    Example:
-        >>> holm([0.01, 0.04, None, 0.03])
-        [0.03, 0.06, None, 0.06]
-    """
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * p))
-        corrected[i] = highest
-    return corrected
-
-
 def group_bootstrap(
     correct: Sequence[Float[np.ndarray, " _"]],
     groups: Sequence[Int[np.ndarray, " _"]],

@@ -28,10 +28,10 @@ from mfh._study.outputs import StudentKey
 from mfh._system.lock import holds
 from mfh._system.workers import open_pool, run_tasks
 from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
-from mfh.comparing import Table, chosen_key, compare_arms, headline_key, summarize, tabulate
+from mfh.comparing import Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
-from mfh.results import Comparison, Diagnosis, Verdict, environment
+from mfh.results import Comparison, Diagnosis, MetricInfo, Verdict, environment
 from mfh.stats import group_bootstrap, rank_correlation
 
 NUM_RESAMPLES = 1000
@@ -90,7 +90,7 @@ def diagnose(
     )
     seen = take(data, usable_rows(data, config.seed))
     networks = Networks(seen, config, teacher, student)
-    folds = [deal(seen, config.folds, config.seed + repeat) for repeat in range(config.seeds)]
+    folds = [deal(seen, config.folds, config.seed + repeat) for repeat in range(config.num_repeats)]
     evidence = _run(networks, folds, progress)
     trained = time.perf_counter() - start
     result = _assemble(seen, config, evidence, folds)
@@ -104,7 +104,7 @@ def diagnose(
 def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> list[FoldEvidence]:
     config = networks.config
     units = (3 + 2 * len(PILOT)) * config.epochs
-    tasks = [(repeat, fold) for repeat in range(config.seeds) for fold in range(config.folds)]
+    tasks = [(repeat, fold) for repeat in range(config.num_repeats) for fold in range(config.folds)]
     threads = torch.get_num_threads()
     done: dict[int, FoldEvidence] = {}
     with (
@@ -179,7 +179,7 @@ def _assemble(
         config=config.to_dict(),
         environment=environment(),
         records=tuple(record for e in evidence for record in e.records),
-        summary=summarize(table, data.kind.metric, 1 / (config.folds - 1)),
+        summary=summarize(table, data.kind.metric, Resampling({}, test_over_train=1 / (config.folds - 1))),
         comparisons=pilot,
         teachers=tuple(teachers),
         data=_describe_data(data, names),
@@ -285,20 +285,26 @@ def _pilot(
     for e in evidence:
         for record, logits in zip(e.records, e.students.values(), strict=True):
             records.append(record)
-            correct.append((logits.argmax(axis=1) == label[e.rows]).astype(float))
+            correct.append(100.0 * (logits.argmax(axis=1) == label[e.rows]))
     arms, source = find_arms(config.arms), config.teacher_source
     table = tabulate(records, correct, arms=arms, source=source)
     general, base, outcomes = headline_key(arms, source), (BASELINE, None), table.outcomes
     assert general is not None  # noqa: S101 - the pilot has the headline arm
     seeds = sorted(outcomes[base])
     units = {seed: unit[e.rows] for seed, e in zip(seeds, evidence, strict=True)}
-    declared = [chosen_key(arm) if arm.has_chosen else (arm.name, None) for arm in arms if arm.declared]
-    pairs = [(key, base) for key in (general, *declared)] + [(general, key) for key in declared]
-    overlap = 1 / (config.folds - 1)
-    rows = tuple(compare_arms(outcomes, a, b, units, overlap, num_resamples=NUM_RESAMPLES) for a, b in pairs)
+    others = [arm for arm in arms if arm.teacher and not arm.like and arm.name != HEADLINE]
+    keys = [chosen_key(arm) if arm.has_chosen else (arm.name, None) for arm in others]
+    pairs = [(key, base) for key in (general, *keys)] + [(general, key) for key in keys]
+    fits = {seed: Fit(seed, 0, codes) for seed, codes in units.items()}
+    plan, metric = (
+        Resampling(fits, test_over_train=1 / (config.folds - 1), groups=True),
+        MetricInfo("accuracy"),
+    )
+    rows = tuple(compare_arms(outcomes, a, b, plan, metric, num_resamples=NUM_RESAMPLES) for a, b in pairs)
     gain = rows[0]
+    both = [(outcomes[general][s].values, outcomes[base][s].values) for s in seeds]
     low, high = group_bootstrap(
-        [100 * (outcomes[general][s].correct - outcomes[base][s].correct) for s in seeds],
+        [x - y for x, y in both if x is not None and y is not None],
         [units[s] for s in seeds], generator=np.random.default_rng(0), level=0.6827,
     )  # fmt: skip
     return table, rows, gain, (high - low) / 2

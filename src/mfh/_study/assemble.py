@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
+from mfh._study.design import Design
 from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict
 from mfh.arms import ARMS, DEFAULT, Arm, ShownArm
 from mfh.comparing import (
-    Groups,
+    Fit,
+    Resampling,
     compare_losses,
     decide,
     summarize_further,
@@ -31,6 +33,7 @@ def assemble(
     seeds: Sequence[SeedResult],
     *,
     elapsed: float,
+    level: float = 0.95,
 ) -> StudyResult:
     """Return the result of a study from those of its seeds.
 
@@ -41,16 +44,22 @@ def assemble(
         metrics: its metrics; the first one carries the verdict.
         seeds: what each finished seed gave.
         elapsed: seconds since the study began.
+        level: coverage of the intervals, in (0, 1).
     """
     records = [record for seed in seeds for record in seed.records]
-    correct = [right for seed in seeds for right in seed.correct]
+    values = [
+        row
+        for seed in seeds
+        for row in (seed.values if seed.values is not None else [None] * len(seed.records))
+    ]
     metric, source = metrics[0].info(), config.teacher_source
-    widening = _test_over_train(data, config, seeds)
+    if config.margin is not None:
+        metric = replace(metric, margin=config.margin)
+    resampling = _resampling(data, config, seeds, level=level)
     tables = tabulate_losses(
-        records, correct, config.losses, arms=arms, source=source, higher_is_better=metric.higher_is_better
+        records, values, config.losses, arms=arms, source=source, higher_is_better=metric.higher_is_better
     )
-    groups = _groups(data, metric, seeds)
-    comparisons = compare_losses(tables, arms, source, groups, widening)
+    comparisons = compare_losses(tables, arms, source, resampling, metric)
     failed = tuple(student for seed in seeds for student in seed.failed)
     share, largest = _largest_class(data, seeds)
     decision = decide(
@@ -73,15 +82,14 @@ def assemble(
         softens=data.kind.softens,
         largest_class=largest,
     )
-    notes = [*describe_failed(failed, config.losses), *_notes(data, config, metric, seeds, groups)]
+    notes = [*describe_failed(failed, config.losses), *_notes(metric, seeds, resampling)]
     further = summarize_further(
         records,
-        correct,
         config.losses,
         arms=arms,
         source=source,
         metrics=[other.name for other in metrics[1:]],
-        test_over_train=widening,
+        resampling=replace(resampling, crossed=False),
         higher_is_better=metric.higher_is_better,
     )
     chosen = [choice for table in tables.values() for choice in table.chosen]
@@ -90,13 +98,13 @@ def assemble(
         environment=environment(),
         timings=_timings(seeds) | {"total": elapsed},
         records=tuple(records),
-        summary=summarize_losses(tables, arms, metric.name, widening) + further,
+        summary=summarize_losses(tables, arms, metric.name, resampling) + further,
         comparisons=comparisons,
         teachers=tuple(teacher for seed in seeds for teacher in seed.teachers),
         saliency=describe_saliency(config, seeds),
         verdict=replace(verdict, reasons=(*verdict.reasons, *notes)),
         arms=tuple(ShownArm.from_dict(arm.to_dict()) for arm in arms),
-        metrics=tuple(metric.info() for metric in metrics),
+        metrics=(metric, *(other.info() for other in metrics[1:])),
         chosen=(*chosen, *(choice for seed in seeds for choice in seed.chosen)),
         data=describe_data(data, config, seeds[0]),
         channels=stack_channels(seeds),
@@ -105,22 +113,27 @@ def assemble(
     )
 
 
-def _redrawn(data: PairedDataset, config: StudyConfig, seeds: Sequence[SeedResult]) -> bool:
-    """Return whether each seed has a split of its own."""
-    return all(seed.split.redrawn for seed in seeds) and data.split is None and not config.fix_split
+def _values(seed: SeedResult) -> Sequence[np.ndarray | None]:
+    """Return the values by sample of each student of a fit."""
+    return [None] * len(seed.records) if seed.values is None else list(seed.values)
 
 
-def _test_over_train(data: PairedDataset, config: StudyConfig, seeds: Sequence[SeedResult]) -> float:
-    """Return n_test / n_train, by which intervals are widened; 0 where the split is always the same."""
+def _resampling(
+    data: PairedDataset, config: StudyConfig, seeds: Sequence[SeedResult], *, level: float
+) -> Resampling:
+    """Return how the fits were drawn, and what intervals are computed from."""
+    design = Design.of(data, config)
+    unit = np.arange(len(data)) if data.group is None else np.unique(data.group, return_inverse=True)[1]
     ratios = [len(seed.split.test) / len(seed.split.train) for seed in seeds]
-    return float(np.mean(ratios)) if _redrawn(data, config, seeds) else 0.0
-
-
-def _groups(data: PairedDataset, metric: MetricInfo, seeds: Sequence[SeedResult]) -> Groups:
-    """Return for each seed the group of each test sample; None without groups, or if no mean is compared."""
-    if data.group is None or metric.name != "accuracy":
-        return None
-    return {seed.seed: data.group[seed.split.test] for seed in seeds}
+    return Resampling(
+        fits={seed.seed: Fit(seed.repeat, seed.fold, unit[seed.split.test]) for seed in seeds},
+        folds=design.folds,
+        test_over_train=0.0 if design.kind == "fixed" else float(np.mean(ratios)),
+        crossed=config.interval != "nadeau-bengio" and design.kind != "splits",
+        groups=data.group is not None,
+        num_samples=len(np.unique(np.concatenate([seed.split.test for seed in seeds]))),
+        level=level,
+    )
 
 
 def _largest_class(data: PairedDataset, seeds: Sequence[SeedResult]) -> tuple[float, str]:
@@ -133,24 +146,21 @@ def _largest_class(data: PairedDataset, seeds: Sequence[SeedResult]) -> tuple[fl
     return share, f"`{data.class_names[int(counts.argmax())]}` with {100 * share:.1f}% of the test samples"
 
 
-def _notes(
-    data: PairedDataset,
-    config: StudyConfig,
-    metric: MetricInfo,
-    seeds: Sequence[SeedResult],
-    groups: Groups,
-) -> list[str]:
+def _notes(metric: MetricInfo, seeds: Sequence[SeedResult], resampling: Resampling) -> list[str]:
     """Return what readers of the intervals must know."""
     notes = []
-    if data.group is not None and groups is None:
-        notes.append(f"No groups were resampled: {metric.name} is not a mean over samples.")
+    if any(seed.values is None for seed in seeds):
+        notes.append(
+            f"Intervals are Nadeau and Bengio's: {metric.name} has no value for each sample, which crossed "
+            "components need."
+        )
     if metric.name != "accuracy":
         notes.append(
             f"Points are {metric.points}. A difference counts as none if its interval is within "
             f"{metric.margin:g} of 0."
         )
-    if not _redrawn(data, config, seeds) and len(seeds) > 1:
-        notes.append("The split is the same in every seed: the intervals do not cover the choice of samples.")
+    if not resampling.test_over_train and len(seeds) > 1:
+        notes.append("The split is the same in every fit: intervals are for this training set.")
     return notes
 
 

@@ -11,6 +11,7 @@ import torch
 
 from mfh._checks import InputError, require
 from mfh._study.assemble import assemble
+from mfh._study.design import Design
 from mfh._study.live import Live
 from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outcome import SeedResult
@@ -88,7 +89,7 @@ def study(
         f"Got {config.jobs} and {config.backend!r}.",
     )
     require_backend(config.backend)
-    seeds = range(config.seed, config.seed + config.seeds)
+    seeds = Design.of(data, config).seeds
     store = Store.open(out, networks.identity()) if out is not None else None
     done: dict[int, SeedResult] = {}
     if store is not None:

@@ -24,7 +24,7 @@ def units_per_seed(networks: Networks) -> dict[str, int]:
     """Return the work of each stage for one seed: epochs of all networks, or rankings of channels."""
     config, arms = networks.config, networks.arms
     softens, smooths = networks.data.kind.softens, networks.data.kind.smooths
-    fits = 1 + config.folds * (config.teacher_outputs == "cross-fit")
+    fits = 1 + config.cross_fit_folds * (config.teacher_outputs == "cross-fit")
     ranks = any(arm.ranking is not None for arm in arms)
     teachers = len(teachers_needed(arms, config.teacher_source))
     teachers += ranks and config.teacher_source == "regular"  # the student that channels are ranked against

@@ -24,7 +24,10 @@ Build = Callable[[], torch.nn.Module]
 C = TypeVar("C", bound=StudyConfig)
 SMALL_INPUT = 2_000
 SMALL_NETWORK = 500_000
-NOT_IN_IDENTITY = ("seeds", "jobs", "backend", "address", "retries", "device", "engine", "tracker")
+NOT_IN_IDENTITY = (
+    "seeds", "repeats", "jobs", "backend", "address", "retries", "device", "engine", "tracker",
+    "interval", "margin", "until", "max_repeats",
+)  # fmt: skip
 """Options that do not change what a seed gives."""
 
 

@@ -17,9 +17,12 @@ class SeedResult:
     Attributes:
         seed: the seed.
         split: its rows.
-        records: one per student, in the order of `correct`.
+        repeat, fold: its place in the resampling.
+        records: one per student, in the order of `values`.
         teachers: one per teacher.
-        correct: whether each student is right about each test sample, shape (student, test sample).
+        values: one value per student and test sample, whose mean over samples is the student's test metric;
+            (student, test sample). None for a metric without such values.
+        outputs: the students' outputs for the test samples, (student, test sample, output, *position).
         channels: per-channel arrays, each of shape (channel,).
         overlap: (split, ratio) -> share of the channels kept by `general` that `important` keeps too.
         timings: seconds by stage.
@@ -36,7 +39,8 @@ class SeedResult:
     split: Split
     records: tuple[Record, ...]
     teachers: tuple[TeacherRecord, ...]
-    correct: np.ndarray
+    values: np.ndarray | None
+    outputs: np.ndarray
     channels: Mapping[str, np.ndarray]
     overlap: Mapping[tuple[str, float], float]
     timings: Mapping[str, float]
@@ -45,3 +49,5 @@ class SeedResult:
     layer: str
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     failed: tuple[FailedStudent, ...] = ()
+    repeat: int = 0
+    fold: int = 0

@@ -105,9 +105,12 @@ class Store:
             for network, weights in result.weights.items()
         }
         arrays = {f"channels/{name}": values for name, values in result.channels.items()}
+        values = {} if result.values is None else {"values": result.values}
         rows = {f"split/{name}": getattr(result.split, name) for name in ("train", "validation", "test")}
         curves = {f"curves/{name}": values for name, values in result.curves.items()}
-        contents[f"state/{name}.npz"] = npz_bytes({"correct": result.correct, **arrays, **curves, **rows})
+        contents[f"state/{name}.npz"] = npz_bytes(
+            {"outputs": result.outputs, **values, **arrays, **curves, **rows}
+        )
         summary = json_writer(
             {
                 "run": self.mark,
@@ -121,6 +124,7 @@ class Store:
                 "chosen": [asdict(choice) for choice in result.chosen],
                 "layer": result.layer,
                 "redrawn": result.split.redrawn,
+                "place": [result.repeat, result.fold],
             },
             sealed=True,
         )
@@ -145,7 +149,8 @@ class Store:
                 split=Split(**rows, redrawn=values["redrawn"]),
                 records=tuple(Record(**row) for row in values["records"]),
                 teachers=tuple(TeacherRecord(**row) for row in values["teachers"]),
-                correct=np.asarray(arrays["correct"]),
+                values=arrays.get("values"),
+                outputs=arrays["outputs"],
                 channels=_below("channels/", arrays),
                 overlap={(split, ratio): share for split, ratio, share in values["overlap"]},
                 timings=values["timings"],
@@ -154,6 +159,8 @@ class Store:
                 layer=values["layer"],
                 curves=_below("curves/", arrays),
                 failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
+                repeat=values["place"][0],
+                fold=values["place"][1],
             )
         except FileNotFoundError:
             return None

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mfh._study.design import Design
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.outputs import TeacherOutputs
@@ -15,7 +16,7 @@ from mfh._study.students import train_and_evaluate
 from mfh._study.task import Progress, SeedTask, Timer
 from mfh._study.teachers import train_teachers
 from mfh.data.paired import PairedDataset
-from mfh.data.splits import divide, draw_split
+from mfh.data.splits import divide
 from mfh.results import TeacherRecord
 from mfh.training.fingerprint import short
 from mfh.training.scores import make_teacher_record
@@ -40,11 +41,12 @@ def run_seed(
     before = torch.get_num_threads()
     # a small network's step is over before a second thread has woken up, and waiting for it costs both cores
     torch.set_num_threads(1 if networks.small() else threads or before)
-    config = networks.config
+    design = Design.of(networks.data, networks.config)
     task = SeedTask(
         networks=networks,
         seed=seed,
-        split=draw_split(networks.data, config.seed if config.fix_split else seed),
+        split=design.draw(networks.data, networks.config, seed),
+        place=design.place(seed),
         threads=threads or before,
         parts=Parts(folder, f"{short(networks.identity())} {seed}"),
         progress=progress,
@@ -73,9 +75,12 @@ def run_task(task: SeedTask) -> SeedResult:
     return SeedResult(
         seed=task.seed,
         split=task.split,
-        records=students.records,
+        records=tuple(
+            replace(record, repeat=task.place[0], fold=task.place[1]) for record in students.records
+        ),
         teachers=_teacher_records(task, teachers.data, ranked),
-        correct=students.correct,
+        values=students.values,
+        outputs=students.outputs,
         channels=ranked.channels,
         overlap=ranked.overlap,
         timings=timer.seconds,
@@ -84,6 +89,8 @@ def run_task(task: SeedTask) -> SeedResult:
         layer=ranked.layer,
         curves={**teachers.curves, **students.curves},
         failed=students.failed,
+        repeat=task.place[0],
+        fold=task.place[1],
     )
 
 
@@ -93,7 +100,8 @@ def _cross_fit(task: SeedTask, outputs: TeacherOutputs) -> TeacherOutputs:
     labels, groups = data.kind.strata(data.label), data.group
     train = task.split.train
     rng = np.random.default_rng(task.derived("folds"))
-    shares = [1 / task.config.folds] * task.config.folds
+    count = task.config.cross_fit_folds
+    shares = [1 / count] * count
     parts = divide(labels[train], None if groups is None else groups[train], shares, rng)
     for number, part in enumerate(parts):
         fold = f" fold {number}"

@@ -15,6 +15,7 @@ from mfh._study.task import SeedTask, predict_all
 from mfh.arms import HEADLINE
 from mfh.comparing import source_arm
 from mfh.data.paired import PairedDataset
+from mfh.influence import sample_values
 from mfh.results import Choice, FailedStudent, Record
 from mfh.training.objectives import Distill
 from mfh.training.scores import make_record
@@ -27,7 +28,8 @@ class Evaluated:
 
     Attributes:
         records: one per student.
-        correct: whether each student is right about each test sample, (student, test sample).
+        values: one value for each test sample, whose mean is the metric, (student, test sample); or None.
+        outputs: outputs for the test samples, (student, test sample, output, *position).
         curves: training loss and validation metric by epoch, (student, epoch).
         shipped: weights of the best student of the headline arm, its source teacher's arm included; None if
             all of them diverged.
@@ -36,7 +38,8 @@ class Evaluated:
     """
 
     records: tuple[Record, ...]
-    correct: np.ndarray
+    values: np.ndarray | None
+    outputs: np.ndarray
     curves: Mapping[str, np.ndarray]
     shipped: Mapping[str, Tensor] | None
     chosen: tuple[Choice, ...]
@@ -108,13 +111,14 @@ def train_and_evaluate(task: SeedTask, data: PairedDataset, ranked: Ranked) -> E
     fits = task.train_side_by_side(named, "students", tolerant=len(task.networks.losses) > 1)
     done, failed = _separate(dict(zip(jobs, fits, strict=True)), task.seed)
     done, chosen = _choose_smoothing(task, done)
-    records, correct = evaluate(task, data, done)
+    records, values, outputs = evaluate(task, data, done)
     curves = {}
     for what in ("loss", "validation"):
         rows = [curve(getattr(fit, what))[None] for fit in done.values()]
         longest = max(row.shape[1] for row in rows)
         curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
-    return Evaluated(records, correct, curves, _shipped(task, done), chosen, failed)
+    placed = tuple(replace(r, repeat=task.place[0], fold=task.place[1]) for r in records)
+    return Evaluated(placed, values, outputs, curves, _shipped(task, done), chosen, failed)
 
 
 def _separate(
@@ -167,15 +171,16 @@ def _shipped(task: SeedTask, fits: Mapping[StudentKey, StudentFit]) -> Mapping[s
 
 def evaluate(
     task: SeedTask, data: PairedDataset, fits: Mapping[StudentKey, StudentFit]
-) -> tuple[tuple[Record, ...], np.ndarray]:
-    """Return a record of each student, and whether it is right about each test sample."""
+) -> tuple[tuple[Record, ...], np.ndarray | None, np.ndarray]:
+    """Return a record of each student, its values by test sample, and its outputs for the test samples."""
     model = seeded(task.networks.build_student, 0).to(task.device)
     drawn = {arm.name for arm in task.arms if arm.is_drawn}
-    records, correct = [], []
+    records, values, outputs = [], [], []
     for key, fit in fits.items():
         model.load_state_dict(fit.state)
         logits = predict_all(model, data, task.student)
-        correct.append(data.kind.right(logits[task.test], data.label[task.test]).numpy())
+        outputs.append(logits[task.test].numpy())
+        values.append(sample_values(task.metric, logits[task.test], data.label[task.test]))
         records.append(
             make_record(
                 key.arm,
@@ -191,4 +196,5 @@ def evaluate(
                 loss=key.loss,
             )
         )
-    return tuple(records), np.stack(correct)
+    known = [found for found in values if found is not None]
+    return tuple(records), np.stack(known) if len(known) == len(values) else None, np.stack(outputs)

@@ -54,6 +54,7 @@ class SeedTask:
         seed: fixes everything that is random.
         split: rows of each split.
         threads: for networks that are trained side by side.
+        place: the repeat and the fold of the fit.
         parts: where unfinished work is kept.
         progress: is told what has been done.
         arms: the arms to train.
@@ -64,6 +65,7 @@ class SeedTask:
     seed: int
     split: Split
     threads: int
+    place: tuple[int, int] = (0, 0)
     parts: Parts = field(default_factory=lambda: Parts(None))
     progress: Progress = lambda _stage, _count: None
     arms: tuple[Arm, ...] = ()

@@ -53,6 +53,7 @@ class PairedDataset:
     id: np.ndarray
     group: np.ndarray | None = None
     split: np.ndarray | None = None
+    fold: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
     group_names: tuple[str, ...] = ()
     transforms: Mapping[str, Transform] = field(default_factory=dict)

@@ -55,6 +55,16 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
             kept, held = divide(labels[train], group, shares, rng)
             rows |= {"train": np.sort(train[kept]), "validation": np.sort(train[held])}
         split = Split(rows["train"], rows["validation"], rows["test"], redrawn)
+    require_classes(data, split, seed)
+    return split
+
+
+def require_classes(data: PairedDataset, split: Split, seed: int) -> None:
+    """Check that every split has every class.
+
+    Raises:
+        InputError: a class is absent from a split.
+    """
     for name in SPLITS:
         absent = _absent(data, getattr(split, name))
         one = len(absent) == 1
@@ -65,7 +75,6 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
             f"samples of {'it, drop it' if one else 'them, drop them'}, or bring a split of your own"
             + ("." if one else ", or name the task regression if these labels are quantities."),
         )
-    return split
 
 
 def _absent(data: PairedDataset, rows: np.ndarray) -> list[str]:

@@ -22,7 +22,7 @@ from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
-from mfh.comparing import Outcome, Table, compare_arms, summarize
+from mfh.comparing import Fit, Outcome, Resampling, Table, compare_arms, summarize
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
@@ -30,7 +30,7 @@ from mfh.experiments.avmnist_config import AvmnistConfig
 from mfh.metrics import find_metric, metrics_of
 from mfh.models.avmnist import LateFusion
 from mfh.models.mlp import mlp
-from mfh.results import Comparison, StudyResult, TeacherRecord, Verdict, environment
+from mfh.results import Comparison, MetricInfo, StudyResult, TeacherRecord, Verdict, environment
 from mfh.training.loop import predict
 from mfh.training.objectives import Distill, learn_from
 from mfh.training.scores import make_record, make_teacher_record
@@ -128,7 +128,7 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
         StudentJob(student, objective, data, STUDENT, train, validation, batches)
         for objective in objectives.values()
     ]
-    records, correct = [], []
+    records, values, outputs = [], [], []
     for arm, done in zip(objectives, train_students(students, config), strict=True):
         student.load_state_dict(done.state)
         found = predict(student, data, STUDENT, rows)
@@ -139,7 +139,8 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
                 loss=config.loss if objectives[arm].distils else None,
             )
         )  # fmt: skip
-        correct.append((found.argmax(dim=1) == data.label).numpy()[split.test])
+        outputs.append(found.numpy()[split.test])
+        values.append(100.0 * (found.argmax(dim=1) == data.label).numpy()[split.test])
     teachers = tuple(
         make_teacher_record(
             name,
@@ -153,7 +154,7 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
         for name, table in logits.items()
     )
     return SeedResult(
-        seed, split, tuple(records), teachers, np.stack(correct), {}, {},
+        seed, split, tuple(records), teachers, np.stack(values), np.stack(outputs), {}, {},
         {"training": time.perf_counter() - start}, {}, (), "", {},
     )  # fmt: skip
 
@@ -191,22 +192,32 @@ def _assemble(
 ) -> StudyResult:
     table: dict[tuple[str, float | None], dict[int, Outcome]] = defaultdict(dict)
     for done in seeds:
-        for record, right in zip(done.records, done.correct, strict=True):
+        assert done.values is not None  # noqa: S101 - accuracy has them
+        for record, values in zip(done.records, done.values, strict=True):
             validation = float(record.validation if record.validation is not None else np.nan)
-            table[record.arm, None][done.seed] = Outcome(record.test, validation, right.astype(float))
-    overlap = float(np.mean([len(done.split.test) / len(done.split.train) for done in seeds]))
-    groups = None if data.group is None else {done.seed: data.group[done.split.test] for done in seeds}
-    rows = tuple(
-        compare_arms(table, (a, None), (b, None), groups, overlap, declared=(a, b) == PAIRS[0])
-        for a, b in PAIRS
+            table[record.arm, None][done.seed] = Outcome(record.test, validation, values)
+    plan = Resampling(
+        fits={
+            done.seed: Fit(done.seed, 0, np.arange(0) if data.group is None else data.group[done.split.test])
+            for done in seeds
+        },
+        test_over_train=float(np.mean([len(done.split.test) / len(done.split.train) for done in seeds])),
+        groups=data.group is not None,
     )
+    rows = tuple(
+        compare_arms(
+            table, (a, None), (b, None), plan, MetricInfo("accuracy"),
+            question=1 if (a, b) == PAIRS[0] else None,
+        )
+        for a, b in PAIRS
+    )  # fmt: skip
     teachers = tuple(teacher for done in seeds for teacher in done.teachers)
     return StudyResult(
         config=config.to_dict() | {"teacher": "both", "student": STUDENT},
         environment=environment(),
         timings={"training": sum(done.timings["training"] for done in seeds), "total": elapsed},
         records=tuple(record for done in seeds for record in done.records),
-        summary=summarize(Table(table), data.kind.metric, overlap),
+        summary=summarize(Table(table), data.kind.metric, plan),
         comparisons=rows,
         teachers=teachers,
         verdict=judge(rows[0], *(_mean_test(teachers, name) for name in ("both", "audio"))),

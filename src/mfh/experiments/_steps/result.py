@@ -11,12 +11,12 @@ import numpy as np
 from mfh._checks import InputError
 from mfh._saliency import SaliencyResult
 from mfh._system.files import plain, require_files, run_mark
-from mfh.comparing import Key, Outcome, Table, compare_arms, summarize
+from mfh.comparing import Fit, Key, Outcome, Resampling, Table, compare_arms, summarize
 from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run
 from mfh.experiments.modes import MODES
-from mfh.results import Comparison, StudyResult, environment
+from mfh.results import Comparison, MetricInfo, StudyResult, environment
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def collect(run: Run) -> StudyResult:
     table: dict[Key, dict[int, Outcome]] = {}
     for student in students:
         row = student.record
-        outcome = Outcome(row.test, float(row.validation or 0.0), student.correct.astype(float))
+        outcome = Outcome(row.test, float(row.validation or 0.0), 100.0 * student.correct)
         table.setdefault((row.arm, row.ratio), {})[row.seed] = outcome
     config = run.config
     sites = {site.name: site for site in run.recipe.sites(config)}
@@ -44,7 +44,7 @@ def collect(run: Run) -> StudyResult:
         environment=environment(),
         timings={"students": sum((student.record.seconds for student in students), 0.0)},
         records=tuple(student.record for student in students),
-        summary=summarize(Table(table), run.data.kind.metric, 0.0),
+        summary=summarize(Table(table), run.data.kind.metric, Resampling({})),
         comparisons=_compare(table, run.groups),
         teachers=tuple(run.teachers()),
         saliency=describe_saliency(arrays, site, score=_score(run, site)) if arrays else {},
@@ -75,8 +75,9 @@ def _compare(table: dict[Key, dict[int, Outcome]], groups: np.ndarray | None) ->
         seeds = sorted(table[key].keys() & table[other].keys())
         if comparable and seeds and order.index(key[0]) < order.index(other[0]):
             common = {k: {seed: table[k][seed] for seed in seeds} for k in (key, other)}
-            by_seed = None if groups is None else dict.fromkeys(seeds, groups)
-            rows.append(compare_arms(common, key, other, by_seed, 0.0))
+            fits = {seed: Fit(seed, 0, np.arange(0) if groups is None else groups) for seed in seeds}
+            plan = Resampling(fits, groups=groups is not None)
+            rows.append(compare_arms(common, key, other, plan, MetricInfo("accuracy")))
     return tuple(rows)
 
 

@@ -1,0 +1,110 @@
+"""From comparisons to a decision; its sentences are made elsewhere."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mfh.arms import BASELINE, HEADLINE, Arm
+from mfh.comparing.keys import chosen_key, focusing_controls, headline_key
+from mfh.results import Comparison, MetricInfo
+
+LARGEST_CLASS = 0.8
+"""Share of the samples from which on a class hides differences of accuracy."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the comparisons show.
+
+    Attributes:
+        verdict: `help`, `hurt`, `no-effect` or `abstain`.
+        focusing: whether `general` beats all its controls; None where that cannot be said.
+        gain: the headline arm minus `no-kd`; None where either has no student.
+        versus: the headline arm against the others, by the other's name.
+        asked: the controls of focusing that this study has.
+        beaten: those of them that `general` beats.
+        absent: those of them that have no comparison, and why: `diverged` or `not-softer`.
+        left_out: controls of focusing that the study was asked to leave out.
+        without_spread: whether all seeds differ by the same amount, which leaves their spread unknown.
+        one_class: whether one class has so many samples that accuracy cannot show a difference.
+    """
+
+    verdict: Literal["help", "hurt", "no-effect", "abstain"]
+    focusing: bool | None = None
+    gain: Comparison | None = None
+    versus: Mapping[str, Comparison] | None = None
+    asked: tuple[str, ...] = ()
+    beaten: tuple[str, ...] = ()
+    absent: Mapping[str, Literal["diverged", "not-softer"]] | None = None
+    left_out: tuple[str, ...] = ()
+    without_spread: bool = False
+    one_class: bool = False
+
+
+def decide(
+    comparisons: Sequence[Comparison],
+    *,
+    arms: Sequence[Arm],
+    source: str,
+    metric: MetricInfo,
+    loss: str | None = None,
+    diverged: Collection[str] = (),
+    known: Sequence[Arm] = (),
+    largest_class: float = 0.0,
+) -> Decision:
+    """Decide on distillation by the interval of the headline arm minus `no-kd`, on focusing by its controls.
+
+    Args:
+        comparisons: of `compare_losses`.
+        arms: the arms of the study.
+        source: the teacher whose channels are removed.
+        metric: what the points are of, which way is better, and how small a difference is none.
+        loss: the declared loss, where there are several.
+        diverged: arms of which a student by that loss diverged.
+        known: the arms that a study has by default, to find the controls that were left out.
+        largest_class: share of the test samples that the largest class has, in [0, 1].
+    """
+    head = headline_key(arms, source)
+    if head is None:
+        return Decision("abstain")
+    first = comparisons[0].loss if comparisons and loss is None else loss
+    versus = {c.b: c for c in comparisons if c.a == head[0] and c.ratio is None and c.loss == first}
+    gain = versus.get(BASELINE)
+    if gain is None or gain.low is None or gain.high is None:
+        return Decision("abstain", gain=gain, versus=versus)
+    verdict, without_spread = _verdict(gain, metric)
+    one_class = verdict == "no-effect" and metric.name == "accuracy" and largest_class > LARGEST_CLASS
+    verdict = "abstain" if one_class else verdict
+    if not head[0].startswith(HEADLINE):
+        return Decision(verdict, None, gain, versus, without_spread=without_spread, one_class=one_class)
+    asked = tuple(name for name, _ in focusing_controls(arms, source))
+    softened = {chosen_key(arm)[0]: arm.name for arm in arms if arm.like is not None}
+    absent: dict[str, Literal["diverged", "not-softer"]] = {
+        name: "not-softer" if name in softened and softened[name] not in diverged else "diverged"
+        for name in asked
+        if name not in versus
+    }
+    present = [name for name in asked if name in versus]
+    beaten = tuple(name for name in present if versus[name].shown)
+    left_out = tuple(name for name, _ in focusing_controls(known, source) if name not in asked)
+    lost = [name for name, why in absent.items() if why == "diverged"]
+    focusing = None if left_out else len(beaten) == len(present) and not lost
+    return Decision(
+        verdict, focusing, gain, versus, asked, beaten, absent, left_out, without_spread, one_class
+    )
+
+
+def _verdict(
+    gain: Comparison, metric: MetricInfo
+) -> tuple[Literal["help", "hurt", "no-effect", "abstain"], bool]:
+    """Return the verdict on a gain with an interval, and whether its spread is unknown."""
+    assert gain.low is not None and gain.high is not None  # noqa: S101, PT018
+    low, high = (gain.low, gain.high) if metric.higher_is_better else (-gain.high, -gain.low)
+    if gain.p is None:
+        return "abstain", True
+    if low > 0:
+        return "help", False
+    if high < 0:
+        return "hurt", False
+    inside = low >= -metric.margin and high <= metric.margin
+    return ("no-effect" if inside else "abstain"), False
