@@ -214,6 +214,41 @@ NO_VERDICT = Verdict("abstain", None, "No students were compared.")
 
 
 @dataclass(frozen=True)
+class Look:
+    """A look at the declared question of a study that goes on until it is decided.
+
+    Attributes:
+        repeats: repeats so far.
+        fraction: share of the information, in (0, 1]: SE^2 after endless repeats over SE^2 now.
+        bound: what |difference / standard error| must exceed, so that the error over all looks is 5%.
+        level: coverage of the interval of this look, in (0, 1).
+        difference, low, high: the gain and its interval at that level.
+        verdict: in the words of `Verdict`.
+    """
+
+    repeats: int
+    fraction: float
+    bound: float
+    level: float
+    difference: float
+    low: float | None
+    high: float | None
+    verdict: Literal["help", "hurt", "no-effect", "abstain"]
+
+    @property
+    def words(self) -> str:
+        """The look in one sentence."""
+        if self.low is None or self.high is None:
+            return f"After {self.repeats} repeats there is no interval yet."
+        known = {"abstain": "open", "help": "decided: it helps", "hurt": "decided: it hurts"}
+        return (
+            f"After {self.repeats} repeats the gain is {self.difference:+.2f} "
+            f"({self.low:+.2f} to {self.high:+.2f}, "
+            f"bound {self.bound:.2f}): {known.get(self.verdict, 'decided: no effect')}."
+        )
+
+
+@dataclass(frozen=True)
 class FailedSeed:
     """A seed that failed once or more.
 

@@ -19,6 +19,7 @@ from mfh._rows import Choice as Choice
 from mfh._rows import Comparison as Comparison
 from mfh._rows import FailedSeed as FailedSeed
 from mfh._rows import FailedStudent as FailedStudent
+from mfh._rows import Look as Look
 from mfh._rows import MetricInfo as MetricInfo
 from mfh._rows import Record as Record
 from mfh._rows import Summary as Summary
@@ -135,6 +136,7 @@ class StudyResult(RunResult):
         arms: the arms of the study, in the order in which they are shown.
         metrics: its metrics; the first one chose epochs and ratios and carries the verdict.
         chosen: what validation chose in each seed: ratios by arm and loss, and the label smoothing.
+        looks: the looks of a study that went on until it was decided.
         data: sizes, classes, groups, modalities, file and fingerprint.
         channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
             `importance_train`, each (seed, channel), and the like for validation.
@@ -161,6 +163,7 @@ class StudyResult(RunResult):
     arms: Sequence[Arm] = tuple(ARMS.values())
     metrics: Sequence[MetricInfo] = (MetricInfo("accuracy"),)
     chosen: Sequence[Choice] = ()
+    looks: Sequence[Look] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
@@ -179,6 +182,7 @@ class StudyResult(RunResult):
             "teachers": TeacherRecord,
             "metrics": MetricInfo,
             "chosen": Choice,
+            "looks": Look,
             "failed": FailedStudent,
             "failed_seeds": FailedSeed,
         }

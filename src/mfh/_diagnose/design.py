@@ -28,7 +28,7 @@ from mfh._study.outputs import StudentKey
 from mfh._system.lock import holds
 from mfh._system.workers import open_pool, run_tasks
 from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
-from mfh.comparing import Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
+from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import Comparison, Diagnosis, MetricInfo, Verdict, environment

@@ -7,9 +7,10 @@ import numpy as np
 
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.design import Design
+from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict
-from mfh.arms import ARMS, DEFAULT, Arm, ShownArm
+from mfh.arms import ARMS, DEFAULT, ShownArm
 from mfh.comparing import (
     Fit,
     Resampling,
@@ -21,15 +22,12 @@ from mfh.comparing import (
 )
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.metrics import Metric
 from mfh.results import MetricInfo, StudyResult, environment
 
 
 def assemble(
-    data: PairedDataset,
+    networks: Networks,
     config: StudyConfig,
-    arms: Sequence[Arm],
-    metrics: Sequence[Metric],
     seeds: Sequence[SeedResult],
     *,
     elapsed: float,
@@ -38,14 +36,13 @@ def assemble(
     """Return the result of a study from those of its seeds.
 
     Args:
-        data: all samples.
-        config: the design.
-        arms: the arms of the study.
-        metrics: its metrics; the first one carries the verdict.
-        seeds: what each finished seed gave.
+        networks: the data, arms and metrics of the study.
+        config: its options, trackers included.
+        seeds: what each finished fit gave.
         elapsed: seconds since the study began.
         level: coverage of the intervals, in (0, 1).
     """
+    data, arms, metrics = networks.data, networks.arms, networks.metrics
     records = [record for seed in seeds for record in seed.records]
     values = [
         row

@@ -13,6 +13,7 @@ from mfh._checks import InputError, require
 from mfh._study.assemble import assemble
 from mfh._study.design import Design
 from mfh._study.live import Live
+from mfh._study.looks import take_look
 from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outcome import SeedResult
 from mfh._study.preflight import require_networks
@@ -23,7 +24,7 @@ from mfh._system.lock import holds
 from mfh._system.workers import Outcome, Pool, open_pool, require_backend, run_tasks
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.results import FailedSeed, StudyResult
+from mfh.results import FailedSeed, Look, StudyResult
 from mfh.training.device import Processes, make_accelerator
 
 logger = logging.getLogger(__name__)
@@ -89,54 +90,94 @@ def study(
         f"Got {config.jobs} and {config.backend!r}.",
     )
     require_backend(config.backend)
-    seeds = Design.of(data, config).seeds
+    design = Design.of(data, config)
     store = Store.open(out, networks.identity()) if out is not None else None
-    done: dict[int, SeedResult] = {}
-    if store is not None:
-        done = {seed: kept for seed in seeds if (kept := store.load(seed)) is not None}
-        if done:
-            logger.info("Resuming: %d of %d seeds are finished", len(done), len(seeds))
-    left = [seed for seed in seeds if seed not in done]
-    folder = None if store is None else store.folder
-    own = folder if processes.main else None
-    failures: list[FailedSeed] = []
+    fits = _Fits(networks, store, processes, progress)
     try:
-        tracking = Tracking(config, folder)
-        threads = torch.get_num_threads()
-        where = (config.jobs, config.backend, config.address) if left else (1,)
-        with (
-            open_pool(*where, threads=threads) as pool,
-            Live(
-                networks, seeds, list(done), folder=own, show=progress and processes.main, workers=pool.count
-            ) as live,
-        ):
-            for ended in _run(networks, left, store, live, pool, processes):
-                seed = left[ended.number]
-                if ended.result is not None:
-                    done[seed] = ended.result
-                    tracking.seed(ended.result)
-                else:
-                    _go_on(ended, seed, failures, finished=len(done), seeds=len(seeds))
-                if ended.error:
-                    failures.append(FailedSeed(seed, ended.tries, ended.error, missing=ended.failed))
+        tracking = Tracking(config, None if store is None else store.folder)
+        fits.train(design.seeds, tracking)
+        looks: list[Look] = []
+        while config.until == "decided":
+            looks.append(take_look(networks, config, fits.finished(design.seeds), design.repeats, looks))
+            logger.info("%s", looks[-1].words)
+            if looks[-1].verdict != "abstain" or design.repeats >= config.max_repeats:
+                break
+            design = replace(design, repeats=design.repeats + 1)
+            fits.train(design.seeds, tracking)
     except InputError:
         if store is not None:
             store.discard()
         raise
-    finished = [done[seed] for seed in seeds if seed in done]
+    elapsed, level = time.perf_counter() - start, looks[-1].level if looks else 0.95
+    result = assemble(networks, config, fits.finished(design.seeds), elapsed=elapsed, level=level)
     result = replace(
-        assemble(
-            data, config, networks.arms, networks.metrics, finished, elapsed=time.perf_counter() - start
-        ),
-        failed_seeds=tuple(sorted(failures, key=lambda failure: failure.seed)),
+        result,
+        failed_seeds=tuple(sorted(fits.failures, key=lambda failure: failure.seed)),
+        looks=tuple(looks),
+        config={**result.config, "repeats": design.repeats, "seeds": len(design.seeds)}
+        | ({} if sources is None else {"sources": dict(sources)}),
     )
-    if sources is not None:
-        result = replace(result, config={**result.config, "sources": dict(sources)})
     tracking.finish(result)
     if store is not None and processes.main:
         result.save(store.folder)
         store.end()
     return result
+
+
+class _Fits:
+    """The fits of a study as they are trained, or read from the folder where an earlier call left them.
+
+    Attributes:
+        done: what each finished fit gave, by seed.
+        failures: one entry for each fit that failed once or more.
+    """
+
+    def __init__(self, networks: Networks, store: Store | None, processes: Processes, progress: bool) -> None:
+        self.networks, self.store, self.processes, self.progress = networks, store, processes, progress
+        self.done: dict[int, SeedResult] = {}
+        self.failures: list[FailedSeed] = []
+
+    def finished(self, seeds: Sequence[int]) -> list[SeedResult]:
+        """Return what the finished ones of some fits gave, in their order."""
+        return [self.done[seed] for seed in seeds if seed in self.done]
+
+    def train(self, seeds: Sequence[int], tracking: Tracking) -> None:
+        """Train the fits that are not finished.
+
+        Raises:
+            Exception: the exception of a fit, if no fit has finished and all failed, or two in the same way.
+        """
+        tried = {failure.seed for failure in self.failures}
+        wanted = [seed for seed in seeds if seed not in self.done and seed not in tried]
+        if self.store is not None:
+            kept = {seed: result for seed in wanted if (result := self.store.load(seed)) is not None}
+            self.done |= kept
+            if kept:
+                logger.info("Resuming: %d of %d fits are finished", len(self.done), len(seeds))
+        left = [seed for seed in wanted if seed not in self.done]
+        config, processes = self.networks.config, self.processes
+        folder = None if self.store is None or not processes.main else self.store.folder
+        where = (config.jobs, config.backend, config.address) if left else (1,)
+        with (
+            open_pool(*where, threads=torch.get_num_threads()) as pool,
+            Live(
+                self.networks,
+                seeds,
+                [seed for seed in seeds if seed in self.done],
+                folder=folder,
+                show=self.progress and processes.main,
+                workers=pool.count,
+            ) as live,
+        ):
+            for ended in _run(self.networks, left, self.store, live, pool, processes):
+                seed = left[ended.number]
+                if ended.result is not None:
+                    self.done[seed] = ended.result
+                    tracking.seed(ended.result)
+                else:
+                    _go_on(ended, seed, self.failures, finished=len(self.done), seeds=len(seeds))
+                if ended.error:
+                    self.failures.append(FailedSeed(seed, ended.tries, ended.error, missing=ended.failed))
 
 
 def _go_on(

@@ -7,6 +7,14 @@ from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm
 from mfh.comparing import Decision, sees_teacher_side, source_arm
 from mfh.results import Comparison, FailedStudent, MetricInfo, Verdict
 
+NO_INTERVAL = {
+    "one fit": "One fit cannot support a verdict: the gain in it was {difference}. Repeat with more.",
+    "few units": "One or two groups cannot support a verdict: the gain was {difference}. More groups are "
+    "needed, or no groups if their samples have nothing in common.",
+    "no whole repeat": "No verdict: fits failed, and no repeat has all its folds. The gain in the others was "
+    "{difference}. Repeat the command.",
+}
+"""Why a study has no interval."""
 NO_SOFTENED = {
     True: "There is no `softened` arm: this loss compares features, which softening does not change, so it "
     "would repeat `joint`.",
@@ -41,12 +49,16 @@ def write_verdict(
     gain = decision.gain
     if gain is None or gain.low is None or gain.high is None:
         return Verdict("abstain", None, _why_none(decision, arms, source))
-    sentence = _on_distillation(decision, gain, metric, largest_class)
+    sentences = [_on_distillation(decision, gain, metric, largest_class)]
+    if decision.verdict == "abstain" and not decision.one_class:
+        sentences.append(_what_would_decide(gain))
     if decision.asked:
-        sentence += " " + _on_focusing(decision)
+        sentences.append(_on_focusing(decision))
+    sentence = " ".join(filter(None, sentences))
     versus = decision.versus or {}
+    declared = [row.b for row in versus.values() if row.question in (2, 3)]
     plain = [arm.name for arm in arms if arm.is_plain and sees_teacher_side(arm, source)]
-    shown = [name for name in dict.fromkeys((*decision.asked, *plain)) if name in versus]
+    shown = [name for name in dict.fromkeys((*declared, *decision.asked, *plain)) if name in versus]
     reasons = [_reason(versus[name], arms, source, modalities, alike) for name in shown]
     for name, why in (decision.absent or {}).items():
         lost = f"No {_names([name])} student was left to compare with: they diverged."
@@ -58,12 +70,7 @@ def _why_none(decision: Decision, arms: Sequence[Arm], source: str) -> str:
     """Return why there is no interval to decide by."""
     names = {arm.name for arm in arms}
     if decision.gain is not None:
-        better = "better" if decision.gain.difference >= 0 else "worse"
-        return (
-            f"One seed cannot support a verdict: the student with a teacher was "
-            f"{abs(decision.gain.difference):.2f} points {better} than the student without. "
-            "Repeat with more seeds."
-        )
+        return NO_INTERVAL[decision.gain.reason].format(difference=f"{decision.gain.difference:+.2f} points")
     if BASELINE not in names:
         return f"No verdict: the arm `{BASELINE}`, which gains are measured against, was not trained."
     plain = source_arm(arms, source)
@@ -75,11 +82,11 @@ def _why_none(decision: Decision, arms: Sequence[Arm], source: str) -> str:
 
 
 def _on_distillation(decision: Decision, gain: Comparison, metric: MetricInfo, largest_class: str) -> str:
-    span = f"{gain.difference:+.2f} points, 95% interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} seeds"
+    span = f"{gain.difference:+.2f} points, 95% interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} fits"
     if decision.without_spread:
         return (
-            f"All {gain.n} seeds differ by the same {gain.difference:+.2f} points, so the spread between "
-            "seeds is unknown: repeat with more."
+            f"All {gain.n} fits differ by the same {gain.difference:+.2f} points, or in too few samples, so "
+            "the spread is unknown: repeat with more."
         )
     if decision.one_class:
         return (
@@ -92,8 +99,28 @@ def _on_distillation(decision: Decision, gain: Comparison, metric: MetricInfo, l
         "help": f"Crossmodal distillation helps this student ({span}).",
         "hurt": f"Crossmodal distillation hurts this student ({span}).",
         "no-effect": f"Crossmodal distillation makes no difference {none} here ({span}).",
-        "abstain": f"These seeds cannot show whether crossmodal distillation helps ({span}).",
+        "abstain": f"It is open whether crossmodal distillation helps this student ({span}).",
     }[decision.verdict]
+
+
+def _what_would_decide(gain: Comparison) -> str:
+    """Return what would decide a comparison that is open."""
+    if gain.components is None or gain.p is None:
+        return ""
+    if gain.repeats_needed is not None:
+        return f"About {gain.repeats_needed} repeats in all will probably decide it (`--repeats`)."
+    if gain.samples_needed is None:
+        return "No number of repeats will probably decide it."
+    return (
+        "No number of repeats will probably decide it. If the difference is as estimated, a study of about "
+        f"{_rounded(gain.samples_needed):,} samples probably will."
+    )
+
+
+def _rounded(count: int) -> int:
+    """Return a count with two significant digits."""
+    digits = max(len(str(count)) - 2, 0)
+    return round(count, -digits)
 
 
 def _on_focusing(decision: Decision) -> str:
@@ -105,6 +132,11 @@ def _on_focusing(decision: Decision) -> str:
         return (
             "Whether focusing on modality-general channels matters is open: the controls "
             f"{_names(decision.left_out)} were not trained."
+        )
+    if not unbeaten and not lost:
+        return (
+            "Whether focusing on modality-general channels matters is open: `general` beats its controls, "
+            "but this counts only if the declared questions before it are answered with yes."
         )
     return (
         "Focusing on modality-general channels is not shown to matter: it does not beat "

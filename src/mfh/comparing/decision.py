@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mfh.arms import BASELINE, HEADLINE, Arm
+from mfh.comparing.intervals import is_better
 from mfh.comparing.keys import chosen_key, focusing_controls, headline_key
 from mfh.results import Comparison, MetricInfo
 
@@ -85,10 +86,11 @@ def decide(
         if name not in versus
     }
     present = [name for name in asked if name in versus]
-    beaten = tuple(name for name in present if versus[name].shown)
+    beaten = tuple(name for name in present if is_better(versus[name], metric))
+    asked_in_order = all(versus[name].shown is not None for name in present)
     left_out = tuple(name for name, _ in focusing_controls(known, source) if name not in asked)
     lost = [name for name, why in absent.items() if why == "diverged"]
-    focusing = None if left_out else len(beaten) == len(present) and not lost
+    focusing = None if left_out else asked_in_order and len(beaten) == len(present) and not lost
     return Decision(
         verdict, focusing, gain, versus, asked, beaten, absent, left_out, without_spread, one_class
     )
