@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mfh._saliency import SaliencyResult as SaliencyResult
     from mfh._saliency import saliency as saliency
     from mfh._saliency import streaming_saliency as streaming_saliency
+    from mfh._study import Plan as Plan
+    from mfh._study import plan as plan
     from mfh._study import study as study
     from mfh._version import __version__ as __version__
     from mfh.arms import Arm as Arm
@@ -51,6 +53,8 @@ _HOMES = {
     "layers": "mfh._focus",
     "split": "mfh._focus",
     "study": "mfh._study",
+    "plan": "mfh._study",
+    "Plan": "mfh._study",
     "__version__": "mfh._version",
     "Arm": "mfh.arms",
     "register_arm": "mfh.arms",

@@ -93,9 +93,10 @@ class Comparison:
             comparisons.
         shown: whether the declared question is answered with yes. Questions are asked in their order, each at
             the full level, until one is not: None for those after it.
-        components: standard deviations behind the interval, in points (`samples`, `noise`, `trainings`), and
-            the shares of its squared width that more repeats and more samples would remove (`more_repeats`,
-            `more_samples`); None for Nadeau-Bengio intervals.
+        components: standard deviations behind the interval, in points (`samples`, `noise`, `trainings`), the
+            standard error (`error`) and its degrees of freedom (`degrees`), the shares of its square that
+            more repeats and more samples would remove (`more_repeats`, `more_samples`), and the design; None
+            for Nadeau-Bengio intervals.
         repeats_needed: repeats in all after which it will probably be decided; None if no number is enough.
         samples_needed: samples of a new study that would probably decide, if the difference is as estimated.
         reason: why there is no interval or no p-value: `one fit`, `few units`, `equal`, `no whole repeat`.

@@ -26,6 +26,7 @@ from mfh.commands import (
     export,
     gaussian,
     layers,
+    plan,
     ravdess,
     report,
     saliency,
@@ -38,6 +39,7 @@ from mfh.commands._options import NO_IMPORTS
 COMMANDS: tuple[ModuleType, ...] = (
     study,
     diagnose,
+    plan,
     layers,
     export,
     report,
@@ -48,7 +50,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     vggsound,
     avmnist,
 )
-SAME_FILES = ("study", "layers", "export", "diagnose")  # a file of one serves the others
+SAME_FILES = ("study", "layers", "export", "diagnose", "plan")  # a file of one serves the others
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT

@@ -283,7 +283,7 @@ class StudyConfig(DistillConfig):
         margin: size of a difference, in the unit of the metric, that still counts as no effect; above 0; by
             default that of the metric (1 percentage point).
         until: how long to go on: fixed (all fits), or decided (repeats are added until the declared question
-            is answered, with an error of 5% over all looks).
+            is answered, with an error of .05 over all looks).
         max_repeats: repeats after which a study stops that is not decided.
         ratio: shares of channels to remove, each in (0, 1).
         teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.

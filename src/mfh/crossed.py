@@ -233,6 +233,15 @@ def repeats_to_decide(
     return None
 
 
+def repeats_for(effect: float, parts: Components, *, most: int = 1000, power: float = POWER) -> int | None:
+    """Return how many repeats show an effect with a probability of `power`; None if no number does."""
+    needed = float(special.ndtri(power))
+    for repeats in _growing(1, most):
+        if parts.half_width(repeats) + needed * math.sqrt(parts.variance(repeats)) <= effect:
+            return repeats
+    return None
+
+
 def samples_to_decide(effect: float, parts: Components, *, power: float = POWER) -> float:
     """Return how many times the samples a new study needs to show an effect with a probability of `power`."""
     needed = float(special.ndtri(0.975) + special.ndtri(power)) ** 2

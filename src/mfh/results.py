@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
-ARRAYS = {"channels": "saliency.npz", "curves": "curves.npz"}  # fields of a study beside `results.json`
+ARRAYS = {"channels": "saliency.npz", "curves": "curves.npz", "predictions": "predictions.npz"}
+"""Fields of a study that have files of their own beside `results.json`."""
 R = TypeVar("R", bound="RunResult")
 
 
@@ -143,6 +144,9 @@ class StudyResult(RunResult):
         curves: training loss and validation metric by epoch, the content of `curves.npz`: `regular_loss` and
             the like for every teacher, each (seed, epoch), `students_loss` and `students_validation`, each
             (record, epoch) in the order of `records`; NaN after an early stop.
+        predictions: test outputs by sample, the content of `predictions.npz`: `id` and `label` of all
+            samples; for each fit `rows/SEED`, the places of its test samples among them, and `outputs/SEED`, (student,
+            test sample, output), in the order of the records of that fit.
         diagnosis: what was said before any student was trained, in the layout of `diagnosis` in
             `results.json`; empty where nothing was.
         failed: one entry per student that diverged, in a study of several losses; they are left out of all
@@ -167,6 +171,7 @@ class StudyResult(RunResult):
     data: Mapping[str, Any] = field(default_factory=dict)
     channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    predictions: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     failed: Sequence[FailedStudent] = ()
     failed_seeds: Sequence[FailedSeed] = ()

@@ -24,6 +24,9 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import MetricInfo, StudyResult, environment
 
+MOST_OUTPUTS = 2**27
+"""Numbers of test outputs above which `predictions.npz` is left out."""
+
 
 def assemble(
     networks: Networks,
@@ -106,6 +109,7 @@ def assemble(
         data=describe_data(data, config, seeds[0]),
         channels=stack_channels(seeds),
         curves=stack_curves(seeds),
+        predictions=_predictions(data, seeds),
         failed=failed,
     )
 
@@ -159,6 +163,16 @@ def _notes(metric: MetricInfo, seeds: Sequence[SeedResult], resampling: Resampli
     if not resampling.test_over_train and len(seeds) > 1:
         notes.append("The split is the same in every fit: intervals are for this training set.")
     return notes
+
+
+def _predictions(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
+    """Return the students' outputs for the test samples; empty where they would be too large."""
+    if sum(seed.outputs.size for seed in seeds) > MOST_OUTPUTS:
+        return {}
+    arrays = {"id": np.asarray(data.id, dtype=str), "label": data.label.numpy()}
+    for seed in seeds:
+        arrays |= {f"rows/{seed.seed}": seed.split.test, f"outputs/{seed.seed}": seed.outputs}
+    return arrays
 
 
 def _timings(seeds: Sequence[SeedResult]) -> dict[str, float]:

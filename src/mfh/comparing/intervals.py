@@ -169,6 +169,11 @@ def _with_components(
         "trainings": math.sqrt(parts.trainings),
         "error": math.sqrt(total),
         "degrees": parts.degrees(),
+        "size": parts.size,
+        "units": parts.num_units,
+        "repeats": parts.repeats,
+        "folds": parts.folds,
+        "test_over_train": parts.test_over_train,
         "more_repeats": (total - floor) / total if total else 0.0,
         "more_samples": by_samples / total if total else 0.0,
     }
