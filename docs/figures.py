@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "results.json"
-_NUMBER = re.compile(r"(<!-- measured: (?P<path>\S+) (?P<format>\S+) -->)[^<]*(<!-- end -->)")
+_NUMBER = re.compile(r"(<!-- measured: (?P<path>[^>]+) (?P<format>\S+) -->)[^<]*(<!-- end -->)")
 
 
 def pages() -> Iterator[Path]:
@@ -56,7 +56,6 @@ def main() -> None:
         filled = fill_in(text, record)
         if filled != text:
             page.write_text(filled, encoding="utf-8")
-            print(f"Wrote {page.relative_to(ROOT)}.")
 
 
 if __name__ == "__main__":
