@@ -4,7 +4,8 @@ A page marks each number that `benchmarks/results.json` holds, with the path to 
 
     takes <!-- measured: saliency_exact.ours .2f -->0.33<!-- end --> s
 
-A test fails if a page shows another number than the recorded one.
+A mark must not begin a line: there, a comment would end the paragraph. A test fails if a page shows another
+number than the recorded one.
 """
 
 import json

@@ -172,6 +172,9 @@ def test_references_contain_every_command_config_and_name() -> None:
     for name in set(mfh.__all__) - {"__version__"}:
         assert f"mfh.{name}\n" in api or f"## {name}\n" in configs, name
     assert "`lr`: `float`, default `0.05`" in configs
+    results = api_reference.write_results()
+    for name in ("Diagnosis", "Record", "Summary", "Comparison", "Verdict"):
+        assert f"mfh.results.{name}\n" in results, name
     homes = [m.name for m in pkgutil.walk_packages(mfh.__path__, "mfh.") if m.name.endswith("config")]
     for home in homes:
         for name, value in vars(importlib.import_module(home)).items():
@@ -206,6 +209,7 @@ def test_measured_numbers_are_those_of_the_record() -> None:
     for page in marked:
         text = page.read_text()
         assert text.count("<!-- measured: ") == text.count("<!-- end -->"), page.name
+        assert not re.search(r"^ *<!-- measured", text, re.M), f"{page.name}: a mark must not begin a line"
         assert figures.fill_in(text, record) == text, f"{page.name}: run `python docs/figures.py`"
 
 

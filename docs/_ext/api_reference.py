@@ -34,8 +34,8 @@ def write_results() -> str:
     """Return Markdown of the classes of results, in the order in which they are defined."""
     found = {
         name: (RESULT_MODULES.index(cls.__module__), inspect.getsourcelines(cls)[1])
-        for name, cls in inspect.getmembers(mfh.results, dataclasses.is_dataclass)
-        if cls.__module__ in RESULT_MODULES and name not in mfh.__all__
+        for name, cls in inspect.getmembers(mfh.results, inspect.isclass)
+        if dataclasses.is_dataclass(cls) and cls.__module__ in RESULT_MODULES and name not in mfh.__all__
     }
     return _directives("mfh.results", sorted(found, key=found.__getitem__))
 
