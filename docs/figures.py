@@ -1,6 +1,6 @@
 """Write measured numbers into the pages of the documentation: python docs/figures.py.
 
-A page marks each number that `benchmarks/results.json` holds, with the path to the number and a format:
+A page marks each number that comes from `benchmarks/results.json`, with the path to the number and a format:
 
     takes <!-- measured: saliency_exact.ours .2f -->0.33<!-- end --> s
 
