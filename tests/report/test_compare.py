@@ -6,8 +6,9 @@ import pytest
 
 from mfh import InputError
 from mfh._report import compare
-from mfh._report.comparison import names_of, summarize_comparison
+from mfh._report.pages import summarize_comparison
 from mfh._report.render import render
+from mfh._report.sections.comparison import names_of
 from mfh.cli import main
 from mfh.results import StudyResult, Verdict
 
@@ -37,7 +38,7 @@ def test_results_are_joined_by_arm_ratio_and_seed(runs):
     rows = {(row["arm"], row["ratio"]): row for row in summary["against_first"]}
     assert rows["no-kd", None]["n"] == 3
     assert rows["general", 0.5]["difference"] == pytest.approx(1.5)
-    joined = summary["explore"]["students"]
+    joined = summary["joined"]
     columns = {column["label"]: column for column in joined["columns"]}
     place = next(
         i

@@ -124,21 +124,21 @@ def metric_axis(summary: Mapping[str, Any], split: str = "test") -> str:
     return f"{split} {shorten(summary['metric'])}{unit}"
 
 
-def spread_dots(ax: Axes, values: Sequence[float], y: float, color: str) -> None:
+def spread_dots(ax: Axes, values: Sequence[float | int], y: float | int, color: str) -> None:
     """Draw one small dot for each seed around height `y`; nothing for a single one."""
     if len(values) > 1:
         heights = [y + 0.042 * ((7 * i) % 5 - 2) for i in range(len(values))]
         ax.plot(values, heights, "o", color=color, markersize=size(2.3), alpha=0.45, markeredgewidth=0)
 
 
-def draw_interval(ax: Axes, row: Mapping[str, Any], y: float, color: str) -> None:
+def draw_interval(ax: Axes, row: Mapping[str, Any], y: float | int, color: str) -> None:
     """Draw the 95% interval of a row at height `y`, where it has one."""
     if row["low"] is not None and row["high"] is not None:
         ax.plot([row["low"], row["high"]], [y, y], color=color, linewidth=1.6)
 
 
 def draw_differences(
-    ax: Axes, rows: Sequence[Mapping[str, Any]], filled: Sequence[bool], *, zone: float
+    ax: Axes, rows: Sequence[Mapping[str, Any]], filled: Sequence[bool], *, zone: float | int
 ) -> None:
     """Draw one difference in each line, with its interval, around the shaded zone of no effect.
 

@@ -249,7 +249,7 @@ def arm_order(names: Iterable[str]) -> Callable[[str], tuple[int, str, bool]]:
     >>> sorted(["zebra", "general", "general (chosen)", "no-kd"], key=arm_order(["no-kd", "general"]))
     ['no-kd', 'general (chosen)', 'general', 'zebra']
     """
-    places = {name: place for place, name in enumerate(names)}
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
 
     def rank(arm: str) -> tuple[int, str, bool]:
         name = wording.base(arm)

@@ -88,7 +88,7 @@ def _question(view: StudyView, name: str) -> Question:
     )
 
 
-def read(row: Mapping[str, Any], zone: float, *, higher_is_better: bool = True) -> str:
+def read(row: Mapping[str, Any], zone: float | int, *, higher_is_better: bool = True) -> str:
     """Return what a paired difference shows: `better`, `worse`, `same`, `open` or `single`.
 
     It is `same` where the interval lies inside +-`zone`, and `single` where there is but one seed.
