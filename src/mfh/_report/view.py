@@ -1,7 +1,6 @@
 """A study as its page shows it: one metric, one distillation loss, the arms in their order."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,7 +10,8 @@ from typing import Any, TypeVar
 from mfh._report import wording
 from mfh._report.wording import shorten
 from mfh._system.files import plain
-from mfh.arms import BASELINE, CHOSEN, HEADLINE, TEACHERS, Arm, Look, ShownArm
+from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm, Look, ShownArm
+from mfh.comparing import sees_teacher_side
 from mfh.results import Comparison, MetricInfo, Record, StudyResult, Summary
 
 Key = tuple[str, float | None]
@@ -93,8 +93,7 @@ class StudyView:
 
     def explain(self, name: str) -> str:
         """Return what the students of an arm learn from; empty where that is not known."""
-        values = self.modalities | {"source": self.source}
-        words = re.sub(r"\{(teacher|student|source)\}", lambda m: values[m[1]], self.arm(name).words)
+        words = self.arm(name).explain(source=self.source, **self.modalities)
         return wording.of_task(words, self.alike)
 
     @cached_property
@@ -111,12 +110,7 @@ class StudyView:
     def ordinary_arms(self) -> list[Arm]:
         """The arms that learn from a teacher of the other modality, with nothing changed."""
         plain = [arm for arm in self.arms.values() if arm.is_plain]
-        return [arm for arm in plain if self.sees_teacher_side(arm)]
-
-    def sees_teacher_side(self, arm: Arm) -> bool:
-        """Return whether an arm's teacher sees the modality that the student lacks."""
-        teacher = TEACHERS.get(arm.teacher_name(self.source) or "")
-        return teacher is not None and teacher.side == "teacher"
+        return [arm for arm in plain if sees_teacher_side(arm, self.source)]
 
     def ranked_by(self, ranking: str) -> str:
         """Return the arm that removes the channels that rank lowest; the ranking's name if there is none."""

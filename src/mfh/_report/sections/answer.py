@@ -1,6 +1,6 @@
 """The head of a study's page: question, answer, size of the gain; for readers new to the hypothesis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mfh._report import wording
@@ -8,7 +8,8 @@ from mfh._report.section import Section, Summary
 from mfh._report.sections.differences import gain_of
 from mfh._report.view import StudyView, baseline_mean
 from mfh._report.wording import interval, number, plural, sequence, signed
-from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm
+from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, HEADLINE, Arm
+from mfh.comparing import focusing_controls
 from mfh.results import NO_VERDICT
 
 ANSWERS: dict[str, tuple[str, str]] = {
@@ -50,20 +51,6 @@ TEMPLATE = (
 </header>
 """
 )
-
-
-def focusing_controls(arms: Mapping[str, Arm], source: str) -> list[str]:
-    """Return the arms that `general` must beat before focusing itself is credited.
-
-    They are the source teacher with nothing removed, and every control; a softened control counts where it
-    learns from the source teacher.
-    """
-    return [
-        arm.name
-        for arm in arms.values()
-        if (arm.is_plain and arm.teacher_name(source) == source)
-        or (arm.control and (arm.like is None or arm.teacher_name(source) == source))
-    ]
 
 
 def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
@@ -161,11 +148,12 @@ def _focusing(view: StudyView, summary: Summary) -> dict[str, str] | None:
     if summary["head"] != HEADLINE:
         return None
     focusing = view.result.verdict.focusing
-    needed = focusing_controls(view.arms, view.source)
     rows = {row["name"]: row for row in summary["differences"]}
+    needed = _controls(list(view.arms.values()), view.source)
+    left_out = _controls([ARMS[name] for name in DEFAULT], view.source)
     compared = [name for name in needed if name in rows]
     unbeaten = [name for name in compared if rows[name]["reading"] != "better"]
-    absent = [name for name in needed if name not in rows]
+    absent = [name for name in dict.fromkeys((*needed, *left_out)) if name not in rows]
     if focusing:
         value, note = "Yes", "it beats every control: " + sequence(compared or needed)
     elif focusing is False:
@@ -175,6 +163,10 @@ def _focusing(view: StudyView, summary: Summary) -> dict[str, str] | None:
         value = "Open"
         note = f"not compared: {sequence(absent)}" if compared and absent else "too few seeds to tell"
     return {"label": "Does focusing itself help?", "value": value, "note": note}
+
+
+def _controls(arms: Sequence[Arm], source: str) -> list[str]:
+    return [wording.base(name) for name, _ in focusing_controls(arms, source)]
 
 
 SECTION = Section(name="answer", summarize=summarize, template=TEMPLATE)
