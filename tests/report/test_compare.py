@@ -8,9 +8,9 @@ from mfh import InputError
 from mfh._report import compare
 from mfh._report.pages import summarize_comparison
 from mfh._report.render import render
-from mfh._report.sections.comparison import names_of
+from mfh._report.sections.comparison import drawn_runs, names_of
 from mfh.cli import main
-from mfh.results import StudyResult, Verdict
+from mfh.results import MetricInfo, StudyResult, Verdict
 
 
 @pytest.fixture
@@ -50,6 +50,21 @@ def test_results_are_joined_by_arm_ratio_and_seed(runs):
     assert columns["first"]["values"][place] == pytest.approx(wanted, abs=1e-3)
     assert columns["shifted"]["values"][place] == pytest.approx(wanted + 1.5, abs=1e-3)
     assert columns["shifted"]["values"].count(None) > 0  # seed 3 is absent there
+
+
+def test_runs_of_another_metric_are_not_subtracted(make_study):
+    study = make_study(seeds=3)
+    loss = MetricInfo("log-loss", unit="", higher_is_better=False, margin=0.01)
+    other = replace(
+        study,
+        metrics=[loss],
+        records=[replace(r, metric="log-loss") for r in study.records],
+        summary=[replace(s, metric="log-loss") for s in study.summary],
+    )
+    summary = summarize_comparison({"a": study, "b": other})
+    assert summary["against_first"] == []
+    assert [row["name"] for row in drawn_runs(summary)] == ["a"]
+    assert "Only runs whose metric is accuracy are drawn." in render(summary)
 
 
 def test_names_tell_folders_apart():

@@ -15,7 +15,7 @@ def shapes(diagnosis):
     with style.style():
         figure = draw_venn({"diagnosis": describe(diagnosis), "modalities": {"teacher": "a", "student": "b"}})
     circles = [patch for patch in figure.axes[0].patches if not patch.get_fill()]
-    return circles, [text.get_text() for text in figure.axes[0].texts]
+    return circles, [text.get_text().strip() for text in figure.axes[0].texts]
 
 
 def test_areas_are_to_scale():

@@ -45,6 +45,7 @@ def test_choices_are_counted(make_study):
     assert [row[0]["text"] for row in table["rows"]] == ["general", "important", "softened"]
     for row in table["rows"]:
         assert sum(cell["value"] for cell in row[1:]) == 10
+    assert [column["label"] for column in table["columns"]] == ["Arm", "0", "0.25", "0.5", "0.75"]
     heads = [column["label"] for column in table["columns"]][1:]
     counts = dict(zip(heads, (cell["value"] for cell in table["rows"][0][1:]), strict=True))
     chosen = [f"{choice.ratio:g}" for choice in result.chosen if choice.arm == "general"]

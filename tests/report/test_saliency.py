@@ -1,5 +1,7 @@
 """Saliency: the figures of channels and of the overlap of two rankings."""
 
+from dataclasses import replace
+
 import matplotlib
 
 from mfh._report import style
@@ -20,6 +22,13 @@ def test_the_overlap_has_a_line_for_each_split_and_one_for_chance(drawn):
         "validation split",
         "by chance",
     ]
+
+
+def test_the_interval_of_a_share_ends_at_one(make_study):
+    result = make_study(seeds=2)
+    rows = [{"split": "train", "ratio": 0.5, "mean": 0.95, "low": 0.86, "high": 1.04}]
+    (row,) = summarize(replace(result, saliency={"overlap": rows}))["saliency"]["overlap"]
+    assert (row["low"], row["high"]) == (0.86, 1.0)
 
 
 def test_the_two_rankings_have_the_names_of_their_arms(make_study):

@@ -253,8 +253,9 @@ function bars(rows, now, width, legend) {
     paths[kept > 0 ? "kept" : "removed"] +=
       `M${x.toFixed(1)} ${y(most).toFixed(1)}h${w.toFixed(2)}V${y(least).toFixed(1)}h-${w.toFixed(2)}Z`;
   }
-  for (const value of new Set([low, 0, high])) {
+  for (const value of new Set([0, low, high])) {
     add("line", { x1: left, x2: width, y1: y(value), y2: y(value), class: "axis" });
+    if (value && Math.abs(y(value) - y(0)) < 14) continue; // its label would lie on that of 0
     add("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(2)).toString().replace("-", "\u2212"));
   }
   add("path", { d: paths.kept, class: "kept" });

@@ -89,6 +89,7 @@ def _summarize_gains(runs: Runs, _: Summary) -> dict[str, Any]:
     """Return one row for each run, and the options in which the runs differ."""
     configs = {name: describe_config(run) for name, run in runs.results.items()}
     differing = [field for field in differing_fields(configs) if field != "seeds"]  # a column of its own
+    first = runs.summaries[runs.order[0]]
     rows = []
     for name in runs.order:
         summary = runs.summaries[name]
@@ -109,7 +110,8 @@ def _summarize_gains(runs: Runs, _: Summary) -> dict[str, Any]:
         "runs": rows,
         "differing": differing,
         "num_groups": len(set(runs.designs.values())),
-        "zone": runs.summaries[runs.order[0]]["zone"],
+        "zone": first["zone"],
+        "higher_is_better": first["higher_is_better"],
         "left_out": [{"name": name, "why": why} for name, why in runs.left_out.items()],
     }
 
@@ -195,7 +197,7 @@ def _build_left_out(summary: Summary) -> Table | None:
 
 def _draw(summary: Summary) -> Figure | None:
     """Draw the gain from the teacher in each run, with its interval."""
-    rows = [row for row in summary["runs"] if row["difference"] is not None]
+    rows = drawn_runs(summary)
     if not rows:
         return None
     figure, (ax,) = style.canvas(0.8 + 0.27 * len(rows))
@@ -204,24 +206,30 @@ def _draw(summary: Summary) -> Figure | None:
     values = [signed(row["difference"], row["digits"]) for row in rows]
     style.name_rows(ax, [shorten(row["name"], 26) for row in rows], values)
     ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    ax.set_xlabel(f"{HEADLINE} minus {BASELINE}, points")
+    better = "" if summary["higher_is_better"] else "; left of 0 is better"
+    ax.set_xlabel(f"{HEADLINE} minus {BASELINE}, points{better}")
     return figure
 
 
+def drawn_runs(summary: Summary) -> list[Mapping[str, Any]]:
+    """Return the runs with a gain in the metric of the first run; points of others are other points."""
+    first = summary["runs"][0]["metric"]
+    return [row for row in summary["runs"] if row["difference"] is not None and row["metric"] == first]
+
+
 def _caption(summary: Summary) -> str:
+    first = summary["runs"][0]["metric"]
+    others = any(row["metric"] != first for row in summary["runs"])
+    other = f" Only runs whose metric is {first} are drawn." if others else ""
     return (
         f"Gain from the teacher: the student of the focused teacher ({HEADLINE}) minus the one trained on "
         f"labels alone ({BASELINE}), with 95% intervals. Filled: the verdict is help or hurt. Shaded: "
-        f"{zone_words(summary)}."
+        f"{zone_words(summary)}.{other}"
     )
 
 
 def _describe(summary: Summary) -> str:
-    parts = [
-        f"{row['name']} {signed(row['difference'], row['digits'])}"
-        for row in summary["runs"]
-        if row["difference"] is not None
-    ]
+    parts = [f"{row['name']} {signed(row['difference'], row['digits'])}" for row in drawn_runs(summary)]
     return "Gain in points by run: " + "; ".join(parts) + "."
 
 

@@ -38,12 +38,13 @@ def _rank(runs: Runs) -> Any:
 
 
 def _against_first(runs: Runs) -> list[dict[str, Any]]:
-    """Return each run minus the first, for each arm and ratio, over the seeds that both have."""
+    """Return each run of the first one's metric minus the first, over the seeds that both have."""
     first, *others = runs.order
+    metric = runs.summaries[first]["metric"]
     base = {(row["arm"], row["ratio"]): row["seeds"] for row in runs.summaries[first]["arms"]}
     rows = []
     for name in others:
-        for row in runs.summaries[name]["arms"]:
+        for row in runs.summaries[name]["arms"] if runs.summaries[name]["metric"] == metric else ():
             other = base.get((row["arm"], row["ratio"]), {})
             pairs = [row["seeds"][seed] - other[seed] for seed in row["seeds"] if seed in other]
             if pairs:

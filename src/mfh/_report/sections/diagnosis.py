@@ -15,6 +15,8 @@ from mfh._report.wording import interval, number, percent, shorten
 from mfh._system.files import plain
 
 Rows = list[dict[str, Any]]
+TEXT_WIDTH = 0.42
+"""Width of a percentage in the figure, where the teacher's circle has the radius 1."""
 
 TEMPLATE = """
 {% set d = s.diagnosis %}
@@ -122,15 +124,16 @@ def draw_venn(summary: Summary) -> Figure | None:
     left = max(b.center[0] - radius_b, a.center[0] - radius_a)
     right = min(a.center[0] + radius_a, b.center[0] + radius_b)
     start, end = a.center[0] - radius_a, b.center[0] + radius_b
-    marks = [
-        ((left + right) / 2, percent(shared), shared > 0.02),
-        ((start + left) / 2, percent(shares["teacher_only"]), left > start + 0.3),
-    ]
-    if student_only is not None:
-        marks.append(((right + end) / 2, percent(student_only), student_only > 0.05))
-    for x, text, fits in marks:
-        if fits:
-            ax.text(x, 0, text, ha="center", va="center", color=INK)
+    if shared > 0.02:
+        ax.text((left + right) / 2, 0, percent(shared), ha="center", va="center", color=INK)
+    for share, inner, outer, side in (
+        (shares["teacher_only"], left, start, "right"),
+        (student_only, right, end, "left"),
+    ):
+        if share is not None and share > 0.02:
+            fits = abs(outer - inner) > TEXT_WIDTH
+            x, align = ((inner + outer) / 2, "center") if fits else (outer, side)
+            ax.text(x, 0, percent(share) if fits else f" {percent(share)} ", ha=align, va="center", color=INK)
     height = 1.12 * max(radius_a, radius_b)
     ax.set(xlim=(-2.7, 2.7), ylim=(-height, height))
     return figure

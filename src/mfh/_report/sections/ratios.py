@@ -62,10 +62,11 @@ def _sweep(view: StudyView) -> dict[str, Any]:
 
 def build(summary: Summary) -> Table | None:
     """Return how often each ratio was chosen, by arm."""
-    ratios = sorted({found["ratio"] for row in summary["chosen_counts"] for found in row["counts"]})
+    found = {count["ratio"] for row in summary["chosen_counts"] for count in row["counts"]}
+    ratios = sorted({0.0, *summary["ratios"], *found})
     rows = []
     for row in summary["chosen_counts"]:
-        counts = {found["ratio"]: found["n"] for found in row["counts"]}
+        counts = {count["ratio"]: count["n"] for count in row["counts"]}
         rows.append(
             [cell(row["arm"]), *(cell(counts.get(ratio, 0), counts.get(ratio, 0)) for ratio in ratios)]
         )

@@ -1,5 +1,6 @@
 """Saliency: how salient the channels are, and how far their ranking differs from plain importance."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -43,7 +44,9 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
             "layer": values.get("layer") or "",
             "score": channels.saliency_score(view.result),
             "split": values.get("split") or view.config.get("saliency_split"),
-            "overlap": sorted(overlap, key=lambda row: (row.get("split", ""), row.get("ratio") or 0.0)),
+            "overlap": sorted(
+                map(_within_bounds, overlap), key=lambda row: (row.get("split", ""), row.get("ratio") or 0.0)
+            ),
             "overlap_at_reference": {
                 row.get("split"): row.get("mean") for row in overlap if row.get("ratio") == view.ratio
             },
@@ -51,6 +54,12 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
             "rank_correlation": values.get("rank_correlation") or [],
         },
     }
+
+
+def _within_bounds(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row whose interval ends at 0 and 1, since no share lies beyond."""
+    ends = {name: min(max(row[name], 0.0), 1.0) for name in ("low", "high") if row.get(name) is not None}
+    return {**row, **ends}
 
 
 def build_overlap(summary: Summary) -> Table | None:
