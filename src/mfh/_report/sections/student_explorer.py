@@ -61,6 +61,6 @@ SECTION = Section(
     name="every-student",
     heading="Every student",
     summarize=summarize,
-    template="""{{ explorer("students", "Every student", s.student_explorer) }}""",
+    template="""{{ explorer("students", "Table of all students", s.student_explorer) }}""",
     is_shown=lambda summary: bool(summary["student_explorer"]),
 )
