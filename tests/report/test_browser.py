@@ -1,4 +1,4 @@
-"""What only a browser can say: no error, no request, nothing overflows, all works by mouse and keyboard."""
+"""What only a browser can show: no error, no request, nothing overflows, all works by mouse and keyboard."""
 
 from dataclasses import fields, replace
 from typing import Any

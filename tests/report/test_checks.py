@@ -101,7 +101,7 @@ def test_focusing_that_is_not_better_than_importance(summary):
     assert "MFH103" in codes(summary)
     text = next(c["text"] for c in checks(summary) if c["code"] == "MFH103")
     assert "+0.30 points (\N{MINUS SIGN}0.20 to +0.80)" in text
-    row |= {"low": None, "high": None}  # one seed says nothing
+    row |= {"low": None, "high": None}  # one seed shows nothing
     assert "MFH103" not in codes(summary)
 
 
@@ -157,6 +157,6 @@ def test_codes_differ_and_the_documentation_explains_each():
     sections = dict(re.findall(r"^## (MFH\d+)\n\n(.*?)(?=\n## |\Z)", text, re.M | re.S))
     assert list(sections) == listed
     for check in CHECKS:
-        told = " ".join(sections[check.code].split())
-        assert check.name in told
-        assert check.why in told
+        text = " ".join(sections[check.code].split())
+        assert check.name in text
+        assert check.why in text

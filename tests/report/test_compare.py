@@ -21,7 +21,7 @@ def runs(make_study):
     return {"first": a, "other": other, "again": repeated}
 
 
-def test_runs_of_one_design_stand_side_by_side_and_differences_are_named(runs):
+def test_runs_of_one_design_are_side_by_side_and_differences_are_named(runs):
     summary = summarize_comparison(runs)
     assert [(run["name"], run["group"]) for run in summary["runs"]] == [
         ("first", "A"), ("again", "A"), ("other", "B"),
@@ -84,7 +84,7 @@ def test_fifty_runs_stay_one_page(make_study):
 
 
 def test_a_comparison_needs_a_study(tmp_path):
-    with pytest.raises(InputError, match="`runs` must hold a study or more"):
+    with pytest.raises(InputError, match="`runs` must contain at least one study"):
         compare({}, tmp_path)
     assert compare({"only": StudyResult()}, tmp_path / "x.html").name == "x.html"
 
@@ -117,7 +117,7 @@ class TestCommand:
         assert (folder / "c.html").exists()
 
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "message"),
         [
             (["gaussian", "nowhere"], "None of the 2 folders holds the results of a study."),
             (["first", "other", "--tables", "t"], "are made for one run at a time"),
@@ -125,9 +125,9 @@ class TestCommand:
             (["begun", "--figures", "f"], "has not ended. Leave them out."),
         ],
     )
-    def test_what_cannot_be_done_is_said_in_a_line(self, folder, capsys, arguments, told, monkeypatch):
+    def test_what_cannot_be_done_is_one_line(self, folder, capsys, arguments, message, monkeypatch):
         monkeypatch.chdir(folder)
         assert main(["report", "--quiet", *arguments]) == 2
         last = capsys.readouterr().err.strip().splitlines()[-1]
-        assert told in last
+        assert message in last
         assert not {"t", "f"} & {path.name for path in folder.iterdir()}

@@ -63,12 +63,12 @@ def test_the_command_tells_and_writes_the_page(interrupted, capsys):
     assert "Does a teacher that sees audio" in (interrupted / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("age", "told"), [(3, "Last news 3"), (3600, "it is probably not running")])
-def test_a_run_that_is_silent_for_long_is_probably_dead(interrupted, age, told):
+@pytest.mark.parametrize(("age", "sentence"), [(3, "Last news 3"), (3600, "it is probably not running")])
+def test_a_run_without_news_for_long_is_probably_dead(interrupted, age, sentence):
     found = load_progress(interrupted)
     moment = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
     replace(found, stopped=False, updated=moment).save(interrupted)
-    assert any(told in sentence for sentence in summarize_unfinished(interrupted)["sentences"])
+    assert any(sentence in text for text in summarize_unfinished(interrupted)["sentences"])
 
 
 def test_parts_of_a_seed_are_counted(interrupted):

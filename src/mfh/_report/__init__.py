@@ -222,7 +222,7 @@ def compare(
     from mfh._report.pages import summarize_comparison
     from mfh._report.render import render
 
-    require(len(runs) > 0, "`runs` must hold a study or more. Got none.")
+    require(len(runs) > 0, "`runs` must contain at least one study. Got none.")
     return write_text(_page(path, "comparison.html"), render(summarize_comparison(runs, left_out)))
 
 

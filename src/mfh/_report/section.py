@@ -48,7 +48,7 @@ class Section:
         heading: its heading; empty for the head of a page.
         summarize: returns its part of the summary, from what the page is made from (a `StudyView`, for one)
             and from the summary of all sections below it on the page.
-        intro: its first paragraph; code stands between backticks.
+        intro: its first paragraph; code is between backticks.
         pictures: its figures.
         tables: its tables; each function returns None where there is nothing to list.
         template: Jinja text below the first paragraph. It may use the summary `s` and the macros of

@@ -25,7 +25,7 @@ VARIABLES = {
 def embed(drawn: str, *, prefix: str) -> str:
     """Return what matplotlib wrote as an element that can share a page with others.
 
-    Its style element would change the whole page, its ids would collide with those of the next figure, and
+    Its style element would change all of the page, its ids would collide with those of the next figure, and
     its colours would stay those of a light page. Only attributes are rewritten, never the text of a label.
 
     Args:

@@ -48,7 +48,7 @@ def circles(
     *,
     known: bool = True,
 ) -> tuple[Circle, Circle]:
-    """Draw two circles side by side; the second one dashed if its size is not `known`."""
+    """Draw two overlapping circles; the second one is dashed if its size is not `known`."""
     start, end = min(-radius_a, distance - radius_b), max(radius_a, distance + radius_b)
     middle = (start + end) / 2
     a, b = Circle((-middle, 0), radius_a), Circle((distance - middle, 0), radius_b)
