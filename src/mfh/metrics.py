@@ -30,6 +30,8 @@ OWN_METRIC: Mapping[str, str] = {
 }
 """The metric that `auto` means for each task."""
 AUTO = "auto"
+SAME = 1e-12
+"""Relative difference of two scores up to which they count as equal: softmax rounds."""
 PERCENT: Literal["%"] = "%"
 
 
@@ -232,26 +234,30 @@ def miou(logits: "torch.Tensor", label: "torch.Tensor") -> float:
 
 
 def auroc(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean area under the ROC curve in percent; see `_scores_by_class` for what is ranked."""
-    values, positive = _scores_by_class(logits, label)
-    defined = positive.any(axis=1) & ~positive.all(axis=1)
-    hit, start, end = _ranked(values[defined], positive[defined])
-    num_hits = hit.sum(axis=1)
-    # negatives ranked above a positive, summed over positives; one of equal score counts half
-    above = (hit * (start + end) / 2).sum(axis=1) - num_hits * (num_hits - 1) / 2
-    return 100 * _mean(1 - above / (num_hits * (hit.shape[1] - num_hits)))
+    """Return the mean area under the ROC curve in percent; see `_class_scores` for what is ranked."""
+    values, positive = _class_scores(logits, label)
+    hits, count = positive.sum(axis=1), positive.shape[1]
+    defined = (hits > 0) & (hits < count)
+    hit, first, last = _ranked(values, positive)
+    # pairs of a positive and a negative sample ranked below it; a pair of equal scores counts half
+    pairs = (hit * (first + last)).sum(axis=1) / 2 - hits * (hits - 1) / 2
+    return 100 * _mean(pairs[defined] / (hits * (count - hits))[defined])
 
 
 def average_precision(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean average precision in percent; see `_scores_by_class` for what is ranked.
+    """Return the mean average precision in percent; see `_class_scores` for what is ranked.
 
-    Samples of equal score share one threshold, without interpolation.
+    It is the mean over positive samples of the precision at the threshold of their score; precisions are not
+    interpolated.
     """
-    values, positive = _scores_by_class(logits, label)
-    defined = positive.any(axis=1)
-    hit, _, end = _ranked(values[defined], positive[defined])
-    precision = np.take_along_axis(hit.cumsum(axis=1), end, axis=1) / (end + 1)
-    return 100 * _mean((hit * precision).sum(axis=1) / hit.sum(axis=1))
+    values, positive = _class_scores(logits, label)
+    hits, count = positive.sum(axis=1), positive.shape[1]
+    hit, first, _ = _ranked(values, positive)
+    before = hit.cumsum(axis=1) - hit
+    if first.ndim == 2:
+        before = np.take_along_axis(before, first, axis=1)
+    precision = (hits[:, None] - before) / (count - first)
+    return 100 * _mean((hit * precision).sum(axis=1)[hits > 0] / hits[hits > 0])
 
 
 def log_loss(logits: "torch.Tensor", label: "torch.Tensor") -> float:
@@ -259,12 +265,12 @@ def log_loss(logits: "torch.Tensor", label: "torch.Tensor") -> float:
 
     Probabilities are not clipped.
     """
-    values, truth = _array(logits), _array(label)
-    if truth.ndim == 2:
+    if label.ndim == 2:
+        values, truth = _array(logits), _array(label)
         return _mean(np.logaddexp(0, values) - truth * values)
-    values = values - values.max(axis=1, keepdims=True)
-    right = np.take_along_axis(values, truth[:, None].astype(np.int64), axis=1)[:, 0]
-    return _mean(np.log(np.exp(values).sum(axis=1)) - right)
+    values = _by_class(logits)
+    values -= values.max(axis=0)
+    return _mean(np.log(np.exp(values).sum(axis=0)) - values[label.cpu().numpy(), np.arange(len(label))])
 
 
 def brier(logits: "torch.Tensor", label: "torch.Tensor") -> float:
@@ -273,11 +279,12 @@ def brier(logits: "torch.Tensor", label: "torch.Tensor") -> float:
     It is summed over classes, and halved for two classes, as scikit-learn does; of several labels it is their
     mean. So it lies in [0, 2] for three classes or more, else in [0, 1].
     """
-    values, truth = _array(logits), _array(label)
-    if truth.ndim == 2:
+    if label.ndim == 2:
+        values, truth = _array(logits), _array(label)
         return _mean((np.exp(-np.logaddexp(0, -values)) - truth) ** 2)
-    squares = (_softmax(values) - np.eye(values.shape[1])[truth.astype(np.int64)]) ** 2
-    return _mean(squares.sum(axis=1)) / (2 if values.shape[1] == 2 else 1)
+    p = _probabilities(logits)
+    errors = (p**2).sum(axis=0) - 2 * p[label.cpu().numpy(), np.arange(len(label))] + 1
+    return _mean(errors) / (2 if len(p) == 2 else 1)
 
 
 def r2(logits: "torch.Tensor", label: "torch.Tensor") -> float:
@@ -292,6 +299,11 @@ def r2(logits: "torch.Tensor", label: "torch.Tensor") -> float:
 def _array(values: "torch.Tensor") -> np.ndarray:
     """Return float64 values on the CPU."""
     return values.detach().cpu().numpy().astype(np.float64)
+
+
+def _by_class(values: "torch.Tensor") -> np.ndarray:
+    """Return float64 values on the CPU, (class, sample), each class in one piece of memory."""
+    return np.array(values.detach().cpu().numpy().T, dtype=np.float64, order="C")
 
 
 def _mean(values: np.ndarray) -> float:
@@ -316,42 +328,50 @@ def _class_counts(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.nda
     return right, labelled, predicted
 
 
-def _scores_by_class(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.ndarray, np.ndarray]:
+def _class_scores(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.ndarray, np.ndarray]:
     """Return what ranks the samples for each class, (class, sample), and which samples belong to it.
 
-    Of several labels that is the logit; of one class in several its probability, since the logit of a class
-    alone does not rank samples. Probabilities are those of softmax in float64.
+    Of several labels that is the logit. Of one class out of several it is the probability, by softmax in
+    float64: the logit of a class does not rank samples, since it counts against the others of its sample.
     """
-    values, truth = _array(logits), label.detach().cpu().numpy()
+    truth = label.cpu().numpy()
     if truth.ndim == 2:
-        return np.ascontiguousarray(values.T), truth.T > 0
-    return np.ascontiguousarray(_softmax(values).T), truth == np.arange(values.shape[1])[:, None]
+        return _by_class(logits), truth.T > 0
+    return _probabilities(logits), truth == np.arange(logits.shape[1])[:, None]
 
 
-def _softmax(values: np.ndarray) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+def _probabilities(logits: "torch.Tensor") -> np.ndarray:
+    """Return softmax, (class, sample)."""
+    values = _by_class(logits)
+    powers = np.exp(values - values.max(axis=0))
+    return powers / powers.sum(axis=0)
 
 
 def _ranked(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort the samples of each class by falling score.
+    """Sort the samples of each class by rising score.
+
+    The last bit of each score carries whether the sample is positive: sorting numbers is several times faster
+    than sorting their places. Scores that differ by rounding alone count as equal (`SAME`).
 
     Args:
         values: scores, (class, sample).
         positive: whether a sample belongs to the class, of the same shape.
 
     Returns:
-        `positive` in the sorted order, and for each place the first and the last place with the same score.
+        1 for each positive in the sorted order, else 0; the first and the last place of equal scores, for
+        each place, of shape (place,) if no two scores are equal.
     """
-    order = np.argsort(-values, axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
-    differs = ordered[:, 1:] != ordered[:, :-1]
-    edge = np.ones((len(values), 1), dtype=bool)
+    marked = (values.view(np.int64) & ~1) | positive
+    ordered = np.sort(marked.view(np.float64), axis=1).view(np.int64)
+    hit, level = ordered & 1, ordered.view(np.float64)
     place = np.arange(values.shape[1])
-    start = np.maximum.accumulate(np.where(np.hstack([edge, differs]), place, 0), axis=1)
-    last = np.where(np.hstack([differs, edge]), place, values.shape[1])
-    end = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    return np.take_along_axis(positive, order, axis=1), start, end
+    differs = level[:, 1:] - level[:, :-1] > SAME * np.abs(level[:, 1:]) + np.finfo(np.float64).tiny
+    if differs.all():
+        return hit, place, place
+    edge = np.ones((len(values), 1), dtype=bool)
+    first = np.maximum.accumulate(np.where(np.hstack([edge, differs]), place, 0), axis=1)
+    ends = np.where(np.hstack([differs, edge]), place, values.shape[1])
+    return hit, first, np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
 
 
 def _key(name: str) -> str:
