@@ -102,7 +102,7 @@ def fit(
 
     Example:
         >>> from mfh import PairedDataset, TrainConfig
-        >>> from mfh.metrics import accuracy
+        >>> from mfh._formulas import accuracy
         >>> from mfh.training.objectives import Distill
         >>> x = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
         >>> data = PairedDataset.from_arrays({"a": x, "b": x}, label=[0, 0, 1, 1])
