@@ -16,7 +16,7 @@ import math
 import numpy as np
 from torch import Tensor
 
-SAME = 1e-12
+SAME = 4e-15
 """Relative difference of two scores up to which they count as equal: softmax rounds."""
 
 
@@ -133,12 +133,14 @@ def _mean_ratio(part: np.ndarray, whole: np.ndarray) -> float:
 def _class_counts(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return three counts for each class or label: predicted and right, in the labels, predicted."""
     if logits.shape == label.shape:
-        truth, told = (label > 0).cpu().numpy(), (logits > 0).cpu().numpy()
-        return (truth & told).sum(axis=0), truth.sum(axis=0), told.sum(axis=0)
-    truth, told = label.cpu().numpy().reshape(-1), logits.argmax(dim=1).cpu().numpy().reshape(-1)
-    counted = (truth[truth == told], truth, told)
-    right, labelled, predicted = (np.bincount(values, minlength=logits.shape[1]) for values in counted)
-    return right, labelled, predicted
+        truth, predicted = (label > 0).cpu().numpy(), (logits > 0).cpu().numpy()
+        return (truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0)
+    truth, predicted = label.cpu().numpy().reshape(-1), logits.argmax(dim=1).cpu().numpy().reshape(-1)
+    right, labelled, found = (
+        np.bincount(classes, minlength=logits.shape[1])
+        for classes in (truth[truth == predicted], truth, predicted)
+    )
+    return right, labelled, found
 
 
 def _class_scores(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
