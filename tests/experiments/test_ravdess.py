@@ -22,7 +22,8 @@ from mfh.experiments.modes import arm_of
 from mfh.experiments.ravdess_config import RavdessConfig
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training import loop
-from mfh.training.loop import fit, predict
+from mfh.training.evaluate import predict
+from mfh.training.loop import fit
 from mfh.training.objectives import Pair, joint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*have a negative increase")
