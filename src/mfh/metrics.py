@@ -156,8 +156,7 @@ def register_metric(
 
     Args:
         name: letters, digits, dots, hyphens and underscores; it appears in records, tables and flags.
-        function: from logits and labels to the metric in its unit; see `Metric`. It must be defined at the
-            top of a module if seeds of a study are computed by other processes (`jobs`).
+        function: from logits and labels to the metric in its unit; see `Metric`.
         tasks: the tasks that it fits: single-label, multi-label, regression, dense.
         higher_is_better: whether larger values are better.
         unit: `%` if the function returns percent, else empty.
