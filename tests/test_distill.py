@@ -76,7 +76,7 @@ def test_the_metric_of_the_config_chooses_and_is_recorded(data, teacher, student
     assert (record.metric, result.teachers[0].metric) == ("log-loss", "log-loss")
     assert record.validation == pytest.approx(min(validation))
     assert set(record.also) == set(metric_names("single-label")) - {"log-loss"}
-    with pytest.raises(InputError, match="`metric` must be auto or one of `accuracy`.*Got 'mIoU'"):
+    with pytest.raises(InputError, match=r"`metric` must be auto or one of `accuracy`.*Got 'mIoU'"):
         distill(teacher, student, data, DistillConfig(device="cpu", metric="mIoU"))
 
 
