@@ -12,6 +12,7 @@ ORDER = [
     ("_checks",),
     ("_system",),
     ("_rows",),
+    ("_formulas",),
     ("arms", "metrics"),
     ("config",),
     ("results",),
