@@ -21,7 +21,7 @@ from mfh._diagnose.folds import FoldRun, deal, take, usable_rows
 from mfh._diagnose.gamma import align, center, decompose, estimate_gamma, unseen
 from mfh._study.networks import Networks
 from mfh.models.mlp import mlp
-from mfh.training.loop import predict
+from mfh.training.evaluate import predict
 
 FITTED, ALL = 40_000, 50_000
 EPOCHS, BATCH = 12, 128

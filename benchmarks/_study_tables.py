@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-ARMS = ("no-kd", "no-kd-smoothed", "unimodal", "regular", "joint", "mismatched")
+ARMS = ("no-kd", "no-kd-smoothed", "self", "regular", "joint", "mismatched")
 CHOSEN = tuple(f"{arm} (chosen)" for arm in ("softened", "important", "general"))
 AGAINST = ("no-kd", "regular", "joint", "important (chosen)", "softened (chosen)", "mismatched")
 BY_RATIO = ("general", "important", "softened", "random", "specific")

@@ -29,10 +29,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks._common import record
 from mfh import PairedDataset, TrainConfig, saliency, split
+from mfh._formulas import accuracy
 from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage, load
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments._steps.students import answers
-from mfh.metrics import accuracy
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training.batches import epoch_order
 from mfh.training.loop import fit

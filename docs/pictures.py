@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation from real runs; `make docs` calls it.
 
-They are kept until a line of mfh, of this file or of a page that they are drawn from changes.
+They are drawn again only if mfh, this file, the measurements or the pages that define the runs have changed.
 
     python docs/pictures.py docs/_pictures
 """
@@ -33,7 +33,7 @@ BENCHMARKS = HERE.parent / "benchmarks" / "results.json"
 
 
 def draw(out: Path) -> None:
-    """Draw everything into `out`: SVG files, and in `extra` what is copied to the site as it is."""
+    """Draw all pictures into `out`; the files in its folder `extra` are copied to the site."""
     out = out.resolve()
     stamp, key = out / "drawn-from", _fingerprint()
     if stamp.exists() and stamp.read_text() == key:
@@ -54,7 +54,7 @@ def draw(out: Path) -> None:
 
 
 def _fingerprint() -> str:
-    """Changes with whatever the pictures could depend on, but for the libraries."""
+    """Return a checksum of everything that the pictures depend on, except other libraries."""
     digest = hashlib.sha256()
     for path in (Path(__file__), HERE / "five-minutes.md", HERE / "quickstart.md", BENCHMARKS):
         digest.update(path.read_bytes())
@@ -64,7 +64,7 @@ def _fingerprint() -> str:
 
 
 def _draw_channels(path: Path) -> None:
-    """Importance and saliency of the 30 channels of the first code block of the page on MFH."""
+    """Run the first code block of the page on MFH, and draw the scores of its 30 channels."""
     code = _python(HERE / "five-minutes.md")[0].code
     names: dict[str, Any] = {}
     exec(compile(code, "five-minutes.md", "exec"), names)  # noqa: S102 - our own page
@@ -73,7 +73,7 @@ def _draw_channels(path: Path) -> None:
 
 
 def channel_figure(alone: SaliencyResult, joint: SaliencyResult) -> Figure:
-    """Three scores of a teacher trained alone, and of one trained jointly."""
+    """Draw three scores of a teacher trained alone, and of one trained jointly."""
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     rows = figure.subplots(2, 3, sharex=True, sharey="row")
     colours = [BLUE] * 10 + [ORANGE] * 10 + [MUTED] * 10
@@ -82,19 +82,19 @@ def channel_figure(alone: SaliencyResult, joint: SaliencyResult) -> Figure:
             ax.bar(range(len(values)), values, color=colours, width=0.8)
             ax.axhline(0, color=MUTED, linewidth=0.7)
         axes[0].set_ylabel(name)
-    titles = ("importance\n(student not asked)", "increase\n(the paper's saliency)", "followed")
+    titles = ("importance\n(ignores the student)", "increase\n(the paper's saliency)", "followed")
     for ax, title in zip(rows[0], titles, strict=True):
         ax.set_title(title, fontsize=10)
     for ax in rows[1]:
         ax.set_xlabel("channel")
-    labels = ("the student sees it too", "the teacher alone", "noise")
+    labels = ("decisive, both see it", "decisive, only the teacher sees it", "noise")
     handles = [rows[0, 0].bar(0, 0, color=colour) for colour in (BLUE, ORANGE, MUTED)]
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 
 def growth_figure(growth: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Seconds against samples, channels and classes, beside lines of slope 1, with the fitted exponents."""
+    """Draw seconds against samples, channels and classes, with lines of slope 1 and the fitted exponents."""
     figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     row = figure.subplots(1, len(growth), sharey=True)
     for ax, (name, measured) in zip(row, growth.items(), strict=True):
@@ -115,7 +115,7 @@ def growth_figure(growth: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def _draw_study(runs: Path, out: Path) -> None:
-    """The study of the quick start."""
+    """Run the study of the quick start, and copy its figures and its report."""
     page = HERE / "quickstart.md"
     command = next(c for b in blocks(page) if b.reason is None for c in b.commands)
     with contextlib.chdir(runs):
@@ -136,7 +136,7 @@ def _run(arguments: Sequence[str]) -> None:
     with contextlib.redirect_stdout(printed):
         status = mfh(arguments)
     if status != 0:
-        raise SystemExit(f"mfh {' '.join(arguments)} ended with status {status}: {printed.getvalue()}")
+        raise SystemExit(f"`mfh {' '.join(arguments)}` ended with status {status}: {printed.getvalue()}")
 
 
 if __name__ == "__main__":

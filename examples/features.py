@@ -1,8 +1,9 @@
-"""Cached features only: no network runs, and none is at hand but the teacher's last linear layer.
+"""Stored features instead of networks: of the teacher, only its last linear layer is known.
 
-What is cached: the teacher's features and labels, the student's modality as features, the logits of a student
-trained jointly with the teacher, and the weights of the teacher's classifier. From these come the saliency of
-the teacher's channels, a focused teacher's logits, and a student that learns from them.
+Stored are the teacher's features, the labels, the features that the student sees, the logits of a student
+that was trained together with the teacher, and the weights of the teacher's last layer. From these `main`
+computes the saliency of the teacher's channels and the logits of a focused teacher, and trains a student on
+these logits.
 
     python examples/features.py
 """
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 import mfh
 
 
-def cached(count: int = 600) -> tuple[mfh.PairedDataset, nn.Linear, Tensor]:
-    """Stand-ins for files of yours: paired features, the classifier, the joint student's logits.
+def stored(count: int = 600) -> tuple[mfh.PairedDataset, nn.Linear, Tensor]:
+    """Make what you would read from files: paired features, the teacher's last layer, the student's logits.
 
-    The teacher's first 4 channels show what the student can see too, the next 4 what it cannot, the last 4
-    nothing.
+    The first 4 of the teacher's channels carry information that the student sees too, the next 4 information
+    that it does not see, and the last 4 noise.
     """
     rng = np.random.default_rng(0)
     label = np.arange(count) % 4
@@ -38,13 +39,13 @@ def cached(count: int = 600) -> tuple[mfh.PairedDataset, nn.Linear, Tensor]:
 
 
 def main() -> dict[str, float]:
-    """Saliency, a focused teacher, and test accuracies in percent of three students."""
-    data, head, student_logits = cached()
+    """Compute the saliency, focus the teacher, train three students; return test accuracies in percent."""
+    data, head, student_logits = stored()
     features = data.inputs("lidar", slice(None))
     ranked = mfh.saliency(features, head, student_logits)
     print(ranked.frame()[["channel", "values", "importance"]].round(2).to_string(index=False))
     removed = mfh.select(ranked, 0.5, "general")
-    classifier = nn.Sequential(nn.Identity(), head)  # the layer of the features, and what follows it
+    classifier = nn.Sequential(nn.Identity(), head)  # layer "0" returns the features
     focused = mfh.FocusedTeacher(classifier, "0", removed, features.mean(0))
     config = mfh.DistillConfig(epochs=10, device="cpu")
     with torch.no_grad():

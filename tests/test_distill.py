@@ -12,6 +12,7 @@ from mfh import DistillConfig, DistillResult, FocusedTeacher, InputError, distil
 from mfh._study.task import derived_seed
 from mfh.data.splits import draw_split
 from mfh.losses import kl_divergence
+from mfh.metrics import metric_names
 from mfh.training.batches import epoch_order
 from mfh.training.teacher_outputs import teacher_logits
 
@@ -65,6 +66,18 @@ def test_equals_a_plain_loop(data, teacher, student):
     right = torch.from_numpy(result.predictions["logits"])[test].argmax(1) == data.label[test]
     assert result.test == pytest.approx(100 * float(right.double().mean()))
     assert result.teachers[0].teacher == "teacher"
+
+
+def test_the_metric_of_the_config_chooses_and_is_recorded(data, teacher, student):
+    result = distill(teacher, student, data, DistillConfig(epochs=6, lr=0.5, device="cpu", metric="Log-Loss"))
+    validation = [epoch.validation for epoch in result.history]
+    record = result.records[0]
+    assert record.best_epoch == 1 + int(np.argmin(validation))
+    assert (record.metric, result.teachers[0].metric) == ("log-loss", "log-loss")
+    assert record.validation == pytest.approx(min(validation))
+    assert set(record.also) == set(metric_names("single-label")) - {"log-loss"}
+    with pytest.raises(InputError, match=r"`metric` must be auto or one of `accuracy`.*Got 'mIoU'"):
+        distill(teacher, student, data, DistillConfig(device="cpu", metric="mIoU"))
 
 
 def test_every_form_of_teacher_teaches_the_same(data, teacher, student, tmp_path):

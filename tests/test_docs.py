@@ -1,9 +1,10 @@
-"""What README and docs say, against what the code does."""
+"""README and docs agree with the code: their commands, code blocks, links and numbers."""
 
 import contextlib
 import doctest
 import importlib
 import io
+import json
 import pkgutil
 import re
 import shlex
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -24,27 +26,29 @@ from mfh.config import LOSSES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-sys.path.insert(0, str(DOCS / "_ext"))
+sys.path[:0] = [str(DOCS / "_ext"), str(DOCS)]
 
 import api_reference  # noqa: E402
 import command_reference  # noqa: E402
 import config_reference  # noqa: E402
 import docstrings  # noqa: E402
+import figures  # noqa: E402
 from doc_blocks import Block, blocks  # noqa: E402
 from mathml import to_mathml  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("reference/*.md"))]
 SLOW = ("quickstart.md", "own-data.md", "yaml.md")  # they train studies and draw their figures
-FILE_GIVES = {  # what a command requires and a file of --config holds
+FILE_GIVES = {  # required options that a file of --config contains
     "study": "--data FILE.npz --out DIR",
     "layers": "--data FILE.npz",
     "export": "--out DIR",
 }
+FIGURE_3 = (r"0\.00 \| 1\.00", r"0\.80 \| 0\.20")  # the first and the last row of its table in gaussian.md
 NUMBER = re.compile(r"[-+]?\d+\.\d+")
 
 
 def commands(page: Path) -> list[str]:
-    """Every `mfh ...` in code, with its continuation lines and without comments."""
+    """Return every `mfh ...` in code, with continuation lines joined and without comments."""
     text = page.read_text().replace("\\\n", " ")
     code = re.findall(r"`(mfh [^`\n]+)`", text) + re.findall(
         r"^(?: {4}|\$ )?(mfh [a-z][^\n`|]*)$", text, re.M
@@ -111,7 +115,7 @@ def test_code_of_a_page_runs_and_prints_what_it_shows(
 
 
 def run(block: Block, names: dict[str, Any]) -> str | None:
-    """What a block prints; None where it is not run."""
+    """Run a block and return what it prints; None if it is not run."""
     if block.reason is not None:
         return None
     printed = io.StringIO()
@@ -123,23 +127,25 @@ def run(block: Block, names: dict[str, Any]) -> str | None:
             assert block.commands, f"{block.page.name}, line {block.line}: no command after a prompt"
             for command in block.commands:
                 program, *arguments = shlex.split(command, comments=True)
-                assert program == "mfh", f"{command}: say in a comment before the block why it is not run"
+                assert program == "mfh", (
+                    f"{command}: a comment before the block must give the reason why it is not run"
+                )
                 assert main([*arguments, "--quiet"]) == 0, command
     return printed.getvalue()
 
 
 def same(shown: str, printed: str) -> None:
-    """Words must agree; numbers nearly, since a training run magnifies how machines round."""
+    """Check that words are equal and numbers nearly: machines round differently, training amplifies it."""
     expected, got = (" ".join(NUMBER.sub("#", text).split()) for text in (shown, printed))
     assert got == expected
     pairs = zip(NUMBER.findall(shown), NUMBER.findall(printed), strict=True)
     assert max((abs(float(a) - float(b)) for a, b in pairs), default=0.0) < 5.0
 
 
-def test_what_is_not_run_says_why() -> None:
+def test_blocks_that_are_not_run_have_a_reason() -> None:
     for page in PAGES:
         fences = len(re.findall(r"^```\w+$", page.read_text(), re.M))
-        assert fences == len(blocks(page)), f"{page.name}: a fence that is not understood"
+        assert fences == len(blocks(page)), f"{page.name}: a fence that `doc_blocks` does not find"
         assert page.read_text().count("<!-- not run:") == sum(b.reason is not None for b in blocks(page))
 
 
@@ -155,7 +161,7 @@ def test_readme_examples_are_short() -> None:
     assert len([line for line in own.code.splitlines() if line]) == 5
 
 
-def test_references_hold_every_command_config_and_name() -> None:
+def test_references_contain_every_command_config_and_name() -> None:
     text = command_reference.write()
     for command in COMMANDS:
         assert f"## mfh {command.name}\n" in text
@@ -166,6 +172,9 @@ def test_references_hold_every_command_config_and_name() -> None:
     for name in set(mfh.__all__) - {"__version__"}:
         assert f"mfh.{name}\n" in api or f"## {name}\n" in configs, name
     assert "`lr`: `float`, default `0.05`" in configs
+    results = api_reference.write_results()
+    for name in ("Diagnosis", "Record", "Summary", "Comparison", "Verdict"):
+        assert f"mfh.results.{name}\n" in results, name
     homes = [m.name for m in pkgutil.walk_packages(mfh.__path__, "mfh.") if m.name.endswith("config")]
     for home in homes:
         for name, value in vars(importlib.import_module(home)).items():
@@ -182,14 +191,65 @@ def test_mathematics_is_understood_or_refused() -> None:
     from sphinx.errors import ExtensionError
 
     assert "<mfrac>" in to_mathml(r"\frac{1}{n}", block=True)
-    with pytest.raises(ExtensionError, match="not understood"):
+    with pytest.raises(ExtensionError, match="not supported"):
         to_mathml(r"\nosuchcommand{x}", block=False)
 
 
-def test_what_reads_docstrings_does_as_its_own_say() -> None:
-    done = doctest.testmod(docstrings)
-    assert done.attempted > 1
+@pytest.mark.parametrize("module", [docstrings, figures], ids=lambda module: module.__name__)
+def test_docstrings_of_the_tools_run(module: ModuleType) -> None:
+    done = doctest.testmod(module)
+    assert done.attempted > 0
     assert done.failed == 0
+
+
+def test_measured_numbers_are_those_of_the_record() -> None:
+    record = json.loads(figures.RECORD.read_text())
+    marked = [page for page in figures.pages() if "<!-- measured: " in page.read_text()]
+    assert {"README.md", "performance.md"} <= {page.name for page in marked}
+    for page in marked:
+        text = page.read_text()
+        assert text.count("<!-- measured: ") == text.count("<!-- end -->"), page.name
+        assert not re.search(r"^ *<!-- measured", text, re.M), f"{page.name}: a mark must not begin a line"
+        assert figures.fill_in(text, record) == text, f"{page.name}: run `python docs/figures.py`"
+
+
+def test_a_stale_number_is_replaced_and_an_unknown_one_is_an_error() -> None:
+    stale = "takes <!-- measured: a.b 3.ours ,.0f -->9,100<!-- end --> s"
+    assert figures.fill_in(stale, {"a": {"b 3": {"ours": 3672.4}}}) == stale.replace("9,100", "3,672")
+    with pytest.raises(KeyError, match="absent"):
+        figures.fill_in("<!-- measured: absent.ours .1f -->1<!-- end -->", {})
+
+
+def test_the_table_of_benchmarks_shows_the_record() -> None:
+    record = json.loads(figures.RECORD.read_text())
+    rows = [line.split(" | ") for line in (ROOT / "benchmarks" / "RESULTS.md").read_text().splitlines()]
+    named = {row[0].strip("| `"): row[2:5] for row in rows if row[0].startswith("| `")}
+    assert len(named) > 15
+    for name, shown in named.items():
+        for field, text in zip(("baseline", "ours", "ratio"), shown, strict=True):
+            number = re.match(r"[\d,.]*\d", text)
+            assert number is not None, f"{name}: {text}"
+            places = len(number[0].partition(".")[2])
+            assert number[0] == f"{record[name][field]:,.{places}f}", f"{name}: {field}"
+
+
+def test_pages_quote_the_numbers_of_other_pages() -> None:
+    verdict = re.search(r"Crossmodal .*? seeds\)", _words(DOCS / "verdict.md"))
+    assert verdict is not None
+    assert verdict[0] in _words(DOCS / "quickstart.md")
+    text = (DOCS / "gaussian.md").read_text()
+    gain = re.search(r"^\| 1\.00 \| 1\.00 \|.* \+(\d\.\d)\d ± ", text, re.M)
+    worst, best = (re.search(rf"^\| {row} \| ([\d.]+) ", text, re.M) for row in FIGURE_3)
+    assert gain is not None
+    assert worst is not None
+    assert best is not None
+    assert f"it is {gain[1]} points better" in _words(DOCS / "five-minutes.md")
+    assert f"from {float(worst[1]):.0f} to {float(best[1]):.0f}%" in _words(DOCS / "five-minutes.md")
+
+
+def _words(page: Path) -> str:
+    """Return the text of a page, without line ends and marks of quotations."""
+    return " ".join(re.sub(r"^> ", "", page.read_text(), flags=re.M).split())
 
 
 def test_the_page_on_gamma_computes_what_diagnose_computes() -> None:
@@ -203,7 +263,7 @@ def test_the_page_on_gamma_computes_what_diagnose_computes() -> None:
 
 
 class Page(HTMLParser):
-    """Links, anchors and loaded files of a built page."""
+    """The links, anchors and loaded files of a built page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -224,7 +284,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole site, built strictly, with its pictures."""
+    """Build the site with its pictures; warnings are errors."""
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("_pictures"))
     shutil.copytree(ROOT / "examples", folder / "examples")
@@ -240,7 +300,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_site_holds_together_and_loads_nothing_from_elsewhere(site: Path) -> None:
+def test_the_links_of_the_site_work_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     pages = {path: Page(path.read_text()) for path in site.rglob("*.html")}
     assert len(pages) > 15
     for path, page in pages.items():

@@ -12,6 +12,7 @@ ORDER = [
     ("_checks",),
     ("_system",),
     ("_rows",),
+    ("_formulas",),
     ("arms", "metrics"),
     ("config",),
     ("results",),
@@ -31,7 +32,7 @@ ORDER = [
     ("cli",),
 ]
 # Narrower than the order: the report reads results alone, and the state of a run that has not ended.
-ONLY = {"_report": {"_report", "arms", "results", "stats", "_system", "_checks", "_version"}}
+ONLY = {"_report": {"_report", "arms", "comparing", "results", "stats", "_system", "_checks", "_version"}}
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

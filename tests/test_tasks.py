@@ -51,8 +51,9 @@ def test_regression_by_hand() -> None:
     task = TASKS["regression"]
     assert task.soft_loss(LOGITS, TEACHER).item() == pytest.approx(((LOGITS - TEACHER) ** 2).mean().item())
     assert task.label_loss(LOGITS, NUMBERS).item() == pytest.approx(((LOGITS - NUMBERS) ** 2).mean().item())
-    assert task.score(LOGITS, NUMBERS) == pytest.approx(100 * r2_score(NUMBERS.numpy(), LOGITS.numpy()))
-    assert task.score(NUMBERS, NUMBERS) == 100.0
+    right = 100 * r2_score(NUMBERS.numpy(), LOGITS.numpy())
+    assert task.scores(LOGITS, NUMBERS) == {"R2": pytest.approx(right)}
+    assert task.scores(NUMBERS, NUMBERS)[task.metric] == 100.0
 
 
 def test_dense_by_hand() -> None:
@@ -62,7 +63,8 @@ def test_dense_by_hand() -> None:
         kl_divergence(*rows, temperature=3.0).item()
     )
     truth, told = PIXELS.flatten().numpy(), rows[0].argmax(dim=1).numpy()
-    assert task.score(MAPS, PIXELS) == pytest.approx(100 * jaccard_score(truth, told, average="macro"))
+    union = jaccard_score(truth, told, average="macro")
+    assert task.scores(MAPS, PIXELS)["mIoU"] == pytest.approx(100 * union)
     assert task.right(MAPS, PIXELS).mean().item() == pytest.approx((truth == told).mean())
 
 

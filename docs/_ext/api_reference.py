@@ -1,4 +1,4 @@
-"""The public names, grouped, each with the page that its docstring makes."""
+"""Write the reference of the public names: groups of them, each name with its docstring."""
 
 import dataclasses
 import inspect
@@ -7,18 +7,21 @@ import mfh
 import mfh.results
 
 GROUPS = {
-    "The whole experiment": ("study", "StudyResult", "PairedDataset", "load_results", "report"),
+    "Studies": ("study", "StudyResult", "PairedDataset", "load_results", "report", "diagnose"),
+    "Arms and metrics": ("Arm", "register_arm", "Metric", "register_metric"),
     "Saliency": ("saliency", "streaming_saliency", "SaliencyAccumulator", "SaliencyResult"),
-    "Distilling one student": ("distill", "DistillResult"),
+    "One student": ("distill", "DistillResult"),
     "Layers and focused teachers": ("layers", "LayerInfo", "split", "select", "FocusedTeacher"),
+    "Exported networks": ("load_export", "Exported"),
 }
-ELSEWHERE = ("__version__",)
+NOT_SHOWN = ("__version__",)
+RESULT_MODULES = ("mfh.results", "mfh._rows")  # where the classes that `mfh.results` offers are defined
 
 
 def write() -> str:
-    """Markdown of everything in `mfh.__all__`; a name in no group comes under its own heading."""
+    """Return Markdown of all names in `mfh.__all__` but configs; names of no group are `Further names`."""
     grouped = {name for names in GROUPS.values() for name in names}
-    others = [n for n in mfh.__all__ if n not in grouped and n not in ELSEWHERE and not _is_config(n)]
+    others = [n for n in mfh.__all__ if n not in grouped and n not in NOT_SHOWN and not _is_config(n)]
     groups = {**GROUPS, "Further names": tuple(others)}
     return "\n".join(
         f"## {title}\n\n{_directives('mfh', [n for n in names if n in mfh.__all__])}"
@@ -28,14 +31,13 @@ def write() -> str:
 
 
 def write_results() -> str:
-    """Markdown of the result classes of `mfh.results`."""
-    own = [
-        name
-        for name, cls in inspect.getmembers(mfh.results, dataclasses.is_dataclass)
-        if cls.__module__ == "mfh.results" and name not in mfh.__all__
-    ]
-    own.sort(key=lambda name: inspect.getsourcelines(getattr(mfh.results, name))[1])
-    return _directives("mfh.results", own)
+    """Return Markdown of the classes of results, in the order in which they are defined."""
+    found = {
+        name: (RESULT_MODULES.index(cls.__module__), inspect.getsourcelines(cls)[1])
+        for name, cls in inspect.getmembers(mfh.results, inspect.isclass)
+        if dataclasses.is_dataclass(cls) and cls.__module__ in RESULT_MODULES and name not in mfh.__all__
+    }
+    return _directives("mfh.results", sorted(found, key=found.__getitem__))
 
 
 def _is_config(name: str) -> bool:

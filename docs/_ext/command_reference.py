@@ -1,4 +1,4 @@
-"""Every command and its options, from the parsers themselves, as Markdown."""
+"""Write the reference of the commands and their options, from their parsers."""
 
 import argparse
 import re
@@ -10,14 +10,14 @@ _HIDDEN = ("help", "version", "print_config")
 
 
 def write() -> str:
-    """Markdown of all commands: a heading, a description, examples and the options of each."""
+    """Return Markdown of all commands: for each a heading, a description, examples and the options."""
     return "\n".join(_command(*entry) for entry in _parsers(build_parser()))
 
 
 def _parsers(
     parser: argparse.ArgumentParser, level: int = 2
 ) -> Iterator[tuple[argparse.ArgumentParser, list[str], int]]:
-    """Each subcommand's parser with its further names, depth first."""
+    """Yield the parser of each subcommand with all its names and its heading level, depth first."""
     found: dict[int, tuple[argparse.ArgumentParser, list[str]]] = {}
     for action in parser._actions:
         for name, sub in (getattr(action, "_name_parser_map", None) or {}).items():
@@ -37,16 +37,16 @@ def _command(parser: argparse.ArgumentParser, names: list[str], level: int) -> s
     positional = [a for a in parser._actions if not a.option_strings and not hasattr(a, "_name_parser_map")]
     positional = [a for a in positional if a.dest not in _HIDDEN]
     options = [a for a in parser._actions if a.option_strings and a.dest not in _HIDDEN]
-    needed = [a for a in options if a.required]
-    rest = [a for a in options if not a.required]
-    for heading, actions in (("Arguments", positional), ("Required", needed), ("Options", rest)):
+    required = [a for a in options if a.required]
+    optional = [a for a in options if not a.required]
+    for heading, actions in (("Arguments", positional), ("Required", required), ("Options", optional)):
         if actions:
             parts.append(f"**{heading}**\n\n{''.join(_option(parser, action) for action in actions)}")
     return "\n".join(part for part in parts if part)
 
 
 def _description(text: str) -> str:
-    """A help text as Markdown: indented lines stay as they are, examples become console blocks."""
+    """Return a help text as Markdown: indented lines become text blocks, examples console blocks."""
     parts: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
         lines = paragraph.splitlines()
@@ -61,7 +61,7 @@ def _description(text: str) -> str:
 
 
 def _wrap(line: str, width: int = 80) -> str:
-    """A long command over several lines, broken before options, each ended by a backslash."""
+    """Break a long command before its options, with a backslash at the end of each line."""
     lines = [""]
     for piece in re.split(r" (?=--)", line.strip()):
         if lines[-1] and len(lines[-1]) + 1 + len(piece) > width:
@@ -88,7 +88,7 @@ def _value(action: argparse.Action) -> str:
 
 
 def plain(text: str) -> str:
-    """Help text as Markdown: options in code, and what would be taken for markup escaped."""
+    """Return a help text as Markdown: options become code, characters of markup are escaped."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     return "".join(part if i % 2 else _prose(part) for i, part in enumerate(parts))
 

@@ -1,4 +1,4 @@
-"""Every field of every configuration, from the dataclasses themselves, as Markdown."""
+"""Write the reference of the configs and their fields, from the dataclasses."""
 
 import dataclasses
 import importlib
@@ -14,7 +14,7 @@ from mfh.commands._options import field_texts
 
 
 def configs() -> Iterator[type]:
-    """The config classes: those of `mfh.config`, then those of the experiments, each after its bases."""
+    """Yield the config classes of `mfh.config`, then those of the experiments."""
     names = ["mfh.config"]
     names += [
         info.name
@@ -28,7 +28,7 @@ def configs() -> Iterator[type]:
 
 
 def write() -> str:
-    """Markdown of all of them: what a class is for, what it inherits, and its own fields."""
+    """Return Markdown of all configs: what each is for, its bases and its own fields. Bases come first."""
     ordered = sorted(configs(), key=lambda cls: (cls.__module__ != "mfh.config", len(cls.__mro__)))
     return "\n".join(_section(cls, set(ordered)) for cls in ordered)
 

@@ -1,4 +1,4 @@
-"""The fenced code blocks of a page of Markdown, and which of them are not run, and why."""
+"""Find the fenced code blocks of a page of Markdown, and the comments that say how they are run."""
 
 import re
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Block:
     """One fenced block.
 
     Attributes:
-        page, line: where it stands.
+        page, line: the page and the line of its fence.
         language: the word after the fence.
-        code: what it holds.
-        reason: why it is not run, where it is not.
-        file: the file that it shows, where it does; it is written, not run.
+        code: its content.
+        reason: why it is not run; None if it is run.
+        file: the file that its content is written to instead of being run; None if there is none.
     """
 
     page: Path
@@ -32,13 +32,13 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """What a console block types after its prompt, continuation lines joined."""
+        """Return the commands of a console block, with continuation lines joined."""
         code = self.code.replace("\\\n", " ")
         return [line[2:].strip() for line in code.splitlines() if line.startswith("$ ")]
 
 
 def blocks(page: Path) -> list[Block]:
-    """All fenced blocks of a page, from top to bottom."""
+    """Return all fenced blocks of a page, from top to bottom."""
     text = page.read_text(encoding="utf-8")
     return [
         Block(page, text.count("\n", 0, m.start("language")) + 1, **m.groupdict())

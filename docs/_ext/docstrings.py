@@ -1,4 +1,4 @@
-"""Docstrings speak of *positions and |numbers| as mathematics does; keep that from being read as markup."""
+"""Escape the mathematics in docstrings, such as *position and |x|, so that Sphinx reads no markup."""
 
 import re
 
@@ -11,7 +11,7 @@ _SHARED = re.compile(r"^( +)(\w+(?:, \w+)+): (.*)$")
 
 
 def escape(lines: list[str]) -> list[str]:
-    r"""Escape what would start emphasis, a substitution or a reference, outside code and examples.
+    r"""Escape the characters that start emphasis, substitutions or references, except in code and examples.
 
     >>> escape(["the (sample, *position) of `a_`", ">>> a * b"])
     ['the (sample, \\*position) of `a_`', '>>> a * b']
@@ -29,7 +29,7 @@ def escape(lines: list[str]) -> list[str]:
 
 
 def separate(lines: list[str]) -> list[str]:
-    """Give each of several fields that share a description its own copy: `a, b: text` becomes two entries.
+    """Turn a field list entry of several names into one entry for each: `a, b: text` becomes two entries.
 
     >>> separate(["    low, high: ends,", "        or None.", "    p: value."])
     ['    low: ends,', '        or None.', '    high: ends,', '        or None.', '    p: value.']
@@ -64,12 +64,12 @@ def _signature(
     signature: str | None,
     returns: str | None,
 ) -> tuple[str | None, str | None]:
-    """Write the default of a factory as an ellipsis: otherwise the signature is no Python."""
+    """Write the default of a factory as an ellipsis, so that the signature is valid Python."""
     return (signature.replace("<factory>", "...") if signature else signature), returns
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Escape before napoleon turns the sections into fields."""
+    """Escape docstrings before napoleon turns their sections into fields."""
     app.connect("autodoc-process-docstring", _process, priority=400)
     for field in PyObject.doc_field_types:
         if field.name == "variable":

@@ -1,6 +1,6 @@
-"""Reference pages made of the code itself when the site is built: commands, configurations, the API.
+"""Make the reference pages from the code when the site is built: commands, configs, the API, results.
 
-A line `<!-- generated: NAME -->` in a page stands for the text that `PARTS[NAME]` returns.
+A line `<!-- generated: NAME -->` of a page is replaced by the text that `PARTS[NAME]` returns.
 """
 
 import re
@@ -24,7 +24,7 @@ _MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.M)
 
 
 def fill_in(text: str) -> str:
-    """A page's text with every mark replaced.
+    """Replace every mark in the text of a page.
 
     Raises:
         ExtensionError: a mark has an unknown name.
@@ -32,7 +32,7 @@ def fill_in(text: str) -> str:
 
     def part(match: re.Match[str]) -> str:
         if match[1] not in PARTS:
-            raise ExtensionError(f"generated: {match[1]} is none of {', '.join(PARTS)}")
+            raise ExtensionError(f"`generated` must name one of {', '.join(PARTS)}. Got {match[1]}.")
         return PARTS[match[1]]()
 
     return _MARK.sub(part, text)
@@ -45,12 +45,12 @@ def _read(_app: Sphinx, _name: str, content: list[str]) -> None:
 def _outdated(
     _app: Sphinx, env: BuildEnvironment, _added: set[str], _changed: set[str], _removed: set[str]
 ) -> list[str]:
-    """Pages with marks are always read again: what they are made of may have changed."""
+    """Return the pages with marks: they are always read again, since the code may have changed."""
     return [name for name in env.found_docs if _MARK.search(Path(env.doc2path(name)).read_text())]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Fill in the marks as pages are read."""
+    """Replace the marks of a page when it is read."""
     app.connect("source-read", _read)
     app.connect("env-get-outdated", _outdated)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

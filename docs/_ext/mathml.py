@@ -1,4 +1,4 @@
-"""Mathematics as MathML, written when the site is built: browsers draw it without any script or font."""
+"""Write mathematics as MathML when the site is built, so that browsers need no script and no font."""
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -8,14 +8,14 @@ from sphinx.writers.html5 import HTML5Translator
 
 
 def to_mathml(latex: str, *, block: bool) -> str:
-    """MathML of a formula.
+    """Return the MathML of a formula.
 
     Raises:
-        ExtensionError: the formula uses a command that is not understood, which would be shown as text.
+        ExtensionError: the formula has an unknown command, which would be shown as text.
     """
     markup = convert(" ".join(latex.split()), display="block" if block else "inline")
     if "\\" in markup:
-        raise ExtensionError(f"not understood as mathematics: {latex}")
+        raise ExtensionError(f"The formula has a LaTeX command that is not supported: {latex}")
     return markup
 
 

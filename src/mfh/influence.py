@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from mfh import metrics
-from mfh.metrics import Metric
+from mfh import _formulas
+from mfh.metrics import Formula, Metric
 
 if TYPE_CHECKING:
     import torch
@@ -36,13 +36,13 @@ def sample_values(
 
     Example:
         >>> import torch
+        >>> from mfh.metrics import find_metric
         >>> logits, label = torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0])
-        >>> sample_values(metrics.find_metric("accuracy", "single-label"), logits, label)
+        >>> sample_values(find_metric("accuracy", "single-label"), logits, label)
         array([100.,   0.])
     """
-    found = _BUILT_IN.get(metric.function)
-    if found is not None:
-        return np.asarray(found(logits, label), dtype=np.float64)
+    if isinstance(metric.function, Formula):
+        return np.asarray(_BUILT_IN[metric.function.name](logits, label), dtype=np.float64)
     return _left_out(metric, logits, label) if 2 < len(label) <= MOST_LEFT_OUT else None
 
 
@@ -60,14 +60,6 @@ def _left_out(metric: Metric, logits: "torch.Tensor", label: "torch.Tensor") -> 
 def _accuracy(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
     right = (logits.argmax(dim=1) == label).double()
     return 100 * right.flatten(1).mean(dim=1).numpy() if right.ndim > 1 else 100 * right.numpy()
-
-
-def _log_loss(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
-    return np.array([metrics.log_loss(logits[i : i + 1], label[i : i + 1]) for i in range(len(label))])
-
-
-def _brier(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
-    return np.array([metrics.brier(logits[i : i + 1], label[i : i + 1]) for i in range(len(label))])
 
 
 def _of_ratios(
@@ -127,7 +119,7 @@ def _r2(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
 
 def _auroc(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
     """Return placement values (DeLong, DeLong and Clarke-Pearson 1988), weighted by class."""
-    values, positive = metrics.scores_by_class(logits, label)
+    values, positive = _formulas.class_scores(logits, label)
     defined = positive.any(axis=1) & ~positive.all(axis=1)
     found = []
     for score, hit in zip(values[defined], positive[defined], strict=True):
@@ -145,7 +137,7 @@ def _auroc(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
 
 def _average_precision(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
     """Return the derivative of the weighted average precision; samples of equal score share a threshold."""
-    values, positive = metrics.scores_by_class(logits, label)
+    values, positive = _formulas.class_scores(logits, label)
     defined = positive.any(axis=1)
     return 100 * np.mean(
         [_precision_values(s, hit) for s, hit in zip(values[defined], positive[defined], strict=True)],
@@ -168,14 +160,14 @@ def _precision_values(score: Values, hit: np.ndarray) -> Values:
     return average + count * change
 
 
-_BUILT_IN: dict[Callable[..., float], Callable[..., Values]] = {
-    metrics.accuracy: _accuracy,
-    metrics.balanced_accuracy: _balanced_accuracy,
-    metrics.macro_f1: _macro_f1,
-    metrics.miou: _miou,
-    metrics.auroc: _auroc,
-    metrics.average_precision: _average_precision,
-    metrics.log_loss: _log_loss,
-    metrics.brier: _brier,
-    metrics.r2: _r2,
+_BUILT_IN: dict[str, Callable[..., Values]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "macro_f1": _macro_f1,
+    "miou": _miou,
+    "auroc": _auroc,
+    "average_precision": _average_precision,
+    "log_loss": _formulas.log_losses,
+    "brier": _formulas.brier_scores,
+    "r2": _r2,
 }

@@ -1,20 +1,14 @@
-"""Metrics: what chooses epochs and ratios, what a verdict is about, and what is recorded beside it.
+"""Metrics as values: what chooses epochs and ratios, what a verdict is about, what is recorded beside it.
 
-A metric of several classes, labels or targets is the plain mean over those for which it is defined. It is
-undefined where its formula is 0 / 0: average precision and AUROC without a positive sample, recall without a
-sample of the class, F1 and intersection over union of a class that occurs neither in the labels nor in the
-predictions, R^2 of a target that is the same for all samples. If none is left, the metric is NaN.
-
-Values of several classes compare each class with the rest. Free of torch until a metric is computed.
+Free of torch and numpy until a metric is computed; `mfh._formulas` has the formulas.
 """
 
+import importlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from mfh._checks import listing, require
 from mfh._rows import MetricInfo
@@ -76,6 +70,17 @@ class Metric:
     def info(self) -> MetricInfo:
         """Return what results keep of it."""
         return MetricInfo(self.name, self.unit, self.higher_is_better, self.points, self.margin)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A function of `mfh._formulas`, which is imported at the first call: numpy takes long to import."""
+
+    name: str
+
+    def __call__(self, logits: "torch.Tensor", label: "torch.Tensor") -> float:
+        function: Callable[..., float] = getattr(importlib.import_module("mfh._formulas"), self.name)
+        return function(logits, label)
 
 
 def merit(value: float, *, higher_is_better: bool = True) -> float:
@@ -151,8 +156,7 @@ def register_metric(
 
     Args:
         name: letters, digits, dots, hyphens and underscores; it appears in records, tables and flags.
-        function: from logits and labels to the metric in its unit; see `Metric`. It must be defined at the
-            top of a module if seeds of a study are computed by other processes (`jobs`).
+        function: from logits and labels to the metric in its unit; see `Metric`.
         tasks: the tasks that it fits: single-label, multi-label, regression, dense.
         higher_is_better: whether larger values are better.
         unit: `%` if the function returns percent, else empty.
@@ -205,155 +209,6 @@ def register_metric(
     return metric
 
 
-def accuracy(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the share of samples, or of positions, whose largest logit is their class, in percent."""
-    return 100 * float((logits.argmax(dim=1) == label).double().mean())
-
-
-def balanced_accuracy(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean over classes of the share of their samples that are right, in percent."""
-    right, labelled, _ = _class_counts(logits, label)
-    return _mean_ratio(right, labelled)
-
-
-def macro_f1(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean F1 over classes or labels, in percent.
-
-    The class with the largest logit is predicted; of several labels those with a logit above 0.
-    """
-    right, labelled, predicted = _class_counts(logits, label)
-    return _mean_ratio(2 * right, labelled + predicted)
-
-
-def miou(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean intersection over union in percent, over all positions of all samples."""
-    right, labelled, predicted = _class_counts(logits, label)
-    return _mean_ratio(right, labelled + predicted - right)
-
-
-def auroc(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean area under the ROC curve in percent; see `scores_by_class` for what is ranked."""
-    values, positive = scores_by_class(logits, label)
-    defined = positive.any(axis=1) & ~positive.all(axis=1)
-    hit, start, end = _ranked(values[defined], positive[defined])
-    num_hits = hit.sum(axis=1)
-    # negatives ranked above a positive, summed over positives; one of equal score counts half
-    above = (hit * (start + end) / 2).sum(axis=1) - num_hits * (num_hits - 1) / 2
-    return 100 * _mean(1 - above / (num_hits * (hit.shape[1] - num_hits)))
-
-
-def average_precision(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean average precision in percent; see `scores_by_class` for what is ranked.
-
-    Samples of equal score share one threshold, without interpolation.
-    """
-    values, positive = scores_by_class(logits, label)
-    defined = positive.any(axis=1)
-    hit, _, end = _ranked(values[defined], positive[defined])
-    precision = np.take_along_axis(hit.cumsum(axis=1), end, axis=1) / (end + 1)
-    return 100 * _mean((hit * precision).sum(axis=1) / hit.sum(axis=1))
-
-
-def log_loss(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the mean of -log of the probability of the right class, in nats; of several labels, their mean.
-
-    Probabilities are not clipped.
-    """
-    values, truth = _array(logits), _array(label)
-    if truth.ndim == 2:
-        return _mean(np.logaddexp(0, values) - truth * values)
-    values = values - values.max(axis=1, keepdims=True)
-    right = np.take_along_axis(values, truth[:, None].astype(np.int64), axis=1)[:, 0]
-    return _mean(np.log(np.exp(values).sum(axis=1)) - right)
-
-
-def brier(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return the Brier score: the mean squared error of probabilities.
-
-    It is summed over classes, and halved for two classes, as scikit-learn does; of several labels it is their
-    mean. So it lies in [0, 2] for three classes or more, else in [0, 1].
-    """
-    values, truth = _array(logits), _array(label)
-    if truth.ndim == 2:
-        return _mean((np.exp(-np.logaddexp(0, -values)) - truth) ** 2)
-    squares = (_softmax(values) - np.eye(values.shape[1])[truth.astype(np.int64)]) ** 2
-    return _mean(squares.sum(axis=1)) / (2 if values.shape[1] == 2 else 1)
-
-
-def r2(logits: "torch.Tensor", label: "torch.Tensor") -> float:
-    """Return 100 x R^2, the mean over targets: 100 is perfect, 0 is no better than the mean of the labels."""
-    values, truth = _array(logits), _array(label)
-    varies = truth.max(axis=0) > truth.min(axis=0)
-    error = ((truth - values) ** 2).sum(axis=0)[varies]
-    spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)[varies]
-    return 100 * _mean(1 - error / spread)
-
-
-def _array(values: "torch.Tensor") -> np.ndarray:
-    """Return float64 values on the CPU."""
-    return values.detach().cpu().numpy().astype(np.float64)
-
-
-def _mean(values: np.ndarray) -> float:
-    """Return the mean; NaN for no values."""
-    return float(values.mean()) if values.size else math.nan
-
-
-def _mean_ratio(part: np.ndarray, whole: np.ndarray) -> float:
-    """Return the mean of part / whole in percent, over classes for which it is not 0 / 0."""
-    defined = whole > 0
-    return 100 * _mean(part[defined] / whole[defined])
-
-
-def _class_counts(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return three counts for each class or label: predicted and right, in the labels, predicted."""
-    if logits.shape == label.shape:
-        truth, told = (label > 0).cpu().numpy(), (logits > 0).cpu().numpy()
-        return (truth & told).sum(axis=0), truth.sum(axis=0), told.sum(axis=0)
-    truth, told = label.cpu().numpy().reshape(-1), logits.argmax(dim=1).cpu().numpy().reshape(-1)
-    counted = (truth[truth == told], truth, told)
-    right, labelled, predicted = (np.bincount(values, minlength=logits.shape[1]) for values in counted)
-    return right, labelled, predicted
-
-
-def scores_by_class(logits: "torch.Tensor", label: "torch.Tensor") -> tuple[np.ndarray, np.ndarray]:
-    """Return what ranks the samples for each class, (class, sample), and which samples belong to it.
-
-    Of several labels that is the logit; of one class in several its probability, since the logit of a class
-    alone does not rank samples. Probabilities are those of softmax in float64.
-    """
-    values, truth = _array(logits), label.detach().cpu().numpy()
-    if truth.ndim == 2:
-        return np.ascontiguousarray(values.T), truth.T > 0
-    return np.ascontiguousarray(_softmax(values).T), truth == np.arange(values.shape[1])[:, None]
-
-
-def _softmax(values: np.ndarray) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
-def _ranked(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort the samples of each class by falling score.
-
-    Args:
-        values: scores, (class, sample).
-        positive: whether a sample belongs to the class, of the same shape.
-
-    Returns:
-        `positive` in the sorted order, and for each place the first and the last place with the same score.
-    """
-    order = np.argsort(-values, axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
-    differs = ordered[:, 1:] != ordered[:, :-1]
-    edge = np.ones((len(values), 1), dtype=bool)
-    place = np.arange(values.shape[1])
-    start = np.maximum.accumulate(np.where(np.hstack([edge, differs]), place, 0), axis=1)
-    last = np.where(np.hstack([differs, edge]), place, values.shape[1])
-    end = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    return np.take_along_axis(positive, order, axis=1), start, end
-
-
 def _key(name: str) -> str:
     """Return a name in the spelling that metrics are found by."""
     return name.strip().lower().replace("_", "-").replace(" ", "-")
@@ -366,44 +221,44 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric(
             name="accuracy",
-            function=accuracy,
+            function=Formula("accuracy"),
             tasks=(_CLASSES, _POSITIONS),
             points="percentage points of accuracy",
         ),
         Metric(
             name="balanced-accuracy",
-            function=balanced_accuracy,
+            function=Formula("balanced_accuracy"),
             tasks=(_CLASSES,),
             points="percentage points of balanced accuracy",
         ),
         Metric(
             name="mAP",
-            function=average_precision,
+            function=Formula("average_precision"),
             tasks=(_LABELS,),
             points="percentage points of mean average precision (mAP)",
         ),
         Metric(
             name="macro-f1",
-            function=macro_f1,
+            function=Formula("macro_f1"),
             tasks=(_CLASSES, _LABELS),
             points="percentage points of macro F1",
         ),
         Metric(
             name="auroc",
-            function=auroc,
+            function=Formula("auroc"),
             tasks=(_CLASSES, _LABELS),
             points="percentage points of the area under the ROC curve (AUROC)",
         ),
         Metric(
             name="average-precision",
-            function=average_precision,
+            function=Formula("average_precision"),
             tasks=(_CLASSES,),
             points="percentage points of average precision",
         ),
         Metric(
             # a hundredth of a nat: the probability of the right class, in the geometric mean, is 1% larger
             name="log-loss",
-            function=log_loss,
+            function=Formula("log_loss"),
             tasks=(_CLASSES, _LABELS),
             higher_is_better=False,
             unit="",
@@ -414,7 +269,7 @@ METRICS: dict[str, Metric] = {
             # a percentage point of accuracy: of two classes and probabilities that are all 0 or 1, the score
             # is the share of errors
             name="brier",
-            function=brier,
+            function=Formula("brier"),
             tasks=(_CLASSES, _LABELS),
             higher_is_better=False,
             unit="",
@@ -423,14 +278,14 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             name="R2",
-            function=r2,
+            function=Formula("r2"),
             tasks=("regression",),
             unit="",
             points="hundredths of R^2 (100 is perfect, 0 no better than the mean of the labels)",
         ),
         Metric(
             name="mIoU",
-            function=miou,
+            function=Formula("miou"),
             tasks=(_POSITIONS,),
             points="percentage points of mean intersection over union (mIoU)",
         ),

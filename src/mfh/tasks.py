@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from mfh.config import TaskName
 from mfh.losses import cross_entropy, kl_divergence, mse, soft_label_entropy
-from mfh.metrics import AUTO, OWN_METRIC, Metric, find_metric, metrics_of, scores
+from mfh.metrics import OWN_METRIC, Metric, metrics_of, scores
 
 SURE = 0.99
 """Probability above which a soft label counts as saturated."""
@@ -46,15 +46,6 @@ class Task(ABC):
     def metric(self) -> str:
         """Name of the metric that `auto` means for this task."""
         return OWN_METRIC[self.name]
-
-    @property
-    def points(self) -> str:
-        """What a point of that metric is, in words."""
-        return find_metric(AUTO, self.name).points
-
-    def score(self, logits: Tensor, label: Tensor) -> float:
-        """Return the metric that `auto` means for this task, in its unit."""
-        return find_metric(AUTO, self.name)(logits, label)
 
     def scores(self, logits: Tensor, label: Tensor, chosen: Metric | None = None) -> dict[str, float]:
         """Return every metric of the task by name, the chosen one (by default the task's own) first."""

@@ -20,9 +20,10 @@ from mfh.experiments._steps import parts
 from mfh.experiments._steps.parts import cached_samples, in_parts
 from mfh.experiments.modes import arm_of
 from mfh.experiments.ravdess_config import RavdessConfig
+from mfh.metrics import find_metric
 from mfh.models.ravdess import RavdessNetwork
-from mfh.training import loop
-from mfh.training.loop import fit, predict
+from mfh.training.evaluate import predict
+from mfh.training.loop import fit
 from mfh.training.objectives import Pair, joint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*have a negative increase")
@@ -129,7 +130,7 @@ def test_students_of_a_focused_teacher_learn_from_mean_filled_channels(
     kept = np.load(out / "teacher-outputs" / "general-0.5-audio-logits.npz")
     order = [list(kept["id"]).index(name) for name in data.id]
     np.testing.assert_allclose(kept["outputs"][order], expected.numpy(), rtol=1e-4, atol=1e-5)
-    accuracy = loop.accuracy(expected[32:], data.label[32:])
+    accuracy = find_metric("accuracy", data.task)(expected[32:], data.label[32:])
     told = next(row for row in result.teachers if row.teacher == "general@0.5")
     assert told.test == accuracy
 

@@ -1,11 +1,26 @@
 """Results with plausible numbers, for the report to show; nothing here is measured."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from mfh.results import Comparison, GaussianResult, Record, StudyResult, Summary, TeacherRecord, Verdict
+from mfh._report import style
+from mfh._report.pages import PAGES, summarize
+from mfh.arms import ARMS, Arm, Question, ShownArm
+from mfh.results import (
+    Choice,
+    Comparison,
+    GaussianResult,
+    Record,
+    StudyResult,
+    Summary,
+    TeacherRecord,
+    Verdict,
+)
 
 LEVELS = {
     "no-kd": 78.0,
@@ -13,7 +28,7 @@ LEVELS = {
     "regular": 78.4,
     "joint": 79.6,
     "mismatched": 78.9,
-    "unimodal": 78.2,
+    "self": 78.2,
 }
 LOSSES = {
     "general": -0.4,
@@ -51,8 +66,8 @@ def _records(rng: np.random.Generator, seeds: int, ratios: tuple[float, ...]) ->
     return records
 
 
-def _per_seed(records: list[Record]) -> Values:
-    """(arm, ratio) -> seed -> test accuracy, with the chosen ratios as the study defines them."""
+def _per_seed(records: list[Record]) -> tuple[Values, list[Choice]]:
+    """(arm, ratio) -> seed -> test accuracy, chosen ratios included, and the choices of validation."""
     validation, test = ({}, {})
     draws: dict[tuple, list[Record]] = {}
     for record in records:
@@ -61,6 +76,7 @@ def _per_seed(records: list[Record]) -> Values:
         validation.setdefault((arm, ratio), {})[seed] = sum(r.validation for r in drawn) / len(drawn)
         test.setdefault((arm, ratio), {})[seed] = sum(r.test for r in drawn) / len(drawn)
     ratios = sorted({ratio for _, ratio in test if ratio is not None})
+    choices = [Choice("no-kd-smoothed", seed, smoothing=0.1) for seed in test["no-kd-smoothed", None]]
     for arm, follows in (("general", "general"), ("important", "important"), ("softened", "general")):
         for seed in {r.seed for r in records}:
             scores = {0.0: validation["joint", None][seed]}
@@ -68,7 +84,8 @@ def _per_seed(records: list[Record]) -> Values:
             best = max(scores, key=lambda ratio: (scores[ratio], -ratio))
             key = (arm, best) if best else ("joint", None)
             test.setdefault((f"{arm} (chosen)", None), {})[seed] = test[key][seed]
-    return test
+            choices.append(Choice(arm, seed, best, "kl"))
+    return test, choices
 
 
 def _verdict(seeds: int, teacher: str, student: str) -> Verdict:
@@ -140,7 +157,7 @@ def make_study() -> Callable[..., StudyResult]:
     ) -> StudyResult:
         rng = np.random.default_rng(7)
         records = _records(rng, seeds, ratios)
-        per_seed = _per_seed(records)
+        per_seed, choices = _per_seed(records)
         summary = [
             Summary(arm, ratio, "accuracy", seeds, *_interval(list(values.values())))
             for (arm, ratio), values in sorted(per_seed.items(), key=str)
@@ -155,7 +172,7 @@ def make_study() -> Callable[..., StudyResult]:
             return Comparison(a, b, ratio, seeds, mean, low, high, None, None, p, holm, primary)
 
         primary = [compare(b, primary=True) for b in ("regular", "joint", "important (chosen)")]
-        others = ("no-kd", "no-kd-smoothed", "softened (chosen)", "mismatched", "unimodal")
+        others = ("no-kd", "no-kd-smoothed", "softened (chosen)", "mismatched", "self")
         at_ratios = ("important", "random", "specific", "softened", "softened-regular")
         exploratory = [compare(b) for b in others] + [compare(b, r) for r in ratios for b in at_ratios]
         scale = np.sort(rng.gamma(0.8, 1.0, channels))[rng.permutation(channels)]
@@ -204,6 +221,7 @@ def make_study() -> Callable[..., StudyResult]:
                 "layer": "layers.2", "num_channels": channels, "score": "increase", "split": "train",
             },
             verdict=verdict or _verdict(seeds, teacher, student),
+            chosen=choices,
             data={
                 "fingerprint": "9f2c71d0", "redrawn": True, "num_samples": 2000,
                 "leaks": {"duplicates": 0, "groups": None},
@@ -254,4 +272,54 @@ def gaussian() -> GaussianResult:
             "The gain from the teacher grows with the shared part: from -0.7 to +2.5 points.",
             "Ten runs.",
         ],
+    )
+
+
+@pytest.fixture(scope="session")
+def summary(make_study: Callable[..., StudyResult], diagnosis: dict) -> dict:
+    """The summary of a study of ten seeds; not to be changed."""
+    return summarize(make_study(diagnosis=diagnosis))
+
+
+@pytest.fixture(scope="session")
+def drawn(summary: dict) -> dict[str, Figure | None]:
+    """Name -> figure of that study."""
+    with style.style():
+        return {picture.name: picture.draw(summary) for picture in PAGES["study"].pictures}
+
+
+@pytest.fixture(scope="session")
+def with_own_arm(make_study: Callable[..., StudyResult]) -> StudyResult:
+    """A study with an arm of the user's, `gradient`, whose students are those of `important`."""
+    study = make_study(seeds=4)
+    arm = Arm(
+        name="gradient", teacher="source", ranking=lambda *_, saliency: [],
+        words="the {source} teacher of {teacher} without channels of small gradient",
+        question=Question(asks="Is it better than gradient?", better="Yes: gradient does worse.",
+                          same="No: gradient does as well.", worse="No: gradient does better."),
+    )  # fmt: skip
+
+    def doubled(rows: Sequence[Any], field: str) -> tuple[Any, ...]:
+        named = ((row, getattr(row, field)) for row in rows)
+        mine = [
+            replace(row, **{field: name.replace("important", "gradient")})
+            for row, name in named
+            if name.startswith("important")
+        ]
+        return (*rows, *mine)
+
+    comparisons = doubled(study.comparisons, "b")
+    place = [i for i, record in enumerate(study.records) if record.arm == "important"]
+    curves = {
+        name: np.concatenate([values, values[place]]) if name.startswith("students") else values
+        for name, values in study.curves.items()
+    }
+    return replace(
+        study,
+        arms=(*ARMS.values(), ShownArm.from_dict(arm.to_dict())),
+        records=doubled(study.records, "arm"),
+        summary=doubled(study.summary, "arm"),
+        comparisons=tuple(replace(c, primary=c.primary and c.b[:4] != "grad") for c in comparisons),
+        chosen=doubled(study.chosen, "arm"),
+        curves=curves,
     )

@@ -1,4 +1,4 @@
-"""What only a browser can say: no error, no request, nothing overflows, all works by mouse and keyboard."""
+"""What only a browser can show: no error, no request, nothing overflows, all works by mouse and keyboard."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -46,7 +46,7 @@ def pages(make_study, diagnosis, tmp_path_factory):
         "kind": "unfinished", "title": "A study that has not ended: x", "headline": "1 of 2 seeds finished.",
         "sentences": ["Missing: seed 1."], "stages": stages, "config": {"epochs": 3}, "environment": {},
         "seeds": [{"seed": 0, "state": "finished"}, {"seed": 1, "state": "begun"}], "timings": {},
-        "command": "mfh study", "source": "So far.",
+        "command": "mfh study", "source_note": "So far.",
         "arms": [{"arm": "no-kd", "ratio": None, "loss": "", "metric": "accuracy", "mean": 80.0, "n": 1}],
     }  # fmt: skip
     found["unfinished"].write_text(render(unfinished), encoding="utf-8")
@@ -172,8 +172,8 @@ def test_students_are_filtered_by_arm(driver, pages, make_study):
     from selenium.webdriver.support.ui import Select
 
     show(driver, pages["study"])
-    Select(driver.find_element("css selector", "#explore-students select")).select_by_visible_text("unimodal")
-    assert set(column(driver, "#explore-students table", 0)) == {"unimodal"}
+    Select(driver.find_element("css selector", "#explore-students select")).select_by_visible_text("self")
+    assert set(column(driver, "#explore-students table", 0)) == {"self"}
     shown = driver.find_element("css selector", "#explore-students .count").text
     assert shown == "10 students, 1 to 10 shown"
 

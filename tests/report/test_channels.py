@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mfh._report.channels import MAX_BARS, MAX_CURVES, MAX_POINTS, summarize_channels
+from mfh._report.sections.channels import MAX_BARS, MAX_CURVES, MAX_POINTS, summarize_channels
 from mfh.results import StudyResult
 
 

@@ -6,10 +6,11 @@ import pytest
 
 from mfh import InputError
 from mfh._report import compare
-from mfh._report.comparison import names_of, summarize_comparison
+from mfh._report.pages import summarize_comparison
 from mfh._report.render import render
+from mfh._report.sections.comparison import drawn_runs, names_of
 from mfh.cli import main
-from mfh.results import StudyResult, Verdict
+from mfh.results import MetricInfo, StudyResult, Verdict
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def runs(make_study):
     return {"first": a, "other": other, "again": repeated}
 
 
-def test_runs_of_one_design_stand_side_by_side_and_differences_are_named(runs):
+def test_runs_of_one_design_are_side_by_side_and_differences_are_named(runs):
     summary = summarize_comparison(runs)
     assert [(run["name"], run["group"]) for run in summary["runs"]] == [
         ("first", "A"), ("again", "A"), ("other", "B"),
@@ -37,7 +38,7 @@ def test_results_are_joined_by_arm_ratio_and_seed(runs):
     rows = {(row["arm"], row["ratio"]): row for row in summary["against_first"]}
     assert rows["no-kd", None]["n"] == 3
     assert rows["general", 0.5]["difference"] == pytest.approx(1.5)
-    joined = summary["explore"]["students"]
+    joined = summary["joined"]
     columns = {column["label"]: column for column in joined["columns"]}
     place = next(
         i
@@ -49,6 +50,21 @@ def test_results_are_joined_by_arm_ratio_and_seed(runs):
     assert columns["first"]["values"][place] == pytest.approx(wanted, abs=1e-3)
     assert columns["shifted"]["values"][place] == pytest.approx(wanted + 1.5, abs=1e-3)
     assert columns["shifted"]["values"].count(None) > 0  # seed 3 is absent there
+
+
+def test_runs_of_another_metric_are_not_subtracted(make_study):
+    study = make_study(seeds=3)
+    loss = MetricInfo("log-loss", unit="", higher_is_better=False, margin=0.01)
+    other = replace(
+        study,
+        metrics=[loss],
+        records=[replace(r, metric="log-loss") for r in study.records],
+        summary=[replace(s, metric="log-loss") for s in study.summary],
+    )
+    summary = summarize_comparison({"a": study, "b": other})
+    assert summary["against_first"] == []
+    assert [row["name"] for row in drawn_runs(summary)] == ["a"]
+    assert "Only runs whose metric is accuracy are drawn." in render(summary)
 
 
 def test_names_tell_folders_apart():
@@ -68,7 +84,7 @@ def test_fifty_runs_stay_one_page(make_study):
 
 
 def test_a_comparison_needs_a_study(tmp_path):
-    with pytest.raises(InputError, match="`runs` must hold a study or more"):
+    with pytest.raises(InputError, match="`runs` must contain at least one study"):
         compare({}, tmp_path)
     assert compare({"only": StudyResult()}, tmp_path / "x.html").name == "x.html"
 
@@ -101,7 +117,7 @@ class TestCommand:
         assert (folder / "c.html").exists()
 
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "message"),
         [
             (["gaussian", "nowhere"], "None of the 2 folders holds the results of a study."),
             (["first", "other", "--tables", "t"], "are made for one run at a time"),
@@ -109,9 +125,9 @@ class TestCommand:
             (["begun", "--figures", "f"], "has not ended. Leave them out."),
         ],
     )
-    def test_what_cannot_be_done_is_said_in_a_line(self, folder, capsys, arguments, told, monkeypatch):
+    def test_what_cannot_be_done_is_one_line(self, folder, capsys, arguments, message, monkeypatch):
         monkeypatch.chdir(folder)
         assert main(["report", "--quiet", *arguments]) == 2
         last = capsys.readouterr().err.strip().splitlines()[-1]
-        assert told in last
+        assert message in last
         assert not {"t", "f"} & {path.name for path in folder.iterdir()}

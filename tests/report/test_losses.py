@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mfh._report.pages import summarize
 from mfh._report.render import render
-from mfh._report.summarize import summarize
 from mfh.results import StudyResult
 
 

@@ -40,7 +40,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.elements.append((tag, dict(attributes)))
-        assert len(dict(attributes)) == len(attributes), f"an attribute of {tag} stands twice"
+        assert len(dict(attributes)) == len(attributes), f"{tag} has an attribute twice"
         if tag not in VOID:
             self.open.append(tag)
 
@@ -64,7 +64,7 @@ class Page(HTMLParser):
 
 
 def check(text: str) -> Page:
-    """Everything that holds for every page."""
+    """Check what is true of every page."""
     page = Page(text)
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert [name for name, count in Counter(ids).items() if count > 1] == []
@@ -89,27 +89,27 @@ def check(text: str) -> Page:
 
 
 @pytest.fixture(scope="module")
-def whole(make_study):
+def study_page(make_study):
     result = make_study()
     return result, html(result)
 
 
-def test_a_study_makes_a_well_formed_page_that_loads_nothing(whole):
-    page = check(whole[1])
+def test_a_study_makes_a_well_formed_page_that_loads_nothing(study_page):
+    page = check(study_page[1])
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert all(b - a <= 1 for a, b in pairwise(levels))
     figures = [attributes for attributes in page.named("div") if attributes.get("role") == "img"]
     assert len(figures) == len(page.named("svg")) == 7
     assert all(len(attributes["aria-label"]) > 40 for attributes in figures)
-    assert len(page.named("caption")) == len(page.named("table")) == 9
+    assert len(page.named("caption")) == len(page.named("table")) == 10
     assert all(attributes.get("scope") in ("col", "row") for attributes in page.named("th"))
     assert all(a.get("tabindex") == "0" for a in page.named("div") if a.get("class") == "scroll")
     policy = next(a for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy")
     assert policy["content"].startswith("default-src 'none'")
 
 
-def test_numbers_of_the_study_stand_in_the_page(whole):
-    result, text = whole[0], Page(whole[1]).text
+def test_numbers_of_the_study_are_on_the_page(study_page):
+    result, text = study_page[0], Page(study_page[1]).text
     for row in result.comparisons:
         assert f"{abs(row.difference):.2f}" in text
     for row in result.summary:
@@ -120,10 +120,10 @@ def test_numbers_of_the_study_stand_in_the_page(whole):
     assert result.verdict.sentence.replace("`", "") in text.replace(" .", ".")
 
 
-def test_only_primary_comparisons_carry_stars(whole):
-    text = whole[1]
-    cells = re.findall(r"<th[^>]*>[^<]*\N{MINUS SIGN}[^<]*(<small>primary</small>)?</th>.*?</tr>", text)
-    assert cells.count("<small>primary</small>") == 3
+def test_only_declared_comparisons_have_stars(study_page):
+    text = study_page[1]
+    cells = re.findall(r"<th[^>]*>[^<]*\N{MINUS SIGN}[^<]*(<small>declared</small>)?</th>.*?</tr>", text)
+    assert cells.count("<small>declared</small>") == 3
     assert len(re.findall(r"\d\*<", text)) == 3
 
 
@@ -175,12 +175,12 @@ def test_long_tables_are_cut_and_say_so():
         Comparison("a", f"b{i}", None, 2, 1.0, 0.0, 2.0, None, None, None, None, False) for i in range(1200)
     ]
     page = check(html(StudyResult(comparisons=rows)))
-    assert f"{1200 - MAX_ROWS} more rows stand in results.json." in page.text
+    assert f"{1200 - MAX_ROWS} more rows are in results.json." in page.text
 
 
 def test_one_seed_has_no_intervals(make_study):
     page = check(html(replace(make_study(seeds=1), channels={})))
-    assert "These runs cannot say." in page.text
+    assert "Undecided. These runs do not show" in page.text
     assert "One seed only" in page.text
     assert "95% interval" not in page.text
     assert "p, Holm" not in page.text

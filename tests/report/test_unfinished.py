@@ -10,7 +10,8 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, StudyConfig
-from mfh._report.unfinished import is_unfinished, summarize_unfinished
+from mfh._report.pages import summarize_unfinished
+from mfh._report.sections.unfinished import is_unfinished
 from mfh._study import experiment
 from mfh._system.progress import load_progress
 from mfh.cli import main
@@ -62,12 +63,12 @@ def test_the_command_tells_and_writes_the_page(interrupted, capsys):
     assert "Does a teacher that sees audio" in (interrupted / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("age", "told"), [(3, "Last sign of life 3"), (3600, "probably it is not running")])
-def test_a_run_that_is_silent_for_long_is_probably_dead(interrupted, age, told):
+@pytest.mark.parametrize(("age", "sentence"), [(3, "Last news 3"), (3600, "it is probably not running")])
+def test_a_run_without_news_for_long_is_probably_dead(interrupted, age, sentence):
     found = load_progress(interrupted)
     moment = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
     replace(found, stopped=False, updated=moment).save(interrupted)
-    assert any(told in sentence for sentence in summarize_unfinished(interrupted)["sentences"])
+    assert any(sentence in text for text in summarize_unfinished(interrupted)["sentences"])
 
 
 def test_parts_of_a_seed_are_counted(interrupted):
@@ -81,7 +82,7 @@ def test_parts_of_a_seed_are_counted(interrupted):
 def test_a_run_that_was_killed_before_it_wrote_a_word(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"epochs": 7}))
     summary = summarize_unfinished(tmp_path)
-    assert summary["headline"] == "0 seeds finished; how many were planned is not written down."
+    assert summary["headline"] == "0 seeds finished; the number of planned seeds is not known."
     assert summary["config"] == {"epochs": 7}
 
 

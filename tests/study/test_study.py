@@ -345,8 +345,8 @@ def _smoothed(config: StudyConfig, count: int) -> list[str]:
 
 def _counting(epoch: Callable[[Fitting], bool], seen: list[Path]) -> Callable[[Fitting], bool]:
     def counted(run: Fitting) -> bool:
-        assert run.store is not None
-        seen.append(run.store.folder)
+        assert run.checkpoints is not None
+        seen.append(run.checkpoints.folder)
         return epoch(run)
 
     return counted

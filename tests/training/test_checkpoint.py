@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mfh import InputError, PairedDataset, TrainConfig
 from mfh.training.batches import epoch_order
-from mfh.training.checkpoint import Checkpoint, Store
+from mfh.training.checkpoint import Checkpoint, CheckpointFolder
 from mfh.training.loop import FitResult, fit
 from mfh.training.objectives import Batch, Distill
 
@@ -228,7 +228,7 @@ def test_how_it_is_computed_may_change(paired: PairedDataset, tmp_path: Path) ->
 
 def test_a_file_of_somebody_else_is_refused(paired: PairedDataset, tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "last.safetensors")
-    with pytest.raises(InputError, match="holds a file that training did not write"):
+    with pytest.raises(InputError, match="which training did not write: name another"):
         train(paired, tmp_path)
 
 
@@ -268,10 +268,10 @@ def test_a_flipped_bit_is_noticed_and_the_state_before_is_taken(
 
 
 def test_every_damage_of_the_file_is_noticed(paired: PairedDataset, tmp_path: Path) -> None:
-    store = Store(tmp_path, {"seed": 0})
+    store = CheckpointFolder(tmp_path, {"seed": 0})
     store.save(Checkpoint({"step": 3, "loss": float("nan")}, {"model": {"w": torch.arange(3.0)}}))
     content = (tmp_path / "last.safetensors").read_bytes()
-    intact = Store(tmp_path, {"seed": 0}).load()
+    intact = CheckpointFolder(tmp_path, {"seed": 0}).load()
     assert intact is not None
     assert intact.values["step"] == 3
     unnoticed = []
@@ -280,7 +280,7 @@ def test_every_damage_of_the_file_is_noticed(paired: PairedDataset, tmp_path: Pa
         changed[place] ^= 1
         (tmp_path / "last.safetensors").write_bytes(changed)
         try:
-            found = Store(tmp_path, {"seed": 0}).load()
+            found = CheckpointFolder(tmp_path, {"seed": 0}).load()
         except InputError:  # the words that say whose file it is have changed
             continue
         if found is not None:

@@ -92,7 +92,7 @@ sys.path.insert(0, {tests!r})
 from fits import CONFIG, TRAIN, VALIDATION, flat, network
 from samples import make_paired
 from mfh.training.device import Processes
-from mfh.metrics import accuracy
+from mfh._formulas import accuracy
 from mfh.training.evaluate import predict
 from mfh.training.loop import fit
 from mfh.training.objectives import Distill

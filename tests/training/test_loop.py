@@ -383,5 +383,5 @@ def test_an_augmented_training_goes_on_to_the_last_bit(paired: PairedDataset, tm
 
 def test_a_last_batch_too_small_for_batch_normalisation_says_what_to_do(paired: PairedDataset) -> None:
     model = nn.Sequential(nn.Linear(10, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
-    with pytest.raises(InputError, match=r"two samples or more, .* leaves 1\. Choose another"):
+    with pytest.raises(InputError, match=r"two samples or more, .* leaves 1\. Change `batch_size`, now 149"):
         train(paired, model, config=replace(CONFIG, batch_size=149))

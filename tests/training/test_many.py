@@ -280,7 +280,7 @@ def test_memory_mapped_data_go_through_the_loop(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((NUM_SAMPLES, NUM_INPUTS), np.float32))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
     data = PairedDataset.from_arrays({"a": mapped, "b": mapped}, label=make_data().label)
-    assert "does not lie in memory" in why_not_many(replace(make_jobs()[0], data=data), config())
+    assert "is not in memory" in why_not_many(replace(make_jobs()[0], data=data), config())
 
 
 def test_networks_whose_batches_keep_a_cpu_busy_are_trained_alone_unless_asked():
@@ -288,7 +288,7 @@ def test_networks_whose_batches_keep_a_cpu_busy_are_trained_alone_unless_asked()
     assert why_alone([job], config()) == [None]
     large = nn.Sequential(nn.Conv2d(1, 900, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(900, 3))
     large_job = replace(job, model=large)
-    assert why_alone([job, large_job], config()) == [None, "one of its batches keeps the processor busy"]
+    assert why_alone([job, large_job], config()) == [None, "one of its batches keeps the CPU busy"]
     assert why_not_many(large_job, config()) is None
 
 

@@ -209,7 +209,7 @@ def test_what_a_student_needs_is_checked_before_any_training():
     idle = replace(job, objective=Distill(label_weight=0.0, distill_weight=1.0))
     with pytest.raises(InputError, match="Student 1 has nothing to learn from"):
         train_students([job, idle], config)
-    with pytest.raises(InputError, match="It has no `validation`"):
+    with pytest.raises(InputError, match="It has none for `validation`"):
         train_students([replace(job, validation=torch.arange(0))], config)
     with pytest.raises(InputError, match="`engine` must be one of `auto`, `loop`, `many`"):
         train_students([job], config, engine="quick")

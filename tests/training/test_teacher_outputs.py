@@ -1,4 +1,4 @@
-"""Teacher outputs: computed once a sample, kept by id, computed anew for another teacher, data or damage."""
+"""Teacher outputs: computed once a sample, kept by id, computed again for another teacher, data or damage."""
 
 import logging
 from collections.abc import Callable
@@ -113,7 +113,7 @@ def test_a_stale_file_is_computed_anew(
     with caplog.at_level(logging.INFO, "mfh"):
         fresh = teacher_logits(teacher, data, "audio", folder=tmp_path)
     assert teacher.seen == 240
-    assert f"`{tmp_path / NAME}` are of another teacher or other data: computed anew" in caplog.text
+    assert f"`{tmp_path / NAME}` belong to another teacher or other data: computed again" in caplog.text
     assert torch.equal(fresh, teacher_logits(teacher, data, "audio"))
 
 
@@ -130,7 +130,7 @@ def test_a_damaged_file_is_computed_anew(
     again = teacher_logits(teacher, paired, "audio", folder=tmp_path)
     assert torch.equal(first, again)
     if teacher.seen == 480:
-        assert "are damaged and computed anew" in caplog.text
+        assert "are damaged and computed again" in caplog.text
     else:
         assert kind == "flipped", "bytes that hold no value, such as a date in the archive, do no harm"
 
@@ -189,6 +189,6 @@ def test_bad_input_is_refused(paired: PairedDataset, teacher: Teacher, tmp_path:
         layer_features(teacher, "nonsense", paired, "audio")
     with torch.no_grad():
         teacher.output.bias[1] = torch.inf
-    with pytest.raises(InputError, match=r"must be finite\. 240 samples have others, the first is `0`"):
+    with pytest.raises(InputError, match=r"must be finite\. Those of 240 samples are not, the first is `0`"):
         teacher_logits(teacher, paired, "audio", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -88,6 +88,7 @@ def distill(
     start = time.perf_counter()
     config = config or DistillConfig()
     data = data.with_task(config.task)
+    metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     sees = modalities(data, teacher_modality, student_modality)
     split = draw_split(data, seed)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
@@ -99,7 +100,6 @@ def distill(
         seen = data.with_transforms({sees[1]: fitted if given is None else _Then(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
-    metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     done = fit(
         model,
         seen,

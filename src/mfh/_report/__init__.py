@@ -1,4 +1,4 @@
-"""One self-contained page, and publication figures, for every run."""
+"""One self-contained page, figures for publications, and tables, for every run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,8 @@ from mfh.results import RunResult, StudyResult
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from mfh._report.section import Summary
 
 # matplotlib and jinja2 are imported inside: `import mfh` and `--help` do without them.
 
@@ -35,12 +37,68 @@ def report(result: RunResult, path: Path | str) -> Path:
         ...     print(report(StudyResult(), folder).name)
         report.html
     """
+    return write_report(result, path)[0]
+
+
+def write_report(
+    result: RunResult,
+    path: Path | str,
+    *,
+    figures: Path | str | None = None,
+    tables: Path | str | None = None,
+    formats: Sequence[str] = ("svg", "pdf", "png"),
+    widths: Sequence[float | int] = (),
+) -> list[Path]:
+    """Write the report of a run, and its figures and tables where folders for them are given.
+
+    All come from one summary, and each figure is drawn once for each size.
+
+    Args:
+        result: a `StudyResult` or `GaussianResult`.
+        path: the page; see `report`.
+        figures: folder for the figures; see `save_figures`.
+        tables: folder for the tables; see `save_tables`.
+        formats: of the figures, any of svg, pdf, png.
+        widths: of the figures in inches; by default the size of the page.
+
+    Returns:
+        The files written, the page first.
+
+    Raises:
+        InputError: there is no report for this kind of result, a format or a width is wrong, or a file
+            cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from mfh.results import Comparison, StudyResult
+        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01, None, False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = write_report(StudyResult(comparisons=[row]), folder, figures=folder, formats=["pdf"])
+        ...     [path.name for path in paths]
+        ['report.html', 'differences.pdf']
+    """
+    from mfh._report import drawings, export
+    from mfh._report.pages import PAGES, summarize
+    from mfh._report.render import render
+
+    drawings.check_files(formats, widths)
     path = _page(path, "report.html")
-    return write_text(path, html(result, figures=path.parent / "figures"))
+    summary = summarize(result)
+    page = PAGES[summary["kind"]]
+    drawn, built = drawings.Drawings(page.pictures, summary), page.build_tables(summary)
+    before = _drawn_before(summary, path.parent / "figures")
+    text = render(summary, drawings=drawn, tables=built, drawn_before=before)
+    written = [write_text(path, text)]
+    if figures is not None and isinstance(result, StudyResult):
+        written += drawn.save(figures, formats, widths)
+    if tables is not None:
+        named = {name: table for section in built.values() for name, table in section.items()}
+        written += export.save_tables(result, list(named.values()), Path(tables))
+    return written
 
 
 def html(result: RunResult, *, figures: Path | str | None = None) -> str:
-    """The page of `report` as text.
+    """Return the page of `report` as text.
 
     Args:
         result: of a study or a Gaussian run.
@@ -54,15 +112,19 @@ def html(result: RunResult, *, figures: Path | str | None = None) -> str:
         >>> html(GaussianResult(figure="fig2")).splitlines()[0]
         '<!doctype html>'
     """
+    from mfh._report.pages import summarize
     from mfh._report.render import render
-    from mfh._report.summarize import summarize
 
     summary = summarize(result)
-    pictures: list[Path] = []
-    if figures is not None and summary["kind"] == "gaussian":
-        # a link could bring any file of this machine into a page that is passed on
-        pictures = sorted(path for path in Path(figures).glob("*.svg") if not path.is_symlink())
-    return render(summary, pictures)
+    return render(summary, drawn_before=_drawn_before(summary, figures))
+
+
+def _drawn_before(summary: "Summary", figures: Path | str | None) -> list[Path]:
+    """Return the SVG files of a folder that the report of a Gaussian run shows."""
+    if figures is None or summary["kind"] != "gaussian":
+        return []
+    # a link could bring any file of this machine into a page that is passed on
+    return sorted(path for path in Path(figures).glob("*.svg") if not path.is_symlink())
 
 
 def save_figures(
@@ -77,7 +139,7 @@ def save_figures(
     Text is kept as outlines in SVG and as embedded TrueType fonts in PDF; PNG has 300 dots an inch.
 
     Args:
-        result: of a study; what it does not hold is not drawn. A Gaussian run draws its own figures, so
+        result: of a study; what it does not have is not drawn. A Gaussian run draws its own figures, so
             there is nothing to write for one.
         folder: is made if it is absent.
         formats: any of svg, pdf, png.
@@ -99,16 +161,16 @@ def save_figures(
         ...     [path.name for path in paths]
         ['differences-3.25in.svg']
     """
-    from mfh._report import svg
-    from mfh._report.summarize import summarize
+    from mfh._report.drawings import Drawings
+    from mfh._report.pages import PAGES, summarize
 
     if not isinstance(result, StudyResult):
         return []
-    return svg.save(summarize(result), folder, formats, widths)
+    return Drawings(PAGES[result.kind].pictures, summarize(result)).save(folder, formats, widths)
 
 
 def save_tables(result: RunResult, folder: Path | str) -> list[Path]:
-    """Write a run's tables as LaTeX (`arms.tex`) and Markdown, and its results in full as CSV.
+    """Write a run's tables as LaTeX (`arms.tex`) and Markdown, and all its results as CSV.
 
     Args:
         result: of any kind that has a report.
@@ -128,11 +190,13 @@ def save_tables(result: RunResult, folder: Path | str) -> list[Path]:
         ...     [path.name for path in paths]
         ['rows.tex', 'rows.md', 'rows.csv']
     """
-    from mfh._report import export, render
-    from mfh._report.summarize import summarize
+    from mfh._report import export
+    from mfh._report.pages import PAGES, summarize
 
-    made = render.build_tables(summarize(result))
-    return export.save_tables(result, list(made.values()), Path(folder))
+    summary = summarize(result)
+    built = PAGES[summary["kind"]].build_tables(summary)
+    named = {name: table for section in built.values() for name, table in section.items()}
+    return export.save_tables(result, list(named.values()), Path(folder))
 
 
 def compare(
@@ -143,7 +207,7 @@ def compare(
     Args:
         runs: name -> study; one or more.
         path: the file (`.html`), or a folder, which gets `comparison.html`.
-        left_out: name -> why it could not be compared, to be told on the page.
+        left_out: name -> why it cannot be compared, for the page.
 
     Raises:
         InputError: there is no study to compare, or the file cannot be written.
@@ -155,15 +219,15 @@ def compare(
         ...     print(compare({"a": StudyResult(), "b": StudyResult()}, folder).name)
         comparison.html
     """
-    from mfh._report.comparison import summarize_comparison
+    from mfh._report.pages import summarize_comparison
     from mfh._report.render import render
 
-    require(len(runs) > 0, "`runs` must hold a study or more. Got none.")
+    require(len(runs) > 0, "`runs` must contain at least one study. Got none.")
     return write_text(_page(path, "comparison.html"), render(summarize_comparison(runs, left_out)))
 
 
 def report_unfinished(folder: Path | str, path: Path | str | None = None) -> tuple[Path, list[str]]:
-    """Write the page of a study that has not ended; also returns what it says, as sentences.
+    """Write the page of a study that has not ended; also return its first sentences.
 
     Args:
         folder: of the run.
@@ -172,8 +236,8 @@ def report_unfinished(folder: Path | str, path: Path | str | None = None) -> tup
     Raises:
         InputError: nothing was begun there, its files are damaged, or the page cannot be written.
     """
+    from mfh._report.pages import summarize_unfinished
     from mfh._report.render import render
-    from mfh._report.unfinished import summarize_unfinished
 
     summary = summarize_unfinished(folder)
     page = write_text(_page(path or folder, "report.html"), render(summary))
@@ -181,13 +245,13 @@ def report_unfinished(folder: Path | str, path: Path | str | None = None) -> tup
 
 
 def _page(path: Path | str, name: str) -> Path:
-    """The file to write: `path` itself, or `name` in it where it is a folder."""
+    """Return the file to write: `path` itself, or `name` in it where it is a folder."""
     path = Path(path)
     return path if path.suffix.lower() in (".html", ".htm") else path / name
 
 
 def figure_arrays(result: RunResult) -> "dict[str, np.ndarray]":
-    """The figures of a study as pictures for a tracker: name -> uint8 of shape (height, width, 3).
+    """Return the figures of a study as pictures for a tracker: name -> uint8, (height, width, 3).
 
     Example:
         >>> from mfh.results import Comparison, StudyResult
@@ -200,14 +264,15 @@ def figure_arrays(result: RunResult) -> "dict[str, np.ndarray]":
 
     from matplotlib.image import imread
 
-    from mfh._report import figures, svg
-    from mfh._report.summarize import summarize
+    from mfh._report.drawings import Drawings
+    from mfh._report.pages import PAGES, summarize
 
     if not isinstance(result, StudyResult):
         return {}
-    summary, pictures = summarize(result), {}
-    for name in figures.FIGURES:
-        if drawn := svg.draw(name, summary, ("png",), dpi=150):
-            values = imread(BytesIO(drawn["png"]), format="png")[:, :, :3]
+    drawings, pictures = Drawings(PAGES[result.kind].pictures, summarize(result)), {}
+    for name in drawings.pictures:
+        content = drawings.content(name, "png", dpi=150)
+        if content is not None:
+            values = imread(BytesIO(content), format="png")[:, :, :3]
             pictures[name] = (255 * values).round().astype("uint8")
     return pictures

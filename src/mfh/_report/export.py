@@ -20,7 +20,7 @@ ESCAPES = {
 
 
 def latex(table: Table) -> str:
-    r"""A `tabular` with the rules of booktabs, and the caption above it.
+    r"""Return a `tabular` with the rules of booktabs, and the caption above it.
 
     >>> print(latex({"name": "a", "caption": "Of 5%", "rows": [[{"text": "x_1"}, {"text": "2"}]],
     ...     "columns": [{"label": "Arm", "numeric": False}, {"label": "Mean", "numeric": True}]}))
@@ -59,7 +59,7 @@ def latex(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    r"""A table of GitHub's Markdown, its caption above it.
+    r"""Return a table of GitHub's Markdown, its caption above it.
 
     >>> print(markdown({"name": "a", "caption": "Means", "rows": [[{"text": "a|b"}, {"text": "2"}]],
     ...     "columns": [{"label": "Arm", "numeric": False}, {"label": "Mean", "numeric": True}]}))
@@ -77,7 +77,7 @@ def markdown(table: Table) -> str:
 
 
 def save_tables(result: RunResult, tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write each table as `.tex` and `.md`, and each of the result's own tables, in full, as `.csv`."""
+    """Write each table as `.tex` and `.md`, and all rows of the result's tables as `.csv`."""
     paths = []
     for made in tables:
         paths.append(write_text(folder / f"{made['name']}.tex", latex(made) + "\n"))
@@ -90,7 +90,7 @@ def save_tables(result: RunResult, tables: Sequence[Table], folder: Path) -> lis
 
 
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV, with the keys of any of them as columns; None is empty, formulas become text.
+    """Return rows as CSV, with the keys of any of them as columns; None is empty, formulas become text.
 
     >>> print(comma_separated([{"arm": "a,b", "ratio": None}, {"arm": "c", "ratio": 0.5}]).strip())
     arm,ratio

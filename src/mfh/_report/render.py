@@ -1,4 +1,4 @@
-"""Step two of a report: a summary becomes one page that loads nothing."""
+"""From a summary to a page: one HTML file that loads nothing."""
 
 import json
 import re
@@ -10,61 +10,67 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from mfh._report import (
-    captions,
-    comparison_tables,
-    losses,
-    run_tables,
-    svg,
-    tables,
-    unfinished_tables,
-    wording,
-)
-from mfh._report.checks import CHECKS
-
-CONTENTS = {
-    "study": (
-        ("checks", "Before you rely on it"), ("controls", "What the comparisons rule out"),
-        ("students", "All students"), ("comparisons", "All comparisons"), ("losses", "Distillation losses"),
-        ("saliency", "Saliency"),
-        ("teachers", "Teachers"), ("curves", "Training"), ("diagnosis", "What the modalities share"),
-        ("data", "Data"), ("run", "How it was run"), ("cite", "How to cite"),
-    ),
-    "diagnosis": (
-        ("why", "Why"), ("companions", "Beside gamma"), ("pilot", "The pilot"), ("data", "Data"),
-        ("run", "How it was run"), ("cite", "How to cite"),
-    ),
-}  # fmt: skip
-RUN = (run_tables.config, run_tables.environment, run_tables.timings)
-STUDY = (
-    tables.arms, tables.comparisons, losses.losses, losses.loss_differences, losses.failed,
-    tables.overlap, tables.stability, tables.teachers, run_tables.data,
-    run_tables.companions, run_tables.pilot, *RUN,
-)  # fmt: skip
-TABLES = {
-    "study": STUDY,
-    "diagnosis": STUDY,
-    "gaussian": (run_tables.gaussian_rows, run_tables.gaussian_differences, *RUN),
-    "comparison": (
-        comparison_tables.runs, comparison_tables.arms, comparison_tables.against_first,
-        comparison_tables.left_out,
-    ),
-    "unfinished": (unfinished_tables.stages, unfinished_tables.arms, *RUN),
-}  # fmt: skip
+from mfh._report import svg, wording
+from mfh._report.drawings import Drawings
+from mfh._report.pages import PAGES
+from mfh._report.section import Section, Summary
+from mfh._report.tables import Table
 
 
-def build_tables(summary: Mapping[str, Any]) -> dict[str, tables.Table]:
-    """Name -> table, of those that this kind of summary has rows for."""
-    return {made["name"]: made for build in TABLES[summary["kind"]] if (made := build(summary))}
-
-
-def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
-    """The page of a summary.
+def render(
+    summary: Summary,
+    *,
+    drawings: Drawings | None = None,
+    tables: Mapping[str, Mapping[str, Table]] | None = None,
+    drawn_before: Sequence[Path] = (),
+) -> str:
+    """Return the page of a summary.
 
     Args:
-        summary: what `summarize` returns.
-        pictures: SVG files to show besides, each under its name.
+        summary: of any kind of page.
+        drawings: its figures; by default they are drawn for this page alone.
+        tables: its tables by section; by default they are built for this page alone.
+        drawn_before: SVG files to show, each under its name.
     """
+    page = PAGES[summary["kind"]]
+    drawings = drawings or Drawings(page.pictures, summary)
+    tables = page.build_tables(summary) if tables is None else tables
+    figures = {picture.name: found for picture in page.pictures if (found := _figure(picture.name, drawings))}
+    source = resources.files(__package__)
+    environment = _environment()
+
+    def prepare(section: Section) -> dict[str, Any]:
+        return {
+            "name": section.name,
+            "heading": section.heading,
+            "intro": section.intro(summary),
+            "pictures": [picture.name for picture in section.pictures],
+            "tables": list(tables[section.name]),
+            "template": environment.from_string(section.template),
+        }
+
+    text = environment.get_template("page.html.jinja").render(
+        s=summary,
+        page=page,
+        head=prepare(page.head),
+        sections=[
+            prepare(section) for section in page.sections if _is_shown(section, summary, figures, tables)
+        ],
+        tables={name: table for built in tables.values() for name, table in built.items()},
+        figures=figures,
+        docs=_documentation(),
+        drawn_before=[
+            {"name": path.stem.replace("_", " "), "uri": svg.as_image(path)} for path in drawn_before
+        ],
+        style=Markup(source.joinpath("style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
+        script=Markup(source.joinpath("script.js").read_text(encoding="utf-8")),  # noqa: S704
+    )
+    # Control characters and lone surrogates in a label would make the file invalid.
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "", text)
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _environment() -> jinja2.Environment:
     source = resources.files(__package__)
     environment = jinja2.Environment(
         autoescape=True,
@@ -76,25 +82,39 @@ def render(summary: Mapping[str, Any], pictures: Sequence[Path] = ()) -> str:
     environment.filters |= {
         "signed": wording.signed, "interval": wording.interval, "code": _code, "json": _json
     }  # fmt: skip
-    built, figures = build_tables(summary), _figures(summary)
-    page = environment.get_template("page.html.jinja").render(
-        s=summary,
-        tables=built,
-        figures=figures,
-        docs=_documentation(),
-        every_check=CHECKS,
-        contents=_contents(summary, {*built, *figures}),
-        pictures=[{"name": path.stem.replace("_", " "), "uri": svg.as_image(path)} for path in pictures],
-        style=Markup(source.joinpath("style.css").read_text(encoding="utf-8")),  # noqa: S704  (our own file)
-        script=Markup(source.joinpath("script.js").read_text(encoding="utf-8")),  # noqa: S704
-    )
-    # Control characters and lone surrogates in a label would make the file invalid.
-    page = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "", page)
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return environment
+
+
+def _is_shown(
+    section: Section,
+    summary: Summary,
+    figures: Mapping[str, Any],
+    tables: Mapping[str, Mapping[str, Table]],
+) -> bool:
+    if section.is_shown is not None:
+        return section.is_shown(summary)
+    return bool(tables[section.name]) or any(picture.name in figures for picture in section.pictures)
+
+
+def _figure(name: str, drawings: Drawings) -> dict[str, Any] | None:
+    """Return a drawing, its caption, and the same in words; None where there is nothing to draw.
+
+    Text stays text, ids are its own, and colours are those of the style sheet.
+    """
+    text_as_text: dict[str, Any] = {"svg.fonttype": "none"}
+    drawn = drawings.content(name, "svg", **text_as_text)
+    if drawn is None:
+        return None
+    picture = drawings.pictures[name]
+    return {
+        "svg": Markup(svg.embed(drawn.decode("utf-8"), prefix=name)),  # noqa: S704  (XML, its text escaped)
+        "caption": picture.caption(drawings.summary),
+        "alt": picture.describe(drawings.summary),
+    }
 
 
 def _code(text: object) -> Markup:
-    """Escape a sentence and set what stands between backticks as code, and minus signs elsewhere."""
+    """Escape a sentence; set the text between backticks as code, and true minus signs outside of it."""
     parts = re.split(r"`([^`\n]+)`", str(escape(text)))
     parts[::2] = [re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", part) for part in parts[::2]]
     parts[1::2] = [f"<code{' class=flag' if _is_flag(part) else ''}>{part}</code>" for part in parts[1::2]]
@@ -102,52 +122,20 @@ def _code(text: object) -> Markup:
 
 
 def _is_flag(code: str) -> bool:
-    """Whether it is short and would break after its hyphens."""
+    """Return whether a piece of code is short and would break after its hyphens."""
     return code.startswith("--") and len(code) <= 32
 
 
 def _json(value: object) -> Markup:
-    """JSON for a script element, which only `<` could end."""
+    """Return JSON for a script element, which only `<` could end."""
     return Markup(json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))  # noqa: S704
 
 
 def _documentation() -> str:
-    """Where the documentation is published, from the package's metadata; empty where that names no place."""
+    """Return the address of the documentation, from the package's metadata; empty where it names none."""
     try:
         urls = metadata.metadata("mfh").get_all("Project-URL") or []
     except metadata.PackageNotFoundError:
         return ""
     named = dict(url.split(", ", 1) for url in urls if ", " in url)
     return named.get("Documentation", "").rstrip("/")
-
-
-def _contents(summary: Mapping[str, Any], parts: set[str]) -> list[dict[str, str]]:
-    """The headings that this page has."""
-    headings = CONTENTS.get(summary["kind"], ())
-    there = {
-        "controls": bool(summary.get("differences")),
-        "students": "arms" in parts,
-        "pilot": "arms" in parts,
-        "comparisons": "comparisons" in parts,
-        "losses": "losses" in parts,
-        "saliency": bool(parts & {"saliency", "overlap", "stability"}),
-        "teachers": "teachers" in parts,
-        "curves": bool(parts & {"curves", "teacher-curves"}),
-        "diagnosis": bool(summary.get("diagnosis")),
-        "companions": "companions" in parts,
-        "data": "data" in parts,
-    }
-    return [{"id": name, "label": label} for name, label in headings if there.get(name, True)]
-
-
-def _figures(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Name -> drawing, caption and the same in words for those who cannot see it."""
-    found = {}
-    for name in svg.figures.BY_KIND.get(summary["kind"], {}):
-        if drawn := svg.inline(name, summary):
-            found[name] = {
-                "svg": Markup(drawn),  # noqa: S704  (serialised XML, its text escaped)
-                "caption": captions.CAPTIONS[name](summary),
-                "alt": captions.ALTERNATIVES[name](summary),
-            }
-    return found

@@ -128,8 +128,9 @@ function exploreChannels(root, data) {
   const count = data.num_channels;
   const sets = select(data.sets.map((s, i) => [i, `seed ${s.seed}, ${s.split} split`]));
   const ratios = select(data.ratios.map((r) => [r, r]), data.ratio ?? undefined);
-  const filter = select([["all", "all channels"], ["kept", "kept by general"], ["removed", "removed by general"],
-    ["differ", "general and important differ"]]);
+  const { first, second } = data.arms;
+  const filter = select([["all", "all channels"], ["kept", `kept by ${first}`], ["removed", `removed by ${first}`],
+    ["differ", `${first} and ${second} differ`]]);
   const search = make("input", { type: "search", placeholder: "12, 30-40", autocomplete: "off" });
   const note = make("p", { class: "aside", role: "status" });
   const bar = make("div", { class: "controls-bar" }, field("Network", sets));
@@ -152,8 +153,8 @@ function exploreChannels(root, data) {
       text: (i) => (now.importance ? significant(now.importance[i]) : "\u2013") },
     { label: "Rank by importance", numeric: true, key: (i) => now.other?.[i] ?? null,
       text: (i) => (now.other ? String(now.other[i]) : "\u2013") },
-    { label: "general", key: (i) => yes(now.kept(i)), text: (i) => yes(now.kept(i)) },
-    { label: "important", key: (i) => (now.other ? yes(now.keptOther(i)) : "\u2013"),
+    { label: first, key: (i) => yes(now.kept(i)), text: (i) => yes(now.kept(i)) },
+    { label: second, key: (i) => (now.other ? yes(now.keptOther(i)) : "\u2013"),
       text: (i) => (now.other ? yes(now.keptOther(i)) : "\u2013") },
   ];
   const significant = (value) => Number(value).toPrecision(3).replace("-", "\u2212");
@@ -190,7 +191,7 @@ function exploreChannels(root, data) {
     drawn = rows;
     slider.max = String(Math.max(rows.length - 1, 0));
     slider.disabled = !rows.length;
-    plot.replaceChildren(...(rows.length ? [bars(rows, now, plot.clientWidth || 640)] : []));
+    plot.replaceChildren(...(rows.length ? [bars(rows, now, plot.clientWidth || 640, `hollow: removed by ${first}`)] : []));
     read(0);
   };
   const read = (place) => {
@@ -198,7 +199,7 @@ function exploreChannels(root, data) {
     slider.value = String(place);
     const text = i === undefined ? "No channel" : `Channel ${i}: saliency ${significant(now.saliency[i])}` +
       (now.error ? ` \u00b1 ${significant(1.96 * now.error[i])}` : "") + `, rank ${now.rank[i]} of ${count}` +
-      (now.other ? `, rank ${now.other[i]} by importance` : "") + `; general: ${yes(now.kept(i))}`;
+      (now.other ? `, rank ${now.other[i]} by importance` : "") + `; ${first}: ${yes(now.kept(i))}`;
     readout.textContent = text;
     slider.setAttribute("aria-valuetext", text);
     const cursor = plot.querySelector(".cursor");
@@ -223,7 +224,7 @@ function exploreChannels(root, data) {
 }
 
 /** Saliency of the rows, in their order, as bars, or as the range in each pixel where they are many. */
-function bars(rows, now, width) {
+function bars(rows, now, width, legend) {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
   const add = (name, attributes, text) => {
@@ -252,14 +253,15 @@ function bars(rows, now, width) {
     paths[kept > 0 ? "kept" : "removed"] +=
       `M${x.toFixed(1)} ${y(most).toFixed(1)}h${w.toFixed(2)}V${y(least).toFixed(1)}h-${w.toFixed(2)}Z`;
   }
-  for (const value of new Set([low, 0, high])) {
+  for (const value of new Set([0, low, high])) {
     add("line", { x1: left, x2: width, y1: y(value), y2: y(value), class: "axis" });
+    if (value && Math.abs(y(value) - y(0)) < 14) continue; // its label would lie on that of 0
     add("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(2)).toString().replace("-", "\u2212"));
   }
   add("path", { d: paths.kept, class: "kept" });
   add("path", { d: paths.removed, class: "removed" });
   add("path", { class: "cursor" });
-  add("text", { x: left, y: height - 6 }, "hollow: removed by general");
+  add("text", { x: left, y: height - 6 }, legend);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("width", width);
   svg.setAttribute("height", height);

@@ -1,10 +1,11 @@
-"""The tables of a report as captions, columns and cells; the template only lays them out."""
+"""Tables as captions, columns and cells; the page, LaTeX and Markdown only lay them out."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mfh._report import wording
-from mfh._report.wording import interval, number, p_value, percent, signed
+from mfh._report.wording import Number, number, shorten
 
 Table = dict[str, Any]
 Cell = dict[str, Any]
@@ -12,13 +13,21 @@ Cell = dict[str, Any]
 MAX_ROWS = 1000  # of a table; the file of results has all
 
 
-def cell(text: object, value: wording.Number = None, note: str = "") -> Cell:
-    """What stands in a cell, the number that it sorts by, and a smaller line below."""
+def cell(text: object, value: Number = None, note: str = "") -> Cell:
+    """Return a cell: its text, the number that it is sorted by, and a smaller line below."""
     return {"text": str(text), "value": value, "note": note}
 
 
+def ratio_cell(ratio: Number) -> Cell:
+    """Return the cell of a ratio; a dash where there is none."""
+    return cell(wording.NOTHING if ratio is None else f"{ratio:g}", ratio)
+
+
 def table(name: str, caption: str, columns: Iterable[str], rows: Sequence[Sequence[Cell]]) -> Table | None:
-    """A table; None without rows. A column whose name ends in `#` holds numbers, and is left out if empty."""
+    """Return a table; None without rows.
+
+    A column whose name ends in `#` has numbers; it is left out if it has none.
+    """
     if not rows:
         return None
     heads = [{"label": label.rstrip("#").strip(), "numeric": label.endswith("#")} for label in columns]
@@ -34,127 +43,56 @@ def table(name: str, caption: str, columns: Iterable[str], rows: Sequence[Sequen
     }
 
 
-def arms(summary: Mapping[str, Any]) -> Table | None:
-    """Every arm at every ratio; under every loss and metric where there are several."""
-    first = {row["name"]: i for i, row in reversed(list(enumerate(summary["arms"])))}
-    told = [(row, row["explain"] * (first[row["name"]] == i)) for i, row in enumerate(summary["arms"])]
-    several, losses = len(summary["metrics"]) > 1, len(summary["loss_names"]) > 1
-    rows = [
+def pairs(name: str, caption: str, rows: Sequence[tuple[str, object]]) -> Table | None:
+    """Return a table of fields and their values."""
+    return table(name, caption, ("Field", "Value"), [[cell(key), cell(value)] for key, value in rows])
+
+
+def mappings(name: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return a table of mappings; the keys of any of them are its columns."""
+    columns: dict[Any, int | None] = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        known = [row[key] for row in rows if row.get(key) not in (None, "")]
+        if known:
+            columns[key] = _digits(known) if all(map(is_number, known)) else None
+    cells = [
         [
-            cell(row["arm"], note=note),
-            *([cell(row["loss"] or "")] * losses),
-            *([cell(row["metric"])] * several),
-            _ratio(row),
-            cell(number(row["mean"], 2), row["mean"]),
-            cell(interval(row["low"], row["high"], 2), row["low"]),
-            cell(number(row["sd"], 2), row["sd"]),
-            cell(row["n"], row["n"]),
+            cell(shorten(plain_text(row.get(key)), 60))
+            if digits is None
+            else cell(number(row.get(key), digits), row.get(key))
+            for key, digits in columns.items()
         ]
-        for row, note in told + [(row, "") for row in summary["other_arms"]]
+        for row in rows
     ]
-    unit = f", {summary['unit']}" if summary["unit"] and not several else ""
-    caption = f"Test {'metrics' if several else summary['metric']}{unit}, by what the student learned from"
-    more = ("Loss",) * losses + ("Metric",) * several
-    return table(
-        "arms", caption, ("Arm", *more, "Ratio #", "Mean #", "95% interval #", "SD #", "Seeds #"), rows
-    )
+    heads = [label(key) + ("" if digits is None else " #") for key, digits in columns.items()]
+    return table(name, caption, heads, cells)
 
 
-def comparisons(summary: Mapping[str, Any]) -> Table | None:
-    """Every paired difference, primary ones first."""
-    rows = []
-    losses = len(summary["loss_names"]) > 1
-    for row in sorted(summary["comparisons"], key=lambda row: not row["primary"]):
-        star = "*" if row["primary"] and row["p_holm"] is not None and row["p_holm"] < 0.05 else ""
-        loss, other = row.get("loss") or "", row.get("loss_b")
-        cells = [
-            cell(f"{row['a']} {wording.MINUS} {row['b']}", note="primary" if row["primary"] else ""),
-            *([cell(f"{loss} {wording.MINUS} {other}" if other else loss)] * losses),
-            _ratio(row),
-            cell(signed(row["difference"], 2) + star, row["difference"]),
-            cell(interval(row["low"], row["high"], 2, sign=True), row["low"]),
-            cell(interval(row["low_boot"], row["high_boot"], 2, sign=True), row["low_boot"]),
-            cell(p_value(row["p"]), row["p"]),
-            cell(p_value(row["p_holm"]), row["p_holm"]),
-            cell(row["n"], row["n"]),
-        ]
-        rows.append(cells)
-    intervals = ("95% interval #", "95%, groups resampled #")
-    columns = ("Comparison", *("Loss",) * losses, "Ratio #", "Difference #", *intervals)
-    return table(
-        "comparisons",
-        "Paired differences on test data, in points",
-        (*columns, "p #", "p, Holm #", "Seeds #"),
-        rows,
-    )
+def is_number(value: object) -> bool:
+    """Return whether a value is a number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def teachers(summary: Mapping[str, Any]) -> Table | None:
-    """Means over seeds of every teacher."""
-    rows = [
-        [
-            cell(_teacher(row["teacher"])),
-            *(cell(number(row[split], 1), row[split]) for split in ("train", "validation", "test")),
-            cell(number(row["entropy"], 3), row["entropy"]),
-            cell(percent(row["saturated"]), row["saturated"]),
-            cell(row["n"], row["n"]),
-        ]
-        for row in summary["teachers"]
-    ]
-    columns = ("Teacher", "Train #", "Validation #", "Test #", "Entropy, nats #", "Over .99 #", "Seeds #")
-    caption = (
-        f"{wording.title(summary['metric'])} on each split; mean entropy of the soft labels on training "
-        "data; share of training samples with a probability over .99"
-    )
-    if all(row["entropy"] is None for row in summary["teachers"]):
-        caption = f"{wording.title(summary['metric'])} on each split"
-    return table("teachers", caption, columns, rows)
+def _digits(values: Sequence[float | int]) -> int:
+    """Return the decimals of a column: none for whole numbers, three for shares, two for all others."""
+    if all(float(value).is_integer() for value in values):
+        return 0
+    return 3 if all(0 <= value <= 1 for value in values) else 2
 
 
-def overlap(summary: Mapping[str, Any]) -> Table | None:
-    """Share of kept channels that `general` and `important` have in common."""
-    rows = [
-        [
-            cell(row.get("split", "")),
-            _ratio(row),
-            cell(percent(row.get("mean")), row.get("mean")),
-            cell(_percents(row.get("low"), row.get("high")), row.get("low")),
-            cell(
-                percent(1 - row["ratio"]) if row.get("ratio") is not None else wording.NOTHING,
-                row.get("ratio"),
-            ),
-        ]
-        for row in summary["saliency"]["overlap"]
-    ]
-    columns = ("Saliency from split", "Ratio #", "In common #", "95% interval #", "By chance #")
-    return table("overlap", "Kept channels that general and important have in common", columns, rows)
+def label(key: object) -> str:
+    """Return a key as words."""
+    return str(key).replace("_", " ")
 
 
-def stability(summary: Mapping[str, Any]) -> Table | None:
-    """How well defined the ranking is: signs, and rank correlations."""
-    saliency = summary["saliency"]
-    rows = [
-        [cell(f"negative increases, {split} split"), cell(percent(share), share)]
-        for split, share in saliency["negative"].items()
-        if share is not None
-    ]
-    for row in saliency["rank_correlation"]:
-        if row.get("mean") is not None:
-            what = row.get("what") or f"two seeds, {row.get('split')} split"
-            name = cell(f"rank correlation: {what}", note=row.get("note") or "")
-            rows.append([name, cell(number(row["mean"], 2), row["mean"])])
-    return table("stability", "How well defined the ranking is", ("Mean over seeds", "Value #"), rows)
-
-
-def _ratio(row: Mapping[str, Any]) -> Cell:
-    ratio = row.get("ratio")
-    return cell(wording.NOTHING if ratio is None else f"{ratio:g}", ratio)
-
-
-def _percents(low: wording.Number, high: wording.Number) -> str:
-    return wording.NOTHING if low is None or high is None else f"{percent(low)} to {percent(high)}"
-
-
-def _teacher(name: str) -> str:
-    arm, _, ratio = name.partition("@")
-    return f"{arm} at {ratio}" if ratio else arm
+def plain_text(value: object) -> str:
+    """Return a value as text; structures become short JSON."""
+    if value is None:
+        return wording.NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)) and all(not isinstance(item, (list, dict)) for item in value):
+        more = f" and {len(value) - 50:,} more" if len(value) > 50 else ""
+        return ", ".join(str(item) for item in value[:50]) + more
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else str(value)
+    return text if len(text) <= 2000 else text[:2000] + "\N{HORIZONTAL ELLIPSIS}"

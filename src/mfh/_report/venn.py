@@ -1,20 +1,16 @@
-"""Decisive features of two modalities as circles whose areas, and that of their overlap, are to scale."""
+"""Two circles whose areas, and the area of their overlap, are to scale."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from mfh._report.style import BLUE, GREEN, INK, ORANGE, canvas
-from mfh._report.wording import percent, shorten
+from mfh._report.style import BLUE, GREEN, ORANGE
 from mfh.stats import bisect
 
 
 def lens(distance: float, radius_a: float = 1.0, radius_b: float = 1.0) -> float:
-    """Area of the overlap of two circles.
+    """Return the area of the overlap of two circles.
 
     >>> round(lens(0.0) / math.pi, 3), lens(2.0), round(lens(1.0) / math.pi, 3), round(lens(0.0, 2.0, 1.0), 3)
     (1.0, 0.0, 0.391, 3.142)
@@ -33,7 +29,7 @@ def lens(distance: float, radius_a: float = 1.0, radius_b: float = 1.0) -> float
 
 
 def apart(overlap: float, radius_a: float, radius_b: float) -> float:
-    """The distance of two circles at which they overlap by an area.
+    """Return the distance of two circles at which they overlap by an area.
 
     >>> round(lens(apart(1.2, 1.0, 0.9), 1.0, 0.9), 6)
     1.2
@@ -52,7 +48,7 @@ def circles(
     *,
     known: bool = True,
 ) -> tuple[Circle, Circle]:
-    """Draw two circles side by side; the second one dashed if its size is not `known`."""
+    """Draw two overlapping circles; the second one is dashed if its size is not `known`."""
     start, end = min(-radius_a, distance - radius_b), max(radius_a, distance + radius_b)
     middle = (start + end) / 2
     a, b = Circle((-middle, 0), radius_a), Circle((distance - middle, 0), radius_b)
@@ -73,36 +69,3 @@ def circles(
     axes.set_aspect("equal")
     axes.set_axis_off()
     return a, b
-
-
-def draw_venn(summary: Mapping[str, Any]) -> Figure | None:
-    """What decides the teacher's answers, and how much of it the student can see too."""
-    shares = summary["diagnosis"].get("shares")
-    if not shares:
-        return None
-    figure, (ax,) = canvas(2.7)
-    shared, student_only = shares["shared"], shares["student_only"]
-    radius_a = 1.0  # the teacher's decisive part has the area pi
-    own = student_only if student_only is not None else shares["teacher_only"]
-    radius_b = math.sqrt(max(shared + own, 1e-6))
-    names = tuple(shorten(summary["modalities"][role], 16) for role in ("teacher", "student"))
-    distance = apart(math.pi * shared, radius_a, radius_b)
-    a, b = circles(ax, radius_a, radius_b, distance, (names[0], names[1]), known=student_only is not None)
-    left = max(b.center[0] - radius_b, a.center[0] - radius_a)
-    right = min(a.center[0] + radius_a, b.center[0] + radius_b)
-    marks = [((left + right) / 2, percent(shared), shared > 0.02)]
-    marks += [
-        (
-            (a.center[0] - radius_a + left) / 2,
-            percent(shares["teacher_only"]),
-            left > a.center[0] - radius_a + 0.3,
-        )
-    ]
-    if student_only is not None:
-        marks += [((right + b.center[0] + radius_b) / 2, percent(student_only), student_only > 0.05)]
-    for x, text, there in marks:
-        if there:
-            ax.text(x, 0, text, ha="center", va="center", color=INK)
-    height = 1.12 * max(radius_a, radius_b)
-    ax.set(xlim=(-2.7, 2.7), ylim=(-height, height))
-    return figure

@@ -89,13 +89,12 @@ def make_config(config: type, options: Namespace, **given: Any) -> Any:
 
 
 def finish(result: "RunResult", out: Path) -> None:
-    """Write a run's results, figures and report into its folder, and say where the report is."""
-    from mfh._report import report, save_figures
+    """Write a run's results, report and figures into its folder, and log the path of the report."""
+    from mfh._report import write_report
 
     result.save(out)
-    save_figures(result, out / "figures")
-    path = report(result, out / "report.html")
-    logging.getLogger("mfh").info("The report: %s", path)
+    page, *_ = write_report(result, out, figures=out / "figures")
+    logging.getLogger("mfh").info("The report: %s", page)
 
 
 def require_complete(result: "StudyResult") -> None:

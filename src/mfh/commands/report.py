@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -53,8 +53,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> None:
-    """Write the page, and what else was asked for."""
-    from mfh._report.unfinished import is_unfinished
+    """Write the page, and the figures and tables that were asked for."""
+    from mfh._report.sections.unfinished import is_unfinished
 
     folders = [Path(folder) for folder in options.folder]
     if len(folders) == 1 and not _is_run(folders[0]):
@@ -71,29 +71,32 @@ def run(options: Namespace) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    from mfh._report.unfinished import is_unfinished
+    from mfh._report.sections.unfinished import is_unfinished
 
     return folder.suffix == ".json" or (folder / "results.json").exists() or is_unfinished(folder)
 
 
 def _one(folder: Path, options: Namespace) -> None:
-    from mfh._report import report, save_figures, save_tables
+    from mfh._report import write_report
     from mfh.results import load_results
 
     result = load_results(folder)
     home = folder.parent if folder.suffix == ".json" else folder
-    with showing(folder):
-        logger.info("The report: %s", report(result, options.out or home / "report.html"))
+    with showing(folder), ExitStack() as locks:
+        for name in ("figures", "tables"):
+            if options[name]:
+                locks.enter_context(held(options[name], name=name))
+        page, *others = write_report(
+            result,
+            options.out or home / "report.html",
+            figures=options.figures,
+            tables=options.tables,
+            widths=PAPER,
+        )
+    logger.info("The report: %s", page)
     if (home / "progress.json").exists():
         logger.info("A run in this folder goes on: these are the results before it.")
-    written: list[Path] = []
-    if options.figures:
-        with showing(folder), held(options.figures, name="figures"):
-            written += save_figures(result, options.figures, widths=PAPER)
-    if options.tables:
-        with showing(folder), held(options.tables, name="tables"):
-            written += save_tables(result, options.tables)
-    for path in written:
+    for path in others:
         logger.info("%s", path)
 
 
@@ -133,8 +136,8 @@ def _tell(folder: Path, options: Namespace) -> None:
 def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
     """One page about the studies among the folders, and a word on those that cannot be compared."""
     from mfh._report import compare
-    from mfh._report.comparison import names_of
-    from mfh._report.unfinished import is_unfinished
+    from mfh._report.sections.comparison import names_of
+    from mfh._report.sections.unfinished import is_unfinished
     from mfh.results import StudyResult, load_results
 
     require(

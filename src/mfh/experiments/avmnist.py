@@ -31,7 +31,7 @@ from mfh.metrics import find_metric, metrics_of
 from mfh.models.avmnist import LateFusion
 from mfh.models.mlp import mlp
 from mfh.results import Comparison, MetricInfo, StudyResult, TeacherRecord, Verdict, environment
-from mfh.training.loop import predict
+from mfh.training.evaluate import predict
 from mfh.training.objectives import Distill, learn_from
 from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import StudentJob, seeded, train_students

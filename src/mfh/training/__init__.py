@@ -1,1 +1,1 @@
-"""Training: the loop, checkpoints, cached teacher outputs, many students at once."""
+"""Training: the loop, its checkpoints, cached teacher outputs, and many students at once."""

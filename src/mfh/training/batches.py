@@ -1,4 +1,4 @@
-"""Batches: the order of the samples, each process's share, and reading from disk ahead of the network."""
+"""Batches: the order of the samples, the share of each process, and reading ahead from disk."""
 
 import math
 from collections import deque
@@ -15,18 +15,20 @@ from mfh.data.decoded import DecodedRows, sample_bytes
 from mfh.data.paired import PairedDataset
 from mfh.training.objectives import Batch
 
-AHEAD = 2  # batches that are read before they are needed
-AHEAD_BYTES = 2**20  # a batch of less is read as quickly as it is handed from thread to thread
+AHEAD = 2
+"""Batches that are read before the network needs them."""
+AHEAD_BYTES = 2**20
+"""Size of a batch below which reading it takes no longer than passing it between threads."""
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    """Order of `count` training rows in an epoch (counted from 1): a permutation fixed by these three."""
+    """Return the order of `count` training rows in an epoch, counted from 1; it depends on these alone."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(count, generator=generator)
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """What fixes dropout in one step of one process; scattered, so that neighbours have nothing in common."""
+    """Return the seed of dropout in one step of one process; neighbouring steps get unrelated seeds."""
     value = seed
     for part in (step, rank):
         value = (value + part + 1) * 0x9E3779B97F4A7C15 % 2**64
@@ -37,9 +39,9 @@ def step_seed(seed: int, step: int, rank: int) -> int:
 def sample_draws(
     seed: int, step: int, rows: Int[Tensor, " sample"], count: int, stream: int = 0
 ) -> Float[Tensor, "sample draw"]:
-    """`count` numbers in [0, 1) for each row, fixed by seed, step, row and stream alone.
+    """Return `count` numbers in [0, 1) for each row; they depend on seed, step, row and stream alone.
 
-    So they do not depend on which process or part of a batch a sample comes to.
+    So it does not matter which process, or which part of a batch, computes a sample.
 
     >>> both = sample_draws(0, 3, torch.tensor([7, 9]), 2)
     >>> torch.equal(sample_draws(0, 3, torch.tensor([9]), 2), both[1:])
@@ -58,15 +60,15 @@ def sample_draws(
 def shares(
     rows: Tensor, *, rank: int = 0, count: int = 1, largest: int | None = None
 ) -> list[tuple[Tensor, float]]:
-    """What one process computes of a batch: parts with their weights, their shares of the batch.
+    """Return the parts of a batch that one process computes, each with its share of the batch.
 
-    Every process gets as many parts. A part that would be empty holds one sample, and its weight is 0.
+    Every process gets the same number of parts. A part that would be empty has one sample and a share of 0.
 
     Args:
-        rows: the whole batch.
+        rows: of all samples of the batch.
         rank: number of the process.
         count: number of processes.
-        largest: most samples of a part.
+        largest: largest number of samples in a part.
 
     Example:
         >>> shares(torch.arange(5), rank=1, count=2, largest=1)
@@ -88,7 +90,7 @@ def make_batch(
     *,
     channels_last: bool = False,
 ) -> Batch:
-    """The inputs and labels of some rows, on a device."""
+    """Return the inputs and labels of some rows, on a device."""
     return _batch(data, modalities, rows, {}, device, channels_last)
 
 
@@ -100,10 +102,10 @@ def feed(
     *,
     channels_last: bool = False,
 ) -> Generator[Batch]:
-    """The batches of some sets of rows, one after another.
+    """Yield the batch of each set of rows.
 
-    While a batch is computed with, the next ones are read from disk or decoded. Transforms run here, so that
-    those which draw random numbers draw them in turn.
+    A thread reads or decodes the next batches while the caller uses one. Transforms run in the caller's
+    thread, so that random ones draw their numbers in the order of the batches.
     """
     slow = _read_ahead(data, modalities, device, len(parts[0]) if parts else 0)
     if not slow:
@@ -124,10 +126,10 @@ def feed(
 
 
 def _read_ahead(data: PairedDataset, modalities: Sequence[str], device: torch.device, size: int) -> list[str]:
-    """The modalities that are worth a thread which reads them ahead, for batches of `size` samples.
+    """Return the modalities that a thread should read ahead, for batches of `size` samples.
 
-    Decoding is; so is reading a memory-mapped array while an accelerator computes. Where the CPU computes, it
-    has no time to copy as well.
+    These are modalities that must be decoded, and memory-mapped arrays if an accelerator computes. If the CPU
+    computes, reading an array in another thread gains nothing.
     """
     values = {name: data.modalities[name] for name in modalities}
     decoded = [n for n, v in values.items() if isinstance(v, DecodedRows) and v.source.workers > 0]
@@ -148,7 +150,7 @@ def _batch(
     device: torch.device,
     channels_last: bool,
 ) -> Batch:
-    """A batch of which the raw values in `held` are read already."""
+    """Return a batch; the raw values of the modalities in `held` have been read before."""
     others = [name for name in modalities if name not in held]
     near = replace(data, modalities={**held, **data.read(others, rows)})
     inputs = tuple(near.inputs(name, slice(None), device=device) for name in modalities)

@@ -1,13 +1,13 @@
-"""The state of a training on disk, from which it goes on exactly where it stopped.
+"""Checkpoints: the state of a training on disk, from which it resumes exactly where it stopped.
 
 A checkpoint is one safetensors file: weights, the best epoch's weights and the optimiser's state as tensors,
-everything else as JSON in its header, and a checksum. It appears whole or not at all, and nothing in it is
-code. Its folder holds
+everything else as JSON in its header, and a checksum. It is written atomically and contains no code. A folder
+of checkpoints has
 
 - `last.safetensors`, the newest state;
-- `previous.safetensors`, the one before it, for when the newest is damaged; removed at the end;
+- `previous.safetensors`, the state before it, in case the newest is damaged; it is removed at the end;
 - `best.safetensors`, the best epoch's weights by themselves, under the names of the network's state dict;
-- `logs`, where a tracker writes.
+- `logs`, the files of trackers.
 """
 
 import json
@@ -34,23 +34,23 @@ _log = logging.getLogger("mfh")
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What one checkpoint holds.
+    """The content of one checkpoint.
 
     Attributes:
-        values: scalars and lists, as JSON holds them; NaN is allowed.
-        groups: group name (`model`, `best`, `optimizer`) -> tensors by name.
+        values: numbers, texts and lists, as JSON has them; NaN is allowed.
+        groups: tensors by name, for each of the groups `model`, `best` and `optimizer`.
     """
 
     values: Mapping[str, Any]
     groups: Mapping[str, Mapping[str, Tensor]]
 
 
-class Store:
+class CheckpointFolder:
     """The checkpoints of one training in one folder.
 
     Args:
-        folder: made if it is absent.
-        identity: what the training is made of; a checkpoint of another one is refused.
+        folder: the folder; it is made if it does not exist.
+        identity: what fixes the result of the training; checkpoints of another identity are refused.
 
     Raises:
         InputError: the folder cannot be written.
@@ -59,7 +59,7 @@ class Store:
     def __init__(self, folder: Path | str, identity: Mapping[str, Any]) -> None:
         self.folder = writable_folder(folder, "checkpoint")
         self.identity = json.loads(json.dumps(plain(identity)))
-        self._good = False  # whether the newest file was read or written well, so that it is worth keeping
+        self._good = False  # whether the newest file is known to be intact, and so is worth keeping
 
     @property
     def last(self) -> Path:
@@ -67,23 +67,23 @@ class Store:
         return self.folder / LAST
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write the newest state; the former one is kept beside it."""
+        """Write the newest state, and keep the one before it."""
         blob = _pack(checkpoint, self.identity)
         if self._good:
             self.last.replace(self.folder / PREVIOUS)
         write_atomic(self.last, lambda file: file.write(blob))
         self._good = True
 
-    def save_best(self, weights: Mapping[str, Tensor], **told: object) -> None:
-        """Write the best epoch's weights by themselves, with a checksum and what is `told` of them.
+    def save_best(self, weights: Mapping[str, Tensor], **notes: object) -> None:
+        """Write the best epoch's weights into their own file, with a checksum and `notes` in its header.
 
-        A file that holds them already is left as it is.
+        The file is left as it is if it has this content already.
         """
-        state, texts = _copies(weights), {name: str(value) for name, value in told.items()}
-        if not self._holds(state, texts):
+        state, texts = _copies(weights), {name: str(value) for name, value in notes.items()}
+        if not self._is_saved(state, texts):
             write_atomic(self.folder / BEST, bytes_writer(sealed_weights(state, **texts)))
 
-    def _holds(self, state: Mapping[str, Tensor], texts: Mapping[str, str]) -> bool:
+    def _is_saved(self, state: Mapping[str, Tensor], texts: Mapping[str, str]) -> bool:
         try:
             require_sealed(self.folder / BEST, **texts)
             return digest(read_state(self.folder / BEST)) == digest(state)
@@ -91,16 +91,17 @@ class Store:
             return False
 
     def close(self) -> None:
-        """Remove what only an unfinished training needs."""
+        """Remove the file that only an unfinished training needs."""
         (self.folder / PREVIOUS).unlink(missing_ok=True)
 
     def load(self) -> Checkpoint | None:
-        """The newest state that can be read; None where there is none.
+        """Return the newest state that can be read; None if there is none.
 
-        A damaged file is named in the log, and the state before it is taken.
+        If the newest file is damaged, the log names it and the state before it is returned.
 
         Raises:
-            InputError: the state is that of another training (the text says what differs), or no checkpoint.
+            InputError: the state belongs to another training (the text names the differences), or a file is
+                no checkpoint.
         """
         found = 0
         for name in (LAST, PREVIOUS):
@@ -127,18 +128,18 @@ class Store:
     def _require_same(self, path: Path, theirs: Mapping[str, Any]) -> None:
         mine = self.identity
         names = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
-        told = "; ".join(f"`{name}` was {theirs.get(name)}, is {mine.get(name)}" for name in names)
+        changes = "; ".join(f"`{name}` was {theirs.get(name)}, is {mine.get(name)}" for name in names)
         require(
             not names,
-            f"`checkpoint` {path} belongs to another training: {told}. Name another folder, or remove it.",
+            f"`checkpoint` {path} belongs to another training: {changes}. Name another folder, or remove it.",
         )
 
 
 def require_tensors(model: nn.Module) -> None:
-    """Refuse a network that a checkpoint could not hold.
+    """Check that a network can be written to a checkpoint.
 
     Raises:
-        InputError: it keeps state that is not a tensor.
+        InputError: a part of its state is no tensor.
     """
     for name, value in model.state_dict().items():
         require(
@@ -149,7 +150,7 @@ def require_tensors(model: nn.Module) -> None:
 
 
 def optimizer_groups(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], State]:
-    """An optimiser's state as tensors named `<parameter>/<key>` and the rest."""
+    """Return an optimiser's state: tensors by `<parameter>/<key>`, and the other values in the same way."""
     tensors: dict[str, Tensor] = {}
     rest: State = {}
     for number, values in optimizer.state_dict()["state"].items():
@@ -160,7 +161,7 @@ def optimizer_groups(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], rest: State) -> None:
-    """The inverse of `optimizer_groups`; learning rates and the like stay as they are."""
+    """Restore what `optimizer_groups` returned; learning rates and other options stay as they are."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, value in {**tensors, **rest}.items():
@@ -180,17 +181,17 @@ def _pack(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> bytes:
 
 def _unpack(path: Path) -> tuple[Checkpoint, Mapping[str, Any]]:
     with safe_open(path, framework="pt") as file:
-        told = file.metadata() or {}
+        header = file.metadata() or {}
         require(
-            "state" in told or "checksum" in told,
-            f"`checkpoint` holds a file that training did not write, {path}. Name another folder.",
+            "state" in header or "checksum" in header,
+            f"`checkpoint` must not contain {path}, which training did not write: name another folder.",
         )
-        if told["format"] != FORMAT:
-            raise ValueError(f"its format is {told['format']!r} instead of {FORMAT!r}")
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']!r} instead of {FORMAT!r}")
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    if digest(tensors, told["state"]) != told["checksum"]:
+    if digest(tensors, header["state"]) != header["checksum"]:
         raise ValueError("its checksum does not fit its content")
-    state = parse_json(told["state"])
+    state = parse_json(header["state"])
     groups: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         group, rest = name.split("/", 1)
@@ -199,7 +200,7 @@ def _unpack(path: Path) -> tuple[Checkpoint, Mapping[str, Any]]:
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU that share no memory, as the format wants them."""
+    """Return copies on the CPU that share no memory, as the format requires."""
     return {
         name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, value in tensors.items()

@@ -1,4 +1,4 @@
-"""Where training runs: device, precision, the processes of a distributed run."""
+"""Device, precision and processes of a training."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train one network together; a single one unless a launcher has started several.
+    """The processes that train one network together: one, unless a launcher started several.
 
     Attributes:
-        rank: number of this process, from 0, the main one.
-        count: how many there are.
-        device: where this one computes, and exchanges values.
+        rank: number of this process, from 0; process 0 is the main one.
+        count: number of processes.
+        device: what this process computes on, and exchanges values through.
     """
 
     rank: int
@@ -37,24 +37,24 @@ class Processes:
 
     @classmethod
     def on(cls, device: torch.device) -> "Processes":
-        """Those of the process group that exists by now."""
+        """Return the processes of the current process group; one process if there is none."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size(), device)
         return cls(0, 1, device)
 
     @property
     def main(self) -> bool:
-        """Whether this one writes the files."""
+        """Whether this process is the main one, which writes the files."""
         return self.rank == 0
 
     def total(self, values: Sequence[float]) -> list[float]:
-        """The sum over processes of each value."""
+        """Return the sum over processes of each value."""
         table = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(table)
         return table.tolist()
 
     def from_main(self, value: float) -> float:
-        """The main process's value."""
+        """Return the main process's value."""
         if self.count == 1:
             return value
         table = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -62,18 +62,18 @@ class Processes:
         return float(table)
 
     def copy_from_main(self, values: Sequence[Tensor]) -> None:
-        """Overwrite tensors by the main process's."""
+        """Overwrite tensors with those of the main process."""
         if self.count > 1:
             for value in values:
                 dist.broadcast(value, 0)
 
     def wait(self) -> None:
-        """Go on when every process has come here."""
+        """Wait until every process has made this call."""
         if self.count > 1:
             dist.barrier()
 
     def gather(self, value: T) -> list[T]:
-        """Every process's value, in the order of their ranks; it travels pickled between them."""
+        """Return the value of every process, in the order of ranks; values are pickled on their way."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -81,7 +81,10 @@ class Processes:
         return values
 
     def collect(self, values: Tensor) -> Tensor:
-        """Rows that were dealt out in turn (row i to process i modulo count), of equal number, in order."""
+        """Return the rows of all processes in order.
+
+        Process i has rows i, i + count, i + 2 count and so on; every process has the same number of rows.
+        """
         if self.count == 1:
             return values
         parts = [torch.empty_like(values) for _ in range(self.count)]
@@ -90,17 +93,18 @@ class Processes:
 
 
 def make_accelerator(config: TrainConfig, *, folder: Path | None = None) -> Accelerator:
-    """Where to train, and in which precision.
+    """Return the accelerator for the device, the precision and the trackers of a configuration.
 
-    Several in one process may differ in both. Under `torchrun` or `accelerate launch` each process takes the
-    device of its local rank.
+    Accelerators of one process may differ in device and precision. Under `torchrun` or `accelerate launch`
+    each process uses the device of its local rank.
 
     Args:
-        config: its device, precision and trackers count.
-        folder: where trackers write, in `logs`; they need one.
+        config: names the device, the precision and the trackers.
+        folder: trackers write into its folder `logs`; it must be given if there are any.
 
     Raises:
-        InputError: there is no such device, it does not know the precision, a tracker is not installed.
+        InputError: there is no such device, the device does not support the precision, or a tracker is not
+            installed.
     """
     require(
         not config.tracker or folder is not None,
@@ -140,9 +144,9 @@ def make_accelerator(config: TrainConfig, *, folder: Path | None = None) -> Acce
 
 @contextmanager
 def synchronised(model: nn.Module, processes: Processes) -> Iterator[None]:
-    """Batch normalisation over the whole batch of a distributed run; afterwards the layers are as before.
+    """Let batch normalisation use the batches of all processes; the layers are restored afterwards.
 
-    PyTorch offers it on CUDA only; on the CPU each process normalises by its own share.
+    PyTorch supports this on CUDA only. On the CPU each process normalises by its own share of the batch.
     """
     plain = {}
     if processes.count > 1 and processes.device.type == "cuda":
@@ -158,7 +162,7 @@ def synchronised(model: nn.Module, processes: Processes) -> Iterator[None]:
 
 
 def reseed(device: torch.device, seed: int) -> None:
-    """Fix what dropout and the like draw next, on the CPU and the device."""
+    """Seed the generators that dropout and other layers draw from, on the CPU and on the device."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
@@ -168,10 +172,10 @@ def reseed(device: torch.device, seed: int) -> None:
 
 
 def _forget_settings(cpu: bool) -> None:
-    """Let the next Accelerator have settings of its own.
+    """Let the next Accelerator have its own settings.
 
-    Accelerate keeps device and precision in dictionaries that all its objects of one process share, and
-    refuses others later. New dictionaries leave to earlier objects those that they have.
+    All Accelerators of a process share dictionaries with device and precision, and refuse other values later.
+    With new dictionaries the next one starts afresh, and earlier ones keep theirs.
     """
     AcceleratorState._shared_state = {}
     state = PartialState._shared_state

@@ -1,4 +1,4 @@
-"""The error of a training whose numbers ran away."""
+"""The error of a training that diverged."""
 
 from collections.abc import Iterable
 
@@ -9,11 +9,11 @@ class DivergedError(InputError):
     """A loss or a weight is not finite after a batch.
 
     Attributes:
-        what: what is not finite.
+        what: what is not finite, as the start of a sentence.
         epoch: counted from 1.
-        ids: of the samples of the batch.
-        who: which network; empty where the caller has but one.
-        kept: where the last good state is; empty where none is kept.
+        ids: ids of the samples of the batch.
+        who: the network, in words; empty if the caller trains only one.
+        kept: a sentence that says where the last good state is; empty if none is kept.
     """
 
     def __init__(self, what: str, epoch: int, ids: Iterable[object], who: str = "", kept: str = "") -> None:
@@ -25,7 +25,7 @@ class DivergedError(InputError):
         )
 
     def of(self, who: str) -> "DivergedError":
-        """The same, of a network that has a name."""
+        """Return the same error with the network named."""
         return DivergedError(self.what, self.epoch, self.ids, who, self.kept)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:

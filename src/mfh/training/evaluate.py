@@ -1,4 +1,4 @@
-"""What a trained network answers, and how often it is right."""
+"""Outputs of a network, and its metric, on some rows of a data set."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,11 @@ from mfh.training.batches import feed
 from mfh.training.device import Processes
 
 EVALUATION_BATCH = 2048
+"""Largest number of samples in a forward pass."""
 EVALUATION_VALUES = 2**24
+"""Largest number of input values in a forward pass on the CPU."""
 ACCELERATOR_VALUES = 2**27
+"""The same on other devices."""
 
 
 def predict(
@@ -27,23 +30,23 @@ def predict(
     batch_size: int | None = None,
     shared: bool = False,
 ) -> Tensor:
-    """What a network answers to some rows, in their order, in evaluation mode, on the CPU, as float32.
+    """Return the outputs of a network in evaluation mode for some rows, in float32 on the CPU.
 
     Args:
         model: the network. It may return a tensor, or an object with `.logits`.
         data: the samples.
         modality: what the network is fed.
         rows: which samples, int64.
-        batch_size: samples a forward pass; by default `EVALUATION_BATCH`, and fewer where a sample has many
-            values; see `evaluation_batch`.
-        shared: every process of a distributed run makes this call, and each computes its share of the rows.
+        batch_size: samples in a forward pass; by default see `evaluation_batch`.
+        shared: whether every process of a distributed run makes this call; each then computes its share of
+            the rows.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     if batch_size is None:
         batch_size = evaluation_batch(data, modality, device)
     processes = Processes.on(device)
     mine = rows
-    if shared and processes.count > 1:  # as many rows for each, so that the parts fit together
+    if shared and processes.count > 1:  # the same number of rows for each process
         filler = rows[:1].expand(-len(rows) % processes.count)
         mine = torch.cat([rows, filler])[processes.rank :: processes.count]
     with evaluating(model):
@@ -78,7 +81,7 @@ def require_defined(metric: str, validation: Sequence[float]) -> None:
 
 
 def evaluation_batch(data: PairedDataset, modality: str, device: torch.device) -> int:
-    """Samples a forward pass: `EVALUATION_BATCH`, and fewer where so many would hold too many values."""
+    """Return the samples of a forward pass: `EVALUATION_BATCH`, or fewer if a sample has many values."""
     values = EVALUATION_VALUES if device.type == "cpu" else ACCELERATOR_VALUES
     return min(EVALUATION_BATCH, max(1, values // math.prod(data.shape(modality))))
 

@@ -1,4 +1,4 @@
-"""Fingerprints of weights, transforms and objectives: does what lies on disk belong to this computation?"""
+"""Fingerprints of weights, transforms and objectives, to tell whether a file belongs to a computation."""
 
 import hashlib
 import json
@@ -16,16 +16,17 @@ from torch import Tensor, nn
 from mfh._system.files import plain
 from mfh.models.weights import digest
 
-DEEPEST = 4  # attributes of attributes: whatever an object holds, its description ends
+DEEPEST = 4
+"""Depth at which the description of an object's attributes ends."""
 
 
 def structure(model: nn.Module) -> str:
-    """A network's `repr`, without addresses in memory."""
+    """Return a network's `repr` without memory addresses."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(model))
 
 
 def network_fingerprint(model: nn.Module) -> str:
-    """Changes with a network's weights, buffers, further state and, as far as `repr` tells, its structure."""
+    """Return a digest of a network's weights, buffers, other state and `repr`."""
     state = model.state_dict()
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     rest = {name: describe(value) for name, value in state.items() if name not in tensors}
@@ -33,9 +34,10 @@ def network_fingerprint(model: nn.Module) -> str:
 
 
 def describe(value: object, *, depth: int = 0) -> Any:
-    """What a value is, as JSON that is the same in every process: arrays and networks by their digests.
+    """Return a description of a value as JSON that is the same in every process.
 
-    Functions go by their names, and objects of other classes by their attributes.
+    Arrays and networks are described by their digests, functions by their names, and objects of other classes
+    by their attributes.
 
     >>> describe({"a": (1, 2.5)})
     {'a': [1, 2.5]}
@@ -76,6 +78,6 @@ def _describe_object(value: object, inner: Callable[[object], Any]) -> Any:
 
 
 def short(value: object) -> str:
-    """16 hex digits of `describe`."""
+    """Return 16 hex digits that depend on `describe(value)`."""
     text = json.dumps(plain(describe(value)), sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""A training from its first step, or from where its checkpoint was written, to its end."""
+"""One call of `fit`: a training from its first step, or from its checkpoint, to its end."""
 
 import math
 import time
@@ -16,18 +16,25 @@ from mfh._system.signals import defer_signals
 from mfh.data.paired import PairedDataset
 from mfh.metrics import Metric, merit
 from mfh.training.batches import epoch_order, feed, shares
-from mfh.training.checkpoint import Checkpoint, Store, load_optimizer, optimizer_groups
+from mfh.training.checkpoint import Checkpoint, CheckpointFolder, load_optimizer, optimizer_groups
 from mfh.training.diverged import DivergedError
 from mfh.training.evaluate import require_defined
 from mfh.training.monitor import Monitor
 from mfh.training.step import Stepper
 
-LOOK_EVERY = 20  # steps between two looks at the losses where each look waits for other hardware
+LOOK_EVERY = 20
+"""Steps between two looks at the losses, if a look must wait for an accelerator or other processes."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch left: number from 1, mean training loss, validation metric (NaN without one)."""
+    """The results of one epoch.
+
+    Attributes:
+        number: counted from 1.
+        loss: mean training loss.
+        validation: validation metric, in its unit; NaN if there is none.
+    """
 
     number: int
     loss: float
@@ -36,16 +43,16 @@ class Epoch:
 
 @dataclass
 class Position:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
-        epoch: the one being trained, from 1.
-        step: steps of it that are done.
-        total: sum of the loss over these steps' samples.
-        best_epoch: the best one so far, 0 before the first.
+        epoch: the current epoch, counted from 1.
+        step: finished steps of this epoch.
+        total: sum of the loss over the samples of these steps.
+        best_epoch: the best epoch so far; 0 before the end of the first.
         seconds: wall time.
-        finished: whether there is nothing left to do.
-        history: one entry per epoch that is done.
+        finished: whether all is trained.
+        history: one entry per finished epoch.
     """
 
     epoch: int = 1
@@ -59,7 +66,14 @@ class Position:
 
 @dataclass(eq=False)
 class Fitting:
-    """One call of `fit`, whose arguments these are, but for `stepper` and `store`."""
+    """One call of `fit`; all fields but `stepper`, `checkpoints`, `at` and `best` are its arguments.
+
+    Attributes:
+        stepper: changes the network by one batch.
+        checkpoints: where the state is kept; None keeps none.
+        at: how far the training has come.
+        best: state dict of the best epoch; empty before the first.
+    """
 
     stepper: Stepper
     data: PairedDataset
@@ -68,14 +82,14 @@ class Fitting:
     score: Callable[[nn.Module], float] | None
     metric: Metric | None
     on_epoch: Callable[[Epoch], None] | None
-    store: Store | None
+    checkpoints: CheckpointFolder | None
     save_every: float
     save_end: bool
     at: Position = field(default_factory=Position)
     best: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Derive what every step needs."""
+        """Derive the values that every step needs."""
         self.model, self.config = self.stepper.model, self.stepper.config
         self.processes, self.device = self.stepper.processes, self.stepper.processes.device
         self.steps = math.ceil(len(self.train) / self.config.batch_size)
@@ -83,19 +97,19 @@ class Fitting:
         self.look_every = LOOK_EVERY if waits else 1
         self.pending: list[Tensor] = []
         self.parts: tuple[Tensor, ...] = ()
-        self.written = 0  # epoch whose weights are in the file of the best one, if this call wrote it
+        self.written = 0  # the epoch whose weights this call wrote into the file of the best epoch
         self.kept = "No state was saved yet."
-        self.between_steps = True  # so that weights and position agree
+        self.between_steps = True  # else weights and position may disagree
         self.started = self.saved = time.monotonic()
 
     @property
     def num_steps(self) -> int:
-        """Steps that are done, in all."""
+        """Number of finished steps of all epochs."""
         return (self.at.epoch - 1) * self.steps + self.at.step
 
     def restore(self) -> None:
-        """Take over the state on disk, if there is one."""
-        found = None if self.store is None else self.store.load()
+        """Load the state on disk, if there is one."""
+        found = None if self.checkpoints is None else self.checkpoints.load()
         if found is not None:
             values = dict(found.values["position"])
             self.at = Position(**{**values, "history": [Epoch(**epoch) for epoch in values["history"]]})
@@ -114,7 +128,7 @@ class Fitting:
                 self.stepper.scaler.load_state_dict(found.values["scaler"])
 
     def finish(self, *, progress: bool) -> None:
-        """Train all epochs that are left, and give the network the weights of the best one."""
+        """Train all remaining epochs, and load the weights of the best one into the network."""
         if not self.at.finished:
             self.started = time.monotonic() - self.at.seconds
             count = len(self.train)
@@ -135,13 +149,13 @@ class Fitting:
             self.at.seconds = time.monotonic() - self.started
             if self.save_end:
                 self._save()
-        elif self.store is not None and self.save_end and self.processes.main:
-            self._save_best(self.store)  # where it was damaged since
+        elif self.checkpoints is not None and self.save_end and self.processes.main:
+            self._save_best(self.checkpoints)  # in case it was damaged since
         if self.best:
             self.model.load_state_dict(dict(self.best))
 
     def _epoch(self) -> bool:
-        """What is left of the epoch, and its evaluation; whether another one follows."""
+        """Train the rest of the epoch and evaluate it; return whether another epoch follows."""
         at, processes = self.at, self.processes
         order = epoch_order(len(self.train), self.stepper.seed, at.epoch)
         self.parts = self.train[order].split(self.config.batch_size)
@@ -169,7 +183,11 @@ class Fitting:
         return not at.finished
 
     def _look(self) -> None:
-        """Take in the losses since the last look; stop at one that is not finite."""
+        """Add up the losses since the last look.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
         alone = len(self.pending) == 1
         values = [self.pending[0].item()] if alone else torch.stack(self.pending).tolist()
         if self.processes.count > 1:
@@ -185,7 +203,7 @@ class Fitting:
             self.monitor.batches(samples, values[-1], self.num_steps)
 
     def _evaluate(self) -> None:
-        """End the epoch: its metric, whether it is the best, whether it is the last."""
+        """End the epoch: compute its metric, and decide whether it is the best and whether it is the last."""
         at, number = self.at, self.at.epoch
         self._require_finite_weights()
         self.processes.copy_from_main(list(self.model.buffers()))
@@ -209,7 +227,7 @@ class Fitting:
             self.on_epoch(epoch)
 
     def _score(self) -> float:
-        """The validation metric; NaN where there is none."""
+        """Return the validation metric; NaN if there is none."""
         if self.score is None:
             return math.nan
         self.model.eval()
@@ -217,38 +235,45 @@ class Fitting:
             return self.processes.from_main(float(self.score(self.model)))
 
     def _merit(self, number: int) -> float:
-        """A number that is larger for a better epoch."""
+        """Return a number that is larger for a better epoch."""
         value, metric = self.at.history[number - 1].validation, self.metric
         return merit(value, higher_is_better=metric is None or metric.higher_is_better)
 
     def _require_finite_weights(self) -> None:
-        """No state is kept, and none called the best, in which a step has overflowed."""
+        """Check the weights before they are kept.
+
+        Raises:
+            DivergedError: a weight is not finite.
+        """
         if not self.stepper.finite():
             raise self._not_finite("A weight is not finite", self.at.step - 1)
 
     def _not_finite(self, what: str, step: int) -> DivergedError:
         ids = self.data.id[self.parts[step].numpy()]
-        return DivergedError(what, self.at.epoch, ids, kept="" if self.store is None else self.kept)
+        return DivergedError(what, self.at.epoch, ids, kept="" if self.checkpoints is None else self.kept)
 
     def _save_stopped(self) -> None:
-        """Keep what was done since the last save; of several processes none knows where the others are."""
+        """Save the state after an interrupt.
+
+        Of several processes none can know how far the others are, so they save nothing.
+        """
         if self.processes.count > 1 or not self.between_steps:
             return
-        with suppress(InputError):  # the interrupt is to be told, not that its state cannot be kept
+        with suppress(InputError):  # the caller must see the interrupt, not an error of saving
             if self.pending:
                 self._look()
             self._save()
 
     def _save_when_due(self) -> None:
-        if self.store is None or self.at.finished:
+        if self.checkpoints is None or self.at.finished:
             return
         due = time.monotonic() - self.saved >= self.save_every
         if self.processes.from_main(float(due)):
             self._save()
 
     def _save(self) -> None:
-        """Write the state; at the end without what only further training needs."""
-        if self.store is None:
+        """Write the state; at the end without the parts that only further training needs."""
+        if self.checkpoints is None:
             return
         at, optimizer, scaler = self.at, self.stepper.optimizer, self.stepper.scaler
         at.seconds = time.monotonic() - self.started
@@ -263,27 +288,27 @@ class Fitting:
                 groups["optimizer"], values["optimizer"] = optimizer_groups(optimizer)
                 values["scaler"] = None if scaler is None else scaler.state_dict()
             if at.best_epoch != self.written:
-                self._save_best(self.store)
-            self.store.save(Checkpoint(values, groups))
+                self._save_best(self.checkpoints)
+            self.checkpoints.save(Checkpoint(values, groups))
             if at.finished:
-                self.store.close()
+                self.checkpoints.close()
         self.saved = time.monotonic()
         self._note_kept()
 
-    def _save_best(self, store: Store) -> None:
+    def _save_best(self, checkpoints: CheckpointFolder) -> None:
         last = self.at.finished and self.score is None
         if best := self.model.state_dict() if last else self.best:
-            store.save_best(best, epoch=self.at.best_epoch)
+            checkpoints.save_best(best, epoch=self.at.best_epoch)
             self.written = self.at.best_epoch
 
     def _note_kept(self) -> None:
         place = f"epoch {self.at.epoch} after {self.at.step} of {self.steps} steps"
-        if self.store is not None:
-            self.kept = f"The last good state, {place}, is in `{self.store.last}`."
+        if self.checkpoints is not None:
+            self.kept = f"The last good state, {place}, is in `{self.checkpoints.last}`."
 
 
 def _copy(model: nn.Module) -> dict[str, Any]:
-    """A network's state, apart from the network."""
+    """Return a copy of a network's state."""
     state = model.state_dict()
     return {
         name: value.detach().clone() if isinstance(value, Tensor) else deepcopy(value)

@@ -1,4 +1,4 @@
-"""The one training loop: plain fitting, joint training and distillation alike, on Hugging Face Accelerate."""
+"""The training loop, for every objective: labels, joint training and distillation. It uses Accelerate."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -14,17 +14,15 @@ from mfh._system.signals import stoppable
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.metrics import Metric
-from mfh.training.checkpoint import Store, require_tensors
+from mfh.training.checkpoint import CheckpointFolder, require_tensors
 from mfh.training.device import Processes, make_accelerator, synchronised
-from mfh.training.evaluate import predict as predict
 from mfh.training.fingerprint import short, structure
-from mfh.training.fitting import Epoch as Epoch
-from mfh.training.fitting import Fitting
+from mfh.training.fitting import Epoch, Fitting
 from mfh.training.objectives import Objective
 from mfh.training.step import Stepper
 
 HOW_NOT_WHAT = ("device", "micro_batch", "channels_last", "tracker")
-"""Fields of the config that change the result by rounding at most: a training may go on with others."""
+"""Fields of the config that change the result by rounding at most; a resumed training may have others."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class FitResult:
         model: the network, in evaluation mode, on the device it was trained on.
         best_epoch: the first epoch, counted from 1, with the best validation metric; the last without one.
         history: one entry per epoch.
-        seconds: wall time, with that of earlier calls which were stopped.
+        seconds: wall time, including earlier calls that were stopped.
     """
 
     model: nn.Module
@@ -63,23 +61,24 @@ def fit(
 ) -> FitResult:
     """Train a network and keep its best epoch.
 
-    The order of the samples depends on `seed` and the epoch alone (`epoch_order`), so networks trained with
-    one seed see the same batches whatever they learn from. What dropout and the like draw from torch's
-    generators depends on `seed` and the step alone, and the global generators stay as they were. How
-    `data.augment` changes a sample depends on `seed`, the step and the sample.
+    The order of the samples depends on `seed` and the epoch alone (`epoch_order`), so all networks of one
+    seed see the same batches, whatever they learn from. Random numbers of dropout depend on `seed` and the
+    step alone, and the state of torch's global generators is restored. How `data.augment` changes a sample
+    depends on `seed`, the step and the sample.
 
-    With `checkpoint`, a call that was stopped goes on where its last checkpoint was written when it is made
-    again; on the CPU the result is the same to the last bit. One that came to its end is not trained again.
-    Ctrl-C ends it after the current step, and writes a checkpoint then.
+    With `checkpoint`, repeating a call that was stopped resumes from its last checkpoint; on the CPU the
+    result is the same to the last bit. A finished training is not repeated. Ctrl-C ends the call after the
+    current step and writes a checkpoint.
 
-    Under `torchrun` or `accelerate launch` every process makes the same call, and each computes its share of
-    each batch: `config.batch_size` is the size of the whole. Batch normalisation is synchronised on CUDA.
+    Under `torchrun` or `accelerate launch` every process makes the same call and computes its share of each
+    batch; `config.batch_size` counts the samples of all processes. Batch normalisation is synchronised on
+    CUDA.
 
     Args:
         model: trained in place; called as `model(*inputs)` with one input per entry of `modalities`.
         data: the samples.
         objective: function of (outputs, batch) to the mean loss of the batch; see `Objective`.
-        modalities: what the network is fed, in this order.
+        modalities: the network's inputs, in this order.
         train: rows to train on, int64.
         config: optimiser, epochs, device and the like.
         seed: fixes batches and dropout.
@@ -90,40 +89,43 @@ def fit(
         metric: the metric that `score` returns, which decides whether larger is better; by default it is.
         on_epoch: called after every epoch that this call trains.
         checkpoint: folder for checkpoints; see `mfh.training.checkpoint`.
-        save_every: seconds between checkpoints, the work that a kill can cost; 0 writes one after every step.
-        save_end: whether to write one of the finished network too; without it, the caller is to keep the
-            network at once.
-        progress: whether to show loss and rate on stderr once two seconds have passed.
+        save_every: seconds between checkpoints, so at most this much work is lost; 0 writes one after every
+            step.
+        save_end: whether to write a checkpoint of the finished network too; without it, the caller must save
+            the network at once.
+        progress: whether to show loss and rate on stderr after the first two seconds.
 
     Raises:
-        InputError: the loss is not finite (the text holds the ids of the samples of that batch, and where the
-            last good state is); the objective compares the samples of a batch that would be divided; there
-            is no such device, precision or tracker; the folder holds another training's checkpoint.
+        InputError: the loss is not finite (the text names the samples of that batch and the last good state);
+            the score is NaN in every epoch; the objective compares the samples of a batch that would be
+            divided; there is no such device, precision or tracker; the folder has a checkpoint of another
+            training.
 
     Example:
         >>> from mfh import PairedDataset, TrainConfig
-        >>> from mfh.metrics import accuracy
+        >>> from mfh.metrics import find_metric
+        >>> from mfh.training.evaluate import evaluate
         >>> from mfh.training.objectives import Distill
         >>> x = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
         >>> data = PairedDataset.from_arrays({"a": x, "b": x}, label=[0, 0, 1, 1])
-        >>> rows = torch.arange(4)
+        >>> rows, metric = torch.arange(4), find_metric("accuracy", data.task)
         >>> result = fit(
         ...     nn.Linear(1, 2), data, Distill(), modalities=["a"], train=rows, seed=0,
         ...     config=TrainConfig(epochs=30, device="cpu"),
-        ...     score=lambda model: accuracy(predict(model, data, "a", rows), data.label),
+        ...     score=lambda model: evaluate(model, data, "a", rows, metric), metric=metric,
         ... )
         >>> max(epoch.validation for epoch in result.history)
         100.0
     """
     require(len(train) > 0, "`train` must hold one row or more. Got none.")
     require(save_every >= 0, f"`save_every` must be 0 seconds or more. Got {save_every} instead.")
-    store = None
+    checkpoints = None
     if checkpoint is not None:
         require_tensors(model)
         identity = _identity(model, data, objective, modalities, train, config, seed)
         keeps = "last epoch" if score is None else f"best epoch{f' by {metric.name}' if metric else ''}"
-        store = Store(checkpoint, identity | {"keeps": keeps})
-    accelerator = make_accelerator(config, folder=None if store is None else store.folder)
+        checkpoints = CheckpointFolder(checkpoint, identity | {"keeps": keeps})
+    accelerator = make_accelerator(config, folder=None if checkpoints is None else checkpoints.folder)
     processes = Processes.on(accelerator.device)
     _require_whole_batches(objective, config, processes.count)
     model.to(processes.device)
@@ -133,19 +135,20 @@ def fit(
     with torch.random.fork_rng(devices=drawing), synchronised(model, processes):
         augment = tuple(data.augment.get(name) for name in modalities)
         stepper = Stepper(model, objective, config, seed, accelerator, processes, augment)
-        run = Fitting(
-            stepper, data, tuple(modalities), train, score, metric, on_epoch, store, save_every, save_end
-        )
-        run.restore()
+        fitting = Fitting(
+            stepper, data, tuple(modalities), train, score, metric,
+            on_epoch, checkpoints, save_every, save_end,
+        )  # fmt: skip
+        fitting.restore()
         with stoppable(signal.SIGINT):
-            run.finish(progress=progress)
+            fitting.finish(progress=progress)
     if config.channels_last:
         model.to(memory_format=torch.contiguous_format)
-    return FitResult(model.eval(), run.at.best_epoch, tuple(run.at.history), run.at.seconds)
+    return FitResult(model.eval(), fitting.at.best_epoch, tuple(fitting.at.history), fitting.at.seconds)
 
 
 def _require_whole_batches(objective: Objective, config: TrainConfig, count: int) -> None:
-    """A loss that compares samples with each other has no parts that add up to it."""
+    """Check that no batch is divided if the loss compares its samples with each other."""
     if not getattr(objective, "batchwise", False):
         return
     name = getattr(getattr(objective, "loss", None), "name", type(objective).__name__)
@@ -164,7 +167,7 @@ def _identity(
     config: TrainConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """What a training is made of, in words that tell two apart."""
+    """Return what fixes the result of a training, as JSON."""
     names = [spec.name for spec in fields(TrainConfig) if spec.name not in HOW_NOT_WHAT]
     kind = getattr(objective, "__qualname__", type(objective).__qualname__)
     changes = {name: data.augment[name] for name in modalities if name in data.augment}

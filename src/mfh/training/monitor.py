@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar on stderr, and curves in trackers."""
+"""Progress of a training: a bar on stderr, and curves in trackers."""
 
 import time
 from types import TracebackType
@@ -9,19 +9,21 @@ from tqdm import tqdm
 
 from mfh.config import TrainConfig
 
-PATIENCE = 2.0  # seconds that must pass before the bar appears
-BAR_EVERY, TRACK_EVERY = 0.2, 10.0  # seconds between two losses
+PATIENCE = 2.0
+"""Seconds before the bar appears."""
+BAR_EVERY, TRACK_EVERY = 0.2, 10.0
+"""Seconds between two losses in the bar and in trackers."""
 
 
 class Monitor:
-    """Tells of a training, in the main process only.
+    """Shows the progress of a training, in the main process only.
 
     Args:
-        accelerator: holds the trackers.
-        config: written into the trackers.
-        total: samples that all epochs show.
-        done: samples that an earlier run has seen.
-        progress: whether to show a bar, with loss and rate, on stderr.
+        accelerator: has the trackers.
+        config: is written into the trackers.
+        total: samples of all epochs.
+        done: samples that earlier calls trained on.
+        progress: whether to show a bar with loss and rate on stderr.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Monitor:
             tracker.finish()
 
     def batches(self, samples: int, loss: float, step: int) -> None:
-        """After some batches: how many samples they held, the last one's loss, steps in all."""
+        """Report some batches: the number of their samples, the last loss, and the steps of all epochs."""
         now = time.monotonic()
         if self.bar is not None:
             if now - self._shown > BAR_EVERY:
@@ -63,15 +65,15 @@ class Monitor:
             self.accelerator.log({"loss of the batch": loss}, step=step)
 
     def epoch(self, values: dict[str, float], step: int) -> None:
-        """After an epoch: its curves' values, steps in all."""
+        """Report the values of an epoch's curves, after so many steps of all epochs."""
         if self.tracked:
             self.accelerator.log(values, step=step)
 
 
 def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:
-    """Begin a run called `mfh` in every tracker, with the configuration written into it."""
-    told = {
+    """Begin a run named `mfh` in every tracker, and write the configuration into it."""
+    values = {
         name: value if isinstance(value, (bool, int, float, str)) else str(value)
         for name, value in config.to_dict().items()
     }
-    accelerator.init_trackers("mfh", config=told)
+    accelerator.init_trackers("mfh", config=values)

@@ -1,4 +1,4 @@
-"""What networks are trained for: labels, Algorithm 1's step 1, distillation."""
+"""Objectives of training: labels, distillation, and step 1 of Algorithm 1."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from mfh.tasks import TASKS
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples: the network's inputs, their labels, and their rows in the data set (on the CPU)."""
+    """Some samples: the network's inputs, the labels, and the rows in the data set (on the CPU)."""
 
     inputs: tuple[Tensor, ...]
     label: Shaped[Tensor, "sample ..."]
@@ -24,11 +24,11 @@ class Batch:
 
 
 Objective = Callable[[Any, Batch], Tensor]
-"""From what a network returns and its batch to the mean loss over the samples of the batch.
+"""A function of a network's outputs and their batch that returns the mean loss over the samples.
 
-The parts of a batch that is divided (among processes, or by `micro_batch`) are weighted by their numbers of
-samples, so the loss must be a mean over samples of something that each sample has by itself. One that
-compares samples with each other says so by an attribute `batchwise` that is true: its batches stay whole.
+If a batch is divided (among processes, or by `micro_batch`), its parts are weighted by their numbers of
+samples. So the loss must be the mean of a loss of each sample alone. An objective that compares samples with
+each other has an attribute `batchwise` that is true; its batches are never divided.
 """
 
 
@@ -41,11 +41,11 @@ class Distill:
         label_weight, distill_weight: weights of the two terms.
         temperature: temperature of the soft labels.
         smoothing: label smoothing of the cross-entropy, in [0, 1).
-        loss: the distillation loss, with a temperature of its own; None is KL at `temperature`.
-        task: what is predicted, which says what the losses of labels and soft labels are.
-        teacher_features: one row per sample, where the loss compares features; the network then returns an
+        loss: the distillation loss, which has its own temperature; None is KL at `temperature`.
+        task: what is predicted; it fixes the losses of labels and soft labels.
+        teacher_features: one row per sample, if the loss compares features; the network must then return an
             `Outputs` (see `mfh.training.watched`).
-        memory: rows of the training samples and their labels, where the loss compares with all of them.
+        memory: rows of the training samples and their labels, if the loss compares with all of them.
     """
 
     teacher_logits: Float[Tensor, "sample ..."] | None = None
@@ -60,7 +60,7 @@ class Distill:
 
     @property
     def distils(self) -> bool:
-        """Whether there is a teacher that counts."""
+        """Whether the student learns from a teacher."""
         return bool(self.distill_weight) and self.teacher_logits is not None
 
     @property
@@ -69,7 +69,7 @@ class Distill:
         return self.distils and self.loss is not None and self.loss.batchwise
 
     def __call__(self, outputs: Any, batch: Batch) -> Tensor:
-        """The mean loss of a batch of what the student returns; see `logits_of`."""
+        """Return the mean loss of a batch; `outputs` is what the student returns (see `logits_of`)."""
         logits, terms = logits_of(outputs), []
         if self.label_weight:
             from_labels = TASKS[self.task].label_loss(logits, batch.label, smoothing=self.smoothing)
@@ -101,10 +101,15 @@ class Distill:
 def learn_from(
     config: DistillConfig, logits: Float[Tensor, "sample ..."] | None, *, task: str = "single-label"
 ) -> Distill:
-    """What a student is trained for that knows a teacher by its logits alone; labels without a teacher.
+    """Return the objective of a student with a configuration and fixed teacher logits.
+
+    Args:
+        config: loss and weights.
+        logits: of the teacher; None learns from labels alone.
+        task: what is predicted.
 
     Raises:
-        InputError: `config.loss` compares features, or says too little about classes without labels.
+        InputError: `config.loss` compares features, does not fit the task, or needs `label_weight` > 0.
     """
     if logits is None:
         return Distill(task=task)
@@ -115,13 +120,13 @@ def learn_from(
     )
     require(
         not loss.features,
-        f"`loss` must compare logits where nothing else is known of the teacher. Got {config.loss!r}, which "
-        "compares features: take kl, dkd, dist, ntdh or c2kd, or compare losses by a study.",
+        f"`loss` must compare logits, since nothing else is known of the teacher. Got {config.loss!r}, which "
+        "compares features: use kl, dkd, dist, ntdh or c2kd, or `mfh study --losses`.",
     )
     require(
         config.label_weight > 0 or not loss.needs_labels,
-        f"`label_weight` must be above 0 for the loss {config.loss}, which does not say which class a sample "
-        f"is of. Got {config.label_weight}: give, say, 1.",
+        f"`label_weight` must be above 0 for the loss {config.loss}, which alone does not teach the class of "
+        f"a sample. Got {config.label_weight}: use 1, for example.",
     )
     return Distill(
         teacher_logits=logits,
@@ -142,13 +147,13 @@ class Pair(nn.Module):
         self.student = student
 
     def forward(self, teacher_input: Tensor, student_input: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of both."""
+        """Return the logits of both."""
         return logits_of(self.teacher(teacher_input)), logits_of(self.student(student_input))
 
 
 @dataclass(frozen=True)
 class Joint:
-    """Both losses of labels + MSE between the logits: step 1 of Algorithm 1.
+    """The label losses of both networks + MSE between their logits: step 1 of Algorithm 1.
 
     Attributes:
         task: what is predicted.
@@ -157,7 +162,7 @@ class Joint:
     task: str = "single-label"
 
     def __call__(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        """The mean loss of a batch."""
+        """Return the mean loss of a batch."""
         teacher, student = outputs
         loss = TASKS[self.task].label_loss
         return loss(teacher, batch.label) + loss(student, batch.label) + mse(teacher, student)

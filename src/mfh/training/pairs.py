@@ -1,4 +1,4 @@
-"""Step 1 of Algorithm 1: a teacher and a student trained together, each pulled towards the other's logits."""
+"""Step 1 of Algorithm 1: train a teacher and a student together, with close logits."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ __all__ = ["PairFit", "train_pair"]
 
 
 class PairFit(NamedTuple):
-    """What a pair's training leaves besides its weights, which are those of the best epoch.
+    """The result of training a pair, besides the weights of the best epoch, which are in the pair.
 
     Attributes:
         best_epoch: the first epoch, counted from 1, with the best validation metric.
@@ -53,8 +53,8 @@ def train_pair(
 ) -> PairFit:
     """Train a pair in place and keep the epoch with the best mean of both validation metrics.
 
-    Multilayer perceptrons on the CPU are trained in compiled code, with the results of the loop but for
-    rounding.
+    Multilayer perceptrons on the CPU are trained in compiled code. Its results differ from those of the loop
+    by rounding alone.
 
     Args:
         pair: teacher and student.
@@ -65,12 +65,12 @@ def train_pair(
         config: how both are trained.
         seed: fixes the batches.
         metric: what chooses the epoch; None takes the task's own metric.
-        engine: `loop` for the loop, `auto` or `many` for compiled code where the networks allow it.
-        on_progress: called with the number of epochs that have come to an end since the last call.
+        engine: `loop` for the loop; `auto` or `many` for compiled code, if the networks allow it.
+        on_progress: called with the number of epochs that ended since the last call.
         folder: where the loop keeps checkpoints; compiled code keeps none.
 
     Raises:
-        DivergedError: a loss is not finite.
+        InputError: a loss is not finite (`DivergedError`), or the metric is NaN in every epoch.
     """
     metric = metric or find_metric(AUTO, data.task)
     networks = None if engine == "loop" else _compiled(pair, data, modalities, train, config, seed)
@@ -131,7 +131,7 @@ def _compiled(
     config: TrainConfig,
     seed: int,
 ) -> tuple[Perceptron, Perceptron] | None:
-    """What the compiled code needs to know of both networks; None where it cannot train them."""
+    """Return the structure of both networks for compiled code; None if it cannot train them."""
     if make_accelerator(config).device.type != "cpu":
         return None
     labels = Distill(task=data.task)

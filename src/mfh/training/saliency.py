@@ -1,4 +1,4 @@
-"""Saliency of a layer over a data set: batch by batch where that is exact, each process on its share."""
+"""Saliency of a layer over a data set, batch by batch if that is exact; each process computes its share."""
 
 import torch
 from torch import Tensor, nn
@@ -27,25 +27,25 @@ def dataset_saliency(
     num_permutations: int | str | None = None,
     generator: torch.Generator | None = None,
 ) -> SaliencyResult:
-    """`mfh.saliency` of a layer's channels on some samples of a data set.
+    """Return `mfh.saliency` of a layer's channels on some samples of a data set.
 
-    Of several processes each computes the features of its share of the samples. Under MSE, where the head is
-    linear and channels have no positions, they are taken in batch by batch and never kept.
+    Each process of a distributed run computes the features of its share of the samples. For MSE, a linear
+    head and channels without positions, features are accumulated batch by batch and never kept.
 
     Args:
         trunk: the teacher up to the layer, on the device it shall run on.
-        head: the rest of it.
+        head: the teacher from there on.
         data: the samples.
-        modality: what the teacher is fed.
+        modality: what the teacher sees.
         rows: which samples, int64, two or more.
         student_logits: of the student on these rows, (sample, output).
         distance: see `mfh.saliency`.
         score: see `mfh.saliency`.
-        num_permutations: `exact` or a number; by default exact where the head is linear, else 10.
+        num_permutations: `exact` or a number; by default exact for a linear head, else 10.
         generator: see `mfh.saliency`.
 
     Raises:
-        InputError: as `mfh.saliency`; the features must all be kept and do not fit into memory.
+        InputError: as `mfh.saliency`; or all features must be kept and do not fit into memory.
     """
     require(len(rows) >= 2, f"`samples` must be 2 or more. Got {len(rows)}.")
     device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
@@ -76,7 +76,7 @@ def dataset_saliency(
 
 
 def permutations_of(head: nn.Module, features: Tensor, wanted: int | str | None = None) -> int | str:
-    """Permutations a channel: those wanted, or by default `exact` where the head is linear, else 10.
+    """Return the permutations for each channel: `wanted`, or by default `exact` for a linear head, else 10.
 
     Args:
         head: the teacher from the layer on.
@@ -84,7 +84,7 @@ def permutations_of(head: nn.Module, features: Tensor, wanted: int | str | None 
         wanted: `exact`, a number, or None.
 
     Raises:
-        InputError: `exact` is wanted of a head that is not linear.
+        InputError: `wanted` is `exact`, but the head is not linear.
     """
     start = linear_start(head, features)
     exact = start is not None and start.rest is None
@@ -104,7 +104,7 @@ def _accumulated(
     student_logits: Tensor,
     device: torch.device,
 ) -> SaliencyResult:
-    """Each process takes in every `count`-th sample, and all are merged in the order of the processes."""
+    """Accumulate every `count`-th sample in each process, and merge all in the order of the processes."""
     processes = Processes.on(device)
     places = torch.arange(len(rows))[processes.rank :: processes.count]
     size = evaluation_batch(data, modality, device)

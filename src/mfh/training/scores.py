@@ -36,7 +36,7 @@ def score_splits(
         metric: the metric.
         logits: of every sample of the data set.
         label: of every sample of the data set.
-        split: which samples each split holds.
+        split: the samples of each split.
 
     Raises:
         InputError: the metric is NaN on a split.
@@ -74,7 +74,7 @@ def make_record(
             `mfh.metrics.metrics_of`.
         logits: of every sample of the data set.
         label: of every sample of the data set.
-        split: which samples each split holds.
+        split: the samples of each split.
         seed: the seed.
         best_epoch: the epoch whose weights the student has.
         seconds: wall time of its training.
@@ -119,7 +119,7 @@ def make_teacher_record(
         metric: the metric.
         logits: of every sample of the data set.
         label: of every sample of the data set.
-        split: which samples each split holds.
+        split: the samples of each split.
         seed: the seed.
         temperature: of the soft labels, above 0.
         task: what is predicted; outputs that are no probabilities have no entropy.

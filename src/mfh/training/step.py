@@ -1,4 +1,4 @@
-"""One step of training: a batch, computed in parts where asked, and a change of the weights."""
+"""One step of training: the loss of a batch, in parts if asked for, and a change of the weights."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -21,16 +21,16 @@ Part = tuple[Tensor, float]
 
 
 class Stepper:
-    """Changes a network by one batch after another.
+    """Changes a network by one batch at a time.
 
     Args:
-        model: on its device.
-        objective: what it is trained for.
+        model: the network, on its device.
+        objective: what the network is trained for.
         config: optimiser, learning rate, clipping.
         seed: fixes dropout.
-        accelerator: holds precision and processes.
-        processes: those that train the network together.
-        augment: how each of the network's inputs is changed at random; by default none is.
+        accelerator: has the precision and the processes.
+        processes: the processes that train the network together.
+        augment: the random change of each of the network's inputs; by default none is changed.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Stepper:
         self.scaler: Any = accelerator.scaler
         self.forward: nn.Module = model
         if accelerator.native_amp or processes.count > 1:
-            # What Accelerate prepares computes in mixed precision for good; the network itself shall not.
+            # A network that Accelerate has prepared stays in mixed precision; `model` itself must not.
             self.forward = accelerator.prepare_model(_Forward(model))
 
     def step(self, parts: Sequence[Part], batches: Iterator[Batch], number: int, steps: int) -> Tensor:
@@ -58,9 +58,9 @@ class Stepper:
 
         Args:
             parts: this process's rows of the batch, and their shares of it.
-            batches: gives the batch of each part.
-            number: steps before this one, in all.
-            steps: steps an epoch.
+            batches: yields the batch of each part.
+            number: steps before this one, over all epochs.
+            steps: steps of an epoch.
 
         Returns:
             The sum over parts of share x loss, without gradient.
@@ -70,7 +70,7 @@ class Stepper:
         values = []
         for place, (_, share) in enumerate(parts, start=1):
             batch = self._augmented(next(batches), number)
-            # Processes exchange gradients once a step, with the last part.
+            # processes exchange gradients once in a step, with the last part
             last = processes.count == 1 or place == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.forward):
                 loss = self.objective(self._outputs(batch), batch)
@@ -80,10 +80,10 @@ class Stepper:
         return values[0] if len(values) == 1 else torch.stack(values).sum()
 
     def _outputs(self, batch: Batch) -> Any:
-        """What the network returns.
+        """Return the network's outputs.
 
         Raises:
-            InputError: batch normalisation has a single value to normalise by.
+            InputError: batch normalisation gets a single sample.
         """
         try:
             return self.forward(*batch.inputs)
@@ -94,12 +94,11 @@ class Stepper:
             alone = "" if count == 1 else f" for each of {count} processes"
             raise InputError(
                 f"Batch normalisation needs two samples or more{alone}, and the last batch of an epoch leaves"
-                f" {len(batch.rows)}. Choose another `batch_size` than {self.config.batch_size}, or another "
-                "`micro_batch`."
+                f" {len(batch.rows)}. Change `batch_size`, now {self.config.batch_size}, or `micro_batch`."
             ) from error
 
     def _augmented(self, batch: Batch, number: int) -> Batch:
-        """The batch with its inputs changed at random, by numbers that are each sample's own."""
+        """Return the batch with its inputs changed at random; each sample has its own random numbers."""
         if not any(self.augment):
             return batch
         inputs = [
@@ -127,16 +126,16 @@ class Stepper:
         else:
             scaler.step(optimizer)
             scaler.update()
-        for parameter in self.parameters:  # what `zero_grad` does, at a tenth of its cost for a small network
+        for parameter in self.parameters:  # as `zero_grad`, which takes ten times as long for a small network
             parameter.grad = None
 
     def finite(self) -> bool:
-        """Whether all trained weights are finite."""
+        """Return whether all trained weights are finite."""
         return all_finite(self.parameters)
 
 
 class _Forward(nn.Module):
-    """Stands for the network where Accelerate would change how it is called."""
+    """Wraps the network, so that Accelerate does not replace the network's own `forward`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -147,10 +146,10 @@ class _Forward(nn.Module):
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW.
+    """Return SGD with momentum, or AdamW.
 
     Raises:
-        InputError: the network has nothing to train.
+        InputError: the network has no parameters to train.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     require(len(parameters) > 0, "The network has no parameters to train.")

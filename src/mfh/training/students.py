@@ -1,4 +1,4 @@
-"""Students to be trained, one by one or many at once, with the same results."""
+"""Train students, one by one or many at once, with the same results."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -11,8 +11,9 @@ from mfh._checks import choice, listing, require
 from mfh.config import TrainConfig
 from mfh.training.diverged import DivergedError
 from mfh.training.evaluate import evaluate
+from mfh.training.fitting import Epoch
 from mfh.training.jobs import StudentFit, StudentJob
-from mfh.training.loop import Epoch, fit
+from mfh.training.loop import fit
 from mfh.training.many import MEMORY, train_many, why_alone
 from mfh.training.watched import Watched
 
@@ -29,30 +30,31 @@ def train_students(
     folders: Sequence[Path] | None = None,
     tolerant: bool = False,
 ) -> list[StudentFit]:
-    """Train students; the networks in `jobs` stay as they are.
+    """Train students; the networks in `jobs` are not changed.
 
-    Both engines show every student the same batches and end with the same weights, but for rounding.
+    Both engines show every student the same batches. Their results differ by rounding alone.
 
     Args:
         jobs: the students.
         config: how all of them are trained.
-        engine: `many` trains them at once, `loop` one by one. `auto` takes `many` for every student whose
-            network and data allow it (`mfh.training.many.why_not_many`), but not for networks whose batches
-            keep a CPU busy alone; the others go through the loop.
-        on_progress: called with the number of student-epochs that have come to an end since the last call;
-            they add up to `len(jobs) * config.epochs`, those that an early stop leaves out included.
-        memory: bytes that students trained at once may take; see `train_many`.
-        folders: one per job, where the loop keeps a student's checkpoints: the same call made again goes on
-            where it stopped, and does not train again what is finished. `many` keeps none.
-        tolerant: whether a student whose loss or weights stop being finite leaves a fit that says so
-            (`StudentFit.failure`), and the others their own; else it stops all.
+        engine: `many` trains them at once, `loop` one by one. `auto` uses `many` for every student whose
+            network and data allow it (`mfh.training.many.why_not_many`), unless one batch of the network
+            alone keeps the CPU busy; it uses the loop for the others.
+        on_progress: called with the number of student-epochs that ended since the last call. They add up to
+            `len(jobs) * config.epochs`; epochs that an early stop saves are included.
+        memory: bytes that students trained at once may use; see `train_many`.
+        folders: one per job, for the checkpoints of the loop. Repeating the call resumes an unfinished
+            student and does not repeat a finished one. `many` keeps no checkpoints.
+        tolerant: whether the others go on if the loss or a weight of a student is not finite; its fit then
+            has a `failure`. Otherwise an error is raised.
 
     Returns:
         One result per job, in the order of `jobs`.
 
     Raises:
         InputError: the engine is `many` and a network cannot be trained with others (the text says why); a
-            student has nothing to learn from; a loss is not finite (`DivergedError`).
+            student has nothing to learn from; a loss is not finite (`DivergedError`); a metric is NaN in
+            every epoch.
     """
     choice("engine", engine, ("auto", "loop", "many"))
     for number, job in enumerate(jobs):
@@ -75,7 +77,7 @@ def train_students(
 
 
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a network whose initial weights depend on `seed` alone; the global generator stays as it was."""
+    """Build a network whose initial weights depend on `seed` alone; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
@@ -89,11 +91,11 @@ def _train_one(
     tolerant: bool,
 ) -> StudentFit:
     """Train one student with the loop."""
-    told, metric = 0, job.chosen_by
+    num_epochs, metric = 0, job.chosen_by
 
     def on_epoch(_: Epoch) -> None:
-        nonlocal told
-        told += 1
+        nonlocal num_epochs
+        num_epochs += 1
         if on_progress is not None:
             on_progress(1)
 
@@ -127,13 +129,13 @@ def _train_one(
             loss=tuple(epoch.loss for epoch in result.history),
             seconds=result.seconds,
         )
-    if on_progress is not None and told < config.epochs:
-        on_progress(config.epochs - told)
+    if on_progress is not None and num_epochs < config.epochs:
+        on_progress(config.epochs - num_epochs)
     return done
 
 
 def _watched(job: StudentJob) -> nn.Module:
-    """A copy of the student, which gives its features too where its loss compares them."""
+    """Return a copy of the student; it returns its features too if its loss compares them."""
     model, loss, taught = deepcopy(job.model), job.objective.loss, job.objective.teacher_features
     if loss is None or not loss.features or taught is None:
         return model
@@ -149,7 +151,7 @@ def _require_job(number: int, job: StudentJob) -> None:
     empty = [name for name, chosen in rows.items() if not len(chosen)]
     require(
         not empty,
-        f"{job.called(number)} needs samples to train on and to validate with. It has no {listing(empty)}.",
+        f"{job.called(number)} needs samples for training and validation. It has none for {listing(empty)}.",
     )
     objective = job.objective
     require(

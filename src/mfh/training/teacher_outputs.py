@@ -1,4 +1,4 @@
-"""What a frozen teacher answers, computed once per sample and kept on disk under the samples' ids."""
+"""Outputs of a fixed teacher, computed once per sample and kept on disk by the samples' ids."""
 
 import logging
 from pathlib import Path
@@ -30,30 +30,30 @@ def teacher_logits(
     name: str = "teacher",
     rows: Tensor | None = None,
 ) -> Float[Tensor, "sample output"]:
-    """A teacher's logits for every sample of a data set, as `Distill` takes them.
+    """Return a teacher's logits for every sample of a data set, as `Distill` expects them.
 
-    The teacher runs in evaluation mode, without gradients, once per sample; its modes are restored.
+    The teacher runs once per sample, in evaluation mode and without gradients; its modes are restored.
 
-    With a folder the logits are kept in `<name>-<modality>-logits.npz`, and read by the next call for the
-    same teacher and data. The file holds the samples' ids and a fingerprint: of the teacher's weights, its
-    buffers (a `FocusedTeacher`'s removed channels and their fill among them) and structure, of the data, and
-    of the modality's transform. A file that is damaged, or of another teacher or other data, is computed
-    anew, which the log says. Samples that a file lacks are computed and added.
+    With a folder the logits are kept in `<name>-<modality>-logits.npz`, which the next call for the same
+    teacher and data reads. The file has the samples' ids and a fingerprint of the teacher's weights, buffers
+    (they include the removed channels and the fill of a `FocusedTeacher`) and structure, of the data, and of
+    the modality's transform. If the file is damaged, or belongs to another teacher or other data, all logits
+    are computed again and the log says so. Samples that are not in the file are computed and added.
 
     Args:
-        model: the teacher, on the device it shall run on. It returns a tensor, or an object with `.logits`.
+        model: the teacher, on the device it runs on. It returns a tensor, or an object with `.logits`.
         data: the samples.
         modality: what the teacher sees.
         folder: where logits are kept; None keeps nothing.
-        name: tells teachers that share a folder apart.
-        rows: samples that are needed, int64; by default all. The logits of others are NaN.
+        name: part of the file's name, for several teachers in one folder.
+        rows: the samples that are needed, int64; by default all. The logits of others are NaN.
 
     Returns:
         One row per sample of `data`, on the CPU.
 
     Raises:
         InputError: there is no such modality; the folder cannot be written; a needed logit is not finite (the
-            text holds the sample's id).
+            text names the sample).
 
     Example:
         >>> x = torch.tensor([[-1.0], [1.0]])
@@ -76,22 +76,22 @@ def layer_features(
     name: str = "teacher",
     rows: Tensor | None = None,
 ) -> Float[Tensor, "sample ..."]:
-    """What a layer of a teacher gives for every sample, with the arguments and the care of `teacher_logits`.
+    """Return the output of a teacher's layer for every sample; otherwise like `teacher_logits`.
 
     The file is `<name>-<modality>-<layer>.npz`.
 
     Args:
-        model: the teacher, on the device it shall run on.
+        model: the teacher, on the device it runs on.
         layer: name of the layer; see `mfh.layers`.
         data: the samples.
         modality: what the teacher sees.
         folder: where features are kept; None keeps nothing.
-        name: tells teachers that share a folder apart.
-        rows: samples that are needed, int64; by default all. The features of others are NaN.
+        name: part of the file's name, for several teachers in one folder.
+        rows: the samples that are needed, int64; by default all. The features of others are NaN.
 
     Raises:
-        InputError: as `teacher_logits`; there is no such layer, a forward pass does not call it, or it does
-            not return a tensor.
+        InputError: as `teacher_logits`; or there is no such layer, a forward pass does not call it, or it
+            does not return a tensor.
     """
     find(model, layer, "layer_features")
     trunk = Trunk(model, layer)
@@ -103,7 +103,7 @@ def layer_features(
 def _outputs(
     model: nn.Module, data: PairedDataset, modality: str, path: Path | None, rows: Tensor | None
 ) -> Tensor:
-    """What a network answers to the needed samples, from the file as far as it holds them."""
+    """Return a network's outputs for the needed samples; those in the file are not computed."""
     data.require_modality(modality)
     rows = torch.arange(len(data)) if rows is None else rows
     require(len(rows) > 0, "`rows` must name one sample or more. Got none.")
@@ -131,7 +131,7 @@ def _outputs(
 
 
 def _read(path: Path, mark: str, data: PairedDataset) -> tuple[Tensor, Tensor | None]:
-    """The samples in a file, as rows of the data, and their outputs; none where it does not fit."""
+    """Return the samples in a file, as rows of the data, and their outputs; none if the file does not fit."""
     nothing = torch.empty(0, dtype=torch.int64)
     if not path.exists():
         return nothing, None
@@ -139,10 +139,10 @@ def _read(path: Path, mark: str, data: PairedDataset) -> tuple[Tensor, Tensor | 
         arrays = read_arrays(path, sealed=True)
         ids, outputs, found = arrays["id"], arrays["outputs"], str(arrays["fingerprint"])
     except (InputError, KeyError) as error:
-        _log.warning("The teacher's outputs in `%s` are damaged and computed anew: %s", path, error)
+        _log.warning("The teacher's outputs in `%s` are damaged and computed again: %s", path, error)
         return nothing, None
     if found != mark:
-        _log.info("The outputs in `%s` are of another teacher or other data: computed anew.", path)
+        _log.info("The outputs in `%s` belong to another teacher or other data: computed again.", path)
         return nothing, None
     order = data.id.argsort()
     rows = order[np.searchsorted(data.id, ids, sorter=order)]
@@ -158,6 +158,6 @@ def _require_finite(outputs: Tensor, rows: Tensor, data: PairedDataset) -> None:
     if bad.any():
         first = int(rows[bad][0])
         raise InputError(
-            f"A teacher's outputs must be finite. {int(bad.sum())} samples have others, the first is "
+            f"A teacher's outputs must be finite. Those of {int(bad.sum())} samples are not, the first is "
             f"`{data.id[first]}`: look at these samples, or train the teacher with a lower `lr`."
         )

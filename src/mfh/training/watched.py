@@ -1,4 +1,4 @@
-"""A student that gives its features beside its logits, for losses that compare features of a layer."""
+"""A student that returns the features of a layer with its logits, for losses that compare features."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +21,9 @@ class Watched(nn.Module):
     Args:
         model: the network.
         layer: name of the layer; see `mfh.layers`.
-        width: channels that the features are mapped to by a linear layer, trained with the network; None
-            leaves them as they are.
-        example: an input of the network, which tells the layer's width.
+        width: number of channels to which a linear layer, trained with the network, maps the features; None
+            adds no such layer.
+        example: an input of the network, from which the width of the layer is found.
 
     Raises:
         InputError: there is no such layer, or it does not return a tensor.
@@ -49,7 +49,7 @@ class Watched(nn.Module):
             self.regressor = nn.Linear(features.shape[1], width).to(features)
 
     def forward(self, *inputs: Tensor) -> Outputs:
-        """Logits and features of a batch."""
+        """Return logits and features of a batch."""
         kept: list[Any] = []
         module = self.model.get_submodule(self.layer)
         handle = module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
@@ -66,10 +66,10 @@ class Watched(nn.Module):
         return Outputs(logits, self.regressor(pooled(features)))
 
     def student_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Of a state dict of this module, what belongs to the network itself."""
+        """Return the entries of a state dict of this module that belong to the network."""
         return {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
 
 
 def pooled(features: Float[Tensor, "sample channel *position"]) -> Float[Tensor, "sample channel"]:
-    """Features averaged over positions."""
+    """Return features averaged over positions."""
     return features.flatten(2).mean(dim=2) if features.ndim > 2 else features

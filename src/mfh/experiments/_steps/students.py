@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, require
 from mfh._focus import FocusedTeacher, channel_means, select, split
+from mfh._formulas import accuracy
 from mfh._saliency.heads import evaluating
 from mfh._study.task import derived_seed
 from mfh.arms import ARMS, BASELINE
@@ -18,7 +19,7 @@ from mfh.experiments._steps.files import same_settings
 from mfh.experiments._steps.parts import cached_samples
 from mfh.experiments._steps.recipe import Site
 from mfh.experiments._steps.run import Run, Student
-from mfh.metrics import accuracy, metrics_of
+from mfh.metrics import metrics_of
 from mfh.training.evaluate import predict
 from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.loop import FitResult, fit

@@ -1,7 +1,7 @@
-"""Many small students at once, with the results that the loop would give one by one.
+"""Train many small students at once, with the results of the loop.
 
-Multilayer perceptrons on the CPU are trained in compiled code, one per thread (`threads`). All others, and
-all on other devices, are one batched computation in torch (`batched`).
+Multilayer perceptrons on the CPU are trained in compiled code, one per thread (`threads`). Other networks,
+and all networks on other devices, are trained as one batched computation in torch (`batched`).
 """
 
 from mfh.training.many.engine import MEMORY, train_many, why_alone, why_not_many

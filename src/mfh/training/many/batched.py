@@ -1,4 +1,4 @@
-"""Students of one shape as one batched computation in torch, on any device."""
+"""Train students with networks of one shape as one batched computation in torch, on any device."""
 
 import math
 import time
@@ -30,15 +30,16 @@ def train_stacked(
     """Train students with the same data, modality, rows, seed, loss and shape of network.
 
     Args:
-        numbers: what messages call them.
+        numbers: of the students in messages.
         jobs: the students.
         config: how all of them are trained.
-        device: where.
-        on_progress: called with the number of student-epochs that have come to an end since the last call.
-        tolerant: whether a student may diverge without stopping the others.
+        device: where they are trained.
+        on_progress: called with the number of student-epochs that ended since the last call.
+        tolerant: whether the others go on if a student diverges.
 
     Raises:
-        DivergedError: a loss is not finite.
+        DivergedError: a loss or a weight is not finite, and `tolerant` is false.
+        InputError: the metric is NaN in every epoch of a student.
     """
     training = _StackedTraining(numbers, jobs, config, device)
     start = time.perf_counter()
@@ -193,7 +194,7 @@ class _StackedTraining:
 
 @dataclass(eq=False)
 class _Optimizer:
-    """SGD or AdamW on one row of weights per student, as torch.optim does it."""
+    """SGD or AdamW as in torch.optim, on one row of weights per student."""
 
     config: TrainConfig
     weights: Tensor
@@ -205,7 +206,7 @@ class _Optimizer:
         self.second = torch.zeros_like(self.weights if self.config.optimizer == "adamw" else self.weights[:0])
 
     def step(self, lr: float) -> None:
-        """Change the weights by the gradients, which are lost."""
+        """Change the weights by the gradients, which are overwritten."""
         config, gradients = self.config, self.gradients
         self.number += 1
         if config.clip is not None:

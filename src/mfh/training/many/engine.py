@@ -1,4 +1,4 @@
-"""Which students can be trained with others, and how."""
+"""Decide which students can be trained together, and train them."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -17,18 +17,19 @@ from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.threads import Threaded, train_threaded
 
 MEMORY = 2**31
+"""Default of the bytes that students batched together may use."""
 BUSY = 2**20
-"""Values of a batch, over all layers, above which batching convolutional students was slower on a CPU."""
+"""Values of a batch, over all layers, above which batched convolutional students are slower on a CPU."""
 Progress = Callable[[int], None]
 
 
 def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
-    """Why a student cannot be trained together with others; None where it can.
+    """Return why a student cannot be trained together with others; None if it can.
 
-    Its data must lie in memory, not be augmented, and stand under a transform without randomness; its network
-    must be free of randomness and of buffers (such as running statistics), and have weights of one type, none
-    shared between layers, none frozen. `config` must ask for neither mixed precision nor trackers. Its
-    task must be single-label, and its loss not compare features.
+    Its data must be in memory and not augmented, and the transform must not be random. Its network must have
+    no randomness and no buffers (such as running statistics); all weights must have one type and be trained,
+    and no layers may share weights. `config` must ask for neither mixed precision nor trackers. The task must
+    be single-label, and the loss must not compare features.
     """
     model, data = job.model, job.data
     if (reason := _why_not_its_loss(job)) is not None:
@@ -40,7 +41,7 @@ def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
     if job.modality in data.augment:
         return f"modality `{job.modality}` is changed at random in training"
     if not isinstance(data.modalities[job.modality], Tensor):
-        return f"modality `{job.modality}` does not lie in memory"
+        return f"modality `{job.modality}` is not in memory"
     parameters = list(model.parameters())
     if not parameters or not all(p.requires_grad for p in parameters):
         return "some of its weights are frozen, or it has none"
@@ -60,7 +61,7 @@ def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
 
 
 def _why_not_its_loss(job: StudentJob) -> str | None:
-    """Why what a student learns by cannot be computed for many."""
+    """Return why the loss of a student cannot be computed for many at once."""
     loss = _loss(job)
     if loss is not None and loss.features:
         return f"its loss {loss.name} compares features"
@@ -75,27 +76,28 @@ def train_many(
     memory: int = MEMORY,
     tolerant: bool = False,
 ) -> list[StudentFit]:
-    """Train students at once, with the results that `mfh.training.loop.fit` would give one by one.
+    """Train students at once, with the results of `mfh.training.loop.fit`.
 
-    Multilayer perceptrons on the CPU that learn from labels or by KL run side by side in as many threads as
-    torch uses. Others are batched where they have the same data, modality, rows, seed, loss and shape of
+    Multilayer perceptrons on the CPU that learn from labels or by KL are trained in as many threads as torch
+    uses. Others are batched if they have the same data, modality, rows, seed, loss, metric and shape of
     network.
 
     Args:
         jobs: the students.
         config: how all of them are trained.
-        on_progress: called with the number of student-epochs that have come to an end since the last call.
-        memory: bytes that students batched together may take, about: weights, gradients, the optimiser's
-            state, soft labels and activations. More students are trained in several goes. In threads, only
-            as many are under way as there are threads.
+        on_progress: called with the number of student-epochs that ended since the last call.
+        memory: approximate bytes that students batched together may use for weights, gradients, the
+            optimiser's state, soft labels and activations. If they need more, they are trained in several
+            batches. In threads, only one student per thread is in memory.
         tolerant: see `mfh.training.students.train_students`.
 
     Returns:
-        One result per job, in the order of `jobs`. It does not depend on the other jobs, but for rounding
-        where students are batched.
+        One result per job, in the order of `jobs`. It does not depend on the other jobs, except for rounding
+        if students are batched.
 
     Raises:
-        InputError: a network cannot be trained with others; a loss is not finite (`DivergedError`).
+        InputError: a network cannot be trained with others; a loss is not finite (`DivergedError`); a metric
+            is NaN in every epoch.
     """
     for number, reason in enumerate(why_not(jobs, config)):
         require(
@@ -128,26 +130,26 @@ def train_many(
 
 
 def why_not(jobs: Sequence[StudentJob], config: TrainConfig) -> list[str | None]:
-    """`why_not_many` of each job."""
+    """Return `why_not_many` of each job."""
     return _each(jobs, lambda job: why_not_many(job, config))
 
 
 def why_alone(jobs: Sequence[StudentJob], config: TrainConfig) -> list[str | None]:
-    """Why each student had better be trained alone: because it must, or because that is quicker."""
+    """Return why each student should be trained alone: because it must be, or because that is faster."""
     on_cpu = make_accelerator(config).device.type == "cpu"
 
     def reason(job: StudentJob) -> str | None:
         hard = why_not_many(job, config)
         if hard is None and on_cpu and not _perceptron(job):
             values = _values_per_sample(job) * min(config.batch_size, len(job.train))
-            return "one of its batches keeps the processor busy" if values > BUSY else None
+            return "one of its batches keeps the CPU busy" if values > BUSY else None
         return hard
 
     return _each(jobs, reason)
 
 
 def _each(jobs: Sequence[StudentJob], reason: Callable[[StudentJob], str | None]) -> list[str | None]:
-    """A reason for each job; jobs with the same network, data and loss are looked at once."""
+    """Return a reason for each job; it is found once for jobs with the same network, data and loss."""
     known: dict[object, str | None] = {}
     keys = [(id(job.model), id(job.data), job.modality, id(job.objective.loss)) for job in jobs]
     for key, job in zip(keys, jobs, strict=True):
@@ -157,7 +159,7 @@ def _each(jobs: Sequence[StudentJob], reason: Callable[[StudentJob], str | None]
 
 
 def _loss(job: StudentJob) -> DistillLoss | None:
-    """What a student learns by other than labels and KL."""
+    """Return a student's loss if it is neither cross-entropy nor KL, else None."""
     return job.objective.loss if job.objective.distils else None
 
 
@@ -166,18 +168,18 @@ def _perceptron(job: StudentJob) -> Perceptron | None:
 
 
 def _shared(job: StudentJob) -> object:
-    """Equal for jobs that share their batches."""
+    """Return a value that is equal for jobs with the same batches."""
     rows = tuple(rows.numpy().tobytes() for rows in (job.train, job.validation))
     return id(job.data), job.modality, rows, job.seed
 
 
 def _shape(model: nn.Module) -> object:
-    """Equal for networks that differ in nothing but their weights."""
+    """Return a value that is equal for networks that differ in their weights alone."""
     return repr(model), tuple((name, p.shape, p.dtype) for name, p in model.named_parameters())
 
 
 def _chunk(job: StudentJob, config: TrainConfig, memory: int) -> int:
-    """How many students of this kind fit into the memory."""
+    """Return how many students of this kind fit into the memory."""
     weights = sum(p.numel() for p in job.model.parameters()) * (6 if config.optimizer == "adamw" else 5)
     targets = 2 * len(job.train) * (job.data.num_classes + 1)
     batch = min(config.batch_size, len(job.train))
@@ -186,7 +188,7 @@ def _chunk(job: StudentJob, config: TrainConfig, memory: int) -> int:
 
 
 def _values_per_sample(job: StudentJob) -> int:
-    """Numbers that the modules of a network without children give out for one sample."""
+    """Return the number of values that the layers of a network compute for one sample."""
     model = deepcopy(job.model).cpu()
     count = 0
 
@@ -203,7 +205,7 @@ def _values_per_sample(job: StudentJob) -> int:
 
 
 def _differs(model: nn.Module, inputs: Tensor) -> str | None:
-    """Compare the network, batched, with itself on a few inputs."""
+    """Return why a network gives other values if it is batched; None if it does not."""
     inputs = inputs.to(next(model.parameters()).device)
     try:
         weights = weights_matrix([model, model], inputs.device)

@@ -1,4 +1,4 @@
-"""All epochs of a training in compiled code, and the weights of the best one."""
+"""Train all epochs in compiled code, and keep the weights of the best one."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,25 +14,30 @@ from mfh.training.batches import epoch_order
 from mfh.training.evaluate import require_defined
 
 PIECE = 5e7
-"""Samples times weights of one call of compiled code."""
+"""Samples times weights of one call of compiled code, about a tenth of a second."""
 
 
 @runtime_checkable
 class Training(Protocol):
-    """What changes one flat array of weights, an epoch at a time."""
+    """One flat array of weights, and the code that trains it by epochs.
+
+    Attributes:
+        weights: all weights.
+        metric: chooses the best epoch.
+    """
 
     weights: np.ndarray
     metric: Metric
 
     def epoch(self, number: int) -> float:
-        """Go once through the training samples; returns the mean loss."""
+        """Go once through the training samples; return the mean loss."""
 
     def validate(self) -> float:
         """Return the validation metric, in its unit."""
 
 
 class Trained(NamedTuple):
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         weights: of the best epoch.
@@ -50,10 +55,17 @@ class Trained(NamedTuple):
 def train_epochs(
     training: Training, config: TrainConfig, on_epoch: Callable[[int], None] = lambda _: None
 ) -> Trained:
-    """Train to the end, or until the metric has not risen for `config.patience` epochs.
+    """Train all epochs, or until the metric has not improved for `config.patience` epochs.
 
-    `on_epoch` is called with the number of epochs that have come to an end since the last call, those that an
-    early stop leaves out included.
+    Args:
+        training: the weights, and the code that trains them.
+        config: how they are trained.
+        on_epoch: called with the number of epochs that ended since the last call; epochs that an early stop
+            saves are included.
+
+    Raises:
+        DivergedError: a loss or a weight is not finite.
+        InputError: the metric is NaN in every epoch.
     """
     loss: list[float] = []
     found: list[float] = []
@@ -76,8 +88,8 @@ class Steps(NamedTuple):
     """The steps of one epoch.
 
     Attributes:
-        rates: learning rate of each.
-        done: steps before them.
+        rates: learning rate of each step.
+        done: number of steps before them.
     """
 
     rates: np.ndarray
@@ -85,25 +97,25 @@ class Steps(NamedTuple):
 
     @classmethod
     def of(cls, config: TrainConfig, epoch: int, samples: int) -> "Steps":
-        """Those of an epoch, counted from 1, of so many samples."""
+        """Return the steps of an epoch, counted from 1, of `samples` samples."""
         count = math.ceil(samples / config.batch_size)
         done = (epoch - 1) * count
         return cls(np.array([config.learning_rate(done + step, count) for step in range(count)]), done)
 
 
 def pieces(steps: int, work: int) -> Iterator[slice]:
-    """The steps of an epoch in runs of about a tenth of a second, after each of which it can be stopped.
+    """Yield the steps of an epoch in pieces of about a tenth of a second; training can stop after each.
 
     Args:
-        steps: how many there are.
-        work: of one of them: its samples times the weights that each passes.
+        steps: number of steps.
+        work: of one step: its samples times the weights.
     """
     size = max(1, int(PIECE // max(work, 1)))
     return (slice(start, min(start + size, steps)) for start in range(0, steps, size))
 
 
 def not_finite_in(losses: np.ndarray, weights: np.ndarray) -> tuple[str, int] | None:
-    """What ran away in an epoch, and in which of its steps; None where all is well."""
+    """Return what is not finite after an epoch, and in which step; None if all is finite."""
     bad = ~np.isfinite(losses)
     if bad.any():
         return f"The loss is {losses[bad][0]}", int(bad.argmax())
@@ -111,10 +123,10 @@ def not_finite_in(losses: np.ndarray, weights: np.ndarray) -> tuple[str, int] | 
 
 
 def orders(train: Tensor, seed: int, epochs: int) -> np.ndarray:
-    """The order of the training samples in each epoch, (epoch, sample)."""
+    """Return the order of the training samples in each epoch, (epoch, sample)."""
     return np.stack([epoch_order(len(train), seed, n).int().numpy() for n in range(1, epochs + 1)])
 
 
 def flat_inputs(data: PairedDataset, modality: str, rows: Tensor) -> np.ndarray:
-    """The inputs of some rows, (sample, feature), one row after the other in memory."""
+    """Return the inputs of some rows, (sample, feature), contiguous in memory."""
     return data.inputs(modality, rows).flatten(1).contiguous().numpy()

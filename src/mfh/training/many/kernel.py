@@ -1,9 +1,9 @@
-"""One multilayer perceptron trained in compiled code, with all that it needs in a core's cache.
+"""Train one multilayer perceptron in compiled code; all its data fit into a core's cache.
 
-Level 0 holds the inputs of a batch, level l the outputs of linear layer l (after its ReLU); the last level
-holds the logits. A level is `width` elements wide, with zeros that fill up blocks. One element follows that
-is 1, so that the bias of the next layer is the last row of its matrix. Weights lie as (input, output), one
-layer after the other in a flat array; gradients and the optimiser's state lie the same way.
+Level 0 is the inputs of a batch, level l the outputs of linear layer l (after its ReLU); the last level is
+the logits. Each row of a level has `width` elements, padded with zeros to full blocks, and then one element
+that is 1: so the bias of the next layer is the last row of its matrix. Weights are stored as (input, output),
+one layer after the other in a flat array; gradients and the optimiser's state have the same layout.
 """
 
 import math
@@ -22,15 +22,15 @@ EVALUATION_ROWS = 64
 
 
 class Layout(NamedTuple):
-    """Where everything of a network lies (see the module).
+    """The places of a network's values and weights in flat arrays (see the module).
 
     Attributes:
         width: of each level.
-        pitch: elements from row to row of each level.
-        start: of each level in an array that holds all levels of a batch; its last entry is their sum.
-        weight: where each layer's matrix starts; the last entry is the number of elements.
-        rectified, biased: whether each layer is followed by a ReLU, and has a bias.
-        lanes: elements in a vector.
+        pitch: elements from one row to the next, of each level.
+        start: first element of each level in an array of all levels of a batch; the last entry is its length.
+        weight: first element of each layer's matrix; the last entry is the length of the array.
+        rectified, biased: whether a ReLU follows each layer, and whether the layer has a bias.
+        lanes: elements in a vector register.
     """
 
     width: np.ndarray
@@ -45,9 +45,9 @@ class Layout(NamedTuple):
 def lay_out(
     sizes: Sequence[int], rectified: Sequence[bool], biased: Sequence[bool], batch: int, itemsize: int
 ) -> Layout:
-    """Lay out a network with layers of these sizes, for batches of `batch` samples."""
+    """Return the layout of a network with layers of these sizes, for batches of `batch` samples."""
     lanes = VECTOR // itemsize
-    # the gradient of a matrix has as many rows as its level has elements, the one included
+    # the gradient of a matrix has as many rows as its level has elements, including the 1
     width = [_fill(sizes[0] + 1, ROWS) - 1, *(_fill(size, lanes) for size in sizes[1:])]
     pitch = [width[0] + 1, *(w + lanes for w in width[1:])]
     matrices = [(below + 1) * above for below, above in pairwise(width)]
@@ -67,7 +67,7 @@ def _fill(size: int, block: int) -> int:
 
 
 def room(layout: Layout, dtype: np.dtype) -> np.ndarray:
-    """An array for all levels of a batch: zeros, and the ones that biases are multiplied with."""
+    """Return an array for all levels of a batch: zeros, and the ones that multiply biases."""
     values = np.zeros(layout.start[-1], dtype)
     for level, width in enumerate(layout.width):
         rows = values[layout.start[level] : layout.start[level + 1]].reshape(-1, layout.pitch[level])
@@ -77,7 +77,7 @@ def room(layout: Layout, dtype: np.dtype) -> np.ndarray:
 
 @no_type_check
 def exp(value):
-    """The exponential function of a number that is 0 or less."""
+    """Return the exponential of a number that is 0 or less."""
     return math.exp(value)
 
 
@@ -89,8 +89,8 @@ def _overload_exp(value):
 
     @no_type_check
     def single(value):
-        # exp(x) = 2^k e^r with |r| <= log(2) / 2, log(2) in two parts; Taylor's series to r^7 has float32's
-        # precision, and unlike a call of the C library it lets the loop around it become vector instructions
+        # exp(x) = 2^k e^r with |r| <= log(2) / 2, log(2) in two parts. Taylor's series to r^7 is as precise
+        # as float32. Unlike a call of the C library, it allows vector instructions for the loop around it.
         f = np.float32
         x = max(value, f(-87))
         k = np.floor(x * f(1.4426950408889634) + f(0.5))
@@ -105,7 +105,7 @@ def _overload_exp(value):
 @compiled()
 @no_type_check
 def copy_row(row, values, start):
-    """Write a row into a flat array."""
+    """Copy a row into a flat array."""
     for j in range(len(row)):
         values[start + j] = row[j]
 
@@ -113,7 +113,7 @@ def copy_row(row, values, start):
 @compiled()
 @no_type_check
 def forward(count, weights, values, layout):
-    """Fill levels 1 and up from level 0."""
+    """Compute levels 1 and up from level 0."""
     width, pitch, start, one = layout.width, layout.pitch, layout.start, np.intp(1)
     for layer in range(len(width) - 1):
         above = width[layer + 1]
@@ -127,9 +127,9 @@ def forward(count, weights, values, layout):
 @compiled()
 @no_type_check
 def backward(count, weights, gradients, values, deltas, transposed, layout):
-    """Fill the gradients from the last level of `deltas`, which has the layout of `values`."""
+    """Compute the gradients from the last level of `deltas`, which has the layout of `values`."""
     width, pitch, start, lanes = layout.width, layout.pitch, layout.start, layout.lanes
-    one, no = np.intp(1), np.bool_(False)  # for literals, `product` would be compiled again
+    one, no = np.intp(1), np.bool_(False)  # literals would make numba compile `product` again
     for layer in range(len(width) - 2, -1, -1):
         below, above, here = width[layer], width[layer + 1], layout.weight[layer]
         product(
@@ -157,10 +157,10 @@ def backward(count, weights, gradients, values, deltas, transposed, layout):
 @compiled("contract")
 @no_type_check
 def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
-    """Sum of the losses of a batch; `delta` takes the gradient of their mean.
+    """Return the sum of the losses of a batch, and write the gradient of their mean into `delta`.
 
-    What the student learns from is as in `mfh.training.many.targets`: `target` is (term, sample, class),
-    `constant` (term, sample), `scale` and `weight` (term).
+    The terms of the loss are as in `mfh.training.many.targets`: `target` is (term, sample, class), `constant`
+    (term, sample), `scale` and `weight` (term).
     """
     count, classes = len(rows), target.shape[2]
     total = 0.0
@@ -205,7 +205,7 @@ def _clip_norm(gradients, limit):
 @compiled("contract")
 @no_type_check
 def _step_sgd(weights, gradients, first, lr, momentum, decay):
-    """A step of torch.optim.SGD."""
+    """Do a step of torch.optim.SGD."""
     for j in range(len(weights)):
         velocity = momentum * first[j] + (gradients[j] + decay * weights[j])
         first[j] = velocity
@@ -215,7 +215,7 @@ def _step_sgd(weights, gradients, first, lr, momentum, decay):
 @compiled("contract")
 @no_type_check
 def _step_adamw(weights, gradients, first, second, lr, decay, number):
-    """A step of torch.optim.AdamW; `number` counts from 1."""
+    """Do a step of torch.optim.AdamW; `number` counts from 1."""
     real = weights.dtype.type
     beta, gamma = real(0.9), real(0.999)
     keep, rate = real(1 - lr * decay), real(lr / (1 - 0.9**number))
@@ -230,7 +230,7 @@ def _step_adamw(weights, gradients, first, second, lr, decay, number):
 @compiled()
 @no_type_check
 def update(weights, gradients, first, second, rate, number, momentum, decay, clip, adamw):
-    """Change the weights by their gradients in a step, whose `number` counts from 1; 0 does not clip."""
+    """Change the weights by their gradients. Steps are counted from 1; a `clip` of 0 does not clip."""
     real = weights.dtype.type
     if clip > 0:
         _clip_norm(gradients, clip)
@@ -251,10 +251,10 @@ def train_epoch(
 
     `inputs` (sample, feature) are the training samples, `order` is their order in this epoch, `batch` the
     size of a step; `target`, `constant`, `scale`, `weight` are as in `_loss`. `weights`, `gradients`, `first`
-    and `second` (used by AdamW alone) are changed. `values` and `deltas` hold all levels of a batch (see
-    `room`), `transposed` one matrix, `work` the logits of one sample. `rates` holds the learning rate of each
-    step of this epoch, `done` counts the steps before it; a `clip` of 0 leaves the gradients as they are.
-    `losses` takes the sum of the losses of each step.
+    and `second` (for AdamW alone) are changed. `values` and `deltas` have room for all levels of a batch (see
+    `room`), `transposed` for one matrix, `work` for the logits of one sample. `rates` has the learning rate
+    of each step of this epoch, `done` is the number of steps before it; a `clip` of 0 does not change the
+    gradients. The sum of the losses of each step is written into `losses`.
     """
     top, pitch = layout.start[-2], layout.pitch[-1]
     for step in range(len(rates)):
@@ -289,7 +289,7 @@ def predict(inputs, batch, weights, values, layout, logits):
 @compiled()
 @no_type_check
 def count_right(inputs, label, classes, batch, weights, values, layout):
-    """Number of samples whose largest logit (the first of equals) is their class."""
+    """Return the number of samples whose largest logit (the first one of a tie) is their class."""
     top, pitch = layout.start[-2], layout.pitch[-1]
     right = 0
     for begin in range(0, len(inputs), batch):

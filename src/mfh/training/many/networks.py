@@ -1,4 +1,4 @@
-"""Networks of one shape side by side: all their weights in one matrix, one row per network."""
+"""Batched networks of one shape: all their weights are in one matrix, one row per network."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -14,13 +14,13 @@ from mfh.training.many.perceptron import Perceptron
 
 
 def weights_matrix(models: Sequence[nn.Module], device: torch.device) -> Float[Tensor, "network weight"]:
-    """All parameters of each network, flattened in the order of `named_parameters`, as one new matrix."""
+    """Return a new matrix of all parameters of each network, in the order of `named_parameters`."""
     rows = [torch.cat([p.detach().flatten() for p in model.parameters()]) for model in models]
     return torch.stack(rows).to(device)
 
 
 def views(matrix: Float[Tensor, "network weight"], model: nn.Module) -> dict[str, Tensor]:
-    """The matrix cut into one stack of tensors per parameter of `model`, sharing its memory."""
+    """Return views of the matrix by the name of each parameter of `model`, (network, *parameter)."""
     sizes = [p.numel() for p in model.parameters()]
     parts = matrix.split(sizes, dim=1)
     return {
@@ -31,24 +31,24 @@ def views(matrix: Float[Tensor, "network weight"], model: nn.Module) -> dict[str
 
 @runtime_checkable
 class Stack(Protocol):
-    """Networks that read the same inputs, evaluated together."""
+    """Networks with the same inputs, computed together."""
 
     def forward(self, inputs: Float[Tensor, "sample ..."]) -> Float[Tensor, "network sample output"]:
-        """Logits of every network."""
+        """Return the logits of every network."""
 
     def backward(self, gradient: Float[Tensor, "network sample output"]) -> None:
-        """Write the weights' gradients into the matrix, after `forward` on the same inputs."""
+        """Write the gradients of the weights into the matrix; `forward` must have been called before."""
 
     def predict(self, inputs: Float[Tensor, "sample ..."]) -> Float[Tensor, "network sample output"]:
-        """Logits in evaluation mode; no `backward` may follow."""
+        """Return the logits in evaluation mode; `backward` must not follow."""
 
 
 class StackedMLP:
-    """Linear layers and ReLUs, forward and backward written out: nothing of autograd's bookkeeping.
+    """Linear layers and ReLUs, with explicit forward and backward, which avoids the cost of autograd.
 
     Args:
-        network: what the networks look like.
-        weights, gradients: one row per network, each matrix (output, input) followed by its bias.
+        network: the structure of the networks.
+        weights, gradients: one row per network; each matrix (output, input) is followed by its bias.
     """
 
     def __init__(self, network: Perceptron, weights: Tensor, gradients: Tensor) -> None:
@@ -89,7 +89,7 @@ class StackedMLP:
 
 
 def _layers(network: Perceptron, matrix: Tensor) -> tuple[list[Tensor], list[Tensor | None]]:
-    """The stacks of weights and of biases, sharing the matrix's memory."""
+    """Return views of the weights and the biases of each layer."""
     weights: list[Tensor] = []
     biases: list[Tensor | None] = []
     start = 0
@@ -138,6 +138,6 @@ class StackedModule:
 
 
 def stack(model: nn.Module, weights: Tensor, gradients: Tensor, shape: Sequence[int]) -> Stack:
-    """The quickest way to evaluate networks like `model`, fed samples of this shape."""
+    """Return the fastest batched networks like `model`, for samples of this shape."""
     network = Perceptron.of(model, shape)
     return StackedMLP(network, weights, gradients) if network else StackedModule(model, weights, gradients)

@@ -1,7 +1,7 @@
 """Step 1 of Algorithm 1 for two multilayer perceptrons on the CPU, in compiled code.
 
-Both networks' weights lie in one flat array, the teacher's first; so do gradients and the optimiser's state,
-and clipping sees the norm over both.
+The weights of both networks are in one flat array, the teacher's first; so are gradients and the optimiser's
+state. Clipping uses the norm over both networks.
 """
 
 import math
@@ -38,10 +38,10 @@ from mfh.training.objectives import Pair
 @compiled("contract")
 @no_type_check
 def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, work):
-    """Sum over a batch of one network's cross-entropy and half of the squared distance; see `Joint`.
+    """Return a batch's sum of one network's cross-entropy and half of the squared distance; see `Joint`.
 
-    `mine` and `other` are both networks' logits; `delta` takes the gradient of the mean loss with respect to
-    `mine`.
+    `mine` and `other` are the logits of the two networks. The gradient of the mean loss by `mine` is written
+    into `delta`.
     """
     count = len(rows)
     real = mine.dtype.type
@@ -74,7 +74,7 @@ def pair_epoch(
     inputs, label, order, batch, classes, weights, gradients, first, second,
     values, deltas, transposed, work, layouts, rates, done, momentum, decay, clip, adamw, losses,
 ):  # fmt: skip
-    """Go once through the training samples with both networks; as `train_epoch`, with tuples of two."""
+    """Go once through the training samples with both networks; like `train_epoch`, with tuples of two."""
     teacher, student = layouts
     for step in range(len(rates)):
         rows = order[step * batch : (step + 1) * batch]
@@ -101,11 +101,11 @@ def pair_epoch(
 
 
 class PairTraining:
-    """The weights of a pair, and all that changes them.
+    """The weights of a pair, and the code that trains them; see `Training`.
 
     Args:
         pair: teacher and student.
-        networks: what both look like; see `pair_of`.
+        networks: the structure of both; see `pair_of`.
         data: the samples.
         modalities: the teacher's and the student's.
         train: rows to train on.
@@ -152,7 +152,7 @@ class PairTraining:
         self.work = np.empty(self.classes, dtype)
 
     def epoch(self, number: int) -> float:
-        """Go once through the training samples; returns the mean loss."""
+        """Go once through the training samples; return the mean loss."""
         config, order = self.config, self.orders[number - 1]
         rates, done = Steps.of(config, number, len(order))
         losses = np.empty(len(rates))
@@ -187,7 +187,7 @@ class PairTraining:
         return total / 2
 
     def load(self, weights: np.ndarray) -> None:
-        """Give the pair these weights."""
+        """Load weights into the pair."""
         for model, network, layout in zip(
             (self.pair.teacher, self.pair.student), self.networks, self.layouts, strict=True
         ):
@@ -198,7 +198,7 @@ class PairTraining:
 def pair_of(
     pair: Pair, data: PairedDataset, modalities: Sequence[str]
 ) -> tuple[Perceptron, Perceptron] | None:
-    """Both networks as the compiled code knows them; None where one of them is anything else."""
+    """Return the structure of both networks; None unless both are multilayer perceptrons."""
     sides = zip((pair.teacher, pair.student), modalities, strict=True)
     teacher, student = (Perceptron.of(model, data.shape(name)) for model, name in sides)
     return None if teacher is None or student is None else (teacher, student)

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: recognising them, and their weights in the order of the compiled code."""
+"""Multilayer perceptrons: recognise them, and convert their weights to the layout of the compiled code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mfh.training.many.kernel import Layout
 
 @dataclass(frozen=True)
 class Perceptron:
-    """What there is to know of a multilayer perceptron besides its weights.
+    """The structure of a multilayer perceptron.
 
     Attributes:
         names: prefix of each linear layer's parameters in the state dict.
@@ -27,9 +27,9 @@ class Perceptron:
 
     @classmethod
     def of(cls, model: nn.Module, shape: Sequence[int]) -> "Perceptron | None":
-        """Read a network that is fed samples of this shape; None where it is anything else.
+        """Return the structure of a network for samples of this shape; None if it is no such network.
 
-        It must be a `Sequential` of Flatten, Linear, ReLU and Identity, without a ReLU at either end, with
+        It must be a `Sequential` of Flatten, Linear, ReLU and Identity, with no ReLU at either end and
         weights in float32 or float64.
 
         Example:
@@ -58,7 +58,7 @@ class Perceptron:
         return cls(tuple(names), sizes, tuple(rectified), tuple(layer.bias is not None for layer in linear))
 
     def pack(self, model: nn.Module, layout: Layout) -> np.ndarray:
-        """The network's weights in the order of the compiled code."""
+        """Return the network's weights in the layout of the compiled code."""
         state = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
         weights = np.zeros(layout.weight[-1], state[f"{self.names[0]}.weight"].dtype)
         for layer, name in enumerate(self.names):
@@ -69,7 +69,7 @@ class Perceptron:
         return weights
 
     def unpack(self, weights: np.ndarray, layout: Layout) -> dict[str, Tensor]:
-        """The state dict of weights in the order of the compiled code."""
+        """Return the state dict of weights that have the layout of the compiled code."""
         state = {}
         for layer, name in enumerate(self.names):
             matrix = _matrix(weights, layout, layer)[:, : self.sizes[layer + 1]]

@@ -1,9 +1,9 @@
 """Products of small matrices in compiled code, inside other compiled code.
 
-The libraries' products reach about half of a core's speed at these sizes (64 x 128 by 128 x 64). Here the
-inner loop is written for LLVM as a block of `ROWS` vectors that stay in registers while it runs along the
-shared dimension: one load of b and `ROWS` multiply-adds a turn. Every element is summed in the order of the
-shared dimension, so that it does not depend on what is computed beside it.
+Libraries reach about half of a core's speed at these sizes (64 x 128 by 128 x 64). Here the inner loop is
+written for LLVM as a block of `ROWS` vectors, which stay in registers while the loop runs along the shared
+dimension: each turn is one load of b and `ROWS` multiply-adds. Every element is summed in the order of the
+shared dimension, so it does not depend on the other elements of the block.
 """
 
 from typing import Any, no_type_check
@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from mfh._system.compiled import compiled
 
 ROWS = 8
-"""Rows of the result in one block: their vectors fit into the registers of every common processor."""
+"""Rows of the result in one block; their vectors fit into the registers of every common processor."""
 
 
 def _vector_bytes() -> int:
@@ -25,11 +25,11 @@ def _vector_bytes() -> int:
 
 
 VECTOR = _vector_bytes()
-"""Bytes of a vector register: the columns of b and of the result must fill whole ones."""
+"""Bytes of a vector register; the columns of b and of the result must fill registers completely."""
 
 
 def _block(rows: int) -> Any:
-    """A function that computes `rows` rows and one vector of columns of a product."""
+    """Return a function that computes `rows` rows and one vector of columns of a product."""
 
     @intrinsic
     @no_type_check
@@ -66,7 +66,7 @@ class _Vectors:
 
     @no_type_check
     def sums(self, rows, a, a_row, a_step, b, b_step, depth):
-        """For each row r the vector sum over k of a[r * a_row + k * a_step] * b[k * b_step]."""
+        """Return for each row r the vector sum over k of a[r * a_row + k * a_step] * b[k * b_step]."""
         build, count = self.builder, depth.type
         row_starts = [build.mul(a_row, ir.Constant(count, r)) for r in range(rows)]
         before, loop, after = build.block, build.append_basic_block(), build.append_basic_block()
@@ -93,7 +93,7 @@ class _Vectors:
 
     @no_type_check
     def store(self, sums, c, c_row, rectify):
-        """Write the vectors to the rows of c, as they are or through a ReLU (which leaves NaN alone)."""
+        """Write the vectors to the rows of c, after a ReLU if `rectify` is true (NaN stays NaN)."""
         build, rectified = self.builder, self.spread(rectify)
         for r, total in enumerate(sums):
             cut = build.and_(rectified, build.fcmp_ordered("<=", total, self.zero))
@@ -102,13 +102,13 @@ class _Vectors:
 
     @no_type_check
     def at(self, array, row, pitch):
-        """Address of the vector that starts at a row."""
+        """Return the address of the vector that starts at a row."""
         start = self.builder.gep(array, [self.builder.mul(row, pitch)])
         return self.builder.bitcast(start, self.type.as_pointer())
 
     @no_type_check
     def spread(self, scalar):
-        """A vector with the same value in every lane."""
+        """Return a vector with the same value in every lane."""
         undefined = ir.Constant(ir.VectorType(scalar.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
@@ -123,7 +123,7 @@ _many_rows, _one_row = _block(ROWS), _block(1)
 def product(
     rows, columns, depth, a, a_start, a_row, a_step, b, b_start, b_step, c, c_start, c_row, lanes, rectify
 ):
-    """The product c = a b of matrices inside flat arrays of one type, as it is or through a ReLU.
+    """Compute the product c = a b of matrices in flat arrays of one type, with a ReLU if `rectify` is true.
 
     Element (i, k) of a is `a[a_start + i * a_row + k * a_step]`, (k, j) of b `b[b_start + k * b_step + j]`,
     (i, j) of c `c[c_start + i * c_row + j]`. `lanes` is the number of elements in a vector; `columns` is a

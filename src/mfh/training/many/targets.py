@@ -1,9 +1,9 @@
-"""What students learn from, as soft labels: loss and gradient of many students in closed form.
+"""Loss and gradient of many students in closed form.
 
-With q = softmax(s z) both terms of `Distill` have the form weight x (-sum_k t_k log q_k) + constant for a
-distribution t: cross-entropy with t the (smoothed) label and s = 1, distillation with t the teacher's softmax
-at temperature T and s = 1 / T. The gradient by the logits z is weight x s x (q - t). Where both have the same
-s, they are one term whose t is their mean.
+With q = softmax(s z), both terms of `Distill` have the form weight x (-sum_k t_k log q_k) + constant for a
+distribution t. For cross-entropy, t is the (smoothed) label and s = 1. For distillation, t is the teacher's
+softmax at temperature T and s = 1 / T. The gradient by the logits z is weight x s x (q - t). If both terms
+have the same s, they are one term with the weighted mean of both t.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class Term:
 
     Attributes:
         scale: s.
-        weight: weight of the term in the loss, any factor of T included.
+        weight: weight of the term in the loss, including the factor T^2.
         target: t.
-        constant: what the loss of each sample has besides.
+        constant: the constant of each sample.
     """
 
     scale: float
@@ -43,7 +43,7 @@ def terms(
     num_outputs: int,
     dtype: torch.dtype,
 ) -> list[Term]:
-    """What a student learns from on some rows of the data set, on the CPU.
+    """Return the terms of a student's loss on some rows of the data set, on the CPU.
 
     Args:
         objective: labels, a teacher, or both.
@@ -53,8 +53,8 @@ def terms(
         dtype: type of its weights.
 
     Returns:
-        One term, or two where it learns from labels and, at another temperature than 1, from a teacher; none
-        of a loss other than KL, which `StackedLoss` computes.
+        One term; or two if the student learns from labels and from a teacher at another temperature than 1.
+        Losses other than KL are computed by `StackedLoss` and have no term.
 
     Raises:
         InputError: the teacher or the labels do not fit the student's logits.
@@ -90,7 +90,7 @@ def terms(
 
 @dataclass(frozen=True)
 class StackedTerm:
-    """One term of the losses of several students; a student without it has weight 0."""
+    """One term of the losses of several students; it has weight 0 for students without such a term."""
 
     scale: Float[Tensor, "student 1 1"]
     weight: Float[Tensor, "student 1 1"]
@@ -103,7 +103,7 @@ class StackedTerm:
         rows: Int[Tensor, " batch"],
         gradient: Float[Tensor, "student batch output"],
     ) -> Float[Tensor, " student"]:
-        """Add the gradient of the mean loss over `rows` to `gradient`; returns the sums of the losses."""
+        """Add the gradient of the mean loss over `rows` to `gradient`; return the sums of the losses."""
         log_q = torch.log_softmax(logits * self.scale, dim=2)
         target = self.target[:, rows]
         losses = self.constant[:, rows].sum(dim=1) - ((target * log_q) * self.weight).sum(dim=(1, 2))
@@ -112,10 +112,10 @@ class StackedTerm:
 
 
 class StackedLoss:
-    """A distillation loss other than KL, of several students who have it in common."""
+    """A distillation loss other than KL, for several students."""
 
     def __init__(self, loss: DistillLoss, jobs: Sequence[StudentJob], like: Tensor) -> None:
-        """`like` has the device and the type of the students' weights."""
+        """Prepare the loss; `like` has the device and the type of the students' weights."""
         job = jobs[0]
         taught = [j.objective.teacher_logits for j in jobs]
         tables = [
@@ -137,7 +137,7 @@ class StackedLoss:
         rows: Int[Tensor, " batch"],
         gradient: Float[Tensor, "student batch output"],
     ) -> Float[Tensor, " student"]:
-        """Add the gradient of the loss of a batch to `gradient`; returns losses times samples."""
+        """Add the gradient of the loss of a batch to `gradient`; return losses times samples."""
         with torch.enable_grad():
             logits = logits.detach().requires_grad_()
             losses = self.weight * self.values(logits, self.teacher[:, rows], self.label[rows])
@@ -157,7 +157,7 @@ class StackedLoss:
 
 
 def stack_terms(students: Sequence[list[Term]], device: torch.device) -> list[StackedTerm]:
-    """The terms of several students side by side."""
+    """Return the terms of several students, stacked."""
     one = next((found[0] for found in students if found), None)
     if one is None:
         return []

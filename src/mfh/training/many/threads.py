@@ -1,8 +1,8 @@
-"""Multilayer perceptrons on the CPU: each student in compiled code, several side by side in threads.
+"""Train multilayer perceptrons on the CPU in compiled code, several students at a time in threads.
 
-A student with its optimiser's state stays in a core's cache for all of its training, and no interpreter is in
-the way. What it becomes depends on nothing but its own job: neither on the students trained with it nor on
-the number of threads.
+A student and its optimiser's state stay in a core's cache for all of its training, and compiled code does not
+wait for the interpreter. The result depends on the student's job alone, not on the other students or on the
+number of threads.
 """
 
 import threading
@@ -26,12 +26,12 @@ from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
 
 _LOOK = 0.1
-"""Seconds after which a waiting call looks for a signal whose exception was lost."""
+"""Seconds between two checks for a signal whose exception was lost."""
 
 
 @dataclass(eq=False)
 class _Data:
-    """What students of one data set, split and seed share; made when the first of them needs it."""
+    """Arrays that students of one data set, split and seed share; made when the first student needs them."""
 
     job: StudentJob
     config: TrainConfig
@@ -55,7 +55,7 @@ class _Data:
         return orders(self.job.train, self.job.seed, self.config.epochs)
 
     def ready(self) -> "_Data":
-        """Make everything, once."""
+        """Make all arrays, once; return self."""
         with self.lock:
             _ = self.train, self.validation, self.label, self.orders
         return self
@@ -66,9 +66,9 @@ class Threaded:
     """A student for a thread.
 
     Attributes:
-        number: what messages call it.
+        number: of the student in messages.
         job: the student.
-        network: what its network looks like.
+        network: the structure of its network.
         shared: equal for students with the same data, modality, rows and seed.
     """
 
@@ -85,18 +85,19 @@ def train_threaded(
     *,
     tolerant: bool = False,
 ) -> list[StudentFit]:
-    """Train students, as many side by side as torch uses threads.
+    """Train students in as many threads as torch uses.
+
+    An exception, such as Ctrl-C, stops all students within a tenth of a second.
 
     Args:
         students: in the order of the results.
         config: how all of them are trained.
         on_progress: called with the epochs of each student when it is done.
-        tolerant: whether a student may diverge without stopping the others.
-
-    What stops this call stops all students within a tenth of a second.
+        tolerant: whether the others go on if a student diverges.
 
     Raises:
-        DivergedError: a loss is not finite.
+        DivergedError: a loss or a weight is not finite, and `tolerant` is false.
+        InputError: the metric is NaN in every epoch of a student.
     """
     start = time.perf_counter()
     data: dict[object, _Data] = {}
@@ -106,7 +107,7 @@ def train_threaded(
             for student in students:
                 shared = data.setdefault(student.shared, _Data(student.job, config))
                 futures.append(pool.submit(_train, student, shared, config, stop, tolerant))
-            del data, shared  # what students share goes when the last of them is done
+            del data, shared  # the shared arrays are freed with the last student that uses them
             for future in futures:
                 while wait([future], timeout=_LOOK).not_done:
                     raise_if_stopped()
@@ -123,7 +124,7 @@ def train_threaded(
 def _train(
     student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event, tolerant: bool
 ) -> StudentFit:
-    """One student, all epochs, unless `stop` is set."""
+    """Train all epochs of one student, unless `stop` is set."""
     try:
         return _train_all(student, data, config, stop)
     except DivergedError as error:
@@ -133,14 +134,14 @@ def _train(
 
 
 def _train_all(student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event) -> StudentFit:
-    training = _Training(student, data.ready(), config, stop)
+    training = _StudentTraining(student, data.ready(), config, stop)
     best, best_epoch, validation, loss = train_epochs(training, config)
     state = student.network.unpack(best, training.layout)
     return StudentFit(state, best_epoch, validation, loss, seconds=0.0)
 
 
-class _Training:
-    """The weights of one student, and all that changes them."""
+class _StudentTraining:
+    """The weights of one student, and the code that trains them; see `Training`."""
 
     def __init__(self, student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event) -> None:
         self.student, self.data, self.config, self.stop = student, data, config, stop
@@ -163,7 +164,7 @@ class _Training:
         self.weight = np.array([term.weight for term in found], dtype)
 
     def epoch(self, number: int) -> float:
-        """Go once through the training samples; returns the mean loss."""
+        """Go once through the training samples; return the mean loss."""
         config, order = self.config, self.data.orders[number - 1]
         rates, done = Steps.of(config, number, len(order))
         losses = np.empty(len(rates))

@@ -1,0 +1,200 @@
+"""Formulas of the metrics that come with mfh.
+
+A metric of several classes, labels or targets is the plain mean over those for which it is defined; it
+compares each class with all others. It is undefined where its formula is 0 / 0: average precision and AUROC
+of a class without a sample, AUROC of a class that all samples belong to, F1 and intersection over union of a
+class that occurs neither in the labels nor in the predictions, R^2 of a target that is the same for all
+samples. If none is left, the metric is NaN.
+
+`logits` is what a network returns and `label` has the labels of the same samples. Their shapes are
+(sample, class) and (sample,) for one class out of several, (sample, label) for several labels,
+(sample, target) for numbers, and (sample, class, *position) and (sample, *position) for classes of positions.
+"""
+
+import math
+
+import numpy as np
+from torch import Tensor
+
+SAME = 4e-15
+"""Relative difference of two scores up to which they count as equal: softmax rounds."""
+
+
+def accuracy(logits: Tensor, label: Tensor) -> float:
+    """Return the share of samples, or of positions, whose largest logit is their class, in percent."""
+    return 100 * float((logits.argmax(dim=1) == label).double().mean())
+
+
+def balanced_accuracy(logits: Tensor, label: Tensor) -> float:
+    """Return the mean over classes of the share of their samples that are right, in percent."""
+    right, labelled, _ = _class_counts(logits, label)
+    return _mean_ratio(right, labelled)
+
+
+def macro_f1(logits: Tensor, label: Tensor) -> float:
+    """Return the mean F1 over classes or labels, in percent.
+
+    The class with the largest logit is predicted; of several labels those with a logit above 0.
+    """
+    right, labelled, predicted = _class_counts(logits, label)
+    return _mean_ratio(2 * right, labelled + predicted)
+
+
+def miou(logits: Tensor, label: Tensor) -> float:
+    """Return the mean intersection over union in percent, over all positions of all samples."""
+    right, labelled, predicted = _class_counts(logits, label)
+    return _mean_ratio(right, labelled + predicted - right)
+
+
+def auroc(logits: Tensor, label: Tensor) -> float:
+    """Return the mean area under the ROC curve in percent; see `class_scores` for what is ranked."""
+    values, positive = class_scores(logits, label)
+    hits, count = positive.sum(axis=1), positive.shape[1]
+    defined = (hits > 0) & (hits < count)
+    hit, first, last = _ranked(values, positive)
+    # pairs of a positive and a negative sample ranked below it; a pair of equal scores counts half
+    pairs = (hit * (first + last)).sum(axis=1) / 2 - hits * (hits - 1) / 2
+    return 100 * _mean(pairs[defined] / (hits * (count - hits))[defined])
+
+
+def average_precision(logits: Tensor, label: Tensor) -> float:
+    """Return the mean average precision in percent; see `class_scores` for what is ranked.
+
+    It is the mean over positive samples of the precision at the threshold of their score; precisions are not
+    interpolated.
+    """
+    values, positive = class_scores(logits, label)
+    hits, count = positive.sum(axis=1), positive.shape[1]
+    hit, first, _ = _ranked(values, positive)
+    before = hit.cumsum(axis=1) - hit
+    if first.ndim == 2:
+        before = np.take_along_axis(before, first, axis=1)
+    precision = (hits[:, None] - before) / (count - first)
+    return 100 * _mean((hit * precision).sum(axis=1)[hits > 0] / hits[hits > 0])
+
+
+def log_loss(logits: Tensor, label: Tensor) -> float:
+    """Return the mean of -log of the probability of the right class, in nats; of several labels, their mean.
+
+    Probabilities are not clipped.
+    """
+    return _mean(log_losses(logits, label))
+
+
+def log_losses(logits: Tensor, label: Tensor) -> np.ndarray:
+    """Return the log-loss of each sample; of several labels, their mean."""
+    if label.ndim == 2:
+        values, truth = _array(logits), _array(label)
+        return np.asarray((np.logaddexp(0, values) - truth * values).mean(axis=1))
+    values = _by_class(logits)
+    values -= values.max(axis=0)
+    right = values[label.cpu().numpy(), np.arange(len(label))]
+    return np.asarray(np.log(np.exp(values).sum(axis=0)) - right)
+
+
+def brier(logits: Tensor, label: Tensor) -> float:
+    """Return the Brier score: the mean squared error of probabilities.
+
+    It is summed over classes, and halved for two classes, as scikit-learn does; of several labels it is their
+    mean. So it lies in [0, 2] for three classes or more, else in [0, 1].
+    """
+    return _mean(brier_scores(logits, label))
+
+
+def brier_scores(logits: Tensor, label: Tensor) -> np.ndarray:
+    """Return the squared error of the probabilities of each sample, as `brier` sums and halves it."""
+    if label.ndim == 2:
+        values, truth = _array(logits), _array(label)
+        return np.asarray(((np.exp(-np.logaddexp(0, -values)) - truth) ** 2).mean(axis=1))
+    p = _probabilities(logits)
+    errors = (p**2).sum(axis=0) - 2 * p[label.cpu().numpy(), np.arange(len(label))] + 1
+    return np.asarray(errors / (2 if len(p) == 2 else 1))
+
+
+def r2(logits: Tensor, label: Tensor) -> float:
+    """Return 100 x R^2, the mean over targets: 100 is perfect, 0 is no better than the mean of the labels."""
+    values, truth = _array(logits), _array(label)
+    varies = truth.max(axis=0) > truth.min(axis=0)
+    error = ((truth - values) ** 2).sum(axis=0)[varies]
+    spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)[varies]
+    return 100 * _mean(1 - error / spread)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """Return float64 values on the CPU."""
+    return values.detach().cpu().numpy().astype(np.float64)
+
+
+def _by_class(values: Tensor) -> np.ndarray:
+    """Return float64 values on the CPU, (class, sample), each class in one piece of memory."""
+    return np.array(values.detach().cpu().numpy().T, dtype=np.float64, order="C")
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean; NaN for no values."""
+    return float(values.mean()) if values.size else math.nan
+
+
+def _mean_ratio(part: np.ndarray, whole: np.ndarray) -> float:
+    """Return the mean of part / whole in percent, over classes for which it is not 0 / 0."""
+    defined = whole > 0
+    return 100 * _mean(part[defined] / whole[defined])
+
+
+def _class_counts(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return three counts for each class or label: predicted and right, in the labels, predicted."""
+    if logits.shape == label.shape:
+        truth, predicted = (label > 0).cpu().numpy(), (logits > 0).cpu().numpy()
+        return (truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0)
+    truth, predicted = label.cpu().numpy().reshape(-1), logits.argmax(dim=1).cpu().numpy().reshape(-1)
+    right, labelled, found = (
+        np.bincount(classes, minlength=logits.shape[1])
+        for classes in (truth[truth == predicted], truth, predicted)
+    )
+    return right, labelled, found
+
+
+def class_scores(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ranks the samples for each class, (class, sample), and which samples belong to it.
+
+    Of several labels that is the logit. Of one class out of several it is the probability, by softmax in
+    float64: the logit of a class does not rank samples, since it counts against the others of its sample.
+    """
+    truth = label.cpu().numpy()
+    if truth.ndim == 2:
+        return _by_class(logits), truth.T > 0
+    return _probabilities(logits), truth == np.arange(logits.shape[1])[:, None]
+
+
+def _probabilities(logits: Tensor) -> np.ndarray:
+    """Return softmax, (class, sample)."""
+    values = _by_class(logits)
+    powers = np.exp(values - values.max(axis=0))
+    return powers / powers.sum(axis=0)
+
+
+def _ranked(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sort the samples of each class by rising score.
+
+    The last bit of each score carries whether the sample is positive: sorting numbers is several times faster
+    than sorting their places. Scores that differ by rounding alone count as equal (`SAME`).
+
+    Args:
+        values: scores, (class, sample).
+        positive: whether a sample belongs to the class, of the same shape.
+
+    Returns:
+        1 for each positive in the sorted order, else 0; the first and the last place of equal scores, for
+        each place, of shape (place,) if no two scores are equal.
+    """
+    marked = (values.view(np.int64) & ~1) | positive
+    ordered = np.sort(marked.view(np.float64), axis=1).view(np.int64)
+    hit, level = ordered & 1, ordered.view(np.float64)
+    place = np.arange(values.shape[1])
+    differs = level[:, 1:] - level[:, :-1] > SAME * np.abs(level[:, 1:]) + np.finfo(np.float64).tiny
+    if differs.all():
+        return hit, place, place
+    edge = np.ones((len(values), 1), dtype=bool)
+    first = np.maximum.accumulate(np.where(np.hstack([edge, differs]), place, 0), axis=1)
+    ends = np.where(np.hstack([differs, edge]), place, values.shape[1])
+    return hit, first, np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]

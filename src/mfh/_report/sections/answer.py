@@ -1,0 +1,172 @@
+"""The head of a study's page: question, answer, size of the gain; for readers new to the hypothesis."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mfh._report import wording
+from mfh._report.section import Section, Summary
+from mfh._report.sections.differences import gain_of
+from mfh._report.view import StudyView, baseline_mean
+from mfh._report.wording import interval, number, plural, sequence, signed
+from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, HEADLINE, Arm
+from mfh.comparing import focusing_controls
+from mfh.results import NO_VERDICT
+
+ANSWERS: dict[str, tuple[str, str]] = {
+    "help": ("\N{BLACK UP-POINTING TRIANGLE}", "Yes. The teacher helps"),
+    "hurt": ("\N{BLACK DOWN-POINTING TRIANGLE}", "No. The teacher does harm"),
+    "no-effect": ("=", "No. The teacher makes no difference"),
+    "abstain": ("?", "Undecided. These runs do not show whether the teacher helps"),
+    "none": ("?", "No verdict"),
+}
+"""Verdict -> its symbol and the headline."""
+
+HEAD = """
+<p class="kicker">{{ page.kicker }}</p>
+<h1>{{ s.title }}</h1>
+<p class="verdict {{ s.verdict }}"><span aria-hidden="true">{{ s.symbol }}</span> {{ s.headline }}</p>
+{% if s.sentence %}
+<p class="lead">{{ s.sentence|code }}</p>
+{% endif %}
+<dl class="facts">
+{% for fact in s.facts %}
+<div>
+<dt>{{ fact.label }}</dt>
+<dd><strong>{{ fact.value }}</strong>{% if fact.note %}<small>{{ fact.note }}</small>{% endif %}</dd>
+</div>
+{% endfor %}
+</dl>
+"""
+
+TEMPLATE = (
+    """
+<header class="first">
+<div class="answer">
+"""
+    + HEAD
+    + """
+<p class="asked"><b>The question.</b> {{ s.asked|code }}</p>
+</div>
+{{ picture("differences") }}
+</header>
+"""
+)
+
+
+def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
+    """Return question, answer, size of the gain, and how sure it is."""
+    names, verdict = summary["modalities"], view.result.verdict
+    code = "none" if verdict == NO_VERDICT else verdict.verdict
+    symbol, headline = ANSWERS[code]
+    gain = gain_of(summary)
+    if gain and gain["difference"] is not None and code in ("help", "hurt"):
+        headline += f", by {number(abs(gain['difference']), summary['digits'])} points"
+    facts = (_gain(summary, gain), _levels(summary), _sure(summary, gain), _focusing(view, summary))
+    return {
+        "title": f"Does a teacher that sees {names['teacher']} make a better student "
+        f"that only sees {names['student']}?",
+        "verdict": code,
+        "symbol": symbol,
+        "headline": f"{headline}.",
+        "sentence": "" if code == "none" and view.comparisons else verdict.sentence,
+        "asked": _asked(view, summary),
+        "facts": [fact for fact in facts if fact],
+    }
+
+
+def _asked(view: StudyView, summary: Summary) -> str:
+    names, data = summary["modalities"], view.data
+    size = plural(data["num_samples"], "sample") if data.get("num_samples") else "samples"
+    classes = data.get("classes") or []
+    kinds = ""
+    if classes and data.get("task") in wording.OUTPUTS:
+        kinds = f", with {plural(len(classes), wording.OUTPUTS[data['task']])}"
+    elif classes:
+        kinds = f", with {plural(len(classes), 'class', 'classes')}"
+    units = "" if view.metric.name == "accuracy" else f" Points are {summary['points']}."
+    return (
+        f"Two modalities, {names['teacher']} and {names['student']}, describe the same {size}{kinds}. "
+        f"In use, only {names['student']} is available. {_trained(summary)} "
+        f"{wording.title(summary['metric'])} is measured on test data, which were used for no choice.{units}"
+    )
+
+
+def _trained(summary: Summary) -> str:
+    names, head = summary["modalities"], summary["head"]
+    alone = f"a student that sees {names['student']} was trained"
+    if not any(wording.base(row["arm"]) == head for row in summary["arms"]):
+        return f"So far {alone} without a focused teacher."
+    twice = f"So {alone} twice: on the labels alone (`{BASELINE}`), and to imitate a teacher that sees"
+    if head != HEADLINE:
+        return f"{twice} {names['teacher']} (`{head}`)."
+    return (
+        f"{twice} {names['teacher']}, reduced to the channels that {names['student']} can follow: a focused "
+        f"teacher (`{head}`)."
+    )
+
+
+def _gain(summary: Summary, gain: Mapping[str, Any] | None) -> dict[str, str] | None:
+    if gain is None:
+        return None
+    ends = interval(gain["low"], gain["high"], summary["digits"], sign=True)
+    return {
+        "label": "Gain from the teacher",
+        "value": f"{signed(gain['difference'], summary['digits'])} points",
+        "note": "no interval" if ends == wording.NOTHING else f"95% interval {ends}",
+    }
+
+
+def _levels(summary: Summary) -> dict[str, str] | None:
+    means = {row["arm"]: row["mean"] for row in summary["arms"] if row["main"]}
+    before, head = baseline_mean(summary["arms"]), summary["head"]
+    after = means.get(head + CHOSEN, means.get(head))
+    if before is None or after is None:
+        return None
+    teacher = "with the focused teacher" if head == HEADLINE else "with the teacher"
+    levels = [f"{number(mean, summary['digits'])}{summary['unit']}" for mean in (before, after)]
+    return {
+        "label": "The student's test " + summary["metric"],
+        "value": " \N{RIGHTWARDS ARROW} ".join(levels),
+        "note": f"labels alone \N{RIGHTWARDS ARROW} {teacher}",
+    }
+
+
+def _sure(summary: Summary, gain: Mapping[str, Any] | None) -> dict[str, str] | None:
+    count = summary["num_seeds"]
+    if not count:
+        return None
+    seeds = {row["arm"]: row["seeds"] for row in summary["arms"] if row["main"]}
+    taught = seeds.get(gain["a"] if gain else "", {})
+    pairs = [(taught[seed], value) for seed, value in seeds.get(BASELINE, {}).items() if seed in taught]
+    ahead = sum(a > b if summary["higher_is_better"] else a < b for a, b in pairs)
+    note = f"the taught student was ahead in {ahead} of {len(pairs)}" if pairs and count > 1 else ""
+    return {"label": "Repetitions", "value": plural(count, "seed"), "note": note}
+
+
+def _focusing(view: StudyView, summary: Summary) -> dict[str, str] | None:
+    """Return whether the focusing made the difference, and which controls it does not beat."""
+    if summary["head"] != HEADLINE:
+        return None
+    focusing = view.result.verdict.focusing
+    rows = {row["name"]: row for row in summary["differences"]}
+    needed = _controls(list(view.arms.values()), view.source)
+    left_out = _controls([ARMS[name] for name in DEFAULT], view.source)
+    compared = [name for name in needed if name in rows]
+    unbeaten = [name for name in compared if rows[name]["reading"] != "better"]
+    absent = [name for name in dict.fromkeys((*needed, *left_out)) if name not in rows]
+    if focusing:
+        value, note = "Yes", "it beats every control: " + sequence(compared or needed)
+    elif focusing is False:
+        value = "Not shown"
+        note = f"not better than {sequence(unbeaten)}" if unbeaten else "it does not beat every control"
+    else:
+        value = "Open"
+        note = f"not compared: {sequence(absent)}" if compared and absent else "too few seeds to tell"
+    return {"label": "Does focusing itself help?", "value": value, "note": note}
+
+
+def _controls(arms: Sequence[Arm], source: str) -> list[str]:
+    return [wording.base(name) for name, _ in focusing_controls(arms, source)]
+
+
+SECTION = Section(name="answer", summarize=summarize, template=TEMPLATE)

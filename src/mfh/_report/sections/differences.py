@@ -1,0 +1,183 @@
+"""What each comparison shows: the student of the focused teacher against every other student."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from mfh._report import style, wording
+from mfh._report.section import Picture, Section, Summary
+from mfh._report.view import MAX_DOTS, StudyView
+from mfh._report.wording import interval, p_value, plural, signed
+from mfh.arms import BASELINE, HEADLINE, Question
+from mfh.results import Comparison
+
+OPEN = "Open: these seeds do not show which of the two is better."
+SINGLE = "Open: one seed shows nothing."
+
+TEMPLATE = """
+<ol class="controls">
+{% for row in s.differences %}
+<li class="{{ row.reading }}">
+<h3><code>{{ row.name }}</code>
+{% if row.ratio is not none %} <small>at ratio {{ "%g"|format(row.ratio) }}</small>{% endif %}
+{% if row.primary %} <em>declared</em>{% endif %}</h3>
+<p class="difference">{{ row.difference|signed(s.digits + 1) }}
+{% if row.low is not none %}
+ <small>points, {{ row.low|interval(row.high, s.digits + 1, sign=true) }}</small>
+{% endif %}</p>
+<p class="question">{{ row.asks|code }}</p>
+<p class="reading">{{ row.meaning|code }}</p>
+</li>
+{% endfor %}
+</ol>
+"""
+
+
+def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
+    """Return the comparisons of the headline arm with each other arm, and what each of them shows."""
+    return {"differences": [_row(view, row) for row in select(view)]}
+
+
+def select(view: StudyView) -> list[Comparison]:
+    """Return one comparison of the headline arm with each other arm: at chosen ratios if there is one.
+
+    Otherwise it is the one at the ratio that is closest to the one at which arms are shown.
+    """
+    found: dict[str, tuple[tuple[int, float], Comparison]] = {}
+    for row in view.comparisons:
+        name = wording.base(row.b)
+        if wording.base(row.a) != view.head or name == view.head:
+            continue
+        distance = abs((row.ratio or 0.0) - (view.ratio or 0.0)) if row.ratio is not None else 0.0
+        preference = (0 if row.ratio is None else 1, distance)
+        if name not in found or preference < found[name][0]:
+            found[name] = (preference, row)
+    return [found[name][1] for name in sorted(found, key=view.rank)]
+
+
+def gain_of(summary: Summary) -> Mapping[str, Any] | None:
+    """Return the comparison with the arm that learns from labels alone; None where there is none."""
+    return next((row for row in summary["differences"] if row["name"] == BASELINE), None)
+
+
+def _row(view: StudyView, comparison: Comparison) -> dict[str, Any]:
+    row = asdict(comparison)
+    name = wording.base(comparison.b)
+    question = _question(view, name)
+    code = read(row, view.metric.margin, higher_is_better=view.metric.higher_is_better)
+    return row | {
+        "name": name,
+        "asks": question.asks,
+        "reading": code,
+        "meaning": wording.of_task(explain(row, code, question), view.alike),
+        "dots": _per_seed(view, comparison),
+    }
+
+
+def _question(view: StudyView, name: str) -> Question:
+    """Return what the comparison with an arm asks; the questions of arms are those of `general`."""
+    if view.head == HEADLINE or name == BASELINE:
+        return view.arm(name).question
+    return Question(
+        asks=f"Is it better than `{name}`?",
+        better=f"Yes: `{name}` does worse.",
+        same=f"No: `{name}` does as well.",
+        worse=f"No: `{name}` does better.",
+    )
+
+
+def read(row: Mapping[str, Any], zone: float | int, *, higher_is_better: bool = True) -> str:
+    """Return what a paired difference shows: `better`, `worse`, `same`, `open` or `single`.
+
+    It is `same` where the interval lies inside +-`zone`, and `single` where there is but one seed.
+    """
+    low, high = row.get("low"), row.get("high")
+    if low is None or high is None:
+        return "single" if (row.get("n") or 0) <= 1 else "open"
+    if low > 0 or high < 0:
+        return "better" if (low > 0) == higher_is_better else "worse"
+    return "same" if -zone <= low and high <= zone else "open"
+
+
+def explain(row: Mapping[str, Any], code: str, question: Question) -> str:
+    """Return what a comparison with the outcome `code` means, in a sentence."""
+    if code in ("open", "single"):
+        return OPEN if code == "open" else SINGLE
+    text: str = getattr(question, code)
+    p = row.get("p_holm")
+    if text and code != "same" and p is not None and p >= 0.05:
+        text += f" Weak evidence: corrected for the number of declared comparisons, p = {p_value(p)}."
+    return text
+
+
+def _per_seed(view: StudyView, row: Comparison) -> list[float]:
+    """Return the difference in each seed; nothing where its mean is not the one that the study gives."""
+    found = {(arm["arm"], arm["ratio"]): arm["seeds"] for arm in view.rows}
+    a, b = (found.get((arm, row.ratio)) or found.get((arm, None)) or {} for arm in (row.a, row.b))
+    differences = [a[seed] - b[seed] for seed in a if seed in b]
+    if not differences or abs(sum(differences) / len(differences) - row.difference) > 1e-6:
+        return []
+    return differences[:MAX_DOTS]
+
+
+def _draw(summary: Summary) -> Figure | None:
+    """Draw the headline arm minus every other arm, with intervals; declared comparisons are filled."""
+    rows = [row for row in summary["differences"] if row["difference"] is not None]
+    if not rows:
+        return None
+    figure, (ax,) = style.canvas(0.8 + 0.29 * len(rows))
+    style.draw_differences(ax, rows, [row["primary"] for row in rows], zone=summary["zone"])
+    labels = [style.label_arm(row["name"], row["ratio"]) for row in rows]
+    style.name_rows(ax, labels, [signed(row["difference"], summary["digits"]) for row in rows])
+    side = "right" if summary["higher_is_better"] else "left"
+    ax.set_xlabel(f"points; {side} of 0, {summary['head']} is better")
+    return figure
+
+
+def _caption(summary: Summary) -> str:
+    rows, head = summary["differences"], summary["head"]
+    bars = " with its 95% interval" if any(row["low"] is not None for row in rows) else ""
+    declared = sum(row["primary"] for row in rows)
+    filled = f" Filled: the {plural(declared, 'comparison')} declared in advance." if declared else ""
+    dots = " Dots: the difference in each seed." if any(row["dots"][1:] for row in rows) else ""
+    teacher = "the focused teacher" if head == HEADLINE else "the teacher"
+    return (
+        f"The student taught by {teacher} ({head}) minus the student of the arm on the left: mean of "
+        f"{plural(summary['num_seeds'], 'seed')}{bars}.{dots}{filled} Shaded: {zone_words(summary)}."
+    )
+
+
+def zone_words(summary: Summary) -> str:
+    """Return the zone of no effect in words."""
+    zone = f"{summary['zone']:g}"
+    return f"up to {zone} {'point' if zone == '1' else 'points'}, which counts as no difference"
+
+
+def _describe(summary: Summary) -> str:
+    parts = []
+    for row in summary["differences"]:
+        ends = interval(row["low"], row["high"], summary["digits"], sign=True)
+        ends = "" if ends == wording.NOTHING else f" ({ends})"
+        parts.append(f"{row['name']} {signed(row['difference'], summary['digits'])}{ends}")
+    return f"Differences in points between {summary['head']} and each other arm: " + "; ".join(parts) + "."
+
+
+def _intro(summary: Summary) -> str:
+    return (
+        "A gain can have many causes. Each comparison below tests one of them. Only where "
+        f"`{summary['head']}` is better than the other arm, that cause is ruled out."
+    )
+
+
+PICTURE = Picture(name="differences", draw=_draw, caption=_caption, describe=_describe)
+SECTION = Section(
+    name="controls",
+    heading="What each comparison shows",
+    summarize=summarize,
+    intro=_intro,
+    pictures=(PICTURE,),
+    template=TEMPLATE,
+    is_shown=lambda summary: bool(summary["differences"]),
+)

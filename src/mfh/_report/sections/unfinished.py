@@ -1,0 +1,264 @@
+"""The sections of the page of a run that has not ended: what is finished, what is missing, results so far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mfh._checks import InputError, listing, require
+from mfh._report.section import Section, Summary
+from mfh._report.sections.run import command_line
+from mfh._report.tables import Table, cell, ratio_cell, table
+from mfh._report.view import arm_order, by_seed
+from mfh._report.wording import duration, number, percent, plural, sequence
+from mfh._system.files import read_json, run_mark
+from mfh._system.progress import Progress, load_progress
+from mfh.arms import ARMS
+from mfh.results import Record
+
+SILENT = 120.0
+"""Seconds without news after which a run is probably not running."""
+
+HEAD_TEMPLATE = """
+<header>
+<p class="kicker">{{ page.kicker }}</p>
+<h1>{{ s.title }}</h1>
+<p class="verdict">{{ s.headline }}</p>
+<ul class="plain">
+{% for sentence in s.sentences %}
+<li>{{ sentence }}</li>
+{% endfor %}
+</ul>
+</header>
+"""
+STAGES_TEMPLATE = """
+{{ grid("stages") }}
+<ol class="seeds" aria-label="Seeds">
+{% for seed in s.seeds %}
+<li class="{{ seed.state }}"><b>{{ seed.seed }}</b> {{ seed.state }}</li>
+{% endfor %}
+</ol>
+"""
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Return whether a study has begun in the folder and left no results."""
+    return not (folder / "results.json").exists() and any(
+        (folder / name).exists() for name in ("run.json", "progress.json", "state")
+    )
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """What a run that has not ended has left in its folder.
+
+    Attributes:
+        folder: of the run.
+        progress: how far it has come; None where that was not written.
+        finished: seed -> what its file has.
+        parts: seed -> number of its networks and rankings on disk, for seeds that have not ended.
+    """
+
+    folder: Path
+    progress: Progress | None
+    finished: Mapping[int, Mapping[str, Any]]
+    parts: Mapping[int, int]
+
+    @classmethod
+    def read(cls, folder: Path | str) -> "UnfinishedRun":
+        """Read the folder of a run.
+
+        Raises:
+            InputError: nothing was begun there, or its files are damaged.
+        """
+        folder = Path(folder)
+        if not is_unfinished(folder):
+            raise InputError(f"`{folder}` holds no run: name the folder that a run writes with --out.")
+        mark = run_mark(folder)
+        finished = {seed: _json(path) for seed, path in _seed_paths(folder, ".json").items()}
+        strange = [seed for seed, values in finished.items() if values.get("run", mark) != mark]
+        require(
+            not mark or not strange,
+            f"Seeds {listing(strange)} in `{folder}` are of another run than its `run.json`. Repeat the "
+            "command, which runs them again.",
+        )
+        parts = {seed: sum(1 for _ in path.iterdir()) for seed, path in _seed_paths(folder).items()}
+        return cls(folder, load_progress(folder), finished, parts)
+
+    @property
+    def planned(self) -> list[int]:
+        """All seeds; empty where that is not known."""
+        return list(self.progress.seeds) if self.progress else []
+
+    @property
+    def missing(self) -> list[int]:
+        """Planned seeds that are not finished."""
+        return [seed for seed in self.planned if seed not in self.finished]
+
+    def state(self, seed: int) -> str:
+        """Return whether a seed is finished, begun or waiting."""
+        if seed in self.finished:
+            return "finished"
+        running = self.progress.running if self.progress else None
+        return "begun" if seed == running or seed in self.parts else "waiting"
+
+
+def _seed_paths(folder: Path, ending: str = "") -> dict[int, Path]:
+    """Return seed -> its file with this ending, or its folder without one."""
+    found = {}
+    for path in sorted((folder / "state").glob(f"seed-*{ending}")):
+        number = path.name.removeprefix("seed-").removesuffix(ending)
+        if number.isdigit() and path.is_dir() == (not ending):
+            found[int(number)] = path
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path, sealed=False)
+    except FileNotFoundError:
+        return {}
+    except InputError as error:
+        raise InputError(f"{error} Repeat the command that wrote it.") from error
+
+
+def _summarize_head(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
+    progress = run.progress
+    environment = dict(progress.environment) if progress else {}
+    return {
+        "kind": "unfinished",
+        "title": f"A study that has not ended: {run.folder.resolve().name}",
+        "headline": _headline(len(run.finished), len(run.planned)),
+        "sentences": list(_sentences(run)),
+        "config": dict(progress.config) if progress else _json(run.folder / "run.json"),
+        "command": command_line(environment.pop("command", None)),
+        "environment": environment,
+        "timings": {},
+        "source_note": "The numbers are those of the moment when the page was made.",
+    }
+
+
+def _headline(finished: int, planned: int) -> str:
+    if not planned:
+        return f"{plural(finished, 'seed')} finished; the number of planned seeds is not known."
+    return f"{finished} of {plural(planned, 'seed')} finished."
+
+
+def _sentences(run: UnfinishedRun) -> list[str]:
+    progress, quiet = run.progress, _age(run.progress.updated) if run.progress else None
+    found = []
+    if progress and progress.stopped:
+        found.append("It was stopped. Repeat the command to resume.")
+    elif quiet is not None:
+        last = f"Last news {duration(quiet)} ago"
+        resume = ": it is probably not running. Repeat the command to resume."
+        found.append(last + ("." if quiet < SILENT else resume))
+    if progress and progress.seconds_left is not None:
+        found.append(f"About {duration(progress.seconds_left)} left at the speed so far.")
+    if run.missing:
+        found.append(f"Missing: {'seed' if len(run.missing) == 1 else 'seeds'} {_some(run.missing)}.")
+    for seed, count in run.parts.items():
+        if seed not in run.finished:
+            found.append(
+                f"Seed {seed} was begun: {plural(count, 'part')} of it (networks, rankings) are on disk."
+            )
+    found.append("Comparisons, intervals, verdict and report are written when the last seed ends.")
+    return found
+
+
+def _some(seeds: Sequence[int]) -> str:
+    """Return seeds in words: a range where they follow each other, the first twenty where they are many."""
+    if len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]} to {seeds[-1]}"
+    if len(seeds) > 20:
+        return ", ".join(map(str, seeds[:20])) + " and more"
+    return sequence([str(seed) for seed in seeds])
+
+
+def _age(moment: str) -> float | None:
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+
+
+def _summarize_stages(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
+    return {
+        "stages": [asdict(stage) for stage in run.progress.stages] if run.progress else [],
+        "seeds": [{"seed": seed, "state": run.state(seed)} for seed in (run.planned or sorted(run.finished))],
+    }
+
+
+def _build_stages(summary: Summary) -> Table | None:
+    """Return how far each stage has come."""
+    rows = []
+    for stage in summary["stages"]:
+        share = stage["done"] / stage["total"] if stage["total"] else 1.0
+        left = duration(stage["seconds_left"]) if stage["done"] < stage["total"] else "done"
+        rows.append(
+            [
+                cell(stage["name"]),
+                cell(percent(share), share),
+                cell(f"{stage['done']:,} of {stage['total']:,}", stage["done"]),
+                cell(left, stage["seconds_left"] or 0.0),
+            ]
+        )
+    return table("stages", "Stages, over all seeds", ("Stage", "Done #", "Amount #", "Time left #"), rows)
+
+
+def _summarize_arms(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
+    """Return the mean test metric so far, by arm, ratio, loss and metric."""
+    known = {field.name for field in fields(Record)}
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for values in run.finished.values():
+        for row in values.get("records", ()):
+            record = Record(**{name: value for name, value in row.items() if name in known})
+            groups.setdefault((record.metric, record.loss or ""), []).append(record)
+    rows = []
+    for (metric, loss), group in groups.items():
+        for (arm, ratio), seeds in by_seed(group).items():
+            mean = sum(seeds.values()) / len(seeds)
+            rows.append(
+                {"arm": arm, "ratio": ratio, "loss": loss, "metric": metric, "mean": mean, "n": len(seeds)}
+            )
+    rank = arm_order(ARMS)
+    return {"arms": sorted(rows, key=lambda row: (rank(row["arm"]), row["ratio"] or 0.0))}
+
+
+def _build_arms(summary: Summary) -> Table | None:
+    """Return the mean test metric of the finished seeds."""
+    losses = any(row["loss"] for row in summary["arms"])
+    rows = [
+        [
+            cell(row["arm"]),
+            *([cell(row["loss"])] * losses),
+            ratio_cell(row["ratio"]),
+            cell(row["metric"]),
+            cell(number(row["mean"], 2), row["mean"]),
+            cell(row["n"], row["n"]),
+        ]
+        for row in summary["arms"]
+    ]
+    columns = ("Arm", *("Loss",) * losses, "Ratio #", "Metric", "Mean #", "Seeds #")
+    return table("arms", "Test metric of the finished seeds", columns, rows)
+
+
+HEAD = Section(name="answer", summarize=_summarize_head, template=HEAD_TEMPLATE)
+STAGES = Section(
+    name="stages",
+    heading="Progress",
+    summarize=_summarize_stages,
+    tables=(_build_stages,),
+    template=STAGES_TEMPLATE,
+)
+SO_FAR = Section(
+    name="arms",
+    heading="Results so far",
+    summarize=_summarize_arms,
+    intro=lambda _: (
+        "Means over the finished seeds. They are no evidence yet: whoever looks at them to stop or to go on "
+        "makes a choice by test data."
+    ),
+    tables=(_build_arms,),
+)
