@@ -14,6 +14,7 @@ from mfh import InputError, PairedDataset, StudyConfig
 from mfh.cli import main
 
 CONFIG = StudyConfig(
+    resampling="splits",
     seeds=2, epochs=3, ratio=(0.5,), random_draws=1, hidden=(6,), smoothing=(0.1,), device="cpu",
     teacher="lidar", student="camera",
 )  # fmt: skip

@@ -332,7 +332,20 @@ def paired_npz(folder: Path, width: int = 12) -> Path:
 def _study(teacher: str, *options: str) -> Callable[[Path, Path], list[Command]]:
     def commands(inputs: Path, out: Path) -> list[Command]:
         data = ["--data", str(inputs / "data.npz"), "--teacher", teacher, "--student", "camera"]
-        few = ["--seeds", "3", "--epochs", "20", "--ratio", "0.5", "--random-draws", "1", "--hidden", "8"]
+        few = [
+            "--resampling",
+            "splits",
+            "--seeds",
+            "3",
+            "--epochs",
+            "20",
+            "--ratio",
+            "0.5",
+            "--random-draws",
+            "1",
+            "--hidden",
+            "8",
+        ]
         return [["study", *data, *few, "--smoothing", "0.1", *options, "--out", str(out), "--quiet"]]
 
     return commands

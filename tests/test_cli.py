@@ -29,7 +29,21 @@ def npz(tmp_path: Path) -> Path:
     return path
 
 
-QUICK = ["--seeds", "2", "--epochs", "2", "--ratio", "0.25", "0.5", "--hidden", "8", "--random-draws", "1"]
+QUICK = [
+    "--resampling",
+    "splits",
+    "--seeds",
+    "2",
+    "--epochs",
+    "2",
+    "--ratio",
+    "0.25",
+    "0.5",
+    "--hidden",
+    "8",
+    "--random-draws",
+    "1",
+]
 PAIR = ["--teacher", "lidar", "--student", "camera"]
 
 

@@ -229,6 +229,7 @@ def test_export_of_the_default_networks_takes_raw_values(
     from mfh._export import export_study
 
     config = mfh.StudyConfig(
+        resampling="splits",
         seeds=1,
         epochs=3,
         ratio=(0.5,),

@@ -8,7 +8,17 @@ import pytest
 
 from mfh._study.sentences import write_verdict
 from mfh.arms import ARMS, Arm, find_arms
-from mfh.comparing import Decision, Table, compare, decide, focusing_controls, summarize, tabulate
+from mfh.comparing import (
+    Decision,
+    Fit,
+    Resampling,
+    Table,
+    compare,
+    decide,
+    focusing_controls,
+    summarize,
+    tabulate,
+)
 from mfh.results import Choice, Comparison, MetricInfo, Record, Verdict
 
 RATIOS = (0.25, 0.5)
@@ -36,12 +46,18 @@ def table(
                     test += noise * rng.normal()
                     best = 90.0 + (ratio == 0.5) * (1 if higher else -1)
                     records.append(Record(arm.name, ratio, seed, "accuracy", 99.0, best, test, 1, 0.1, draw))
-                    correct.append(np.ones(10) * (test > 80))
+                    correct.append(np.full(10, test))
     return tabulate(records, correct, arms=arms, source="joint", higher_is_better=higher)
 
 
-def compared(made: Table, arms: tuple[Arm, ...] = ALL, widening: float = 1 / 3) -> tuple[Comparison, ...]:
-    return compare(made, arms, "joint", None, widening)
+def splits(widening: float = 1 / 3) -> Resampling:
+    return Resampling({}, test_over_train=widening)
+
+
+def compared(
+    made: Table, arms: tuple[Arm, ...] = ALL, widening: float = 1 / 3, metric: MetricInfo = ACCURACY
+) -> tuple[Comparison, ...]:
+    return compare(made, arms, "joint", splits(widening), metric)
 
 
 def judged(comparisons: tuple[Comparison, ...], **options: object) -> Decision:
@@ -66,7 +82,7 @@ def test_the_four_verdicts(gain: float, noise: float, verdict: str) -> None:
     assert decision.focusing is (gain > 0)
 
 
-@pytest.mark.parametrize("arm", ["joint", "important", "softened", "mismatched"])
+@pytest.mark.parametrize("arm", ["joint", "important", "softened"])
 def test_focusing_must_beat_every_control(arm: str) -> None:
     decision = judged(compared(table(3.0, 0.3, **{arm: 3.0})))
     assert decision.verdict == "help"
@@ -76,9 +92,9 @@ def test_focusing_must_beat_every_control(arm: str) -> None:
 
 def test_the_controls_follow_the_source() -> None:
     joint = [name for name, _ in focusing_controls(ALL, "joint")]
-    assert joint == ["joint", "important (chosen)", "softened (chosen)", "mismatched"]
+    assert joint == ["joint", "important (chosen)", "softened (chosen)"]
     regular = [name for name, _ in focusing_controls(ALL, "regular")]
-    assert regular == ["regular", "important (chosen)", "softened-regular (chosen)", "mismatched"]
+    assert regular == ["regular", "important (chosen)", "softened-regular (chosen)"]
 
 
 def test_softened_students_that_all_diverged_are_a_control_that_is_missing() -> None:
@@ -98,7 +114,7 @@ def test_softened_students_that_all_diverged_are_a_control_that_is_missing() -> 
 def test_one_seed_abstains() -> None:
     decision = judged(compared(table(3.0, seeds=1), widening=0.0))
     assert (decision.verdict, decision.focusing) == ("abstain", None)
-    assert "more seeds" in words(decision).sentence
+    assert "One fit cannot support a verdict" in words(decision).sentence
 
 
 @pytest.mark.parametrize("gain", [-3.0, 0.0, 3.0])
@@ -122,13 +138,13 @@ def test_where_lower_is_better_a_fall_helps() -> None:
     metric = MetricInfo("log-loss", unit="", higher_is_better=False, margin=0.5)
     made = table(-3.0, higher=False)
     assert {choice.ratio for choice in made.chosen if choice.arm == "general"} == {0.5}
-    assert judged(compared(made), metric=metric).verdict == "help"
-    assert judged(compared(made), metric=metric).focusing is True
-    assert judged(compared(table(3.0, higher=False)), metric=metric).verdict == "hurt"
+    assert judged(compared(made, metric=metric), metric=metric).verdict == "help"
+    assert judged(compared(made, metric=metric), metric=metric).focusing is True
+    assert judged(compared(table(3.0, higher=False), metric=metric), metric=metric).verdict == "hurt"
 
 
 def test_draws_count_once() -> None:
-    rows = {(row.arm, row.ratio): row for row in summarize(table(), "accuracy", 0.0)}
+    rows = {(row.arm, row.ratio): row for row in summarize(table(), "accuracy", splits())}
     assert rows["random", 0.5].n == 10
     assert rows["general (chosen)", None].n == 10
 
@@ -161,9 +177,10 @@ def test_the_correction_widens_intervals() -> None:
 
 def test_declared_comparisons_come_first_and_no_comparison_comes_twice() -> None:
     rows = compared(table())
-    assert [row.b for row in rows if row.primary] == ["regular", "joint", "important (chosen)"]
+    controls = ["joint", "important (chosen)", "softened (chosen)"]
+    assert [row.b for row in rows if row.primary] == ["no-kd", "self", "mismatched", *controls]
+    assert [row.question for row in rows if row.primary] == [1, 2, 3, 4, 4, 4]
     assert all(a.primary or not b.primary for a, b in pairwise(rows))
-    assert all(row.p_holm >= row.p if row.primary else row.p_holm is None for row in rows)
     keys = [(row.a, row.b, row.ratio) for row in rows]
     assert len(keys) == len(set(keys))
 
@@ -185,11 +202,8 @@ def test_few_arms() -> None:
     some = find_arms(["no-kd", "joint", "general"])
     open_ = judged(compared(table(3.0, arms=some), some), arms=some, known=ALL)
     assert open_.focusing is None
-    assert open_.left_out == ("important (chosen)", "softened (chosen)", "mismatched")
-    assert (
-        "is open: the controls `important`, `softened`, `mismatched` were not trained"
-        in words(open_).sentence
-    )
+    assert open_.left_out == ("important (chosen)", "softened (chosen)")
+    assert "is open: the controls `important`, `softened` were not trained" in words(open_).sentence
     without = find_arms(["joint", "general"])
     assert judged(compared(table(arms=without), without), arms=without).gain is None
 
@@ -202,6 +216,64 @@ def test_a_seed_whose_metric_is_undefined_is_left_out() -> None:
     ]
     arms = find_arms(["no-kd", "joint"])
     made = tabulate(records, [np.zeros(3)] * 6, arms=arms, source="joint")
-    assert [(row.arm, row.n) for row in summarize(made, "auroc", 0.0)] == [("no-kd", 2), ("joint", 3)]
-    (row,) = compare(made, arms, "joint", None, 0.0)
+    assert [(row.arm, row.n) for row in summarize(made, "auroc", splits())] == [("no-kd", 2), ("joint", 3)]
+    (row,) = compare(made, arms, "joint", splits(), MetricInfo("auroc"))
     assert (row.n, row.difference) == (2, 3.0)
+
+
+def test_questions_are_asked_in_order_until_one_is_not_answered_with_yes() -> None:
+    rows = {row.b: row for row in compared(table(3.0, self=3.0)) if row.primary}
+    assert rows["no-kd"].shown is True
+    assert rows["self"].shown is False
+    assert [rows[name].shown for name in ("mismatched", "joint", "important (chosen)")] == [None] * 3
+    decision = judged(tuple(rows.values()))
+    assert decision.focusing is False
+    assert "this counts only if the declared questions before it" in words(decision).sentence
+
+
+def kfold(gain: float, noise: float, samples: int = 200, repeats: int = 2) -> tuple[Table, Resampling]:
+    """Two arms, tested by repeated 5-fold; sample differences of one kind, in percent."""
+    rng, arms = np.random.default_rng(1), find_arms(["no-kd", "joint"])
+    records, values, fits = [], [], {}
+    each = gain + noise * rng.normal(size=samples)
+    for seed in range(5 * repeats):
+        rows = np.arange(seed % 5, samples, 5)
+        fits[seed] = Fit(seed // 5, seed % 5, rows)
+        for arm in arms:
+            found = 50 + (each[rows] + noise * rng.normal(size=len(rows))) * (arm.name == "joint")
+            values.append(found)
+            records.append(Record(arm.name, None, seed, "accuracy", 90.0, 90.0, found.mean(), 1, 0.1))
+    made = tabulate(records, values, arms=arms, source="joint")
+    return made, Resampling(fits, folds=5, test_over_train=1 / 3, crossed=True, num_samples=samples)
+
+
+def test_crossed_intervals_say_what_would_decide() -> None:
+    made, plan = kfold(1.0, 12.0)
+    arms = find_arms(["no-kd", "joint"])
+    (row,) = compare(made, arms, "joint", plan, ACCURACY)
+    assert row.components is not None
+    assert row.low is not None
+    assert row.low < 0 < row.high  # type: ignore[operator]
+    assert row.components["samples"] == pytest.approx(12, rel=0.2)
+    assert row.components["noise"] == pytest.approx(12, rel=0.2)
+    assert row.samples_needed is not None
+    assert row.samples_needed > 200
+    clear, _ = kfold(20.0, 12.0)
+    (decided,) = compare(clear, arms, "joint", plan, ACCURACY)
+    assert judged((decided,), arms=arms).verdict == "help"
+    assert (decided.repeats_needed, decided.samples_needed) == (None, None)
+    wide = compare(made, arms, "joint", replace(plan, crossed=False), ACCURACY)[0]
+    assert wide.components is None
+
+
+def test_a_lost_fit_drops_its_repeat() -> None:
+    made, plan = kfold(1.0, 12.0)
+    lost = {key: {s: o for s, o in rows.items() if s != 7} for key, rows in made.outcomes.items()}
+    (row,) = compare(Table(lost), find_arms(["no-kd", "joint"]), "joint", plan, ACCURACY)
+    assert row.n == 5
+    few = {key: {s: o for s, o in rows.items() if s not in (2, 7)} for key, rows in made.outcomes.items()}
+    (none,) = compare(Table(few), find_arms(["no-kd", "joint"]), "joint", plan, ACCURACY)
+    assert (none.low, none.reason) == (None, "no whole repeat")
+    assert (
+        "no repeat has all its folds" in words(judged((none,), arms=find_arms(["no-kd", "joint"]))).sentence
+    )

@@ -13,7 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 SETTINGS = ["--teacher", "a", "--student", "b", "--epochs", "3", "--device", "cpu", "--quiet"]
-STUDY = ["study", *SETTINGS, "--seeds", "2", "--ratio", "0.5"]
+STUDY = ["study", *SETTINGS, "--resampling", "splits", "--seeds", "2", "--ratio", "0.5"]
 
 
 def mounted(*words: str) -> None:

@@ -17,6 +17,7 @@ ORDER = [
     ("config",),
     ("results",),
     ("stats",),
+    ("crossed", "sequential", "influence"),
     ("comparing",),
     ("_report",),
     ("losses",),

@@ -30,7 +30,14 @@ from mfh.cli import main
 from mfh.results import StudyResult
 
 QUICK = StudyConfig(
-    teacher="audio", student="image", seeds=2, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8,)
+    resampling="splits",
+    teacher="audio",
+    student="image",
+    seeds=2,
+    epochs=2,
+    ratio=(0.5,),
+    random_draws=1,
+    hidden=(8,),
 )
 
 

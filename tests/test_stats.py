@@ -5,7 +5,7 @@ import pytest
 from scipy import stats as reference
 
 from mfh import InputError
-from mfh.stats import bisect, group_bootstrap, holm, rank_correlation, t_interval
+from mfh.stats import bisect, group_bootstrap, rank_correlation, t_interval
 
 
 def test_t_interval_is_scipys_without_correction() -> None:
@@ -58,12 +58,6 @@ def test_the_interval_covers_the_truth() -> None:
     intervals = [t_interval(rng.normal(1.0, 2.0, 8)) for _ in range(2000)]
     covered = np.mean([i.low <= 1.0 <= i.high for i in intervals])  # type: ignore[operator]
     assert covered == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 2000))
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.02, 0.01, 0.04]) == pytest.approx([0.04, 0.03, 0.04])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([None, None]) == [None, None]
 
 
 def test_group_bootstrap_has_the_standard_error_of_group_means() -> None:

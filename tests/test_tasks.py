@@ -27,7 +27,14 @@ NUMBERS = torch.randn(40, 3, generator=GENERATOR)
 MAPS, TEACHER_MAPS = torch.randn(2, 6, 4, 3, 5, generator=GENERATOR, dtype=torch.float64)
 PIXELS = torch.randint(4, (6, 3, 5), generator=GENERATOR)
 QUICK = StudyConfig(
-    seeds=2, epochs=4, ratio=(0.5,), random_draws=1, hidden=(16, 8), smoothing=(0.1,), label_weight=1.0
+    resampling="splits",
+    seeds=2,
+    epochs=4,
+    ratio=(0.5,),
+    random_draws=1,
+    hidden=(16, 8),
+    smoothing=(0.1,),
+    label_weight=1.0,
 )
 
 
@@ -286,7 +293,20 @@ def test_networks_must_give_what_the_task_asks_for() -> None:
         )
 
 
-QUICKLY = ["--seeds", "2", "--epochs", "2", "--ratio", "0.5", "--hidden", "4", "--task", "regression"]
+QUICKLY = [
+    "--resampling",
+    "splits",
+    "--seeds",
+    "2",
+    "--epochs",
+    "2",
+    "--ratio",
+    "0.5",
+    "--hidden",
+    "4",
+    "--task",
+    "regression",
+]
 
 
 def write_numbers(folder: Path) -> Path:

@@ -341,7 +341,14 @@ def test_the_released_numbers_name_the_modes() -> None:
 
 def test_the_study_runs_on_the_split_of_the_data(data: PairedDataset, tmp_path: Path) -> None:
     config = StudyConfig(
-        seeds=1, epochs=1, ratio=(0.5,), random_draws=1, smoothing=(0.1,), batch_size=8, device="cpu"
+        resampling="splits",
+        seeds=1,
+        epochs=1,
+        ratio=(0.5,),
+        random_draws=1,
+        smoothing=(0.1,),
+        batch_size=8,
+        device="cpu",
     )
     result = ravdess.study(data, tmp_path / "out", config=config, width=2)
     assert result.config["layer"] == "relu5"

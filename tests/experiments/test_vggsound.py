@@ -157,6 +157,7 @@ def test_the_study_has_every_arm_and_resumes_within_a_seed(
         {"audio": SpectrogramAugment(shift=1, time_mask=1, frequency_mask=4), "video": VideoAugment(shift=1)}
     )
     config = StudyConfig(
+        resampling="splits",
         seeds=1, epochs=1, ratio=(0.5,), random_draws=1, smoothing=(0.1,), batch_size=8, device="cpu",
         temperature=4.0,
     )  # fmt: skip

@@ -261,6 +261,7 @@ def test_a_study_of_a_teacher_of_tokens():
         label=label, transforms={"text": Tensor.long},
     )  # fmt: skip
     config = mfh.StudyConfig(
+        resampling="splits",
         teacher="text", student="image", seeds=1, epochs=1, ratio=(0.5,), random_draws=1, smoothing=(0.1,),
         layer="encoder",
     )  # fmt: skip
@@ -280,6 +281,8 @@ def test_outputs_without_samples_first_are_refused():
     data = mfh.PairedDataset.from_arrays(
         {"a": np.zeros((30, 5, 4)), "b": np.zeros((30, 2))}, label=np.arange(30) % 2
     )
-    config = mfh.StudyConfig(teacher="a", student="b", seeds=1, epochs=1, ratio=(0.5,), layer="rnn")
+    config = mfh.StudyConfig(
+        resampling="splits", teacher="a", student="b", seeds=1, epochs=1, ratio=(0.5,), layer="rnn"
+    )
     with pytest.raises(InputError, match=r"samples as the first dimension.*batch_first=True"):
         mfh.study(data, TimeFirst, lambda: nn.Linear(2, 2), config=config)

@@ -17,7 +17,14 @@ from mfh._system.progress import load_progress
 from mfh.cli import main
 
 QUICK = StudyConfig(
-    teacher="audio", student="image", seeds=3, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8, 8)
+    resampling="splits",
+    teacher="audio",
+    student="image",
+    seeds=3,
+    epochs=2,
+    ratio=(0.5,),
+    random_draws=1,
+    hidden=(8, 8),
 )
 
 

@@ -71,7 +71,15 @@ def test_what_cannot_be_right_is_refused(kind: str) -> None:
 
 
 def config(**more: Any) -> mfh.StudyConfig:
-    few = {"seeds": 1, "epochs": 6, "ratio": [0.5], "random_draws": 1, "hidden": [8], "device": "cpu"}
+    few = {
+        "resampling": "splits",
+        "seeds": 1,
+        "epochs": 6,
+        "ratio": [0.5],
+        "random_draws": 1,
+        "hidden": [8],
+        "device": "cpu",
+    }
     return mfh.StudyConfig(teacher="a", student="b", **{**few, **more})
 
 

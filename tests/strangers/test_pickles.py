@@ -33,6 +33,8 @@ STUDY = [
     "a",
     "--student",
     "b",
+    "--resampling",
+    "splits",
     "--seeds",
     "1",
     "--epochs",

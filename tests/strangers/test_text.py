@@ -51,7 +51,8 @@ def nasty_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
               f"{SHALOM}{OVERRIDE}": rng.normal(size=(80, 3))}  # fmt: skip
     data = mfh.PairedDataset.from_arrays(arrays, label=names, group=[f"{NASTY}{i // 8}" for i in range(80)])
     teacher, student = arrays
-    config = mfh.StudyConfig(teacher=teacher, student=student, seeds=2, epochs=1, ratio=[0.5], hidden=[4],
+    config = mfh.StudyConfig(
+        resampling="splits", teacher=teacher, student=student, seeds=2, epochs=1, ratio=[0.5], hidden=[4],
                              random_draws=1)  # fmt: skip
     result = mfh.study(data, config=config, out=folder)
     result.save(folder)
@@ -126,7 +127,8 @@ def test_names_of_modalities_leave_no_folder(tmp_path: Path) -> None:
         {"../../up": rng.normal(size=(40, 3)), "/etc/a": rng.normal(size=(40, 3))}, label=label
     )
     out = tmp_path / "deep" / "out"
-    config = mfh.StudyConfig(teacher="../../up", student="/etc/a", seeds=1, epochs=1, ratio=[0.5], hidden=[4],
+    config = mfh.StudyConfig(
+        resampling="splits", teacher="../../up", student="/etc/a", seeds=1, epochs=1, ratio=[0.5], hidden=[4],
                              random_draws=1, engine="loop")  # fmt: skip
     result = mfh.study(data, config=config, out=out)
     save_figures(result, out / "figures", formats=["svg"])

@@ -19,7 +19,14 @@ from mfh._system.progress import FILE, Progress, Stage, load_progress
 from mfh.data.splits import Split
 
 QUICK = StudyConfig(
-    teacher="audio", student="image", seeds=2, epochs=3, ratio=(0.5,), random_draws=2, hidden=(16, 12)
+    resampling="splits",
+    teacher="audio",
+    student="image",
+    seeds=2,
+    epochs=3,
+    ratio=(0.5,),
+    random_draws=2,
+    hidden=(16, 12),
 )
 
 
@@ -77,7 +84,11 @@ def test_progress_says_what_is_finished_and_is_gone_at_the_end(tmp_path: Path, m
 
 
 def test_stages_count_every_epoch() -> None:
-    for changes in ({}, {"teacher_source": "regular"}, {"teacher_outputs": "cross-fit", "folds": 2}):
+    for changes in (
+        {},
+        {"teacher_source": "regular"},
+        {"teacher_outputs": "cross-fit", "cross_fit_folds": 2},
+    ):
         config = replace(QUICK, **changes)  # type: ignore[arg-type]
         networks = Networks(make_paired(), config)
         counted = dict.fromkeys(units_per_seed(networks), 0)

@@ -23,6 +23,7 @@ from mfh.losses import DistillLoss, Outputs, register_loss
 from mfh.results import StudyResult
 
 QUICK = StudyConfig(
+    resampling="splits",
     teacher="audio",
     student="image",
     seeds=2,
@@ -63,9 +64,11 @@ def test_kl_is_the_same_whatever_stands_beside_it(result: StudyResult) -> None:
 
 def test_the_first_loss_is_the_declared_one(result: StudyResult) -> None:
     frame = result.frame("comparisons")
-    assert set(frame[frame.primary].loss) == {"kl"}
-    assert frame[frame.primary].b.tolist() == ["regular", "joint", "important (chosen)"]
-    assert frame[frame.loss != "kl"].p_holm.isna().all()
+    declared = frame[frame.question.notna()]
+    assert set(declared.loss) == {"kl"}
+    controls = ["joint", "important (chosen)", "softened (chosen)"]
+    assert declared.b.tolist() == ["no-kd", "self", "mismatched", *controls]
+    assert frame[frame.loss != "kl"].shown.isna().all()
     rest = frame[frame.loss_b.isna()]
     counts = rest.groupby("loss").size()
     assert counts["kl"] == counts["dkd"] > counts["rkd"]  # without `softened`
@@ -93,7 +96,8 @@ def test_a_loss_of_features_first_has_no_softened_control() -> None:
     result = mfh.study(make_paired(), config=replace(QUICK, losses=("hints",)))
     assert result.verdict is not None
     assert any("no `softened` arm" in reason for reason in result.verdict.reasons)
-    assert {row.b for row in result.comparisons if row.primary} == {"regular", "joint", "important (chosen)"}
+    declared = {row.b for row in result.comparisons if row.primary}
+    assert declared == {"no-kd", "self", "mismatched", "joint", "important (chosen)"}
 
 
 def test_features_of_the_arms() -> None:
@@ -147,7 +151,7 @@ def test_removed_channels_are_constant_in_the_features_that_teach() -> None:
 
 
 def test_cross_fit_and_the_regular_teacher_as_source() -> None:
-    for change in ({"teacher_outputs": "cross-fit", "folds": 2}, {"teacher_source": "regular"}):
+    for change in ({"teacher_outputs": "cross-fit", "cross_fit_folds": 2}, {"teacher_source": "regular"}):
         config = replace(QUICK, seeds=1, epochs=2, losses=("kl", "crd"), **change)
         assert set(mfh.study(make_paired(), config=config).frame().loss.dropna()) == {"kl", "crd"}
 

@@ -22,6 +22,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "own_arm.py"
 
 def quick(**changes: object) -> StudyConfig:
     config = StudyConfig(
+        resampling="splits",
         teacher="audio", student="image", seeds=2, epochs=3, ratio=(0.25, 0.5), random_draws=1,
         hidden=(16, 12), arms=("no-kd", "joint", "general", "important", "backwards"),
     )  # fmt: skip

@@ -29,7 +29,14 @@ from mfh.training.fitting import Fitting
 from mfh.training.jobs import StudentFit, StudentJob
 
 QUICK = StudyConfig(
-    teacher="audio", student="image", seeds=2, epochs=4, ratio=(0.25, 0.5), random_draws=2, hidden=(16, 12)
+    resampling="splits",
+    teacher="audio",
+    student="image",
+    seeds=2,
+    epochs=4,
+    ratio=(0.25, 0.5),
+    random_draws=2,
+    hidden=(16, 12),
 )
 
 
@@ -75,10 +82,11 @@ def test_teachers_are_described(result: StudyResult) -> None:
 
 def test_declared_comparisons_are_marked(result: StudyResult) -> None:
     comparisons = result.frame("comparisons")
-    primary = comparisons[comparisons.primary]
+    primary = comparisons[comparisons.question.notna()]
     assert primary.a.tolist() == ["general (chosen)"] * 3
-    assert primary.b.tolist() == ["regular", "joint", "important (chosen)"]
-    assert comparisons[~comparisons.primary].p_holm.isna().all()
+    controls = ["joint", "important (chosen)", "softened (chosen)"]
+    assert primary.b.tolist() == ["no-kd", "self", "mismatched", *controls]
+    assert primary.question.tolist() == [1, 2, 3, 4, 4, 4]
     assert {("general", "important", 0.25), ("general", "important", 0.5)} <= {
         tuple(row) for row in comparisons[["a", "b", "ratio"]].itertuples(index=False)
     }
@@ -187,7 +195,7 @@ def test_regular_teacher_as_source() -> None:
 
 
 def test_cross_fitting_teaches_with_teachers_that_did_not_see_the_sample() -> None:
-    config = replace(QUICK, teacher_outputs="cross-fit", folds=2, seeds=1)
+    config = replace(QUICK, teacher_outputs="cross-fit", cross_fit_folds=2, seeds=1)
     plain = mfh.study(make_paired(), config=replace(QUICK, seeds=1)).frame("teachers").set_index("teacher")
     crossed = mfh.study(make_paired(), config=config).frame("teachers").set_index("teacher")
     assert (plain.test == crossed.test).all()
@@ -220,11 +228,9 @@ def test_networks_of_finished_seeds_do_not_stay_in_memory(
     held = []
     assemble = experiment.assemble
 
-    def look(
-        data: PairedDataset, config: StudyConfig, arms: object, metrics: object, seeds: list, **rest: float
-    ) -> StudyResult:
+    def look(networks: object, config: object, seeds: list, **rest: float) -> StudyResult:
         held.extend(seed.weights for seed in seeds)
-        return assemble(data, config, arms, metrics, seeds, **rest)
+        return assemble(networks, config, seeds, **rest)
 
     monkeypatch.setattr(experiment, "assemble", look)
     mfh.study(make_paired(), config=QUICK, out=tmp_path / "out")
