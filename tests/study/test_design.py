@@ -48,7 +48,7 @@ def test_groups_stay_together_and_are_folds_where_they_are_few() -> None:
         assert not names[0] & names[2]
         assert not names[1] & names[2]
         assert not names[0] & names[1]
-    few = replace(data, group=np.arange(len(data)) // 3 % 4)
+    few = replace(data, group=np.random.default_rng(0).permutation(np.arange(len(data)) % 4))
     design = Design.of(few, QUICK)
     assert (design.folds, len(design.seeds)) == (4, 8)
     assert len({tuple(np.unique(few.group[s.test])) for s in splits(few, QUICK)[:4]}) == 4  # type: ignore[index]
@@ -156,18 +156,6 @@ def test_the_test_fold_chooses_nothing() -> None:
             assert (a.train, a.validation, a.best_epoch) == (b.train, b.validation, b.best_epoch)
     rest = [choice for choice in plain.chosen if choice.seed == 0]
     assert rest == [choice for choice in other.chosen if choice.seed == 0]
-
-
-def _as_before(data: PairedDataset):
-    """Return `divide` with the labels of the data as they were, for the split of training and validation."""
-    from mfh.data.splits import divide
-
-    def same(
-        labels: np.ndarray, groups: object, shares: object, rng: np.random.Generator
-    ) -> list[np.ndarray]:
-        return divide(labels, None, shares, rng)  # type: ignore[arg-type]
-
-    return same
 
 
 def test_plan_says_what_a_study_needs() -> None:

@@ -83,7 +83,7 @@ def test_teachers_are_described(result: StudyResult) -> None:
 def test_declared_comparisons_are_marked(result: StudyResult) -> None:
     comparisons = result.frame("comparisons")
     primary = comparisons[comparisons.question.notna()]
-    assert primary.a.tolist() == ["general (chosen)"] * 3
+    assert primary.a.tolist() == ["general (chosen)"] * 6
     controls = ["joint", "important (chosen)", "softened (chosen)"]
     assert primary.b.tolist() == ["no-kd", "self", "mismatched", *controls]
     assert primary.question.tolist() == [1, 2, 3, 4, 4, 4]
