@@ -41,7 +41,7 @@ def test_each_repeat_tests_every_sample_once() -> None:
 
 
 def test_groups_stay_together_and_are_folds_where_they_are_few() -> None:
-    data = make_paired(num_groups=12)
+    data = make_paired(num_groups=13)
     assert data.group is not None
     for split in splits(data, QUICK):
         names = [set(data.group[rows].tolist()) for rows in (split.train, split.validation, split.test)]
