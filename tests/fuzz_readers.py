@@ -24,7 +24,7 @@ from mfh._saliency.rows import RowFile
 from mfh._system.files import npy_header
 from mfh._system.lock import _read as read_lock
 from mfh._system.progress import load_progress
-from mfh.commands import _yaml, report, study
+from mfh.commands import _config, _yaml, report, study
 from mfh.data import archives, tar_files
 from mfh.data.manifest import Manifest
 from mfh.data.sources import avmnist
@@ -188,8 +188,7 @@ PARSER = _study_parser()
 
 def _yaml_file(path: Path) -> None:
     file = _yaml.read(str(path))
-    _yaml.check(file, PARSER, given={"data", "out", "teacher", "student"})
-    _yaml.defaults_from(file, PARSER)
+    _config.options_from(file, PARSER, given={"data", "out", "teacher", "student"})
 
 
 def _zip() -> bytes:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from mfh._checks import require
 from mfh._diagnose.companions import calibration_error, compare_outputs
@@ -26,6 +25,7 @@ from mfh._diagnose.verdict import (
 from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outputs import StudentKey
 from mfh._system.lock import holds
+from mfh._system.progress import Bar
 from mfh._system.workers import open_pool, run_tasks
 from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
 from mfh.comparing import Table, chosen_key, compare_arms, headline_key, summarize, tabulate
@@ -109,7 +109,7 @@ def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> lis
     done: dict[int, FoldEvidence] = {}
     with (
         open_pool(config.jobs, config.backend, config.address, threads=threads) as pool,
-        tqdm(total=units * len(tasks), disable=not progress, unit="epoch", unit_scale=True) as bar,
+        Bar("folds", units * len(tasks), unit="epochs", show=progress, scaled=True) as bar,
     ):
         for ended in run_tasks(
             run_fold,
@@ -125,8 +125,7 @@ def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> lis
                 raise ended.exception
             assert ended.result is not None  # noqa: S101
             done[ended.number] = ended.result
-            bar.n = len(done) * units
-            bar.set_description(f"fold {len(done)} of {len(tasks)}")
+            bar.advance(units, name=f"fold {len(done)} of {len(tasks)}")
     return [done[number] for number in range(len(tasks))]
 
 

@@ -1,7 +1,6 @@
 """Options from configs: each field of a config class becomes a flag with dashes, a type and its docstring."""
 
 import inspect
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -11,12 +10,16 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from mfh._checks import IncompleteError
+from mfh._system.paths import expanded
+from mfh.commands._output import announce
 
 if TYPE_CHECKING:
     from mfh.results import RunResult, StudyResult
 
 
 NO_IMPORTS = "--no-imports"
+PATHS = ("FILE", "DIR", "PATH", "PATH_OR_URL", "DIR|TARS", "FILE|N")
+"""What `--help` calls the value of an option that is a path."""
 
 
 def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
@@ -34,6 +37,25 @@ def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
             help="refuse import paths but those of networks of mfh.models and torch.nn: for files of others",
         )
     parser.add_argument("--quiet", action=ActionYesNo, default=False, help="show no progress, only warnings")
+
+
+def path_options(parser: ArgumentParser) -> set[str]:
+    """Return the names of a command's options that are paths."""
+    return {action.dest for action in parser._actions if action.metavar in PATHS}
+
+
+def expand_paths(parser: ArgumentParser, options: Namespace) -> None:
+    """Replace `~` and variables in every path of a command's options; a shell does so in some places only.
+
+    Raises:
+        InputError: there is no such user or variable.
+    """
+    for name in path_options(parser):
+        value = options.get(name)
+        if isinstance(value, str):
+            options[name] = expanded(value, name)
+        elif isinstance(value, list):
+            options[name] = [expanded(item, name) for item in value]
 
 
 def add_config(parser: ArgumentParser, config: type, *, skip: Iterable[str] = ()) -> None:
@@ -89,12 +111,12 @@ def make_config(config: type, options: Namespace, **given: Any) -> Any:
 
 
 def finish(result: "RunResult", out: Path) -> None:
-    """Write a run's results, report and figures into its folder, and log the path of the report."""
+    """Write a run's results, report and figures into its folder, and name the report."""
     from mfh._report import write_report
 
     result.save(out)
     page, *_ = write_report(result, out, figures=out / "figures")
-    logging.getLogger("mfh").info("The report: %s", page)
+    announce("The report:", page)
 
 
 def require_complete(result: "StudyResult") -> None:

@@ -1,6 +1,5 @@
 """What commands of several steps share: their parsers, their options, what they print and keep."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from jsonargparse import ArgumentParser, Namespace
 from mfh._checks import InputError
 from mfh._system.lock import holds_out, is_main
 from mfh.commands._options import add_common, table
+from mfh.commands._output import announce
 
 if TYPE_CHECKING:
     from mfh._saliency import SaliencyResult
     from mfh.results import StudyResult
-
-logger = logging.getLogger("mfh")
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def keep(result: "StudyResult", out: str) -> None:
 
     if is_main():
         result.save(out)
-        logger.info("The report: %s", report(result, Path(out) / "report.html"))
+        announce("The report:", report(result, Path(out) / "report.html"))
 
 
 def show(text: str) -> None:

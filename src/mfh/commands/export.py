@@ -1,13 +1,16 @@
 """`mfh export`: a study's focused teacher and student as files of their own."""
 
-import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import require
+from mfh._system.import_paths import ClassSpec, is_own_only
+from mfh._system.paths import is_inside
+from mfh.commands._config import spec_paths
 from mfh.commands._options import add_common
+from mfh.commands._output import announce
 from mfh.commands._sources import NETWORKS, add_sources, load_data, networks
 
 name = "export"
@@ -20,7 +23,6 @@ examples:
   mfh export --out out/pix-zer --to exported
   mfh export --config my.yaml --to exported --export-ratio 0.5
 """
-logger = logging.getLogger(__name__)
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -73,6 +75,8 @@ def run(options: Namespace) -> None:
     )
     named = {"teacher": run_config.get("teacher"), "student": run_config.get("student")}
     given = {name: value for name, value in options.as_dict().items() if value is not None}
+    if recorded is not None and options.data is None and is_own_only():
+        _require_inside(recorded["data"], options.out)
     if recorded is not None:  # a path that was given wins: files move
         given = recorded | {name: given[name] for name in ("data", *NETWORKS) if name in given}
     sources = Namespace(**{**options.as_dict(), **named, **given})
@@ -87,4 +91,15 @@ def run(options: Namespace) -> None:
         arm=options.arm,
         ratio=options.export_ratio,
     )
-    logger.info("Wrote %s", path)
+    announce("Wrote", path)
+
+
+def _require_inside(data: Any, folder: str) -> None:
+    """Refuse data that results of somebody else name, unless they lie in the folder of these results."""
+    paths = [data] if isinstance(data, str) else [path for _, path in spec_paths(ClassSpec.parse(data))]
+    for path in paths:
+        require(
+            is_inside(path, Path(folder)),
+            f"`data` {path}, which the results in {folder} name, is refused (--no-imports): it is outside "
+            "their folder. If you want it, give it as --data.",
+        )

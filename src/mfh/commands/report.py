@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from mfh._checks import InputError, listing, one_line, require
 from mfh._system.lock import held
 from mfh.commands._options import add_common
+from mfh.commands._output import announce
 
 name = "report"
 help = "write the HTML report of a run again, compare runs, export figures and tables"
@@ -93,11 +94,11 @@ def _one(folder: Path, options: Namespace) -> None:
             tables=options.tables,
             widths=PAPER,
         )
-    logger.info("The report: %s", page)
+    announce("The report:", page)
     if (home / "progress.json").exists():
         logger.info("A run in this folder goes on: these are the results before it.")
     for path in others:
-        logger.info("%s", path)
+        announce("Wrote", path)
 
 
 @contextmanager
@@ -130,7 +131,7 @@ def _tell(folder: Path, options: Namespace) -> None:
     with showing(folder):
         page, told = report_unfinished(folder, options.out)
     print("\n".join(told))  # noqa: T201
-    logger.info("The report so far: %s", page)
+    announce("The report so far:", page)
 
 
 def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
@@ -159,7 +160,7 @@ def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
         logger.warning("%s is left out. %s", short, why)
     require(len(runs) > 0, f"None of the {len(folders)} folders holds the results of a study.")
     with showing(*folders):
-        logger.info("The comparison of %d studies: %s", len(runs), compare(runs, out, left_out))
+        announce(f"The comparison of {len(runs)} studies:", compare(runs, out, left_out))
 
 
 def _common(folders: list[Path]) -> Path:

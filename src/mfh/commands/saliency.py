@@ -7,6 +7,7 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from mfh._checks import InputError
 from mfh._system.lock import held
 from mfh.commands._options import add_common, table
+from mfh.commands._output import announce
 
 name = "saliency"
 help = "rank the channels of features in files, however many"
@@ -66,6 +67,7 @@ def run(options: Namespace) -> None:
             progress=not options.quiet,
         )  # fmt: skip
         result.save(out)
+    announce("Wrote", out)
     columns = ["channel", "scaled", "increase", "followed", "importance", "stderr_data"]
     rows = result.frame().sort_values("rank").head(10)[columns].to_dict("records")
     shown = [{name: f"{row[name]:.4g}" for name in columns} for row in rows]

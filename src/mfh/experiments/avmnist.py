@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from mfh._checks import require
 from mfh._study.networks import Build
@@ -22,6 +21,7 @@ from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
+from mfh._system.progress import counted
 from mfh.comparing import Outcome, Table, compare_arms, summarize
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, draw_split
@@ -85,7 +85,8 @@ def study(
     identity |= {"experiment": "avmnist", "data": data.fingerprint}
     store = Store.open(out, identity) if out is not None else None
     seeds = []
-    for seed in tqdm(range(config.seed, config.seed + config.seeds), disable=not progress, unit="seed"):
+    planned = range(config.seed, config.seed + config.seeds)
+    for seed in counted(planned, "study", len(planned), unit="seeds", show=progress):
         done = store.load(seed) if store is not None else None
         if done is None:
             done = run_seed(data, config, seed)

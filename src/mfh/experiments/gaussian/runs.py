@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
+from mfh._system.progress import counted
 from mfh.experiments.gaussian import linear
 from mfh.results import GaussianRecord
 from mfh.stats import t_interval
@@ -73,8 +73,8 @@ def map_seeds(
     with ThreadPoolExecutor(threads or _num_processors()) as pool:
         jobs = pool.map(timed, seeds)
         try:
-            bar = tqdm(jobs, desc=label, total=len(seeds), unit="run", disable=not progress, delay=2)
-            return list(chain.from_iterable(bar))
+            ended = counted(jobs, label, len(seeds), unit="runs", show=progress, delay=2)
+            return list(chain.from_iterable(ended))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
