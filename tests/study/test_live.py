@@ -15,6 +15,7 @@ from mfh._study.describe import find_leaks
 from mfh._study.live import Live, units_per_seed
 from mfh._study.networks import Networks
 from mfh._study.seed import run_seed
+from mfh._system import progress
 from mfh._system.progress import FILE, RunState, Stage, load_progress
 from mfh.data.splits import Split
 
@@ -106,7 +107,8 @@ def test_time_left_is_that_of_each_stage(monkeypatch: Any) -> None:
     assert RunState("study", stages=[Stage("a", 0, 2, None)]).seconds_left is None
 
 
-def test_bars_show_the_time_left(capsys: Any) -> None:
+def test_bars_show_the_time_left(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(progress, "draws_bars", lambda: True)
     mfh.study(make_paired(), config=replace(QUICK, seeds=1), progress=True)
     shown = capsys.readouterr().err
     for stage in ("teachers", "saliency", "students"):

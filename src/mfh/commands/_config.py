@@ -114,7 +114,7 @@ def _reaching_out(file: File, parser: ArgumentParser, values: Mapping[str, Any])
 
     `--no-imports` refuses them in a file, and takes them on the command line.
     """
-    harmless = (None, "", "loky", "none", [], ["none"])
+    harmless: tuple[Any, ...] = (None, "", "loky", "none", [], ["none"])
     found = [name for name in ("address", "backend", "tracker") if values.get(name) not in harmless]
     if found:
         yield (
