@@ -31,7 +31,7 @@ def work(number: int, folder: str, trouble: str = "") -> tuple[int, int, tuple[i
     if trouble == "refused":
         raise InputError("`number` must be another one.")
     if trouble == "full":
-        raise OutputError("`a.json` cannot be written: No space left on device. Nothing was left.")
+        raise OutputError("`a.json` cannot be written: No space left on device. No part of it is left.")
     if trouble == "meets":  # nobody goes on before all have come, so each has a worker of its own
         deadline = time.monotonic() + 60
         while len(list(Path(folder).glob("meets-*"))) < 2 and time.monotonic() < deadline:

@@ -36,7 +36,7 @@ _IMPORTABLE = re.compile(r"(?![\d.]+$)[^/]*\w\.\w[^/]*|[^\W\d]\w*([.:][^\W\d]\w*
 
 
 def _importable_texts(value: Any, place: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield the texts among arguments that could be imported, where that is refused."""
+    """Yield the texts among arguments that could be imported; each is refused if imports are off."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _importable_texts(item, (*place, str(key)))
@@ -186,7 +186,7 @@ def types_of(path: str) -> dict[str, Any]:
     target = find_target(path)
     try:
         return _types(target)
-    except Exception:  # noqa: BLE001 - whatever a signature makes of the parser; `problems` tells it
+    except Exception:  # noqa: BLE001 - any error of the parser over a signature; `problems` reports it
         return {}
 
 
@@ -216,7 +216,7 @@ def _is_spec(value: Any) -> bool:
 
 
 def _is_taken_as_given(value: Any, name: str, hints: Mapping[str, Any]) -> bool:
-    """Return whether an argument needs no conversion: it has no type, or is text where text may be.
+    """Return whether an argument needs no conversion: it has no type, or is text and may be text.
 
     jsonargparse would read the text 'yes' as True and '010' as 10.
     """
@@ -230,7 +230,7 @@ def _argument_problems(target: Callable[..., Any], path: str, given: Mapping[str
     try:
         names = _add_arguments(every, target)
         hints = _types(target)
-    except Exception as error:  # noqa: BLE001 - whatever a signature makes of the parser is told
+    except Exception as error:  # noqa: BLE001 - any error of the parser over a signature
         return [(("class_path",), f"The arguments of `{path}` cannot be read. {with_place(error)}")]
     for name, value in given.items():
         where = ("init_args", str(name))

@@ -19,7 +19,7 @@ from mfh._system.files import read_json, write_json
 
 FILE = "progress.json"
 LINE_EVERY = 60.0
-"""Seconds between two lines of one bar, where stderr is no terminal."""
+"""Seconds between two lines of one bar if stderr is no terminal."""
 _FORMAT = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit}{postfix}"
 _TIMED_FORMAT = _FORMAT.replace("{postfix}", " [{elapsed}<{remaining}{postfix}]")
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Import a class or function by its path, and refuse the code of others where imports are off."""
+"""Import a class or function by its path, and refuse the code of others if imports are off."""
 
 import contextlib
 import difflib

@@ -157,7 +157,7 @@ def spec_paths(spec: ClassSpec) -> Iterator[tuple[tuple[str, ...], str]]:
 def _expanded(path: str) -> str:
     try:
         return expanded(path, "")
-    except InputError:  # told with the value
+    except InputError:  # reported with the value
         return path
 
 

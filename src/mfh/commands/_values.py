@@ -76,7 +76,7 @@ class _Typed:
             return {name: as_yaml(item) for name, item in value.items()}
         try:
             hints = types_of(path)
-        except InputError:  # told with the other problems of the class
+        except InputError:  # reported with the other problems of the class
             hints = {}
         given = {text_of(key): item for key, item in given.items()}
         arguments = {

@@ -10,7 +10,7 @@ from mfh.commands._options import add_common, finish, table
 
 name = "gaussian"
 help = "the paper's Figures 2 and 3 and Table 2 on Gaussian data, from the released random streams"
-description = """Reproduce the Gaussian experiments and what can be said against them.
+description = """Reproduce the Gaussian experiments, and compare them with fairer baselines.
 
   fig2     raise gamma, the share of decisive features in both modalities: KD hurts, then helps
   fig3     raise alpha, the share only the teacher sees: the teacher gains, its student does not
@@ -39,21 +39,23 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh gaussian`."""
     parser.add_argument("figure", choices=[*FIGURES, "all"], help="which experiment")
     parser.add_argument(
-        "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
+        "--out", type=str, required=True, metavar="DIR", help="folder for everything that is written"
     )
-    parser.add_argument("--runs", type=int, default=10, metavar="INT", help="runs, from consecutive seeds")
+    parser.add_argument(
+        "--runs", type=int, default=10, metavar="INT", help="number of runs, with consecutive seeds"
+    )
     parser.add_argument(
         "--seed", type=int, default=None, metavar="INT", help="the first seed (default: 0; 42 for table2)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=None, metavar="INT", help="runs side by side (default: one a processor)"
+        "--jobs", type=int, default=None, metavar="INT", help="runs side by side (default: one per processor)"
     )
     add_common(parser)
 
 
 @holds_out
 def run(options: Namespace) -> None:
-    """Run the experiments, write results, figures and reports, print the rows and what they allow to say."""
+    """Run the experiments, write results, figures and reports, print the rows and notes on them."""
     from mfh.experiments import gaussian
 
     names = gaussian.PAPER_FIGURES if options.figure == "all" else (options.figure,)

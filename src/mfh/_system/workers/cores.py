@@ -52,7 +52,7 @@ class CoreGroups:
         """Pin this process to the first group that is free; if there is none, leave the process as it is."""
         if self.folder in _locked or not hasattr(os, "sched_setaffinity"):
             return
-        import fcntl  # where there is an affinity there are locks
+        import fcntl  # systems with an affinity have locks
 
         for file in _locked.values():
             if file is not None:

@@ -31,7 +31,7 @@ class WorkerPool:
         count: how many tasks run side by side.
         here: whether tasks run in this process, one after another.
         threads: threads that a worker may use; None if the cluster decides.
-        cores: cores for the workers; None in this process, and where a cluster places the workers.
+        cores: cores for the workers; None in this process, and if a cluster places the workers.
         settings: for `joblib.parallel_config`.
         options: for `joblib.Parallel`.
     """
@@ -180,5 +180,5 @@ def _dask(jobs: int | None, address: str | None) -> Iterator[WorkerPool]:
 
 def _unreachable(name: str, address: str | None, error: Exception) -> InputError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    where = "could be started on this machine" if address is None else "answers there"
-    return InputError(f"`address` {address!r}: no {name} cluster {where}. {lines[0].rstrip('.')}.")
+    problem = "could be started on this machine" if address is None else "answers there"
+    return InputError(f"`address` {address!r}: no {name} cluster {problem}. {lines[0].rstrip('.')}.")
