@@ -73,6 +73,10 @@ def test_a_name_stays_as_it_is_written(text: str, folder: Path) -> None:
         ("fix_split: off", False),
         ("precision: no", "no"),
         ("losses: kl", ["kl"]),
+        ("seed: '010'", 10),
+        ("lr: '1e-3'", 0.001),
+        ("ratio: ['0.5']", [0.5]),
+        ("fix_split: 'yes'", True),
     ],
 )
 def test_an_option_gets_the_kind_of_value_that_it_takes(line: str, value: object, folder: Path) -> None:
@@ -86,6 +90,8 @@ def test_an_option_gets_the_kind_of_value_that_it_takes(line: str, value: object
         ("seed: yes", "line 3: `seed` must be int. Got 'yes' instead."),
         ("seed: 2024-01-31", "line 3: `seed` must be int. Got '2024-01-31' instead."),
         ("fix_split: 010", f"line 3: `fix_split` is written as 010, {UNCLEAR}"),
+        ("seed: '1:30'", "line 3: `seed` must be int. Got '1:30' instead."),
+        ("fix_split: 'maybe'", "line 3: `fix_split` must be bool. Got 'maybe' instead."),
         ("on: 3", "line 3: `on` is no option."),
         ("out: p", "line 3: `out` is given twice, first in line 2."),
     ],

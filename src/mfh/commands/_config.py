@@ -42,9 +42,12 @@ def options_from(
         InputError: one rule is broken, with its line; `BrokenRulesError` if several are.
     """
     values, problems = typed_values(file, parser)
+    mistyped = {place[0] for place, _ in problems}
     problems += file.problems
     actions = options(parser)
     for name, value in values.items():
+        if name in mistyped:
+            continue
         if name in actions:
             problems += _value_problems(parser, name, value)
         elif not any(name in options(other) for other in known):

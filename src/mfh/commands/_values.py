@@ -3,6 +3,7 @@
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
@@ -13,6 +14,7 @@ from mfh.commands._yaml import File, Place, Scalar, text_of
 
 Problem = tuple[Place, str]
 _NUMBERS, _TEXTS = {int, float}, {str}
+_WORDS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
 _DECIMAL = re.compile(r"[-+]?[0-9][0-9_]*")
 # All YAML programs read these alike, and write them back as they were.
 _CLEAR = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d*)?([eE][-+]?\d+)?|[-+]?\.\d+([eE][-+]?\d+)?|[Tt]rue|[Ff]alse")
@@ -46,7 +48,7 @@ def typed_values(file: File, parser: ArgumentParser) -> tuple[dict[str, Any], li
         elif name in hints:
             hint = hints[name]
             several = get_origin(hint) is list and not isinstance(value, list) and value is not None
-            values[name] = made.value([value] if several else value, hint, (name,))
+            values[name] = made.option([value] if several else value, hint, (name,))
         else:
             values[name] = as_yaml(value)
         problems += made.problems
@@ -59,7 +61,7 @@ def as_yaml(value: Any) -> Any:
         return value.value
     if isinstance(value, Mapping):
         return {as_yaml(key): as_yaml(item) for key, item in value.items()}
-    return [as_yaml(item) for item in value] if isinstance(value, list) else value
+    return type(value)(map(as_yaml, value)) if isinstance(value, (list, tuple, set)) else value
 
 
 class _Typed:
@@ -67,6 +69,28 @@ class _Typed:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+
+    def option(self, value: Any, hint: Any, place: Place) -> Any:
+        """Return the value of an option by its type; a number may be written as text, in quotes."""
+        made = self.value(value, hint, place)
+        if isinstance(made, list):
+            inner = _inner(hint, (list,), 0)
+            return [self._unquoted(item, inner, (*place, str(number))) for number, item in enumerate(made)]
+        return self._unquoted(made, hint, place)
+
+    def _unquoted(self, value: Any, hint: Any, place: Place) -> Any:
+        kinds = set(_scalar_types(hint)) - {type(None)}
+        if not isinstance(value, str) or not kinds or not kinds <= {int, float, bool}:
+            return value
+        if bool in kinds and value.lower() in _WORDS:
+            return _WORDS[value.lower()]
+        for kind in (int, float):
+            if kind in kinds:
+                with suppress(ValueError):
+                    return kind(value)
+        wanted = " or ".join(sorted(kind.__name__ for kind in kinds))
+        self.problems.append((place, f"`{place[0]}` must be {wanted}. Got {value!r} instead."))
+        return value
 
     def spec(self, value: Mapping[Any, Any], place: Place) -> dict[str, Any]:
         """Return a class with its arguments, by the types that the class gives them."""
@@ -100,7 +124,7 @@ class _Typed:
         if isinstance(value, list):
             inner = _inner(hint, (list, tuple, set, Sequence), 0)
             return [self.value(item, inner, (*place, str(number))) for number, item in enumerate(value)]
-        return value
+        return as_yaml(value)
 
     def _scalar(self, scalar: Scalar, kinds: set[Any], place: Place) -> Any:
         value, text = scalar.value, scalar.text
@@ -112,7 +136,7 @@ class _Typed:
         if str in kinds or not kinds.isdisjoint(_NUMBERS):
             return text
         if not _CLEAR.fullmatch(text):
-            self.problems.append((place, _unclear(place[-1], text)))
+            self.problems.append((place, _unclear(place, text)))
         return value
 
     def _number(self, scalar: Scalar, kinds: set[Any], place: Place) -> int | float:
@@ -120,11 +144,12 @@ class _Typed:
         if _DECIMAL.fullmatch(text):
             value = int(text.replace("_", ""))  # 010 is 10, as in YAML 1.2 and for the flags
         if ":" in text or (str in kinds and not _CLEAR.fullmatch(text)):
-            self.problems.append((place, _unclear(place[-1], text)))
+            self.problems.append((place, _unclear(place, text)))
         return float(value) if float in kinds and int not in kinds else value
 
 
-def _unclear(name: str, text: str) -> str:
+def _unclear(place: Place, text: str) -> str:
+    name = next(part for part in reversed(place) if not part.isdigit())  # not the number in a list
     return (
         f"`{name}` is written as {text}, which programs read in different ways. Put it in quotes if it is "
         f"text, '{text}'; write a number in plain digits, a truth value as true or false."
