@@ -37,7 +37,12 @@ def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
             help="for files of others: allow only networks of mfh.models and torch.nn, and in a file no "
             "cluster, tracker or path outside its folder",
         )
-    parser.add_argument("--quiet", action=ActionYesNo, default=False, help="show no progress, only warnings")
+    parser.add_argument(
+        "--quiet",
+        action=ActionYesNo,
+        default=False,
+        help="show no progress and no messages, only warnings, results and the paths of what was written",
+    )
 
 
 def path_options(parser: ArgumentParser) -> set[str]:

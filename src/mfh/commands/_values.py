@@ -27,7 +27,8 @@ def option_types(parser: ArgumentParser) -> dict[str, Any]:
         hint = getattr(action, "_typehint", None) or action.type
         if (hint is None and action.nargs == 0) or type(action).__name__ == "ActionYesNo":
             hint = bool
-        found[action.dest] = list[hint] if action.nargs in ("+", "*") else hint  # type: ignore[valid-type]
+        several = action.nargs in ("+", "*") or (isinstance(action.nargs, int) and action.nargs > 0)
+        found[action.dest] = list[hint] if several else hint  # type: ignore[valid-type]
     return found
 
 
