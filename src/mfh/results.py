@@ -5,7 +5,7 @@ too large for JSON stand beside it in `saliency.npz`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 ARRAYS = {"channels": "saliency.npz", "curves": "curves.npz"}  # fields of a study beside `results.json`
 R = TypeVar("R", bound="RunResult")
+S = TypeVar("S", bound="StudyResult")
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,17 @@ class StudyResult(RunResult):
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     failed: Sequence[FailedStudent] = ()
     failed_seeds: Sequence[FailedSeed] = ()
+
+    def with_sources(self: S, sources: Mapping[str, Any]) -> S:
+        """Return the result with the sources of its data and networks, for `mfh export` and the report.
+
+        Args:
+            sources: `data` (a file, or what made it), `label`, `group` and others, as plain values.
+        """
+        data = sources.get("data")
+        file = data.get("class_path") if isinstance(data, Mapping) else data
+        columns = {"file": str(file), "label": sources.get("label"), "group": sources.get("group")}
+        return replace(self, data={**self.data, **columns}, config={**self.config, "sources": dict(sources)})
 
     @property
     def missing(self) -> tuple[int, ...]:

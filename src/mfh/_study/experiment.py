@@ -130,7 +130,7 @@ def study(
         failed_seeds=tuple(sorted(failures, key=lambda failure: failure.seed)),
     )
     if sources is not None:
-        result = replace(result, config={**result.config, "sources": dict(sources)})
+        result = result.with_sources(sources)
     tracking.finish(result)
     if store is not None and processes.main:
         result.save(store.folder)

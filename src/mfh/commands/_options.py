@@ -116,11 +116,12 @@ def make_config(config: type, options: Namespace, **given: Any) -> Any:
     return config(**{**values, **given})
 
 
-def finish(result: "RunResult", out: Path) -> None:
-    """Write a run's results, report and figures into its folder, and name the report."""
+def finish(result: "RunResult", out: Path, *, saved: bool = False) -> None:
+    """Write a run's results, unless they are `saved`, report and figures, and name the report."""
     from mfh._report import write_report
 
-    result.save(out)
+    if not saved:
+        result.save(out)
     page, *_ = write_report(result, out, figures=out / "figures")
     announce("The report:", page)
 

@@ -1,6 +1,5 @@
 """Options for data and networks: a file or a class for the data, classes for the networks."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -110,10 +109,7 @@ def described(options: Namespace) -> dict[str, Any]:
 
 def name_source(result: "StudyResult", options: Namespace) -> "StudyResult":
     """Add the sources of its data and networks to a result."""
-    sources = described(options)
-    file = sources["data"] if isinstance(sources["data"], str) else sources["data"]["class_path"]
-    columns = {"file": str(file), "label": options.label, "group": options.group}
-    return replace(result, data={**result.data, **columns}, config={**result.config, "sources": sources})
+    return result.with_sources(described(options))
 
 
 def _modalities(options: Namespace) -> list[str] | None:

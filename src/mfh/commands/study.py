@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, table
-from mfh.commands._sources import add_sources, load_data, name_source, networks
+from mfh.commands._sources import add_sources, described, load_data, networks
 from mfh.config import StudyConfig
 
 name = "study"
@@ -48,9 +48,10 @@ def run(options: Namespace) -> None:
     out = Path(options.out)
     teacher, student = networks(options)
     result = mfh.study(
-        load_data(options), teacher, student, config=config, out=out, progress=not options.quiet
-    )
-    finish(name_source(result, options), out)
+        load_data(options), teacher, student, config=config, out=out, progress=not options.quiet,
+        sources=described(options),
+    )  # fmt: skip
+    finish(result, out, saved=True)
     metric = result.metrics[0]
     more = [*(["metric"] if metric.name != "accuracy" else []), *(["loss"] if len(config.losses) > 1 else [])]
     shown = ["arm", *more, "ratio", "n", "mean", "low", "high"]
