@@ -18,7 +18,7 @@ from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage
 from mfh.experiments import ravdess
 from mfh.experiments._steps import parts
 from mfh.experiments._steps.parts import cached_samples, in_parts
-from mfh.experiments.modes import arm_of
+from mfh.experiments.modes import find_mode
 from mfh.experiments.ravdess_config import RavdessConfig
 from mfh.metrics import find_metric
 from mfh.models.ravdess import RavdessNetwork
@@ -240,7 +240,7 @@ def test_the_authors_files_stand_in_for_two_steps(data: PairedDataset, tmp_path:
     assert [r.arm for r in result.records] == ["general", "specific"]
     np.testing.assert_array_equal(result.channels["increase_train"][0], vector)
     np.save(tmp_path / "other.npy", vector[::-1])
-    with pytest.raises(InputError, match="holds another saliency of place 5"):
+    with pytest.raises(InputError, match="contains another saliency of place 5"):
         ravdess.verify(data, out, mode=1, config=SMALL, saliency=tmp_path / "other.npy")
 
 
@@ -249,8 +249,8 @@ def test_samples_too_small_for_the_network_are_refused_before_anything_is_traine
     tiny = PairedDataset.from_arrays(
         {"audio": rng.normal(size=(24, 1, 40, 48)), "image": rng.normal(size=(24, 3, 2, 2))}, label=label
     )
-    told = r"`data` must hold samples that the image network takes\. Those of image have shape \(3, 2, 2\)"
-    with pytest.raises(InputError, match=told):
+    text = r"samples that the image network accepts\. Those of image have the shape \(3, 2, 2\)"
+    with pytest.raises(InputError, match=text):
         ravdess.train(tiny, tmp_path / "out", config=SMALL)
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
@@ -258,14 +258,14 @@ def test_samples_too_small_for_the_network_are_refused_before_anything_is_traine
 def test_a_vector_of_another_length_is_refused(data: PairedDataset, out: Path, tmp_path: Path) -> None:
     (out / "saliency-place5.npz").unlink()
     np.save(tmp_path / "released.npy", np.zeros(128))
-    with pytest.raises(InputError, match=r"for each of the 8 channels of place 5 \(relu5\). It holds 128"):
+    with pytest.raises(InputError, match=r"for each of the 8 channels of place 5 \(relu5\). It has 128"):
         ravdess.verify(data, out, mode=1, config=SMALL, saliency=tmp_path / "released.npy")
 
 
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.zeros((2, 3)), r"one number per channel. It holds float64\[2, 3\]"),
+        (np.zeros((2, 3)), r"one number per channel. It contains float64\[2, 3\]"),
         (np.array([0.0, np.nan]), "NaN or infinity"),
         (np.array(["a"]), "one number per channel"),
         (np.array([{}], dtype=object), "cannot be read"),
@@ -331,12 +331,12 @@ def test_a_checkpoint_of_another_width_names_its_parameters(
         ravdess.verify(
             data, tmp_path / "new", mode="joint", config=replace(SMALL, width=3), joint_teacher=path
         )
-    with pytest.raises(InputError, match="stand in for step 1 together"):
+    with pytest.raises(InputError, match="replace step 1 together"):
         ravdess.train(data, tmp_path / "new", config=SMALL, joint_teacher=path)
 
 
 def test_the_released_numbers_name_the_modes() -> None:
-    assert [arm_of(number) for number in (0, 1, 2, -1)] == ["random", "general", "specific", "joint"]
+    assert [find_mode(number).name for number in (0, 1, 2, -1)] == ["random", "general", "specific", "joint"]
 
 
 def test_the_study_runs_on_the_split_of_the_data(data: PairedDataset, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_joint_pair_is_trained_and_ranked_by_the_increase(data: PairedDatase
     told = vggsound.distill(data, out, mode="specific", joint=True, config=CONFIG)
     assert [(r.arm, r.ratio) for r in told.records] == [("no-kd", None), ("specific", 0.5)]
     assert {t.teacher for t in told.teachers} == {"regular", "joint", "specific@0.5"}
-    with pytest.raises(InputError, match="`site` was joint, is regular"):
+    with pytest.raises(InputError, match="`layer` was joint, is regular"):
         vggsound.distill(data, out, mode="general", config=CONFIG)
 
 
@@ -100,7 +100,7 @@ def test_a_damaged_saliency_is_left_aside_where_it_is_not_needed(
     told = vggsound.distill(data, out, mode="regular", config=CONFIG)
     assert [r.arm for r in told.records] == ["no-kd", "regular"]
     assert told.saliency == {}
-    assert "It is left aside. Run `mfh vggsound saliency` again." in caplog.text
+    assert "It is ignored. Run `mfh vggsound saliency` again." in caplog.text
     with pytest.raises(InputError, match=r"saliency-regular.npz`.* Run `mfh vggsound saliency` again"):
         vggsound.distill(data, out, mode="general", config=CONFIG)
     vggsound.saliency(data, out, config=CONFIG)

@@ -1,4 +1,4 @@
-"""Single files in the folder of an experiment in steps."""
+"""Single files in the folder of an experiment that is run step by step."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,32 +10,32 @@ from jaxtyping import Float
 from mfh._checks import InputError, require
 from mfh._saliency import SaliencyResult
 from mfh._system.files import plain, read_json, read_npy
-from mfh.experiments._steps.recipe import Recipe, Site
+from mfh.experiments._steps.recipe import RankedLayer, Recipe
 
 ADOPTED = "adopted.json"
 
 
 def adopted(out: Path | str, mark: str) -> dict[str, str]:
-    """What was handed in to a run; see `Run.adopted`."""
+    """Return the files that the user supplied in place of a step; see `PartialStudy.adopted`."""
     path = Path(out) / ADOPTED
     try:
         known = read_json(path)
     except FileNotFoundError:
         return {}
-    require(known["run"] == mark, f"`{path}` is of another run than the `run.json` beside it.")
+    require(known["run"] == mark, f"`{path}` belongs to another run than the `run.json` beside it.")
     return dict(known["files"])
 
 
-def saliency_file(out: Path | str, site: Site, suffix: str = ".npz") -> Path:
-    """Where a site's saliency stands in a folder."""
-    return Path(out) / f"saliency-{site.name}{suffix}"
+def saliency_file(out: Path | str, layer: RankedLayer, suffix: str = ".npz") -> Path:
+    """Return the path of a layer's saliency in a folder."""
+    return Path(out) / f"saliency-{layer.name}{suffix}"
 
 
 def read_vector(path: Path | str) -> Float[np.ndarray, " channel"]:
-    """A saliency vector from a `.npy`, as the authors', or a `.npz`, as `SaliencyResult.save` writes.
+    """Read a saliency vector from a `.npy`, like the authors', or a `.npz` that `SaliencyResult.save` wrote.
 
     Raises:
-        InputError: the file is absent or damaged, or does not hold finite numbers, one per channel.
+        InputError: the file is missing or damaged, or is not a vector of finite numbers.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -51,26 +51,26 @@ def read_vector(path: Path | str) -> Float[np.ndarray, " channel"]:
         and values.dtype.kind in "fiu"
         and values.ndim == 1
         and values.size > 0,
-        f"`{path}` must hold one number per channel. It holds {getattr(values, 'dtype', 'several arrays')}"
-        f"{list(getattr(values, 'shape', []))}.",
+        f"`{path}` must contain one number per channel. It contains "
+        f"{getattr(values, 'dtype', 'several arrays')}{list(getattr(values, 'shape', []))}.",
     )
-    require(bool(np.isfinite(values).all()), f"`{path}` must hold finite numbers. It has NaN or infinity.")
+    require(bool(np.isfinite(values).all()), f"`{path}` must contain finite numbers. It has NaN or infinity.")
     return values.astype(np.float64)
 
 
 def stored_config(out: Path | str, recipe: Recipe) -> dict[str, Any]:
-    """The configuration that a folder belongs to, as far as `run.json` holds it; empty for a new folder."""
+    """Return the configuration that `run.json` of a folder records; empty for a new folder."""
     try:
         values = read_json(Path(out) / "run.json")
-    except (OSError, InputError):  # opening the folder refuses what is damaged
+    except (OSError, InputError):  # a damaged file is refused later, when the folder is opened
         return {}
     if values.get("experiment") != recipe.name:
         return {}
     return {name: values[name] for name in recipe.identity if name in values}
 
 
-def same_settings(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """What differs between the settings of two students, in words."""
+def describe_changes(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return in words what differs between the settings of two students."""
     mine, theirs = plain(mine), plain(theirs)
     return [
         f"`{name}` was {theirs[name]}, is {mine[name]}"

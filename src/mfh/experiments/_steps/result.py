@@ -1,4 +1,4 @@
-"""What is in the folder of an experiment in steps, as a result that a report can show."""
+"""Everything in the folder of an experiment that is run step by step, as one result for a report."""
 
 import logging
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from mfh._saliency import SaliencyResult
 from mfh._system.files import plain, require_files, run_mark
 from mfh.comparing import Key, Outcome, Table, compare_arms, summarize
 from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
-from mfh.experiments._steps.recipe import Site
-from mfh.experiments._steps.run import Run
+from mfh.experiments._steps.partial_study import PartialStudy
+from mfh.experiments._steps.recipe import RankedLayer
 from mfh.experiments.modes import MODES
 from mfh.results import Comparison, StudyResult, environment
 
@@ -23,51 +23,51 @@ logger = logging.getLogger(__name__)
 Arrays = Mapping[str, np.ndarray]
 
 
-def collect(run: Run) -> StudyResult:
-    """Everything that is in a run's folder, as one result without a verdict.
+def collect(partial: PartialStudy) -> StudyResult:
+    """Return everything in a folder as one result without a verdict.
 
-    Its intervals are over seeds of the student alone: teacher and split are the same in all of them.
+    Its intervals cover the seed of the student only: teacher and split are the same for all students.
     """
-    students = run.students()
+    students = partial.students()
     table: dict[Key, dict[int, Outcome]] = {}
     for student in students:
         row = student.record
         outcome = Outcome(row.test, float(row.validation or 0.0), student.correct.astype(float))
         table.setdefault((row.arm, row.ratio), {})[row.seed] = outcome
-    config = run.config
-    sites = {site.name: site for site in run.recipe.sites(config)}
-    site = next((sites[s.settings["site"]] for s in students if "site" in s.settings), None)
-    site = site or next(iter(sites.values()))
-    arrays = _saliency_of(run, site)
+    config = partial.config
+    layers = {layer.name: layer for layer in partial.recipe.layers(config)}
+    layer = next((layers[s.settings["layer"]] for s in students if "layer" in s.settings), None)
+    layer = layer or next(iter(layers.values()))
+    arrays = _saliency_of(partial, layer)
     return StudyResult(
-        config={**plain(config.to_dict()), "teacher": config.teacher, "layer": site.layer},
+        config={**plain(config.to_dict()), "teacher": config.teacher, "layer": layer.layer},
         environment=environment(),
         timings={"students": sum((student.record.seconds for student in students), 0.0)},
         records=tuple(student.record for student in students),
-        summary=summarize(Table(table), run.data.kind.metric, 0.0),
-        comparisons=_compare(table, run.groups),
-        teachers=tuple(run.teachers()),
-        saliency=describe_saliency(arrays, site, score=_score(run, site)) if arrays else {},
-        data=_describe_data(run),
+        summary=summarize(Table(table), partial.data.kind.metric, 0.0),
+        comparisons=_compare(table, partial.groups),
+        teachers=tuple(partial.teachers()),
+        saliency=describe_saliency(arrays, layer, score=_score(partial, layer)) if arrays else {},
+        data=_describe_data(partial),
         channels=arrays,
     )
 
 
-def _saliency_of(run: Run, site: Site) -> Arrays:
-    """A site's saliency; empty where there is none that is this run's, which the log says."""
+def _saliency_of(partial: PartialStudy, layer: RankedLayer) -> Arrays:
+    """Return a layer's saliency; empty if there is none, or only one that cannot be used, which is logged."""
     try:
-        return saliency_arrays(run.out, site)
+        return saliency_arrays(partial.out, layer)
     except InputError as error:
-        logger.warning("%s It is left aside. %s", error, run.way_to_saliency(site))
+        logger.warning("%s It is ignored. %s", error, partial.saliency_remedy(layer))
         return {}
 
 
-def _score(run: Run, site: Site) -> str:
-    return run.saliency(site).score if run.saliency_file(site).exists() else "increase"
+def _score(partial: PartialStudy, layer: RankedLayer) -> str:
+    return partial.saliency(layer).score if partial.saliency_file(layer).exists() else "increase"
 
 
 def _compare(table: dict[Key, dict[int, Outcome]], groups: np.ndarray | None) -> tuple[Comparison, ...]:
-    """Every arm minus each that stands after it in `MODES`, at one ratio, by the seeds that both have."""
+    """Compare every arm with each that follows it in `MODES`, at one ratio, over the seeds of both."""
     order = list(MODES)
     rows = []
     for key, other in product(sorted(table, key=str), repeat=2):
@@ -80,11 +80,11 @@ def _compare(table: dict[Key, dict[int, Outcome]], groups: np.ndarray | None) ->
     return tuple(rows)
 
 
-def _describe_data(run: Run) -> dict[str, Any]:
-    config, data = run.config, run.data
+def _describe_data(partial: PartialStudy) -> dict[str, Any]:
+    config, data = partial.config, partial.data
     return {
         "num_samples": len(data),
-        "splits": {name: len(getattr(run.split, name)) for name in ("train", "validation", "test")},
+        "splits": {name: len(getattr(partial.split, name)) for name in ("train", "validation", "test")},
         "redrawn": False,
         "classes": list(data.class_names),
         "num_groups": len(data.group_names) or None,
@@ -95,11 +95,11 @@ def _describe_data(run: Run) -> dict[str, Any]:
     }
 
 
-def saliency_arrays(out: Path, site: Site) -> Arrays:
-    """A folder's saliency of a site as the arrays that a report shows; empty where there is none."""
-    path, mark = saliency_file(out, site), run_mark(out)
+def saliency_arrays(out: Path, layer: RankedLayer) -> Arrays:
+    """Return a layer's saliency in a folder as the arrays of `StudyResult.channels`; empty without one."""
+    path, mark = saliency_file(out, layer), run_mark(out)
     if path.exists():
-        result = SaliencyResult.load(path, mark=f"{mark} {site.name}" if mark else "")
+        result = SaliencyResult.load(path, mark=f"{mark} {layer.name}" if mark else "")
         arrays = {"increase_train": result.increase, "stderr_train": result.stderr}
         if result.importance is not None:
             arrays["importance_train"] = result.importance
@@ -113,11 +113,11 @@ def saliency_arrays(out: Path, site: Site) -> Arrays:
     return {"seed": np.zeros(1, dtype=int)} | {name: values[None] for name, values in arrays.items()}
 
 
-def describe_saliency(arrays: Arrays, site: Site, *, score: str = "increase") -> dict[str, Any]:
-    """What a report says of a saliency vector."""
+def describe_saliency(arrays: Arrays, layer: RankedLayer, *, score: str = "increase") -> dict[str, Any]:
+    """Return a description of a saliency vector, in the layout of `StudyResult.saliency`."""
     values = arrays["increase_train"]
     return {
-        "layer": site.layer,
+        "layer": layer.layer,
         "num_channels": values.shape[1],
         "score": score,
         "split": "train",

@@ -25,8 +25,8 @@ _f32 = np.float32
 @compiled("fast")
 @no_type_check
 def _sigmoid(z):
-    # exp(-z) = 2^k e^r with |r| <= log(2) / 2. Taylor's series to r^7 is as exact as float32. The compiler can
-    # vectorise the loop around it, but not around a call of the C library.
+    # exp(-z) = 2^k e^r with |r| <= log(2) / 2. Taylor's series to r^7 is as exact as float32. The compiler
+    # can vectorise the loop around it, but not around a call of the C library.
     t = min(max(-z, _f32(-80)), _f32(80)) * _f32(1.4426950408889634)
     k = np.floor(t + _f32(0.5))
     r = (t - k) * _f32(0.6931471805599453)
@@ -234,6 +234,6 @@ def _check_shapes(x: np.ndarray, label: np.ndarray, weights: np.ndarray) -> None
     )
     require(
         weights.shape == (2, x.shape[0] + 1),
-        f"The weights must have the shape (2, channels + 1), here (2, {x.shape[0] + 1}). "
+        f"Weights must have the shape (2, channels + 1), here (2, {x.shape[0] + 1}). "
         f"Got {weights.shape} instead.",
     )

@@ -1,4 +1,4 @@
-"""Figures of the Gaussian experiments: sweeps with Venn diagrams and a heat map, saved as SVG, PDF and PNG."""
+"""Figures of the Gaussian experiments: sweeps with Venn diagrams, a heat map; saved as SVG, PDF and PNG."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

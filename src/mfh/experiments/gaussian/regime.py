@@ -3,8 +3,8 @@
     mfh gaussian regime --out DIR
 
 Time: about 6 s on 2 CPU cores for 10 runs (seeds 0 to 9).
-Expected: with 200 samples or more and some noise channels, the gain of KD is highest at gamma 1; without noise
-channels there is no gain at any gamma (docs/gaussian.md).
+Expected: with 200 samples or more and some noise channels, the gain of KD is highest at gamma 1; without
+noise channels there is no gain at any gamma (docs/gaussian.md).
 """
 
 from collections.abc import Mapping, Sequence

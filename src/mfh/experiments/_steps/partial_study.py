@@ -1,9 +1,14 @@
-"""The folder of an experiment in steps: what one command leaves there for the next.
+"""The folder of an experiment that is run step by step: what one command leaves there for the next.
 
-`run.json` says whose it is; `checkpoints` holds the networks, `saliency-<site>.npz` (or `.npy`, where it was
-handed in) the saliency, `adopted.json` what was handed in, `students` one file per student, `teacher-outputs`
-what teachers answer, `training` the state of what is being trained, `logs` what trackers wrote. Of several
-processes that train together the main one writes.
+- `run.json`: the configuration and data that the folder belongs to.
+- `checkpoints/`: trained networks.
+- `saliency-<layer>.npz`: saliency of a layer's channels; `.npy` if the user supplied it.
+- `adopted.json`: the files that the user supplied in place of a step.
+- `students/`: one file per finished student.
+- `teachers.json`, `teacher-outputs/`: what is known of the teachers, and their outputs.
+- `training/`: state of unfinished trainings. `logs/`: curves written by trackers.
+
+If several processes train together, only the main one writes.
 """
 
 import logging
@@ -37,13 +42,13 @@ from mfh.data.paired import PairedDataset
 from mfh.data.splits import draw_split
 from mfh.experiments._steps.files import ADOPTED, adopted, read_vector, saliency_file
 from mfh.experiments._steps.parts import in_parts
-from mfh.experiments._steps.recipe import Recipe, Site
+from mfh.experiments._steps.recipe import RankedLayer, Recipe
 from mfh.metrics import find_metric
 from mfh.models.weights import require_sealed, sealed_weights
 from mfh.results import Record, TeacherRecord
 from mfh.training.device import Processes, make_accelerator
 from mfh.training.fingerprint import short
-from mfh.training.scores import SplitScores, make_teacher_record, score_splits
+from mfh.training.scores import make_teacher_record
 from mfh.training.students import seeded
 
 logger = logging.getLogger(__name__)
@@ -51,24 +56,30 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Student:
-    """One finished student: its record, whether it is right about each test sample, and what made it."""
+    """A finished student.
+
+    Attributes:
+        record: its metrics.
+        correct: whether it predicts each test sample correctly, shape (sample,).
+        settings: what it was trained with; students of one folder must agree on them.
+    """
 
     record: Record
     correct: np.ndarray
     settings: Mapping[str, Any]
 
 
-class Run:
-    """An open folder, with the data and the configuration it belongs to.
+class PartialStudy:
+    """An open folder, with its data and configuration.
 
     Args:
-        recipe: of the experiment.
-        data: with the modalities that the config names.
-        out: the folder; made if it is absent.
+        recipe: the experiment.
+        data: data with the modalities that the config names.
+        out: the folder; it is created if it does not exist.
         config: how networks are built and trained; see `Recipe`.
 
     Raises:
-        InputError: the folder is another run's (the text says what differs), or cannot be written.
+        InputError: the folder belongs to another run (the text names the differences), or cannot be written.
     """
 
     def __init__(self, recipe: Recipe, data: PairedDataset, out: Path | str, config: Any) -> None:
@@ -92,17 +103,20 @@ class Run:
             self.claim()
 
     def claim(self) -> None:
-        """Write into the folder whose it is, or refuse it; what fails before that leaves nothing there."""
+        """Record in the folder which run it belongs to; raise `InputError` if it belongs to another one.
+
+        This is called just before the first file is written, so that a run that fails earlier leaves nothing.
+        """
         store = Store.open(self.out, self.identity)
         if self.processes.main:
             store.claim()
 
     def train_config(self, *modalities: str) -> Any:
-        """The config to train with, taken in parts where the recipe allows it."""
+        """Return the config to train with; batches are split into parts if the recipe allows it."""
         return in_parts(self.config, self.data, *modalities) if self.recipe.separable else self.config
 
     def network(self, side: str, role: str, seed: int | None = None) -> nn.Module:
-        """A new network for the `teacher` or the `student`, whose weights depend on seed and role alone."""
+        """Make a new network for the `teacher` or the `student`; seed and role alone fix its weights."""
         modality = self.config.teacher if side == "teacher" else self.config.student
         return seeded(
             lambda: self.recipe.build(self.config, modality, self.data.num_classes),
@@ -110,7 +124,7 @@ class Run:
         )
 
     def checkpoint(self, name: str) -> Path:
-        """The file of a trained network's weights."""
+        """Return the path of a trained network's weights."""
         return self.out / "checkpoints" / f"{name}.safetensors"
 
     def save_weights(self, name: str, network: nn.Module) -> None:
@@ -123,10 +137,10 @@ class Run:
         self.processes.wait()
 
     def has(self, name: str) -> bool:
-        """Whether a network is there and whole; a damaged one, which the log names, is to be trained again.
+        """Return whether a network is there and undamaged; a damaged one is logged, to be trained again.
 
         Raises:
-            InputError: a network that was handed in is damaged.
+            InputError: a network that the user supplied is damaged.
         """
         path = self.checkpoint(name)
         if not path.exists():
@@ -134,16 +148,34 @@ class Run:
         try:
             require_sealed(path, run=self.mark, network=name)
         except InputError as error:
-            require(path.name not in self.adopted(), f"{error} It was handed in: hand it in again.")
+            require(path.name not in self.adopted(), f"{error} You supplied this network: supply it again.")
             logger.warning("%s It is trained again.", error)
             return False
         return True
 
-    def adopted(self) -> dict[str, str]:
-        """Files that hold what was handed in -> their checksums, or empty where they have one of their own.
+    def trained(self, name: str) -> nn.Module:
+        """Load a network of `Recipe.remedies`, in evaluation mode, on the device.
 
         Raises:
-            InputError: the list of them is damaged, or of another run.
+            InputError: it is missing or damaged; the text says how to get it.
+        """
+        path = self.checkpoint(name)
+        require(path.exists(), f"`{self.out}` contains no {name}. {self.recipe.remedies[name]}")
+        try:
+            require_sealed(path, run=self.mark, network=name)
+        except InputError as error:
+            raise InputError(f"{error} {self.recipe.remedies[name]}") from error
+        network = self.network(name.split("-", maxsplit=1)[0], name)
+        self.recipe.load_weights(network, path)
+        return network.to(self.device).eval()
+
+    def adopted(self) -> dict[str, str]:
+        """Return the files that the user supplied, by name in the folder.
+
+        The values are their checksums, or empty for files that contain their own.
+
+        Raises:
+            InputError: the list is damaged, or belongs to another run.
         """
         return adopted(self.out, self.mark)
 
@@ -152,45 +184,26 @@ class Run:
             files = self.adopted() | {file: content}
             write_json(self.out / ADOPTED, {"run": self.mark, "files": files}, sealed=True)
 
-    def trained(self, name: str) -> nn.Module:
-        """A network of `Recipe.ways`, as it was trained or handed in, on the device and in evaluation mode.
-
-        Raises:
-            InputError: it is not there; the text says how to come by it.
-        """
-        path = self.checkpoint(name)
-        require(path.exists(), f"`{self.out}` holds no {name}. {self.recipe.ways[name]}")
-        try:
-            require_sealed(path, run=self.mark, network=name)
-        except InputError as error:
-            raise InputError(f"{error} {self.recipe.ways[name]}") from error
-        network = self.network(name.split("-", maxsplit=1)[0], name)
-        self.recipe.load_weights(network, path)
-        return network.to(self.device).eval()
-
     def adopt_network(self, name: str, path: Path | str | None) -> None:
-        """Take a checkpoint that was handed in as a network of `Recipe.ways`.
+        """Copy a checkpoint that the user supplies as a network of `Recipe.remedies`; None does nothing.
 
         Raises:
-            InputError: it does not fit the network, or the folder holds another one already.
+            InputError: it does not fit the network, or the folder contains another one already.
         """
         if path is None:
             return
         network = self.network(name.split("-", maxsplit=1)[0], name)
         self.recipe.load_weights(network, path)
-        if self._whole(name):
-            held = self.trained(name).cpu().state_dict()
-            same = all(torch.equal(held[key], value) for key, value in network.state_dict().items())
-            require(
-                same,
-                f"`{self.out}` holds another {name.replace('-', ' (')}) than `{path}`. Name another `out`.",
-            )
+        if self._is_intact(name):
+            known = self.trained(name).cpu().state_dict()
+            same = all(torch.equal(known[key], value) for key, value in network.state_dict().items())
+            require(same, f"`{self.out}` contains another {name} than `{path}`. Name another `out`.")
         self.claim()
         self._adopt(self.checkpoint(name).name)
         self.save_weights(name, network)
 
-    def _whole(self, name: str) -> bool:
-        """Whether a network is there and whole, whoever made it."""
+    def _is_intact(self, name: str) -> bool:
+        """Return whether a network is there and undamaged, whether it was trained or supplied."""
         if not self.checkpoint(name).exists():
             return False
         try:
@@ -200,84 +213,85 @@ class Run:
             return False
         return True
 
-    def saliency_file(self, site: Site, suffix: str = ".npz") -> Path:
-        """Where a site's saliency stands."""
-        return saliency_file(self.out, site, suffix)
-
-    def adopt_saliency(self, site: Site, path: Path | str | None) -> None:
-        """Take a saliency vector that was handed in: the authors' `.npy`, or a `.npz` of `saliency`.
+    def adopt_saliency(self, layer: RankedLayer, path: Path | str | None) -> None:
+        """Copy a saliency vector that the user supplies: a `.npy`, like the authors', or a `.npz` of ours.
 
         Raises:
-            InputError: it is no vector of finite numbers, or the folder holds another one already.
+            InputError: it is not a vector of finite numbers, or the folder contains another one already.
         """
         if path is None:
             return
         values = read_vector(path)
         try:
-            found = self._saliency_values(site)
+            found = self._saliency_values(layer)
         except InputError as error:
             logger.warning("%s It is written again.", error)
             found = []
         if found:
             require(
                 np.array_equal(found[0], values),
-                f"`{self.out}` holds another saliency of {site.told} than `{path}`. Name another `out`.",
+                f"`{self.out}` contains another saliency of {layer.words} than `{path}`. Name another `out`.",
             )
             return
         self.claim()
-        path, content = self.saliency_file(site, ".npy"), npy_bytes(values)
+        path, content = self.saliency_file(layer, ".npy"), npy_bytes(values)
         self._adopt(path.name, checksum(content))
         if self.processes.main:
             write_atomic(path, bytes_writer(content))
         self.processes.wait()
 
-    def saliency_values(self, site: Site) -> Float[np.ndarray, " channel"]:
-        """The saliency that channels are ranked by.
+    def saliency_file(self, layer: RankedLayer, suffix: str = ".npz") -> Path:
+        """Return the path of a layer's saliency."""
+        return saliency_file(self.out, layer, suffix)
+
+    def saliency_values(self, layer: RankedLayer) -> Float[np.ndarray, " channel"]:
+        """Return the saliency by which a layer's channels are ranked.
 
         Raises:
             InputError: there is none yet.
         """
-        if found := self._saliency_values(site):
+        if found := self._saliency_values(layer):
             return found[0]
-        command = f"mfh {self.recipe.name} saliency {site.option}".strip()
         raise InputError(
-            f"`{self.out}` holds no saliency of {site.told}. Run `{command}` with the same --data and --out "
-            "first, or hand a vector in with --saliency."
+            f"`{self.out}` contains no saliency of {layer.words}. Run `{self._command(layer)}` with the same "
+            "--data and --out first, or supply a vector with --saliency."
         )
 
-    def _saliency_values(self, site: Site) -> list[np.ndarray]:
-        if self.saliency_file(site).exists():
-            return [self.saliency(site).values]
-        path = self.saliency_file(site, ".npy")
+    def _saliency_values(self, layer: RankedLayer) -> list[np.ndarray]:
+        if self.saliency_file(layer).exists():
+            return [self.saliency(layer).values]
+        path = self.saliency_file(layer, ".npy")
         if not path.exists():
             return []
         require_files(self.out, {path.name: self.adopted().get(path.name, "")}, ADOPTED)
         return [read_vector(path)]
 
-    def saliency(self, site: Site) -> SaliencyResult:
-        """The saliency that was computed.
+    def saliency(self, layer: RankedLayer) -> SaliencyResult:
+        """Read the saliency that was computed for a layer.
 
         Raises:
-            InputError: it is absent or damaged, or of another run or site.
+            InputError: it is missing or damaged, or belongs to another run or layer.
         """
         try:
-            return SaliencyResult.load(self.saliency_file(site), mark=f"{self.mark} {site.name}")
+            return SaliencyResult.load(self.saliency_file(layer), mark=f"{self.mark} {layer.name}")
         except InputError as error:
-            raise InputError(f"{error} {self.way_to_saliency(site)}") from error
+            raise InputError(f"{error} {self.saliency_remedy(layer)}") from error
 
-    def way_to_saliency(self, site: Site) -> str:
-        """What is to be done for a saliency of this run."""
-        command = f"mfh {self.recipe.name} saliency {site.option}".strip()
-        return f"Run `{command}` again."
+    def saliency_remedy(self, layer: RankedLayer) -> str:
+        """Return how to replace a damaged saliency, for messages."""
+        return f"Run `{self._command(layer)}` again."
 
-    def save_saliency(self, site: Site, result: SaliencyResult) -> None:
-        """Write a site's saliency."""
+    def _command(self, layer: RankedLayer) -> str:
+        return f"mfh {self.recipe.name} saliency {layer.option}".strip()
+
+    def save_saliency(self, layer: RankedLayer, result: SaliencyResult) -> None:
+        """Write a layer's saliency."""
         if self.processes.main:
-            result.save(self.saliency_file(site), mark=f"{self.mark} {site.name}")
+            result.save(self.saliency_file(layer), mark=f"{self.mark} {layer.name}")
         self.processes.wait()
 
     def student_file(self, arm: str, ratio: float | None, seed: int) -> Path:
-        """Where a finished student stands."""
+        """Return the path of a finished student."""
         share = "" if ratio is None else f"-{ratio:g}"
         return self.out / "students" / f"{arm}{share}-seed-{seed:04d}.json"
 
@@ -291,26 +305,26 @@ class Run:
         self.processes.wait()
 
     def students(self) -> list[Student]:
-        """All finished students, in the order of their names; a damaged file counts as absent."""
+        """Read all finished students, sorted by file name; damaged files are skipped."""
         files = sorted((self.out / "students").glob("*.json"))
         return [student for path in files if (student := self.student(path))]
 
     def student(self, path: Path) -> Student | None:
-        """A finished student; None where its file is absent, or not what was written, which the log says."""
+        """Read a finished student; return None if its file is missing, or damaged, which is logged."""
         try:
             values = read_json(path)
-            told = values["run"], values["file"]
-            require(told == (self.mark, path.name), f"`{path}` is another student's or another run's.")
+            found = values["run"], values["file"]
+            require(found == (self.mark, path.name), f"`{path}` belongs to another student or another run.")
             correct = np.asarray(values["correct"], dtype=bool)
             return Student(Record(**values["record"]), correct, values["settings"])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s The student counts as absent.", error)
+            logger.warning("%s This student is ignored.", error)
             return None
 
     def save_teachers(self, records: list[TeacherRecord]) -> None:
-        """Write or replace what is known of teachers, by name and seed."""
+        """Add or replace descriptions of teachers, by name and seed."""
         known = {(row.teacher, row.seed): row for row in [*self.teachers(), *records]}
         if self.processes.main:
             rows = [asdict(row) for row in known.values()]
@@ -318,35 +332,32 @@ class Run:
         self.processes.wait()
 
     def teachers(self) -> list[TeacherRecord]:
-        """What is known of teachers."""
+        """Read the descriptions of all teachers."""
+        path = self.out / "teachers.json"
         try:
-            values = read_json(self.out / "teachers.json")
-            require(values["run"] == self.mark, f"`{self.out / 'teachers.json'}` is of another run.")
+            values = read_json(path)
+            require(values["run"] == self.mark, f"`{path}` belongs to another run.")
             return [TeacherRecord(**row) for row in values["teachers"]]
         except FileNotFoundError:
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s It is left aside: repeat the steps to describe the teachers again.", error)
+            logger.warning("%s It is ignored: repeat the steps to describe the teachers again.", error)
             return []
 
-    def score_splits(self, logits: Float[Tensor, "sample output"]) -> SplitScores:
-        """Accuracy on each split, in percent."""
-        return score_splits(find_metric("auto", self.data.task), logits, self.data.label, self.split)
-
     def teacher_record(self, name: str, logits: Tensor, *, temperature: float, seed: int) -> TeacherRecord:
-        """How good a teacher is, and how soft its soft labels are on the training split."""
+        """Return a teacher's accuracy on each split, and the entropy of its soft labels in training."""
         metric = find_metric("auto", self.data.task)
         return make_teacher_record(
             name, metric, logits, self.data.label, self.split, seed=seed, temperature=temperature
         )
 
     def training(self, name: str) -> Path:
-        """Where the state of a training is kept until it is finished."""
+        """Return the folder of a training's state, which is kept until the training is finished."""
         self.claim()
         return self.out / "training" / name
 
     def drop_training(self, name: str) -> None:
-        """Remove the state of a training whose outcome is written elsewhere; move its curves to `logs`."""
+        """Remove the state of a training whose results are saved; move its curves to `logs`."""
         if not self.processes.main:
             return
         curves, kept = self.training(name) / "logs", self.out / "logs" / name
@@ -358,5 +369,5 @@ class Run:
 
     @cached_property
     def groups(self) -> np.ndarray | None:
-        """The group of each test sample."""
+        """The group of each test sample; None if the data have no groups."""
         return None if self.data.group is None else self.data.group[self.split.test]
