@@ -2,11 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import require
+from mfh.arms import HEADLINE
 from mfh.commands._options import add_common
 from mfh.commands._sources import NETWORKS, add_sources, load_data, networks
 
@@ -32,9 +32,10 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--arm",
-        type=Literal["general", "specific", "important"],
-        default="general",
-        help="ranking whose channels are removed",
+        type=str,
+        default=HEADLINE,
+        metavar="NAME",
+        help="arm of the study whose ranking decides which channels are removed",
     )
     parser.add_argument(
         "--export-ratio",
