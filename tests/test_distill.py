@@ -149,7 +149,7 @@ def test_any_three_modalities_have_to_be_named(data, student):
     [
         (torch.zeros(200, 4), nn.Linear(7, 3), r"logits of the shape \(200, 3\).*Got \(200, 4\)"),
         (torch.full((200, 3), torch.nan), nn.Linear(7, 3), "finite logits. Those of 200 samples"),
-        (None, nn.Linear(7, 5), r"must give one logit for each of 3 classes.*Got outputs of the shape \(5,\)"),
+        (None, nn.Linear(7, 5), r"one logit for each of 3 classes.*Got outputs of the shape \(5,\)"),
         ("nowhere.npz", nn.Linear(7, 3), "`nowhere.npz` does not exist"),
     ],
 )

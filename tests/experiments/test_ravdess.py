@@ -130,9 +130,9 @@ def test_students_of_a_focused_teacher_learn_from_mean_filled_channels(
     kept = np.load(out / "teacher-outputs" / "general-0.5-audio-logits.npz")
     order = [list(kept["id"]).index(name) for name in data.id]
     np.testing.assert_allclose(kept["outputs"][order], expected.numpy(), rtol=1e-4, atol=1e-5)
-    accuracy = find_metric("accuracy", data.task)(expected[32:], data.label[32:])
+    test = find_metric("accuracy", data.task)(expected[32:], data.label[32:])
     told = next(row for row in result.teachers if row.teacher == "general@0.5")
-    assert told.test == accuracy
+    assert told.test == test
 
 
 def test_a_seed_begins_alike_in_every_mode_and_is_compared_with_itself(

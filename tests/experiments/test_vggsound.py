@@ -11,6 +11,7 @@ from vggsound_samples import CONFIG, make_vggsound
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
+from mfh._study import networks
 from mfh.data.augment import SpectrogramAugment, VideoAugment
 from mfh.experiments import vggsound
 from mfh.experiments.vggsound_config import InputConfig, NetworkConfig, VggsoundConfig
@@ -163,7 +164,7 @@ def test_the_study_has_every_arm_and_resumes_within_a_seed(
     result = vggsound.study(data, tmp_path / "out", config=config, networks=NetworkConfig(width=2))
     assert result.config["layer"] == "flatten"
     assert result.channels["increase_train"].shape == (1, 16)
-    assert {"no-kd", "regular", "joint", "general", "important", "softened", "mismatched", "unimodal"} <= {
+    assert {"no-kd", "regular", "joint", "general", "important", "softened", "mismatched", "self"} <= {
         r.arm for r in result.records
     }
     assert not (tmp_path / "out" / "state" / "seed-0000").exists()

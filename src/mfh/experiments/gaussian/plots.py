@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def draw_sweep(
     *,
     axis: str,
     label: str,
-    legend: str,
+    legend: Literal["upper left", "upper right"],
     sketch: Callable[[Axes, Mapping[str, Any]], None],
 ) -> Figure:
     """Draw accuracies over a sweep with bands of one standard deviation, and Venn diagrams of three points.
@@ -64,7 +64,7 @@ def draw_sweep(
         result: of a sweep.
         axis: column of its rows along the horizontal axis.
         label: label of that axis.
-        legend: place of the students' legend, as matplotlib names it.
+        legend: place of the students' legend.
         sketch: draws the Venn diagram of a row.
     """
     figure = Figure(figsize=(6.6, 4.0), layout="constrained")
