@@ -73,7 +73,9 @@ def out(trained: Path, tmp_path: Path) -> Path:
 def load(out: Path, name: str, modality: str) -> RavdessNetwork:
     from mfh.models.ravdess import load_released
 
-    return load_released(out / "checkpoints" / f"{name}.safetensors", modality, width=2, num_classes=4).eval()  # type: ignore[arg-type]
+    return load_released(
+        out / "checkpoints" / "seed-0000" / f"{name}.safetensors", modality, width=2, num_classes=4
+    ).eval()  # type: ignore[arg-type]
 
 
 def test_the_joint_pair_keeps_its_last_epoch(data: PairedDataset, trained: Path) -> None:
@@ -151,7 +153,7 @@ def test_a_seed_begins_alike_in_every_mode_and_is_compared_with_itself(
     assert (row.n, row.difference) == (2, pytest.approx(np.mean(differences)))
     assert {(c.a, c.b) for c in result.comparisons} >= {("general", "joint"), ("general", "random")}
     assert row.low_boot is not None
-    assert not any((out / "training").iterdir())
+    assert not list((out / "state").glob("*/"))
 
 
 def test_a_student_without_a_step_of_learning_is_the_same_in_every_mode(
@@ -159,7 +161,7 @@ def test_a_student_without_a_step_of_learning_is_the_same_in_every_mode(
 ) -> None:
     """With a learning rate of next to nothing only the beginning is left: it must be common to all modes."""
     config = replace(SMALL, lr=1e-12, epochs=1)
-    files = {"joint_teacher": out / "checkpoints" / "teacher-joint.safetensors"}
+    files = {"joint_teacher": out / "checkpoints" / "seed-0000" / "teacher-joint.safetensors"}
     fresh = out.parent / "fresh"
     for mode in ("no-kd", "joint"):
         result = ravdess.verify(data, fresh, mode=mode, seeds=2, config=config, **files)
@@ -177,8 +179,7 @@ def test_a_finished_student_is_not_trained_again(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("mfh.experiments._steps.students.fit", refuse)
-    monkeypatch.setattr("mfh.experiments._steps.actions.fit", refuse)
+    monkeypatch.setattr("mfh.experiments._steps.training.fit", refuse)
     again = ravdess.verify(data, out, mode="joint", config=SMALL)
     assert again.records == first.records
     ravdess.train(data, out, config=SMALL)
@@ -326,7 +327,7 @@ def test_bad_options_are_named(
 def test_a_checkpoint_of_another_width_names_its_parameters(
     data: PairedDataset, out: Path, tmp_path: Path
 ) -> None:
-    path = out / "checkpoints" / "teacher-joint.safetensors"
+    path = out / "checkpoints" / "seed-0000" / "teacher-joint.safetensors"
     with pytest.raises(InputError, match=r"`conv1.weight` has shape \(2, 1, 7, 7\), must be \(3, 1, 7, 7\)"):
         ravdess.verify(
             data, tmp_path / "new", mode="joint", config=replace(SMALL, width=3), joint_teacher=path
@@ -364,7 +365,8 @@ def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
     assert [(r.arm, r.test) for r in whole.records] == [(r.arm, r.test) for r in divided.records]
     for name in ("teacher-joint", "student-joint", "teacher-regular"):
         first, second = (
-            load_file(tmp_path / out / "checkpoints" / f"{name}.safetensors") for out in ("whole", "parts")
+            load_file(tmp_path / out / "checkpoints" / "seed-0000" / f"{name}.safetensors")
+            for out in ("whole", "parts")
         )
         for key, value in first.items():
             torch.testing.assert_close(value, second[key], rtol=1e-3, atol=1e-5)
@@ -373,6 +375,7 @@ def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
 def test_curves_of_a_tracker_outlast_the_training(data: PairedDataset, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     ravdess.train(data, tmp_path / "out", config=replace(SMALL, tracker=["tensorboard"]))
-    kept = {path.name for path in (tmp_path / "out" / "logs").iterdir() if list(path.rglob("events*"))}
-    assert kept == {"joint", "teacher-regular", "no-kd-seed-0000"}
-    assert not list((tmp_path / "out" / "training").iterdir())
+    logs = tmp_path / "out" / "logs" / "seed-0000"
+    kept = {path.name for path in logs.iterdir() if list(path.rglob("events*"))}
+    assert kept == {"pair", "teacher-regular", "no-kd"}
+    assert not list((tmp_path / "out" / "state").glob("*/"))

@@ -43,7 +43,7 @@ def out(trained: Path, tmp_path: Path) -> Path:
 
 def loaded(out: Path, name: str, kind: type) -> torch.nn.Module:
     network = kind(3, width=2)
-    load_weights(network, out / "checkpoints" / f"{name}.safetensors")
+    load_weights(network, out / "checkpoints" / "seed-0000" / f"{name}.safetensors")
     return network.eval()
 
 
@@ -68,7 +68,7 @@ def test_independent_networks_are_ranked_by_what_the_student_follows(
 def test_the_joint_pair_is_trained_and_ranked_by_the_increase(data: PairedDataset, out: Path) -> None:
     result = vggsound.saliency(data, out, joint=True, config=CONFIG)
     assert result.score == "increase"
-    assert (out / "checkpoints" / "teacher-joint.safetensors").exists()
+    assert (out / "checkpoints" / "seed-0000" / "teacher-joint.safetensors").exists()
     assert mfh.SaliencyResult.load(out / "saliency-joint.npz").num_channels == 16
     told = vggsound.distill(data, out, mode="specific", joint=True, config=CONFIG)
     assert [(r.arm, r.ratio) for r in told.records] == [("no-kd", None), ("specific", 0.5)]
@@ -110,7 +110,7 @@ def test_a_damaged_saliency_is_left_aside_where_it_is_not_needed(
 
 def test_checkpoints_stand_in_for_pretraining(data: PairedDataset, trained: Path, tmp_path: Path) -> None:
     files = {
-        f"{name}_checkpoint": trained / "checkpoints" / f"{side}-regular.safetensors"
+        f"{name}_checkpoint": trained / "checkpoints" / "seed-0000" / f"{side}-regular.safetensors"
         for name, side in (("audio", "teacher"), ("video", "student"))
     }
     result = vggsound.saliency(data, tmp_path / "out", config=CONFIG, **files)

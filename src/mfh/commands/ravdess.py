@@ -270,7 +270,7 @@ def _study(options: Namespace) -> None:
 
 def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
     """What the options say, else what the folder was begun with, else what was released."""
-    from mfh.experiments._steps.files import stored_config
+    from mfh.experiments._steps.partial_study import stored_config
     from mfh.experiments.ravdess import RECIPE
     from mfh.models.ravdess import is_released
 

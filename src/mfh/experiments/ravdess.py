@@ -87,14 +87,14 @@ def train(
         InputError: the folder belongs to another run, or a checkpoint does not fit.
     """
     partial = steps.PartialStudy(RECIPE, data, out, config or RavdessConfig())
-    partial.adopt_network("teacher-joint", joint_teacher)
-    partial.adopt_network("student-joint", joint_student)
+    steps.supply_network(partial, "teacher-joint", joint_teacher)
+    steps.supply_network(partial, "student-joint", joint_student)
     given = sum(path is not None for path in (joint_teacher, joint_student))
     require(
         given != 1, "`joint_teacher` and `joint_student` replace step 1 together. Got one of them: give both."
     )
     steps.train_pair(partial, progress)
-    steps.train_alone(partial, "teacher", progress)
+    steps.train_teacher(partial, progress)
     steps.describe_teachers(partial, "joint", "regular")
     layer = ranked_layer(DEFAULT_PLACE, partial.config)
     steps.train_student(partial, find_mode("no-kd"), None, partial.config.seed, layer, progress)
@@ -134,8 +134,8 @@ def saliency(
     config = config or RavdessConfig()
     layer = ranked_layer(place, config)
     partial = steps.PartialStudy(RECIPE, data, out, config)
-    partial.adopt_network("teacher-joint", joint_teacher)
-    partial.adopt_network("student-joint", joint_student)
+    steps.supply_network(partial, "teacher-joint", joint_teacher)
+    steps.supply_network(partial, "student-joint", joint_student)
     return steps.rank(partial, layer, num_permutations=num_permutations, samples=samples)
 
 
@@ -154,14 +154,14 @@ def plot(out: Path | str, *, place: int = DEFAULT_PLACE, ratio: float = DEFAULT_
     from mfh._report import save_figures
 
     layer = ranked_layer(place, RavdessConfig(student="audio"))
-    arrays = steps.saliency_arrays(Path(out), layer)
-    if not arrays:
+    found = steps.load_saliency(Path(out), layer)
+    if found is None:
         raise InputError(
             f"`{out}` contains no saliency of place {place}. Run `mfh ravdess saliency --place {place}` with "
             "the same --out first."
         )
     shown = StudyResult(
-        config={"ratio": [ratio]}, channels=arrays, saliency=steps.describe_saliency(arrays, layer)
+        config={"ratio": [ratio]}, channels=found.arrays, saliency=steps.describe_saliency(found, layer)
     )
     return save_figures(shown, Path(out) / "figures")
 
@@ -209,8 +209,8 @@ def verify(
     steps.require_options(ratio, seeds)
     layer = ranked_layer(place, config)
     partial = steps.PartialStudy(RECIPE, data, out, config)
-    partial.adopt_network("teacher-joint", joint_teacher)
-    partial.adopt_saliency(layer, saliency)
+    steps.supply_network(partial, "teacher-joint", joint_teacher)
+    steps.supply_saliency(partial, layer, saliency)
     steps.distill(partial, layer, mode=mode, ratio=ratio, seeds=seeds, progress=progress)
     return steps.collect(partial)
 

@@ -115,7 +115,7 @@ def pretrain(
     choice("modality", modality, ("audio", "video"))
     partial = steps.PartialStudy(RECIPE, data, out, config or VggsoundConfig())
     if modality == "audio":
-        steps.train_alone(partial, "teacher", progress)
+        steps.train_teacher(partial, progress)
         steps.describe_teachers(partial, "regular")
     else:
         steps.train_student(partial, find_mode("no-kd"), None, partial.config.seed, REGULAR, progress)
@@ -170,8 +170,8 @@ def saliency(
         "`video_checkpoint`.",
     )
     partial = steps.PartialStudy(RECIPE, data, out, config or VggsoundConfig())
-    partial.adopt_network("teacher-regular", audio_checkpoint)
-    partial.adopt_network("student-regular", video_checkpoint)
+    steps.supply_network(partial, "teacher-regular", audio_checkpoint)
+    steps.supply_network(partial, "student-regular", video_checkpoint)
     if joint:
         steps.train_pair(partial, progress)
     layer = JOINT if joint else REGULAR
@@ -222,8 +222,8 @@ def distill(
     steps.require_options(ratio, seeds)
     layer = JOINT if joint else REGULAR
     partial = steps.PartialStudy(RECIPE, data, out, config or VggsoundConfig())
-    partial.adopt_network("teacher-regular", audio_checkpoint)
-    partial.adopt_saliency(layer, saliency)
+    steps.supply_network(partial, "teacher-regular", audio_checkpoint)
+    steps.supply_saliency(partial, layer, saliency)
     steps.distill(partial, layer, mode=mode, ratio=ratio, seeds=seeds, progress=progress)
     return steps.collect(partial)
 
