@@ -56,7 +56,7 @@ def run(options: Namespace) -> None:
     require(
         (Path(options.out) / "results.json").exists(),
         f"`out` must be the folder of a finished study. {options.out} has no results.json. The steps of "
-        "`mfh ravdess` and `mfh vggsound` need no export: their networks lie in checkpoints/*.safetensors.",
+        "`mfh ravdess` and `mfh vggsound` need no export: their networks are in checkpoints/seed-0000/.",
     )
     found = load_results(options.out)
     require(
