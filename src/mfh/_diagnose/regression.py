@@ -6,7 +6,7 @@ error of the best) the smallest is taken, where the usual rule takes the largest
 they are not penalised at all.
 
 Targets are one table, (sample, output), or one table for each fold, (fold, sample, output). In the second
-case table f holds the outputs of the teacher of fold f for all samples, and is used to predict fold f alone.
+case table f has the outputs of the teacher of fold f for all samples, and is used to predict fold f alone.
 """
 
 from collections.abc import Sequence

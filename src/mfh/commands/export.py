@@ -14,7 +14,7 @@ name = "export"
 help = "write a study's focused teacher and chosen student as files of their own"
 description = """Write the focused teacher (teacher/model.safetensors, teacher/focus.json) and the chosen
 student (student/model.safetensors, and student/program.pt2 for torch.export.load) of one seed of a finished
-study. What is written is read back, and has to answer as before. From Python: mfh.load_export(DIR).
+study. The files are read back and must give the same outputs. From Python: mfh.load_export(DIR).
 
 examples:
   mfh export --out out/pix-zer --to exported
@@ -61,7 +61,7 @@ def run(options: Namespace) -> None:
     found = load_results(options.out)
     require(
         found.kind == "study",
-        f"`out` must be the folder of a study. {options.out} holds a run of kind `{found.kind}`, which "
+        f"`out` must be the folder of a study. {options.out} contains a run of kind `{found.kind}`, which "
         "leaves no focused teacher and student.",
     )
     run_config = found.config

@@ -5,7 +5,7 @@
 Time: about 2 s on 2 CPU cores for the released 10 runs (seeds 0 to 9); `--runs 1000` takes 24 s of CPU time.
 Expected: the gain of KD rises from -0.71 points at gamma 0 to +2.50 at gamma 1 (docs/gaussian.md).
 
-Each modality holds 10 decisive features, and 0 to 10 of them are the same. Teacher and student are linear;
+Each modality has 10 decisive features, and 0 to 10 of them are the same. Teacher and student are linear;
 they have 200 training and 1,000 test samples.
 """
 
@@ -43,7 +43,7 @@ def notes(runs: Runs) -> list[str]:
         f"{phrase(better)} per unit of gamma. These runs "
         + ("show that a better teacher may be another" if rises else "do not show a better teacher to be a")
         + " reason for the gain.",
-        "The axis is the paper's gamma: a share of the features that one modality or the other holds. The "
+        "The axis is the paper's gamma: a share of the features that one modality or the other has. The "
         f"modality-general share of what the teacher can use is another number: {shares}.",
     ]
 

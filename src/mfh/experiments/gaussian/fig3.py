@@ -1,4 +1,4 @@
-"""Figure 3 of the paper: raise alpha, the share of decisive features that only the teacher's modality holds.
+"""Figure 3 of the paper: raise alpha, the share of decisive features that only the teacher's modality has.
 
     mfh gaussian fig3 --out DIR
 

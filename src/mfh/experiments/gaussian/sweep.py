@@ -37,7 +37,7 @@ def run_design(design: Design, seed: int) -> list[GaussianRecord]:
 
 
 def point_of(design: Design, columns: tuple[int, int]) -> Point:
-    """Return the point at which the teacher holds this range of decisive features."""
+    """Return the point at which the teacher has this range of decisive features."""
     noise = design.student_width - design.seen
     return Point(design.shares(columns)[2], None, design.num_train, noise)
 
