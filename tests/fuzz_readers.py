@@ -34,7 +34,7 @@ from mfh.data.sources.ravdess.record import find_archives
 from mfh.data.sources.vggsound import authors as vggsound_authors
 from mfh.data.sources.vggsound import clips as vggsound_clips
 from mfh.data.sources.vggsound import reader as vggsound
-from mfh.experiments._steps.files import read_vector
+from mfh.experiments._steps.supplied import read_vector
 from mfh.models.weights import read_state
 from mfh.results import Comparison, Record, StudyResult, Summary, TeacherRecord, Verdict
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +31,7 @@ class SeedResult:
             shape (epoch,), and `students_loss`, `students_validation` of shape (student, epoch), in the order
             of `records`; NaN after an early stop.
         failed: one per student that diverged; they have no record.
+        settings: of a partial study, what each student was trained with, by the student's name.
     """
 
     seed: int
@@ -45,3 +47,4 @@ class SeedResult:
     layer: str
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     failed: tuple[FailedStudent, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -66,7 +66,7 @@ def _add_joint(parser: ArgumentParser, text: str) -> None:
 def _open(options: Namespace) -> tuple[VggsoundConfig, "PairedDataset"]:
     """Return the config (of the options, else of the folder, else as released) and the data."""
     from mfh.experiments import vggsound
-    from mfh.experiments._steps.files import stored_config
+    from mfh.experiments._steps.partial_study import stored_config
 
     known = stored_config(options.out, vggsound.RECIPE)
     given = {f.name: getattr(options, f.name, None) for f in fields(VggsoundConfig)}

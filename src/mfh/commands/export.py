@@ -1,13 +1,14 @@
 """`mfh export`: write a study's focused teacher and student to files."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import require
 from mfh._system.import_paths import ClassSpec, is_own_only
 from mfh._system.paths import is_inside
+from mfh.arms import HEADLINE
 from mfh.commands._config import spec_paths
 from mfh.commands._options import add_common
 from mfh.commands._output import announce
@@ -35,9 +36,10 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--arm",
-        type=Literal["general", "specific", "important"],
-        default="general",
-        help="ranking whose channels are removed",
+        type=str,
+        default=HEADLINE,
+        metavar="NAME",
+        help="arm of the study whose ranking decides which channels are removed",
     )
     parser.add_argument(
         "--export-ratio",
@@ -58,7 +60,7 @@ def run(options: Namespace) -> None:
     require(
         (Path(options.out) / "results.json").exists(),
         f"`out` must be the folder of a finished study. {options.out} has no results.json. The steps of "
-        "`mfh ravdess` and `mfh vggsound` need no export: their networks are in checkpoints/*.safetensors.",
+        "`mfh ravdess` and `mfh vggsound` need no export: their networks are in checkpoints/seed-0000/.",
     )
     found = load_results(options.out)
     require(

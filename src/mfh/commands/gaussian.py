@@ -23,15 +23,6 @@ examples:
   mfh gaussian fig2 --runs 1000 --out out/fig2
 """
 FIGURES = ("fig2", "fig3", "table2", "regime")
-COLUMNS = {
-    "fig2": ["gamma", "teacher_share", "teacher_mean", "no_kd_mean", "kd_mean", "delta_mean", "delta_std"],
-    "fig3": ["alpha", "gamma", "teacher_mean", "no_kd_mean", "kd_mean", "delta_mean", "delta_std"],
-    "table2": [
-        "gamma", "mode", "no_kd_mean", "regular_kd_mean", "regular_kd_as_released_mean", "general_kd_mean",
-        "recovery_x1", "regular_kd_b_mean", "general_kd_a_mean", "no_kd_ab_mean",
-    ],
-    "regime": ["num_train", "noise", "gamma", "no_kd_mean", "kd_mean", "delta_mean"],
-}  # fmt: skip
 logger = logging.getLogger(__name__)
 
 
@@ -72,5 +63,5 @@ def run(options: Namespace) -> None:
             threads=options.jobs,
         )
         finish(result, out)
-        print(f"\n{name}\n{table(result.rows, COLUMNS[name])}")  # noqa: T201
+        print(f"\n{name}\n{table(result.rows, gaussian.RECIPES[name].columns)}")  # noqa: T201
         print("\n".join(f"- {note}" for note in result.notes))  # noqa: T201

@@ -281,7 +281,7 @@ def _study(options: Namespace) -> None:
 
 def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
     """Return the config: from the options, else the folder, else the released one."""
-    from mfh.experiments._steps.files import stored_config
+    from mfh.experiments._steps.partial_study import stored_config
     from mfh.experiments.ravdess import RECIPE
     from mfh.models.ravdess import is_released
 
