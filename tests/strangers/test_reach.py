@@ -144,7 +144,7 @@ def test_no_name_of_a_tar_file_is_a_command(folder: Path) -> None:
 
 
 def test_settings_of_a_folder_choose_no_tracker_and_no_place(tmp_path: Path) -> None:
-    from mfh.experiments._steps.files import stored_config
+    from mfh.experiments._steps.partial_study import stored_config
     from mfh.experiments.vggsound import RECIPE
 
     hostile = {"tracker": ["wandb"], "loss": "strange.loss", "device": "x"}
