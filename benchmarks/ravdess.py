@@ -32,7 +32,7 @@ from mfh import PairedDataset, TrainConfig, saliency, split
 from mfh._formulas import accuracy
 from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage, load
 from mfh.experiments._steps.parts import in_parts
-from mfh.experiments._steps.students import answers
+from mfh.experiments._steps.training import predict_rows
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training.batches import epoch_order
 from mfh.training.loop import fit
@@ -180,7 +180,7 @@ def _our_epoch(data: PairedDataset, student: nn.Module, logits: Tensor, count: i
         Distill(teacher_logits=logits, label_weight=0, distill_weight=1 / CLASSES),
         modalities=("image",),
         train=train,
-        score=lambda m: accuracy(answers(m, data, "image", validation), data.label[validation]),
+        score=lambda m: accuracy(predict_rows(m, data, "image", validation), data.label[validation]),
         config=in_parts(config, data, "image"),
         seed=0,
     )

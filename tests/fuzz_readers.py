@@ -24,7 +24,7 @@ from mfh._saliency.rows import RowFile
 from mfh._system.files import npy_header
 from mfh._system.lock import _read as read_lock
 from mfh._system.progress import load_progress
-from mfh.commands import _yaml, report, study
+from mfh.commands import _config, _yaml, report, study
 from mfh.data import archives, tar_files
 from mfh.data.manifest import Manifest
 from mfh.data.sources import avmnist
@@ -34,7 +34,7 @@ from mfh.data.sources.ravdess.record import find_archives
 from mfh.data.sources.vggsound import authors as vggsound_authors
 from mfh.data.sources.vggsound import clips as vggsound_clips
 from mfh.data.sources.vggsound import reader as vggsound
-from mfh.experiments._steps.files import read_vector
+from mfh.experiments._steps.supplied import read_vector
 from mfh.models.weights import read_state
 from mfh.results import Comparison, Record, StudyResult, Summary, TeacherRecord, Verdict
 
@@ -188,8 +188,7 @@ PARSER = _study_parser()
 
 def _yaml_file(path: Path) -> None:
     file = _yaml.read(str(path))
-    _yaml.check(file, PARSER, given={"data", "out", "teacher", "student"})
-    _yaml.defaults_from(file, PARSER)
+    _config.options_from(file, PARSER, given={"data", "out", "teacher", "student"})
 
 
 def _zip() -> bytes:

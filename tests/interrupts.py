@@ -152,7 +152,8 @@ def _trained(inputs: Path) -> None:
 
 def _distill(inputs: Path, out: Path) -> list[Command]:
     places = ["--data", str(inputs / "prepared"), "--out", str(out), "--quiet", "--mode", "regular"]
-    teacher = ["--audio-checkpoint", str(inputs / "teacher" / "checkpoints" / "teacher-regular.safetensors")]
+    weights = inputs / "teacher" / "checkpoints" / "seed-0000" / "teacher-regular.safetensors"
+    teacher = ["--audio-checkpoint", str(weights)]
     small = ["--width", "2", "--epochs", "3", "--batch-size", "5", "--frames", "6", "--device", "cpu"]
     return [["vggsound", "distill", *places, *teacher, *small, "--seeds", "2"]]
 

@@ -95,7 +95,7 @@ if __name__ == "__main__":  # not in workers, which import this
 BASE = ("numpy", "scipy.stats", "pandas", "torch", "tqdm.auto", "mfh")
 TRAINING = (
     *(*BASE, "accelerate", "matplotlib.pyplot", "jinja2", "joblib", "mfh._report.render"),
-    *("mfh._study.design", "mfh.experiments.ravdess"),
+    *("mfh._study.experiment", "mfh.experiments.ravdess"),
 )
 DECODING = (*BASE, "av", "PIL.Image", "mfh.data.media_video", "mfh.data.sources.ravdess.prepare")
 DECODING = (*DECODING, "mfh.data.sources.vggsound.prepare", "soundfile", "librosa")

@@ -62,7 +62,7 @@ def test_every_step_from_clips_to_the_report(
     assert {path.stem for path in out.glob("saliency-*.npz")} == {"saliency-regular", "saliency-joint"}
     assert "general" in (out / "report.html").read_text()
     assert not list(out.rglob("*.partial"))
-    assert not any((out / "training").iterdir())
+    assert not list((out / "state").glob("*/"))
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_every_mistake_at_once_with_its_line(module: str, capsys: pytest.Capture
         "bad.yaml, line 11: `seeds` must be int. Got 'two' instead.",
         "bad.yaml, line 12: `ratio` must be float. Got 'half' instead.",
         "bad.yaml, line 13: `momentum` must lie in [0, 1). Got 2.0 instead.",
-        "bad.yaml, line 15: `epochs` stands here again; it was given in line 14.",
+        "bad.yaml, line 15: `epochs` is given twice, first in line 14.",
         "bad.yaml, line 16: `learning_rate` is no option. There are " + lines[-2].partition("There are ")[2],
     ]
     assert "line 17: `engine` must be one of `auto`, `loop`, `many`. Got 'fast' instead." in lines[-1]

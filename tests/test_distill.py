@@ -138,7 +138,7 @@ def test_saved_and_read_back(data, teacher, student, tmp_path):
 
 def test_any_three_modalities_have_to_be_named(data, student):
     three = mfh.PairedDataset.from_arrays({**data.modalities, "c": np.zeros((200, 2))}, label=data.label)
-    with pytest.raises(InputError, match="`teacher_modality` and `student_modality` must be named"):
+    with pytest.raises(InputError, match="`teacher_modality` and `student_modality` must be given"):
         distill(None, student, three, CONFIG)
     named = {"teacher_modality": "audio", "student_modality": "image"}
     assert distill(None, student, three, CONFIG, **named).config["student"] == "image"
@@ -147,9 +147,9 @@ def test_any_three_modalities_have_to_be_named(data, student):
 @pytest.mark.parametrize(
     ("teacher", "student", "text"),
     [
-        (torch.zeros(200, 4), nn.Linear(7, 3), r"an array of shape \(200, 3\).*Got \(200, 4\)"),
-        (torch.full((200, 3), torch.nan), nn.Linear(7, 3), "finite logits. 200 samples"),
-        (None, nn.Linear(7, 5), r"must give one logit for each of 3 classes.*Got outputs of shape \(5,\)"),
+        (torch.zeros(200, 4), nn.Linear(7, 3), r"logits of the shape \(200, 3\).*Got \(200, 4\)"),
+        (torch.full((200, 3), torch.nan), nn.Linear(7, 3), "finite logits. Those of 200 samples"),
+        (None, nn.Linear(7, 5), r"one logit for each of 3 classes.*Got outputs of the shape \(5,\)"),
         ("nowhere.npz", nn.Linear(7, 3), "`nowhere.npz` does not exist"),
     ],
 )

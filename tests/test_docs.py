@@ -130,7 +130,7 @@ def run(block: Block, names: dict[str, Any]) -> str | None:
                 assert program == "mfh", (
                     f"{command}: a comment before the block must give the reason why it is not run"
                 )
-                assert main([*arguments, "--quiet"]) == 0, command
+                assert main(arguments) == 0, command  # messages go to stderr
     return printed.getvalue()
 
 

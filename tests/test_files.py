@@ -15,7 +15,7 @@ def test_a_full_disk_is_noticed_and_leaves_the_array_that_was_there(tmp_path: Pa
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(InputError, match=r"values\.npy` cannot be written: File too large\. Nothing was"):
+        with pytest.raises(InputError, match=r"values\.npy` cannot be written: File too large\. No part"):
             write_npy(path, np.zeros(4000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

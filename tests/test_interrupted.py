@@ -29,12 +29,12 @@ AT_WORK = {
     "diagnose": "out/.lock",
     "saliency": "out.partial.npz",
     "saliency with jobs": "out.partial.npz",
-    "ravdess train": "out/training/*",
+    "ravdess train": "out/state/seed-0000/*",
     "ravdess prepare": "out/data/*/*.jpg",
     "vggsound prepare": "out/folders/*/video_jpg/*.jpg",
     "vggsound prepare into tars": "out/tars/parts/*.jpg",
-    "vggsound pretrain": "out/training/*",
-    "vggsound distill": "out/training/*",
+    "vggsound pretrain": "out/state/seed-0000/*",
+    "vggsound distill": "out/state/seed-0000/*",
 }
 PAIRS = [
     pytest.param(name, number, marks=[] if name == "saliency" else [pytest.mark.slow])

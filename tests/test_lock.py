@@ -71,7 +71,7 @@ def test_a_lock_of_another_machine_stays_until_it_is_removed(tmp_path: Path) -> 
     there = replace(Holder.me(), host="elsewhere", pid=1)
     (tmp_path / LOCK).write_text(json.dumps(asdict(there)))
     with (
-        pytest.raises(InputError, match=r"process 1 on elsewhere.*if it is gone, remove `.*\.lock`"),
+        pytest.raises(InputError, match=r"process 1 on elsewhere.*if it has ended, remove `.*\.lock`"),
         held(tmp_path),
     ):
         pass

@@ -24,7 +24,7 @@ from mfh import InputError, StudyConfig
 from mfh._study.task import derived_seed
 from mfh._system.atomic import OutputError
 from mfh._system.files import write_npz
-from mfh._system.workers import Outcome, Pool, engines, open_pool, run_tasks
+from mfh._system.workers import TaskOutcome, WorkerPool, engines, open_pool, run_tasks
 from mfh._system.workers.cores import usable
 from mfh.cli import main
 from mfh.results import StudyResult
@@ -42,12 +42,12 @@ QUICK = StudyConfig(
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[Pool]:
+def pool() -> Iterator[WorkerPool]:
     with open_pool(2) as opened:
         yield opened
 
 
-def run(pool: Pool, folder: Path, *troubles: str, retries: int = 2) -> list[Outcome[Any]]:
+def run(pool: WorkerPool, folder: Path, *troubles: str, retries: int = 2) -> list[TaskOutcome[Any]]:
     given = [(number, str(folder), trouble) for number, trouble in enumerate(troubles)]
     names = [f"Task {number}" for number in range(len(given))]
     ended = list(run_tasks(work, given, pool, names=names, retries=retries))
@@ -59,7 +59,7 @@ def student(folder: Path, trouble: str = "", seed: int = 0) -> partial[Student]:
     return partial(Student, str(folder), trouble, [derived_seed(seed, "student")])
 
 
-def test_a_killed_worker_costs_only_time(pool: Pool, tmp_path: Path, caplog: Any) -> None:
+def test_a_killed_worker_costs_only_time(pool: WorkerPool, tmp_path: Path, caplog: Any) -> None:
     ended = run(pool, tmp_path, "killed once", "", "", "")
     assert [outcome.result[0] for outcome in ended] == [0, 1, 2, 3]
     assert ended[0].tries == 2
@@ -68,7 +68,7 @@ def test_a_killed_worker_costs_only_time(pool: Pool, tmp_path: Path, caplog: Any
     assert "Task 0 failed and will be begun again (1 of 2 times)" in caplog.text
 
 
-def test_a_task_that_always_kills_its_worker_is_given_up_alone(pool: Pool, tmp_path: Path) -> None:
+def test_a_task_that_always_kills_its_worker_is_given_up_alone(pool: WorkerPool, tmp_path: Path) -> None:
     killer, *others = run(pool, tmp_path, "killed", "", "", retries=1)
     assert killer.failed
     assert (killer.tries, killer.result) == (2, None)
@@ -77,26 +77,30 @@ def test_a_task_that_always_kills_its_worker_is_given_up_alone(pool: Pool, tmp_p
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_exceptions_are_repeated_and_mistakes_are_not(pool: Pool, tmp_path: Path, here: bool) -> None:
-    pool = Pool(1, here=True) if here else pool
-    once, always, refused, well = run(pool, tmp_path, "raises once", "raises", "refused", "")
+def test_only_errors_that_may_pass_are_tried_again(pool: WorkerPool, tmp_path: Path, here: bool) -> None:
+    pool = WorkerPool(1, here=True) if here else pool
+    troubles = "raises once", "raises", "refused", "", "mistyped", "raises by turns", "unreachable"
+    once, always, refused, well, mistyped, turns, unreachable = run(pool, tmp_path, *troubles)
     assert (once.tries, once.failed, once.error) == (2, False, "RuntimeError: no 0")
-    assert (always.tries, always.failed, always.error) == (3, True, "RuntimeError: no 1")
+    assert (always.tries, always.failed, always.error) == (2, True, "RuntimeError: no 1")
     assert "in work" in always.trace
     assert (refused.tries, refused.failed) == (1, True)
     assert isinstance(refused.exception, InputError)
     assert (well.tries, well.error, well.result[0]) == (1, "", 3)
+    assert (mistyped.tries, mistyped.failed) == (1, True)
+    assert (turns.tries, turns.failed, turns.error) == (3, True, "RuntimeError: no 5 at try 3")
+    assert (unreachable.tries, unreachable.failed) == (3, True)
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_no_task_is_begun_once_files_cannot_be_written(pool: Pool, tmp_path: Path, here: bool) -> None:
+def test_no_task_is_begun_once_files_cannot_be_written(pool: WorkerPool, tmp_path: Path, here: bool) -> None:
     with pytest.raises(OutputError, match="No space left"):
-        run(Pool(1, here=True) if here else pool, tmp_path, "full", *[""] * 300)
+        run(WorkerPool(1, here=True) if here else pool, tmp_path, "full", *[""] * 300)
     assert len(list(tmp_path.iterdir())) < 301
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity on this system")
-def test_each_worker_has_cores_of_its_own(pool: Pool, tmp_path: Path) -> None:
+def test_each_worker_has_cores_of_its_own(pool: WorkerPool, tmp_path: Path) -> None:
     first, second = (outcome.result for outcome in run(pool, tmp_path, "meets", "meets"))
     assert first[1] != second[1] != os.getpid()
     assert len(first[2]) == len(second[2]) == max(1, len(usable()) // 2)
@@ -120,7 +124,7 @@ def test_a_study_goes_on_without_a_seed_and_makes_up_for_it(tmp_path: Path, capl
     bad = student(tmp_path, "raises", seed=1)
     lost = mfh.study(make_paired(), None, bad, config=QUICK, out=tmp_path / "out")
     assert lost.missing == (1,)
-    assert [(f.seed, f.tries, f.error) for f in lost.failed_seeds] == [(1, 3, "RuntimeError: no 0")]
+    assert [(f.seed, f.tries, f.error) for f in lost.failed_seeds] == [(1, 2, "RuntimeError: no 0")]
     assert {record.seed for record in lost.records} == {0}
     assert "The study goes on without seed 1" in caplog.text
     assert "in __init__" in caplog.text
@@ -274,6 +278,15 @@ def test_a_cluster_agrees_with_one_process(backend: str, tmp_path: Path, request
     assert (tmp_path / "killed once-0").exists()
     if backend == "ray":  # Dask gives the task of a dead worker to another one by itself
         assert "Seed 0 failed and will be begun again" in told
+
+
+@pytest.mark.slow
+def test_a_cluster_of_one_worker_works_there(tmp_path: Path, cluster_environment: None) -> None:
+    needs("distributed")
+    with open_pool(1, "dask") as one:
+        processes = {outcome.result[1] for outcome in run(one, tmp_path, "", "")}
+    assert one.count == len(processes) == 1
+    assert os.getpid() not in processes
 
 
 @pytest.mark.slow

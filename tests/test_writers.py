@@ -21,7 +21,7 @@ ALLOWED = {
     "data/download.py": {"open", "copyfile", "replace"},  # a part that can go on; named once it is verified
     "data/sources/ravdess/generated.py": {"open"},  # FFmpeg writes into a temporary folder
     "training/checkpoint.py": {"replace"},  # the former state, whole, gets its other name
-    "experiments/_steps/run.py": {"replace"},  # the folder of a tracker's curves
+    "experiments/_steps/partial_study.py": {"replace"},  # the folder of a tracker's curves
 }
 BUFFERS = {"content", "blob", "buffer", "image", "shape"}  # in memory
 

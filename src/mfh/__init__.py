@@ -74,13 +74,16 @@ _HOMES = {
 }
 __all__ = tuple(_HOMES)
 
+if not TYPE_CHECKING:  # a type checker that sees `__getattr__` accepts any name
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mfh' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(
+                f"module 'mfh' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}"
+            )
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`mfh` and `python -m mfh`: the command line, with signals heeded from the first moment."""
+"""`mfh` and `python -m mfh`: run the command line, with handlers for signals from the first moment."""
 
 import atexit
 import contextlib
@@ -10,13 +10,13 @@ from mfh._system.signals import leave
 
 
 def main() -> int:
-    """Run one command; see `mfh.cli.main`. A signal before and after it ends the process at once."""
+    """Run one command; see `mfh.cli.main`. A signal before or after it ends the process at once."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, leave)
-            # the last of them: from there on the interpreter would end in a way of its own
+            # the last exit function: after it, a signal would make the interpreter end differently
             atexit.register(signal.signal, number, signal.SIG_IGN)
-    # else Python puts the working folder before all packages in every process that a command starts
+    # otherwise Python searches the working folder first in every process that a command starts
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     from mfh.cli import main as run
 
@@ -27,10 +27,10 @@ def main() -> int:
 
 
 def _end(status: int) -> None:
-    """End the process as its interpreter would, but with this status, and soon.
+    """End the process as its interpreter would, but with this status, and quickly.
 
-    Where KeyboardInterrupt has met code that is run from text (a dataclass is), CPython ends by SIGINT
-    whatever the status; and it takes a second to clear up what torch has loaded.
+    If a KeyboardInterrupt was raised in code that Python had compiled from text, as for a dataclass, CPython
+    ends by SIGINT whatever the status. And the interpreter takes a second to clean up after torch.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""Validation of what callers pass in. Imports nothing of ours."""
+"""Check what callers pass in, and write text that is safe to show. Imports nothing of this package."""
 
 import json
 import re
@@ -9,16 +9,16 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 
 Made = TypeVar("Made")
 
-# Control characters but tab and newline, marks that turn the direction of text, lone surrogates.
+# Control characters except tab and newline, marks that change the direction of text, lone surrogates.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
 
 class InputError(ValueError):
-    """Something a caller passed in breaks a rule.
+    """Report that something a caller passed in breaks a rule.
 
-    The text names the argument, the rule, what came, and the way out. The command line shows it in one line
+    The text names the argument, the rule, the value, and the way out. The command line shows it in one line
     on stderr and exits with status 2.
 
     Example:
@@ -29,10 +29,10 @@ class InputError(ValueError):
 
 
 class BrokenRulesError(InputError):
-    """Several broken rules at once.
+    """Report several broken rules at once.
 
     Attributes:
-        problems: for each what it is about (a field's name, or a place in a file) and the sentence.
+        problems: for each its subject (name of a field, or place in a file) and the sentence.
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
@@ -44,26 +44,26 @@ class BrokenRulesError(InputError):
 
 
 class IncompleteError(RuntimeError):
-    """A run has ended and its results are written, but a part of them is missing.
+    """Report that a run has ended and its results are written, but a part of them is missing.
 
-    The text says which, and how to make up for it. The command line shows it on stderr and exits with
-    status 1.
+    The text names the part, and how to compute it. The command line shows it on stderr and exits with status
+    1.
     """
 
 
 def fail(message: str) -> NoReturn:
-    """Raise `InputError` with `message`; usable inside expressions."""
+    """Raise `InputError` with `message`; can be used in an expression."""
     raise InputError(message)
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise `InputError` with `message` unless `condition` holds."""
+    """Raise `InputError` with `message` unless `condition` is true."""
     if not condition:
         raise InputError(message)
 
 
 def listing(names: Iterable[object], *, limit: int = 12) -> str:
-    """Write names as `a`, `b`, `c`, shortened after `limit` of them.
+    """Write names as `a`, `b`, `c`; only the first `limit` of them.
 
     >>> listing(["fou", "zer"])
     '`fou`, `zer`'
@@ -79,10 +79,10 @@ def choice(name: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text holds.
+    """Parse JSON.
 
     Raises:
-        ValueError: it is no JSON, or is nested too deeply.
+        ValueError: the text is no JSON, or is nested too deeply.
     """
     try:
         return json.loads(text)
@@ -91,15 +91,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def typed(kind: type[Made], values: Any) -> Made:
-    """A dataclass of fields from a file, once each holds what it is annotated with.
+    """Build a dataclass from the values of a file, after checking the type of each value.
 
-    A number may be None, which is how NaN comes back.
+    A number may be None, since NaN is written as null.
 
     Raises:
         TypeError: `values` is no mapping; a field is missing, unknown or of another type.
     """
     if not isinstance(values, Mapping):
-        raise TypeError(f"no fields of {kind.__name__}, but {values!r:.60}")
+        raise TypeError(f"a mapping with the fields of {kind.__name__} is needed, not {values!r:.60}")
     for name, hint in _hints(kind).items():  # type: ignore[arg-type]
         if name in values and not _fits(values[name], hint):
             raise TypeError(f"`{name}` of {kind.__name__} cannot be {values[name]!r:.60}")
@@ -127,7 +127,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def one_line(error: object) -> str:
-    r"""A text without its line breaks and runs of spaces.
+    r"""Return a text without line breaks and repeated spaces.
 
     >>> one_line(ValueError("not\n  this"))
     'not this'
@@ -136,10 +136,10 @@ def one_line(error: object) -> str:
 
 
 def shown(text: str) -> str:
-    r"""Text with what a terminal or a browser would obey written out, so that it can only be read.
+    r"""Replace characters that control a terminal or a browser by escapes.
 
-    Control characters but tab and newline, marks that turn the direction of what follows, characters
-    without width and lone surrogates become escapes. Letters of any script stay.
+    These are control characters except tab and newline, marks that change the direction of text, characters
+    without width and lone surrogates. Letters of any script stay.
 
     >>> print(shown("red \x1b[31m, \u202etxt.exe"))
     red \x1b[31m, \u202etxt.exe
@@ -148,7 +148,7 @@ def shown(text: str) -> str:
 
 
 def shown_values(value: Any) -> Any:
-    """`shown` for every text in plain values, keys among them."""
+    """Apply `shown` to every text in plain values, keys included."""
     if isinstance(value, str):
         return shown(value)
     if isinstance(value, Mapping):
@@ -159,7 +159,7 @@ def shown_values(value: Any) -> Any:
 
 
 def cell_text(value: Any) -> Any:
-    """A value for a csv that people open: text that a spreadsheet would compute begins with an apostrophe.
+    """Return a value for a csv: text that a spreadsheet would compute gets an apostrophe in front.
 
     >>> cell_text("=HYPERLINK(1)"), cell_text(-2.5), cell_text("no-kd")
     ("'=HYPERLINK(1)", -2.5, 'no-kd')

@@ -2,21 +2,19 @@
 
 import argparse
 import errno
-import io
-import logging
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import BrokenRulesError, IncompleteError, InputError, shown
+from mfh._checks import BrokenRulesError, IncompleteError, InputError
 from mfh._system.import_paths import NO_IMPORTS_VARIABLE
+from mfh._system.paths import expanded
 from mfh._system.signals import received, stoppable, stoppable_imports
 from mfh._version import __version__
 from mfh.commands import (
@@ -34,7 +32,8 @@ from mfh.commands import (
     vggsound,
 )
 from mfh.commands._messages import in_words_of_the_command_line
-from mfh.commands._options import NO_IMPORTS
+from mfh.commands._options import NO_IMPORTS, expand_paths
+from mfh.commands._output import EscapedText, messages_on_stderr, one_escaped_line, write_error
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
@@ -50,14 +49,16 @@ COMMANDS: tuple[ModuleType, ...] = (
     vggsound,
     avmnist,
 )
-SAME_FILES = ("study", "layers", "export", "diagnose", "plan")  # a file of one serves the others
+SAME_FILES = ("study", "layers", "export", "diagnose", "plan")  # a config of one serves the others
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
+NO_MEMORY = ("memoryerror", "allocate memory", "out of memory", "start new thread", "map segment")
+"""Words for a lack of memory in errors of Python, torch, BLAS and the loader of libraries."""
 
 
 class _Parser(ArgumentParser):
-    """Errors become exceptions, so that they can be shown in one line."""
+    """Raise errors as exceptions, so that they can be shown in one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(str(message).split()).rstrip(".")
@@ -65,7 +66,7 @@ class _Parser(ArgumentParser):
 
 
 def build_parser() -> ArgumentParser:
-    """The parser with all subcommands."""
+    """Return the parser with all commands."""
     parser = _Parser(
         prog="mfh",
         description="Which part of a teacher of one modality can a student of another modality learn from?",
@@ -83,13 +84,13 @@ def build_parser() -> ArgumentParser:
 
 
 def read_configs(parser: ArgumentParser, words: Sequence[str]) -> str | None:
-    """Check the files of --config, and make them the defaults of the command's options.
+    """Check the files of --config, and make their values the defaults of the command's options.
 
     Returns:
-        All options as YAML where the words ask for that; else None.
+        All options as YAML if the words ask for that; else None.
 
     Raises:
-        InputError: a file breaks rules; see `mfh.commands._yaml.check`.
+        InputError: a file breaks rules; see `mfh.commands._config.options_from`.
     """
     if {"-h", "--help"} & set(words):
         return None
@@ -101,21 +102,21 @@ def read_configs(parser: ArgumentParser, words: Sequence[str]) -> str | None:
         if word.partition("=")[0] == "--config"
     ]
     for path in paths if "config" in {action.dest for action in command._actions} else ():
-        from mfh.commands import _yaml  # PyYAML, where it is needed
+        from mfh.commands import _config, _yaml  # PyYAML, only if it is needed
 
-        file = _yaml.read(path)
-        asked = flags | ({a.dest for a in command._actions} if "print_config" in flags else set())
-        _yaml.check(file, command, given=asked, known=others)
-        command.set_defaults(_yaml.defaults_from(file, command))
+        file = _yaml.read(expanded(path, "config"))
+        given = flags | ({a.dest for a in command._actions} if "print_config" in flags else set())
+        values = _config.options_from(file, command, given=given, flags=flags, known=others)
+        command.set_defaults(values)
     if "print_config" not in flags:
         return None
-    from mfh.commands import _yaml
+    from mfh.commands import _print_config
 
-    return _yaml.dump(command)
+    return _print_config.dump(command)
 
 
 def _chosen(parser: ArgumentParser, words: Sequence[str]) -> tuple[ArgumentParser, list[ArgumentParser]]:
-    """The parser of the command or step that the words begin with, and those that read the same files."""
+    """Return the parser of the command or step that the words begin with, and those that read its configs."""
     others: list[ArgumentParser] = []
     for word in words:
         steps = getattr(parser, "_subcommands_action", None)
@@ -143,17 +144,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 1 when a part of a run failed; 2 after an error of the user; 130 or 143 after an interrupt, with
-        everything finished so far kept.
+        0; 1 if a part of a run failed; 2 after an error of the user, or if memory or the place of the output
+        is used up; 130 or 143 after an interrupt, with everything that was finished kept.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    with _restricted(words), redirect_stdout(_ShownText(sys.stdout)):
+    with _imports_off_if_asked(words), redirect_stdout(EscapedText(sys.stdout)):
         return _run(words)
 
 
 @contextmanager
-def _restricted(words: Sequence[str]) -> Iterator[None]:
-    """Import nothing of others where --no-imports stands, however shortened, in further processes too."""
+def _imports_off_if_asked(words: Sequence[str]) -> Iterator[None]:
+    """Set MFH_NO_IMPORTS, which further processes see too, if --no-imports or an abbreviation is given."""
     on, before = any(word.startswith(NO_IMPORTS[:6]) for word in words), os.environ.get(NO_IMPORTS_VARIABLE)
     if not on:
         yield
@@ -172,110 +173,90 @@ def _run(words: Sequence[str]) -> int:
             parser = build_parser()
             if (printed := read_configs(parser, words)) is not None:
                 sys.stdout.write(printed)
+                sys.stdout.flush()
                 return 0
             options = parser.parse_args(words)
             command = next(c for c in COMMANDS if c.name == options.command)
             chosen = options[options.command]
-            with _messages_on_stderr(quiet=_is_quiet(chosen)):
+            expand_paths(_chosen(parser, words)[0], _innermost(chosen))
+            with messages_on_stderr(quiet=_is_quiet(chosen)):
                 command.run(chosen)
+                sys.stdout.flush()
                 _leave_processes()
     except KeyboardInterrupt as interrupt:
         return _stopped(int(interrupt.args[0]) if interrupt.args else EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - raised again, unless it is the user's
-        number = received()  # what a signal breaks may fail in a way of its own
-        return _told(error) if number is None else _stopped(128 + number)
+        number = received()  # what a signal breaks may fail with another error
+        return _report_error(error) if number is None else _stopped(128 + number)
     return 0
 
 
 def _stopped(status: int) -> int:
-    sys.stderr.write("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
+    write_error("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
     return status
 
 
-def _told(error: Exception) -> int:
-    """Tell an error of the user in one line; returns the exit status. All others are raised."""
+def _report_error(error: Exception) -> int:
+    """Write an error of the user in one line and return the exit status; raise all other errors."""
     if isinstance(error, BrokenPipeError):
         return EXIT_USAGE
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         error = InputError(f"`{str(error.filename)[:60]}...` is too long for a file's name.")
+    if _is_lack_of_memory(error):
+        error = InputError(
+            f"The memory is used up ({_short(error)}). Free some, raise the limit (`ulimit -v`), or use "
+            "fewer --jobs, smaller data or networks. What was finished is kept: repeat the command to go on."
+        )
     if not isinstance(error, (InputError, IncompleteError)):
         raise error
     texts = [str(error)]
     if isinstance(error, BrokenRulesError):
         texts = [text for _, text in error.problems]
         texts = texts if len(texts) == 1 else [f"{len(texts)} errors", *(f"  {text}" for text in texts)]
-    sys.stderr.write(f"mfh{_process()}: " + "\n".join(map(_line, texts)) + "\n")
+    write_error(f"mfh{_process()}: " + "\n".join(map(one_escaped_line, texts)) + "\n")
     return EXIT_INCOMPLETE if isinstance(error, IncompleteError) else EXIT_USAGE
 
 
-class _ShownText(io.TextIOBase):
-    """Standard output on which names from files cannot steer the terminal."""
-
-    def __init__(self, out: Any) -> None:
-        self.out = out
-
-    def write(self, text: str) -> int:
-        """Write text, what a terminal would obey written out."""
-        encoding = getattr(self.out, "encoding", None) or "utf-8"
-        return int(self.out.write(shown(text).encode(encoding, "backslashreplace").decode(encoding)))
-
-    def flush(self) -> None:
-        """Flush the output below."""
-        self.out.flush()
-
-    def isatty(self) -> bool:
-        """Whether the output below is a terminal."""
-        return bool(self.out.isatty())
-
-    def fileno(self) -> int:
-        """That of the output below."""
-        return int(self.out.fileno())
+def _is_lack_of_memory(error: Exception) -> bool:
+    if isinstance(error, (InputError, IncompleteError)):
+        return False
+    text = f"{type(error).__name__}: {error}".lower()
+    words = (*NO_MEMORY, "shared object") if _memory_is_limited() else NO_MEMORY
+    kinds = (MemoryError, RuntimeError, ImportError, OSError)
+    return isinstance(error, kinds) and any(word in text for word in words)
 
 
-class _ShownLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
-
-
-def _line(text: str) -> str:
-    """A text in one line, indented as it was, that a terminal only shows."""
-    return text[: len(text) - len(text.lstrip(" "))] + shown(" ".join(text.split()))
-
-
-@contextmanager
-def _messages_on_stderr(*, quiet: bool) -> Iterator[None]:
-    """Our messages and all warnings, a line each; whoever calls `main` finds logging as it was."""
-    logger, handler = logging.getLogger("mfh"), logging.StreamHandler(sys.stderr)
-    root, level, form = logging.getLogger(), logger.level, warnings.formatwarning
-    handler.setFormatter(_ShownLines())
-    root.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logging.captureWarnings(True)
-    warnings.formatwarning = lambda message, *_, **__: str(message)
+def _memory_is_limited() -> bool:
+    """Return whether `ulimit -v` is set: libraries that do not fit then seem to be missing."""
     try:
-        yield
-    finally:
-        warnings.formatwarning = form
-        logging.captureWarnings(False)
-        logger.setLevel(level)
-        root.removeHandler(handler)
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _process() -> str:
-    """Which process of a distributed run this is, but for the main one."""
+    """Return which process of a distributed run this is; empty for the main one."""
     rank = os.environ.get("RANK", "0")
     return "" if rank == "0" else f" (process {rank})"
 
 
 def _leave_processes() -> None:
-    """End what joins the processes of a distributed run, in each of them."""
+    """Let this process leave the group of a distributed run."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
 
+def _innermost(options: Namespace) -> Namespace:
+    """Return the options of the step that was chosen, or of the command if it has no steps."""
+    return options[options.step] if "step" in options else options
+
+
 def _is_quiet(options: Namespace) -> bool:
-    """The flag of a command, or of the step of it that was chosen."""
-    if _process():
-        return True
-    return bool(options.get("quiet", "step" in options and options[options.step].quiet))
+    return bool(_process()) or bool(_innermost(options).get("quiet", False))

@@ -79,6 +79,7 @@ class Formula:
     name: str
 
     def __call__(self, logits: "torch.Tensor", label: "torch.Tensor") -> float:
+        """Return the metric of these logits."""
         function: Callable[..., float] = getattr(importlib.import_module("mfh._formulas"), self.name)
         return function(logits, label)
 

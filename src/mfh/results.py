@@ -5,7 +5,7 @@ too large for JSON stand beside it in `saliency.npz`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -39,6 +39,7 @@ SCHEMA_VERSION = 1
 ARRAYS = {"channels": "saliency.npz", "curves": "curves.npz", "predictions": "predictions.npz"}
 """Fields of a study that have files of their own beside `results.json`."""
 R = TypeVar("R", bound="RunResult")
+S = TypeVar("S", bound="StudyResult")
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,8 @@ class StudyResult(RunResult):
             the like for every teacher, each (seed, epoch), `students_loss` and `students_validation`, each
             (record, epoch) in the order of `records`; NaN after an early stop.
         predictions: test outputs by sample, the content of `predictions.npz`: `id` and `label` of all
-            samples; for each fit `rows/SEED`, the places of its test samples among them, and `outputs/SEED`, (student,
-            test sample, output), in the order of the records of that fit.
+            samples; for each fit `rows/SEED`, the places of its test samples among them, and `outputs/SEED`,
+            (student, test sample, output), in the order of the records of that fit.
         diagnosis: what was said before any student was trained, in the layout of `diagnosis` in
             `results.json`; empty where nothing was.
         failed: one entry per student that diverged, in a study of several losses; they are left out of all
@@ -175,6 +176,17 @@ class StudyResult(RunResult):
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     failed: Sequence[FailedStudent] = ()
     failed_seeds: Sequence[FailedSeed] = ()
+
+    def with_sources(self: S, sources: Mapping[str, Any]) -> S:
+        """Return the result with the sources of its data and networks, for `mfh export` and the report.
+
+        Args:
+            sources: `data` (a file, or what made it), `label`, `group` and others, as plain values.
+        """
+        data = sources.get("data")
+        file = data.get("class_path") if isinstance(data, Mapping) else data
+        columns = {"file": str(file), "label": sources.get("label"), "group": sources.get("group")}
+        return replace(self, data={**self.data, **columns}, config={**self.config, "sources": dict(sources)})
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""Statistics of paired, re-split experiments: pure functions of arrays.
+"""Statistics of paired experiments on repeated splits: pure functions of arrays.
 
-scipy.special stands in for scipy.stats, which is slow to import.
+They use scipy.special, because importing scipy.stats takes long.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from mfh._checks import require
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its two-sided interval and p-value against 0; None where one value cannot carry them."""
+    """A mean with its two-sided interval and p-value against 0; None where one value does not allow them."""
 
     mean: float
     low: float | None
@@ -34,24 +34,27 @@ def t_interval(
     test_over_train: float = 0.0,
     size: float = 0.0,
 ) -> Interval:
-    """Student's t interval of a mean over seeds.
+    """Return Student's t interval of a mean over seeds.
 
-    Seeds that re-split one data set share training samples, so their results are correlated and the plain
-    interval is too short. `test_over_train` = n_test / n_train widens the variance of the mean from s^2 / J
-    to s^2 (1 / J + n_test / n_train) (Nadeau and Bengio, Inference for the generalization error, 2003,
-    doi:10.1023/A:1024068626366). 0 gives the plain interval, for seeds that are independent.
+    Seeds that split the same data again share training samples. So their results are correlated, and the
+    plain interval is too short. `test_over_train` = n_test / n_train increases the variance of the mean of J
+    seeds from s^2 / J to s^2 (1 / J + n_test / n_train) (Nadeau and Bengio, Inference for the generalization
+    error, 2003, doi:10.1023/A:1024068626366). 0 gives the plain interval, for independent seeds.
 
     Args:
         values: one value per seed.
         level: coverage, in (0, 1).
-        test_over_train: size of the test split over the size of the training split, 0 or more.
-        size: size of the numbers that the values were computed from, where it is larger than that of the
-            values: differences of accuracies near 50 carry the rounding errors of numbers near 50.
+        test_over_train: size of the test split divided by that of the training split, 0 or more.
+        size: size of the numbers from which the values were computed, if it is larger than the values.
+            Differences of accuracies near 50 have the rounding errors of numbers near 50.
 
     Returns:
-        The interval and the p-value of a mean of 0. Equal values, 0 included, give no information on their
-        spread: the interval then has no width, and there is no p-value. Values are equal if they differ by
-        rounding alone.
+        The interval, and the p-value against a mean of 0. Equal values, also zeros, contain no information on
+        their spread: the interval then has no width, and there is no p-value. Values count as equal if they
+        differ by rounding only.
+
+    Raises:
+        InputError: there are no values, or the level is outside (0, 1).
 
     Example:
         >>> interval = t_interval(np.array([1.0, 2.0, 3.0]))
@@ -59,7 +62,7 @@ def t_interval(
         (-0.484, 4.484)
     """
     values = np.asarray(values, dtype=np.float64)
-    require(values.size > 0, "`values` must hold one value or more. Got none.")
+    require(values.size > 0, "`values` must have one value or more. Got none.")
     require(0 < level < 1, f"`level` must lie in (0, 1). Got {level} instead.")
     mean, count = float(values.mean()), values.size
     if count == 1:
@@ -79,24 +82,32 @@ def group_bootstrap(
     num_resamples: int = 2000,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Paired bootstrap over groups of a mean difference, percentile interval.
+    """Return the percentile interval of a mean difference by a paired bootstrap over groups.
 
-    Groups (actors, speakers, patients) are drawn with replacement, all samples of a group together and in
-    every seed that tested it, so that what one group has in common counts once.
+    Groups (actors, speakers, patients) are drawn with replacement. All samples of a group are drawn together,
+    in every seed that tested it, so that what they have in common counts once.
 
     Args:
-        correct: per seed, the difference a - b of each test sample.
-        groups: per seed, the group of each of these samples, as integers 0 ... G - 1 shared by the seeds.
-        generator: source of the resamples.
+        correct: for each seed, the difference a - b of each test sample.
+        groups: for each seed, the group of each of these samples, as integers 0 ... G - 1. A number means the
+            same group in every seed.
+        generator: random numbers for the resamples.
         num_resamples: number of resamples.
         level: coverage, in (0, 1).
 
     Returns:
-        Low and high end, in the unit of `correct`.
+        The low and the high end, in the unit of `correct`.
+
+    Raises:
+        InputError: there are no seeds, or not as many arrays of groups as of differences.
     """
-    require(len(correct) == len(groups) > 0, "`correct` and `groups` must hold one array per seed each.")
+    require(
+        len(correct) == len(groups) > 0,
+        "`correct` and `groups` must have one array for each seed. "
+        f"Got {len(correct)} and {len(groups)} arrays.",
+    )
     num_groups = 1 + max(int(np.max(g)) for g in groups)
-    # Sum and count of each (seed, group); a resample weighs groups, and each seed's mean follows.
+    # A resample gives each group a weight; sums and counts of (seed, group) then give each seed's mean.
     sums = np.stack([np.bincount(g, d, num_groups) for d, g in zip(correct, groups, strict=True)])
     counts = np.stack([np.bincount(g, minlength=num_groups) for g in groups]).astype(np.float64)
     weights = generator.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num_resamples)
@@ -110,7 +121,7 @@ def group_bootstrap(
 
 
 def rank_correlation(first: Float[np.ndarray, " item"], second: Float[np.ndarray, " item"]) -> float | None:
-    """Spearman's rank correlation, in [-1, 1]; None when either is constant. Ties share their mean rank.
+    """Return Spearman's rank correlation, in [-1, 1]; None if either is constant. Ties get their mean rank.
 
     Example:
         >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))
@@ -131,7 +142,14 @@ def _mean_ranks(values: np.ndarray) -> np.ndarray:
 def bisect(
     function: Callable[[float], float], target: float, low: float, high: float, *, steps: int = 60
 ) -> float:
-    """Where an increasing function reaches `target`, by bisection in [low, high]; an end if outside."""
+    """Return where an increasing function reaches `target`, by bisection in [low, high].
+
+    If the target is not reached inside, return the end that is closer to it.
+
+    Example:
+        >>> round(bisect(lambda x: x**2, 2.0, 0.0, 2.0), 6)
+        1.414214
+    """
     if function(low) >= target:
         return low
     if function(high) <= target:

@@ -231,7 +231,7 @@ def test_too_few_samples_are_counted(n: int, folds: int, text: str) -> None:
 
 
 def test_a_constant_teacher_is_refused() -> None:
-    with pytest.raises(InputError, match="answers the same to all"):
+    with pytest.raises(InputError, match="gives the same output for all"):
         estimate(
             np.tile([1.0, 2.0], (60, 1)), np.random.default_rng(0).normal(size=(60, 2)), np.arange(60) % 2
         )

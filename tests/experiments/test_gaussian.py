@@ -17,7 +17,8 @@ from mfh._saliency.linear import SaliencyAccumulator
 from mfh.data.sources.gaussian import draw_table
 from mfh.experiments.gaussian import FIGURES, PAPER_FIGURES, run, run_all
 from mfh.experiments.gaussian.linear import fit_pair, logits
-from mfh.experiments.gaussian.table import count, most_salient, series
+from mfh.experiments.gaussian.table2 import count, series
+from mfh.experiments.gaussian.table2_models import most_salient
 from mfh.results import GaussianResult, load_results
 
 ROOT = Path(__file__).parents[2]

@@ -144,7 +144,9 @@ def test_same_input_same_weights():
 
 def test_shapes_that_do_not_fit_are_refused():
     x, label, initial = problem()
-    with pytest.raises(InputError, match=r"`x` must be \(channel, sample\) with one label per sample"):
+    with pytest.raises(
+        InputError, match=r"`x` must have the shape \(channel, sample\) and `label` one value per sample"
+    ):
         linear._check_shapes(x, label[:-1], initial)
-    with pytest.raises(InputError, match=r"weights must be \(2, channels \+ 1\), here \(2, 14\)"):
+    with pytest.raises(InputError, match=r"Weights must have the shape \(2, channels \+ 1\), here \(2, 14\)"):
         linear._check_shapes(x, label, initial[:, :-1])

@@ -18,7 +18,7 @@ from mfh.data.sources.ravdess.reader import NormalizeAudio, NormalizeImage
 from mfh.experiments import ravdess
 from mfh.experiments._steps import parts
 from mfh.experiments._steps.parts import cached_samples, in_parts
-from mfh.experiments.modes import arm_of
+from mfh.experiments.modes import find_mode
 from mfh.experiments.ravdess_config import RavdessConfig
 from mfh.metrics import find_metric
 from mfh.models.ravdess import RavdessNetwork
@@ -73,7 +73,9 @@ def out(trained: Path, tmp_path: Path) -> Path:
 def load(out: Path, name: str, modality: str) -> RavdessNetwork:
     from mfh.models.ravdess import load_released
 
-    return load_released(out / "checkpoints" / f"{name}.safetensors", modality, width=2, num_classes=4).eval()  # type: ignore[arg-type]
+    return load_released(
+        out / "checkpoints" / "seed-0000" / f"{name}.safetensors", modality, width=2, num_classes=4
+    ).eval()  # type: ignore[arg-type]
 
 
 def test_the_joint_pair_keeps_its_last_epoch(data: PairedDataset, trained: Path) -> None:
@@ -130,9 +132,9 @@ def test_students_of_a_focused_teacher_learn_from_mean_filled_channels(
     kept = np.load(out / "teacher-outputs" / "general-0.5-audio-logits.npz")
     order = [list(kept["id"]).index(name) for name in data.id]
     np.testing.assert_allclose(kept["outputs"][order], expected.numpy(), rtol=1e-4, atol=1e-5)
-    accuracy = find_metric("accuracy", data.task)(expected[32:], data.label[32:])
+    test = find_metric("accuracy", data.task)(expected[32:], data.label[32:])
     told = next(row for row in result.teachers if row.teacher == "general@0.5")
-    assert told.test == accuracy
+    assert told.test == test
 
 
 def test_a_seed_begins_alike_in_every_mode_and_is_compared_with_itself(
@@ -151,7 +153,7 @@ def test_a_seed_begins_alike_in_every_mode_and_is_compared_with_itself(
     assert (row.n, row.difference) == (2, pytest.approx(np.mean(differences)))
     assert {(c.a, c.b) for c in result.comparisons} >= {("general", "joint"), ("general", "random")}
     assert row.low_boot is not None
-    assert not any((out / "training").iterdir())
+    assert not list((out / "state").glob("*/"))
 
 
 def test_a_student_without_a_step_of_learning_is_the_same_in_every_mode(
@@ -159,7 +161,7 @@ def test_a_student_without_a_step_of_learning_is_the_same_in_every_mode(
 ) -> None:
     """With a learning rate of next to nothing only the beginning is left: it must be common to all modes."""
     config = replace(SMALL, lr=1e-12, epochs=1)
-    files = {"joint_teacher": out / "checkpoints" / "teacher-joint.safetensors"}
+    files = {"joint_teacher": out / "checkpoints" / "seed-0000" / "teacher-joint.safetensors"}
     fresh = out.parent / "fresh"
     for mode in ("no-kd", "joint"):
         result = ravdess.verify(data, fresh, mode=mode, seeds=2, config=config, **files)
@@ -177,8 +179,7 @@ def test_a_finished_student_is_not_trained_again(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("mfh.experiments._steps.students.fit", refuse)
-    monkeypatch.setattr("mfh.experiments._steps.actions.fit", refuse)
+    monkeypatch.setattr("mfh.experiments._steps.training.fit", refuse)
     again = ravdess.verify(data, out, mode="joint", config=SMALL)
     assert again.records == first.records
     ravdess.train(data, out, config=SMALL)
@@ -240,7 +241,7 @@ def test_the_authors_files_stand_in_for_two_steps(data: PairedDataset, tmp_path:
     assert [r.arm for r in result.records] == ["general", "specific"]
     np.testing.assert_array_equal(result.channels["increase_train"][0], vector)
     np.save(tmp_path / "other.npy", vector[::-1])
-    with pytest.raises(InputError, match="holds another saliency of place 5"):
+    with pytest.raises(InputError, match="contains another saliency of place 5"):
         ravdess.verify(data, out, mode=1, config=SMALL, saliency=tmp_path / "other.npy")
 
 
@@ -249,8 +250,8 @@ def test_samples_too_small_for_the_network_are_refused_before_anything_is_traine
     tiny = PairedDataset.from_arrays(
         {"audio": rng.normal(size=(24, 1, 40, 48)), "image": rng.normal(size=(24, 3, 2, 2))}, label=label
     )
-    told = r"`data` must hold samples that the image network takes\. Those of image have shape \(3, 2, 2\)"
-    with pytest.raises(InputError, match=told):
+    text = r"samples that the image network accepts\. Those of image have the shape \(3, 2, 2\)"
+    with pytest.raises(InputError, match=text):
         ravdess.train(tiny, tmp_path / "out", config=SMALL)
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
@@ -258,14 +259,14 @@ def test_samples_too_small_for_the_network_are_refused_before_anything_is_traine
 def test_a_vector_of_another_length_is_refused(data: PairedDataset, out: Path, tmp_path: Path) -> None:
     (out / "saliency-place5.npz").unlink()
     np.save(tmp_path / "released.npy", np.zeros(128))
-    with pytest.raises(InputError, match=r"for each of the 8 channels of place 5 \(relu5\). It holds 128"):
+    with pytest.raises(InputError, match=r"for each of the 8 channels of place 5 \(relu5\). It has 128"):
         ravdess.verify(data, out, mode=1, config=SMALL, saliency=tmp_path / "released.npy")
 
 
 @pytest.mark.parametrize(
     ("array", "text"),
     [
-        (np.zeros((2, 3)), r"one number per channel. It holds float64\[2, 3\]"),
+        (np.zeros((2, 3)), r"one number per channel. It contains float64\[2, 3\]"),
         (np.array([0.0, np.nan]), "NaN or infinity"),
         (np.array(["a"]), "one number per channel"),
         (np.array([{}], dtype=object), "cannot be read"),
@@ -326,17 +327,17 @@ def test_bad_options_are_named(
 def test_a_checkpoint_of_another_width_names_its_parameters(
     data: PairedDataset, out: Path, tmp_path: Path
 ) -> None:
-    path = out / "checkpoints" / "teacher-joint.safetensors"
+    path = out / "checkpoints" / "seed-0000" / "teacher-joint.safetensors"
     with pytest.raises(InputError, match=r"`conv1.weight` has shape \(2, 1, 7, 7\), must be \(3, 1, 7, 7\)"):
         ravdess.verify(
             data, tmp_path / "new", mode="joint", config=replace(SMALL, width=3), joint_teacher=path
         )
-    with pytest.raises(InputError, match="stand in for step 1 together"):
+    with pytest.raises(InputError, match="replace step 1 together"):
         ravdess.train(data, tmp_path / "new", config=SMALL, joint_teacher=path)
 
 
 def test_the_released_numbers_name_the_modes() -> None:
-    assert [arm_of(number) for number in (0, 1, 2, -1)] == ["random", "general", "specific", "joint"]
+    assert [find_mode(number).name for number in (0, 1, 2, -1)] == ["random", "general", "specific", "joint"]
 
 
 def test_the_study_runs_on_the_split_of_the_data(data: PairedDataset, tmp_path: Path) -> None:
@@ -371,7 +372,8 @@ def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
     assert [(r.arm, r.test) for r in whole.records] == [(r.arm, r.test) for r in divided.records]
     for name in ("teacher-joint", "student-joint", "teacher-regular"):
         first, second = (
-            load_file(tmp_path / out / "checkpoints" / f"{name}.safetensors") for out in ("whole", "parts")
+            load_file(tmp_path / out / "checkpoints" / "seed-0000" / f"{name}.safetensors")
+            for out in ("whole", "parts")
         )
         for key, value in first.items():
             torch.testing.assert_close(value, second[key], rtol=1e-3, atol=1e-5)
@@ -380,6 +382,7 @@ def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
 def test_curves_of_a_tracker_outlast_the_training(data: PairedDataset, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     ravdess.train(data, tmp_path / "out", config=replace(SMALL, tracker=["tensorboard"]))
-    kept = {path.name for path in (tmp_path / "out" / "logs").iterdir() if list(path.rglob("events*"))}
-    assert kept == {"joint", "teacher-regular", "no-kd-seed-0000"}
-    assert not list((tmp_path / "out" / "training").iterdir())
+    logs = tmp_path / "out" / "logs" / "seed-0000"
+    kept = {path.name for path in logs.iterdir() if list(path.rglob("events*"))}
+    assert kept == {"pair", "teacher-regular", "no-kd"}
+    assert not list((tmp_path / "out" / "state").glob("*/"))

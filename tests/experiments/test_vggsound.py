@@ -11,6 +11,7 @@ from vggsound_samples import CONFIG, make_vggsound
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
+from mfh._study import networks
 from mfh.data.augment import SpectrogramAugment, VideoAugment
 from mfh.experiments import vggsound
 from mfh.experiments.vggsound_config import InputConfig, NetworkConfig, VggsoundConfig
@@ -42,7 +43,7 @@ def out(trained: Path, tmp_path: Path) -> Path:
 
 def loaded(out: Path, name: str, kind: type) -> torch.nn.Module:
     network = kind(3, width=2)
-    load_weights(network, out / "checkpoints" / f"{name}.safetensors")
+    load_weights(network, out / "checkpoints" / "seed-0000" / f"{name}.safetensors")
     return network.eval()
 
 
@@ -67,12 +68,12 @@ def test_independent_networks_are_ranked_by_what_the_student_follows(
 def test_the_joint_pair_is_trained_and_ranked_by_the_increase(data: PairedDataset, out: Path) -> None:
     result = vggsound.saliency(data, out, joint=True, config=CONFIG)
     assert result.score == "increase"
-    assert (out / "checkpoints" / "teacher-joint.safetensors").exists()
+    assert (out / "checkpoints" / "seed-0000" / "teacher-joint.safetensors").exists()
     assert mfh.SaliencyResult.load(out / "saliency-joint.npz").num_channels == 16
     told = vggsound.distill(data, out, mode="specific", joint=True, config=CONFIG)
     assert [(r.arm, r.ratio) for r in told.records] == [("no-kd", None), ("specific", 0.5)]
     assert {t.teacher for t in told.teachers} == {"regular", "joint", "specific@0.5"}
-    with pytest.raises(InputError, match="`site` was joint, is regular"):
+    with pytest.raises(InputError, match="`layer` was joint, is regular"):
         vggsound.distill(data, out, mode="general", config=CONFIG)
 
 
@@ -100,7 +101,7 @@ def test_a_damaged_saliency_is_left_aside_where_it_is_not_needed(
     told = vggsound.distill(data, out, mode="regular", config=CONFIG)
     assert [r.arm for r in told.records] == ["no-kd", "regular"]
     assert told.saliency == {}
-    assert "It is left aside. Run `mfh vggsound saliency` again." in caplog.text
+    assert "It is ignored. Run `mfh vggsound saliency` again." in caplog.text
     with pytest.raises(InputError, match=r"saliency-regular.npz`.* Run `mfh vggsound saliency` again"):
         vggsound.distill(data, out, mode="general", config=CONFIG)
     vggsound.saliency(data, out, config=CONFIG)
@@ -109,7 +110,7 @@ def test_a_damaged_saliency_is_left_aside_where_it_is_not_needed(
 
 def test_checkpoints_stand_in_for_pretraining(data: PairedDataset, trained: Path, tmp_path: Path) -> None:
     files = {
-        f"{name}_checkpoint": trained / "checkpoints" / f"{side}-regular.safetensors"
+        f"{name}_checkpoint": trained / "checkpoints" / "seed-0000" / f"{side}-regular.safetensors"
         for name, side in (("audio", "teacher"), ("video", "student"))
     }
     result = vggsound.saliency(data, tmp_path / "out", config=CONFIG, **files)
@@ -164,7 +165,7 @@ def test_the_study_has_every_arm_and_resumes_within_a_seed(
     result = vggsound.study(data, tmp_path / "out", config=config, networks=NetworkConfig(width=2))
     assert result.config["layer"] == "flatten"
     assert result.channels["increase_train"].shape == (1, 16)
-    assert {"no-kd", "regular", "joint", "general", "important", "softened", "mismatched", "unimodal"} <= {
+    assert {"no-kd", "regular", "joint", "general", "important", "softened", "mismatched", "self"} <= {
         r.arm for r in result.records
     }
     assert not (tmp_path / "out" / "state" / "seed-0000").exists()

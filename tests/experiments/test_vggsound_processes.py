@@ -126,14 +126,18 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     for other in (two, parts):
         assert sorted(str(p.relative_to(other)) for p in other.rglob("*") if p.is_file()) == names
         for name in ("teacher-regular", "student-regular", "distilled-general-0.5"):
-            first, second = (load_file(o / "checkpoints" / f"{name}.safetensors") for o in (one, other))
+            first, second = (
+                load_file(o / "checkpoints" / "seed-0000" / f"{name}.safetensors") for o in (one, other)
+            )
             for key, value in first.items():
                 torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5)
         first, second = (mfh.SaliencyResult.load(o / "saliency-regular.npz") for o in (one, other))
         np.testing.assert_allclose(second.values, first.values, rtol=1e-3, atol=1e-6)
-        told = [json.loads((o / "students" / "general-0.5-seed-0000.json").read_text()) for o in (one, other)]
-        assert told[0]["record"]["test"] == told[1]["record"]["test"], "exact over 17 test samples"
-        assert told[0]["correct"] == told[1]["correct"]
+        records = [json.loads((o / "state" / "seed-0000.json").read_text())["records"] for o in (one, other)]
+        assert [r["arm"] for r in records[0]] == ["no-kd", "general"]
+        assert [r["test"] for r in records[0]] == [r["test"] for r in records[1]], "exact over 17 samples"
+        first, second = (np.load(o / "state" / "seed-0000.npz")["correct"] for o in (one, other))
+        np.testing.assert_array_equal(first, second)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +197,7 @@ def test_a_killed_worker_ends_the_study_which_goes_on_with_another_number(
     done = launch(command, 1, tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     result = mfh.load_results(out)
-    assert {"no-kd", "general", "important", "softened", "unimodal"} <= {r.arm for r in result.records}
+    assert {"no-kd", "general", "important", "softened", "self"} <= {r.arm for r in result.records}
     assert (out / "report.html").exists()
     assert not parts.exists()
     again = launch(command, 2, tmp_path)

@@ -119,7 +119,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["gaussian", "nowhere"], "None of the 2 folders holds the results of a study."),
+            (["gaussian", "nowhere"], "None of the 2 folders has the results of a study."),
             (["first", "other", "--tables", "t"], "are made for one run at a time"),
             (["nowhere"], "does not exist. Name the folder"),
             (["begun", "--figures", "f"], "has not ended. Leave them out."),

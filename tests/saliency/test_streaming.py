@@ -163,7 +163,7 @@ BAD = {
     "Fortran order": ("x.npy", np.asfortranarray(np.ones((1000, CHANNELS))), "C order"),
     "other count": ("x.npy", np.ones((900, CHANNELS)), "same samples in the same order. Got 900 and 1000"),
     "other width": ("x.npy", np.ones((1000, 5)), r"`weight` must be \(output, channel\), \(4, 5\)"),
-    "objects": ("x.npy", np.full((2, 2), None), "holds Python objects"),
+    "objects": ("x.npy", np.full((2, 2), None), "contains Python objects"),
 }
 
 

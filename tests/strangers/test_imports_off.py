@@ -9,7 +9,7 @@ import pytest
 import mfh
 from mfh._checks import InputError
 from mfh._system.import_paths import ClassSpec, is_own_only, own_classes_only
-from mfh.cli import _restricted, main
+from mfh.cli import _imports_off_if_asked, main
 from mfh.config import DistillConfig
 from mfh.losses.plugins import build_loss
 
@@ -78,7 +78,7 @@ def test_the_flag_stands_in_no_file_and_has_no_short_form(
     (folder / "c.yaml").write_text("no_imports: true\ndata: d.npz\n" + REST)
     assert main(["study", "--config", "c.yaml"]) == 2
     assert "`no_imports` is no option" in capsys.readouterr().err
-    with _restricted(["layers", "--no-im"]):
+    with _imports_off_if_asked(["layers", "--no-im"]):
         assert is_own_only()
     assert not is_own_only()
     for word in ("--no-imports=true", "--no_imports"):

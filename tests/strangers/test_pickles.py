@@ -25,7 +25,7 @@ from mfh.data.sources import avmnist, mfeat
 from mfh.data.sources.ravdess import reader as ravdess
 from mfh.data.sources.vggsound import reader as vggsound
 from mfh.data.sources.vggsound import stream as vggsound_stream
-from mfh.experiments._steps.files import read_vector
+from mfh.experiments._steps.supplied import read_vector
 from mfh.models.weights import read_state
 
 STUDY = [

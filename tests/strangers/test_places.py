@@ -15,7 +15,7 @@ from mfh._report.export import markdown
 from mfh._system.atomic import file_checksum
 from mfh._system.files import read_arrays, read_json, read_npy, require_files, write_json, write_text
 from mfh._system.lock import held
-from mfh.cli import _ShownText
+from mfh.commands._output import EscapedText
 from mfh.commands._yaml import read as read_yaml
 from mfh.results import GaussianResult
 
@@ -129,7 +129,7 @@ def test_a_name_is_no_picture_in_markdown() -> None:
 
 def test_an_output_that_knows_few_letters_gets_escapes() -> None:
     below = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    _ShownText(below).write("\u05e9 a\u0308")
+    EscapedText(below).write("\u05e9 a\u0308")
     below.flush()
     assert below.buffer.getvalue() == b"\\u05e9 a\\u0308"  # type: ignore[attr-defined]
 

@@ -15,7 +15,8 @@ from mfh._study.describe import find_leaks
 from mfh._study.live import Live, units_per_seed
 from mfh._study.networks import Networks
 from mfh._study.seed import run_seed
-from mfh._system.progress import FILE, Progress, Stage, load_progress
+from mfh._system import progress
+from mfh._system.progress import FILE, RunState, Stage, load_progress
 from mfh.data.splits import Split
 
 QUICK = StudyConfig(
@@ -53,7 +54,7 @@ def test_curves_of_students_that_stopped_early_end_in_nan() -> None:
 
 def test_progress_says_what_is_finished_and_is_gone_at_the_end(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(live, "WRITE_EVERY", 0.0)
-    seen: list[Progress] = []
+    seen: list[RunState] = []
     original = experiment.Store.save
 
     def stop_at_the_second(self: Any, result: Any) -> None:
@@ -113,11 +114,12 @@ def test_time_left_is_that_of_each_stage(monkeypatch: Any) -> None:
         shown.advance("students", units_per_seed(Networks(make_paired(), QUICK))["students"])
         assert [stage.seconds_left for stage in shown.stages()] == [9.0, 1.0, 5.0]
     stages = [Stage("a", 1, 2, 3.0), Stage("b", 2, 2, None)]
-    assert Progress("study", stages=stages).seconds_left == 3.0
-    assert Progress("study", stages=[Stage("a", 0, 2, None)]).seconds_left is None
+    assert RunState("study", stages=stages).seconds_left == 3.0
+    assert RunState("study", stages=[Stage("a", 0, 2, None)]).seconds_left is None
 
 
-def test_bars_show_the_time_left(capsys: Any) -> None:
+def test_bars_show_the_time_left(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(progress, "draws_bars", lambda: True)
     mfh.study(make_paired(), config=replace(QUICK, seeds=1), progress=True)
     shown = capsys.readouterr().err
     for stage in ("teachers", "saliency", "students"):

@@ -57,7 +57,7 @@ def test_it_is_trained_compared_drawn_exported_and_resumed(tmp_path: Path) -> No
     page = mfh.report(result, tmp_path).read_text()
     assert "without the channels that backwards ranks lowest" in page
     exported = export_study(tmp_path / "out", data, tmp_path / "to", arm="backwards", ratio=0.5)
-    teacher, _ = mfh.load_export(exported.parent)[:2]
+    teacher = mfh.load_export(exported.parent).teacher
     lowest = set(np.argsort(result.channels["increase_train"][0])[6:].tolist())
     assert set(teacher.removed.tolist()) == lowest
     (tmp_path / "out" / "results.json").unlink()

@@ -1,4 +1,4 @@
-"""The evidence before a study: gamma_hat, its companions, a pilot, and a verdict with a probability."""
+"""Evidence before a study: gamma_hat, companion statistics, a pilot, and a verdict with a probability."""
 
 from mfh._diagnose.design import diagnose as diagnose
 from mfh._diagnose.gamma import Gamma as Gamma

@@ -1,4 +1,4 @@
-"""Modality b as columns that a regression can use: principal components, and a few kernel functions."""
+"""Modality b as columns for a regression: principal components, and a few kernel features."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ BANDWIDTHS = (1.0, 0.5)
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """What modality b is regressed on. Made without labels and without the teacher.
+    """The predictors of the regression, computed from modality b alone, without labels and teacher.
 
     Attributes:
         linear: standardised values, or their first principal components.
-        kernels: Gaussian kernels of `linear` by Nyström's method, one array per bandwidth; a row's squares
-            add up to 1 on average.
+        kernels: Nyström features of Gaussian kernels on `linear`, one array per bandwidth; the mean squared
+            norm of a row is 1.
     """
 
     linear: Float[np.ndarray, "sample component"]
@@ -32,10 +32,16 @@ def make_basis(
     components: int = MOST_COMPONENTS,
     landmarks: int = MOST_LANDMARKS,
 ) -> Basis:
-    """Standardise, take principal components where there are more values than `components`, add kernels.
+    """Standardise the values, reduce them to principal components if there are many, add kernel features.
 
-    The bandwidths are the median distance between samples and half of it; landmarks are drawn from the
-    samples, a third of them at most (Williams and Seeger, Using the Nyström method, 2001).
+    Bandwidths are the median distance between samples and half of it. Landmarks are drawn from the samples,
+    at most a third of them (Williams and Seeger, Using the Nyström method, 2001).
+
+    Args:
+        values: modality b.
+        generator: random numbers for landmarks and principal components.
+        components: largest number of columns of `linear`; more values are reduced to principal components.
+        landmarks: largest number of landmarks.
 
     Example:
         >>> values = np.random.default_rng(0).normal(size=(30, 4))
@@ -61,9 +67,10 @@ def make_basis(
 def principal_components(
     values: Float[np.ndarray, "sample value"], count: int, *, generator: np.random.Generator
 ) -> Float[np.ndarray, "sample component"]:
-    """The first components of centred values; of large arrays by a random subspace and three power steps.
+    """Return the first principal components of centred values, as scores.
 
-    (Halko, Martinsson, Tropp, Finding structure with randomness, 2011, arXiv 0909.4061.)
+    For large arrays they are approximated by a random subspace and three power iterations (Halko, Martinsson,
+    Tropp, Finding structure with randomness, 2011, arXiv 0909.4061).
     """
     count = min(count, *values.shape)
     if min(values.shape) <= LARGEST_EXACT:
@@ -77,7 +84,7 @@ def principal_components(
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Between every row of `a` and every row of `b`."""
+    """Return the squared distance between every row of `a` and every row of `b`."""
     cross = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     return np.maximum(cross, 0)
 

@@ -1,4 +1,4 @@
-"""Numbers beside gamma_hat: what teacher and student have in common, each against shuffled pairs."""
+"""Companion statistics of gamma_hat: what teacher and student have in common, each with a shuffled null."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,12 @@ from scipy import special
 from mfh._diagnose.gamma import center, shuffle_within
 
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-"""Of the teacher's logits, the student's logits and the labels of the same samples."""
+"""A function of the teacher's logits, the student's logits and the labels of the same samples."""
 BINS = 10
 
 
 def cka(first: Float[np.ndarray, "sample one"], second: Float[np.ndarray, "sample two"]) -> float:
-    """Linear centred kernel alignment, in [0, 1] (Kornblith and others, 2019, arXiv 1905.00414).
+    """Return the linear centred kernel alignment, in [0, 1] (Kornblith and others, 2019, arXiv 1905.00414).
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(50, 3))
@@ -29,9 +29,9 @@ def cka(first: Float[np.ndarray, "sample one"], second: Float[np.ndarray, "sampl
 
 
 def cca(first: Float[np.ndarray, "sample one"], second: Float[np.ndarray, "sample two"]) -> float:
-    """Mean canonical correlation of two sets of columns, in [0, 1].
+    """Return the mean canonical correlation of two sets of columns, in [0, 1].
 
-    It rises with the number of columns even where nothing is shared; hence the null beside it.
+    It rises with the number of columns even if nothing is shared, so it needs a null.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(50, 3))
@@ -54,10 +54,10 @@ def non_target_divergence(
     student: Float[np.ndarray, "sample output"],
     label: Int[np.ndarray, " sample"],
 ) -> float:
-    """Mean KL divergence, in nats, between the distributions over the wrong classes, teacher first.
+    """Return the mean KL divergence of student from teacher over the wrong classes, in nats.
 
-    Each sample's true class is left out and the rest scaled to 1 (as in decoupled distillation, Zhao and
-    others, 2022, arXiv 2203.08679). Three classes or more.
+    Each sample's true class is left out, and the other probabilities are scaled to sum to 1 (as in decoupled
+    distillation, Zhao and others, 2022, arXiv 2203.08679). It needs three classes or more.
     """
     log_p, log_q = (_wrong(logits, label) for logits in (teacher, student))
     return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
@@ -68,14 +68,14 @@ def wrong_class_correlation(
     student: Float[np.ndarray, "sample output"],
     label: Int[np.ndarray, " sample"],
 ) -> float:
-    """Mean over samples of Spearman's correlation of the wrong classes' logits. Three classes or more."""
+    """Return the mean over samples of the rank correlation of the wrong classes' logits; needs 3 classes."""
     ranks = [_wrong(z, label).argsort(axis=1).argsort(axis=1).astype(float) for z in (teacher, student)]
     a, b = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     return float(((a * b).sum(axis=1) / (a**2).sum(axis=1)).mean())
 
 
 def _wrong(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Log-probabilities of the classes that are not a sample's, (sample, output - 1)."""
+    """Return the log-probabilities of the classes that are not a sample's, (sample, output - 1)."""
     keep = np.arange(logits.shape[1]) != label[:, None]
     kept = logits[keep].reshape(len(logits), -1)
     log_p: np.ndarray = special.log_softmax(kept, axis=1)
@@ -87,7 +87,7 @@ def agreement_table(
     student: Float[np.ndarray, "sample output"],
     label: Int[np.ndarray, " sample"],
 ) -> dict[str, float]:
-    """Percent of samples for which both, only one, or neither of teacher and student is right."""
+    """Return the percentages of samples that both, one or neither of teacher and student get right."""
     right_t, right_s = (logits.argmax(axis=1) == label for logits in (teacher, student))
     cells = {
         "both": right_t & right_s,
@@ -101,7 +101,7 @@ def agreement_table(
 def calibration_error(
     logits: Float[np.ndarray, "sample output"], label: Int[np.ndarray, " sample"], *, bins: int = BINS
 ) -> float:
-    """Expected calibration error in points: |confidence - accuracy|, averaged over bins of equal size."""
+    """Return the expected calibration error in points: mean |confidence - accuracy| over equal-size bins."""
     probability = special.softmax(logits, axis=1)
     order = np.argsort(probability.max(axis=1), kind="stable")
     right = probability.argmax(axis=1) == label
@@ -119,19 +119,20 @@ def compare_outputs(
     generator: np.random.Generator,
     num_shuffles: int = 20,
 ) -> list[dict[str, Any]]:
-    """Every companion of two networks' held-out outputs, with its nulls.
+    """Compute every companion statistic of two networks' outputs, with its null.
 
     Args:
-        teacher: logits of the teacher on samples it was not fitted on.
-        student: the same of a student trained on labels alone.
+        teacher: logits of the teacher for samples that it was not fitted on.
+        student: the same for a student trained on labels alone.
         label: classes.
-        generator: source of the shuffles.
-        num_shuffles: shuffled pairings, 1 or more: among samples of the same class, so that what the class
-            itself brings is in the null.
+        generator: random numbers for the shuffles.
+        num_shuffles: number of shuffled pairings, 1 or more. Samples are paired with others of their class,
+            so that the null contains what the class alone explains.
 
     Returns:
-        One mapping per companion: `name`, `value`, `null` (mean over shuffles), `null_low`, `null_high` (the
-        shuffles' range), `unit`, `note`. Where it needs more classes the value is None and the note says so.
+        One mapping per statistic: `name`, `value`, `null` (mean over shuffles), `null_low` and `null_high`
+        (range over shuffles), `unit`, `note`. If there are too few classes, the value is None and the note
+        gives the reason.
     """
     orders = [shuffle_within(label, generator) for _ in range(num_shuffles)]
     rows = []

@@ -1,4 +1,4 @@
-"""The diagnosis: folds of short trainings, gamma_hat on what they held out, companions, verdict."""
+"""The diagnosis: short trainings in folds, gamma_hat on held-out samples, companion statistics, verdict."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from mfh._checks import require
 from mfh._diagnose.companions import calibration_error, compare_outputs
@@ -26,6 +25,7 @@ from mfh._diagnose.verdict import (
 from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outputs import StudentKey
 from mfh._system.lock import holds
+from mfh._system.progress import Bar
 from mfh._system.workers import open_pool, run_tasks
 from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
 from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
@@ -47,13 +47,16 @@ def diagnose(
     out: Path | str | None = None,
     progress: bool = False,
 ) -> Diagnosis:
-    """Say whether crossmodal distillation is likely to help, before students are trained at full cost.
+    """Estimate whether crossmodal distillation is likely to help, before students are trained at full cost.
 
-    Everything but the test split is divided into folds (by group where there are groups). For each fold the
-    study's teachers and a few short students are trained without it and answer it. From these answers come
-    gamma_hat, the share of what the teacher says that the student's modality can say too; companions, each
-    against pairs shuffled within classes; the pilot's gain of distillation; and a verdict, in the words of a
-    study, with a probability. How far each of these predicts a study is measured in docs/diagnose.md.
+    All samples but the test split are divided into folds (by group if there are groups). For each fold, the
+    study's teachers and a few short students are trained on the other folds, and their outputs for this fold
+    are computed. From these outputs come
+    - gamma_hat, the share of the teacher's outputs that the student's modality explains;
+    - companion statistics, each compared with pairs shuffled within classes;
+    - the pilot's gain of distillation;
+    - a verdict, in the words of a study, with a probability.
+    docs/diagnose.md measures how well each of these predicts a study.
 
     Args:
         data: paired samples of two modalities or more.
@@ -64,10 +67,12 @@ def diagnose(
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        The verdict, and under `.diagnosis` all that it rests on; `.frame("companions")` and others as tables.
+        The verdict, and in `.diagnosis` everything that it is based on; `.frame("companions")` and others
+        return tables.
 
     Raises:
-        InputError: the data or the configuration break a rule; too few samples or groups for the folds.
+        InputError: the data or the configuration break a rule; there are too few samples or groups for the
+            folds.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -86,7 +91,7 @@ def diagnose(
     data = data.with_task(config.task)
     require(
         data.task == "single-label",
-        f"`diagnose` must have labels of one class a sample. Got the task {data.task}: run a study instead.",
+        f"`diagnose` needs labels with one class per sample. Got the task {data.task}: run a study instead.",
     )
     seen = take(data, usable_rows(data, config.seed))
     networks = Networks(seen, config, teacher, student)
@@ -109,7 +114,7 @@ def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> lis
     done: dict[int, FoldEvidence] = {}
     with (
         open_pool(config.jobs, config.backend, config.address, threads=threads) as pool,
-        tqdm(total=units * len(tasks), disable=not progress, unit="epoch", unit_scale=True) as bar,
+        Bar("folds", units * len(tasks), unit="epochs", show=progress, scaled=True) as bar,
     ):
         for ended in run_tasks(
             run_fold,
@@ -125,13 +130,12 @@ def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> lis
                 raise ended.exception
             assert ended.result is not None  # noqa: S101
             done[ended.number] = ended.result
-            bar.n = len(done) * units
-            bar.set_description(f"fold {len(done)} of {len(tasks)}")
+            bar.advance(units, name=f"fold {len(done)} of {len(tasks)}")
     return [done[number] for number in range(len(tasks))]
 
 
 def _silent(stage: str, count: int) -> None:
-    """Progress is shown fold by fold."""
+    """Ignore progress within a fold: the bar counts folds."""
 
 
 def _assemble(
@@ -145,14 +149,14 @@ def _assemble(
     gamma = _gamma(data, names[1], np.stack([e.teacher for e in first]), folds[0], config, rng)
     reverse = _gamma(data, names[0], np.stack([e.unimodal for e in first]), folds[0], config, rng)
     channels, stability = _channels(first, gamma, rng)
-    told = _gamma_dict(gamma) | {"stability": stability, "venn": venn(gamma, reverse)}
+    shares = _gamma_dict(gamma) | {"stability": stability, "venn": venn(gamma, reverse)}
     table, pilot, gain, error = _pilot(evidence, data, config)
     belief = believe(gain.difference, error)
     word, probability = name_verdict(belief)
     accuracy = {name: 100 * float((z.argmax(axis=1) == label).mean()) for name, z in outputs.items()}
     teachers = [record for e in evidence for record in e.teachers]
     found = Evidence(
-        belief, gain, told, accuracy["regular"], accuracy[BASELINE], chance_bound(label), teachers,
+        belief, gain, shares, accuracy["regular"], accuracy[BASELINE], chance_bound(label), teachers,
         best_temperature(outputs["regular"], label),
         [choice.ratio or 0.0 for choice in table.chosen if choice.arm == HEADLINE],
         names,
@@ -162,7 +166,7 @@ def _assemble(
     )
     reasons = explain(found)
     diagnosis: dict[str, Any] = {
-        "gamma": told,
+        "gamma": shares,
         "verdict": word,
         "probability": probability,
         "belief": asdict(belief)
@@ -172,8 +176,8 @@ def _assemble(
         "companions": companions,
         "teacher": _describe(evidence, outputs["regular"], label, accuracy, found.chance),
         "pilot": [asdict(comparison) for comparison in pilot],
-        "alpha": told["venn"]["alpha"],
-        "beta": told["venn"]["beta"],
+        "alpha": shares["venn"]["alpha"],
+        "beta": shares["venn"]["beta"],
     }
     return Diagnosis(
         config=config.to_dict(),
@@ -190,7 +194,7 @@ def _assemble(
 
 
 def _gather(evidence: Sequence[FoldEvidence], name: str, count: int) -> np.ndarray:
-    """Held-out logits of every sample, by the networks of the fold that it is in."""
+    """Return logits of every sample by the networks that were not trained on its fold."""
     parts = {"regular": lambda e: e.teacher[e.rows], "unimodal": lambda e: e.unimodal[e.rows]}
     part = parts.get(name, lambda e: e.students[StudentKey(name)])
     table = np.empty((count, part(evidence[0]).shape[1]))
@@ -234,32 +238,36 @@ def _gamma_dict(gamma: Gamma) -> dict[str, Any]:
 
 
 def venn(gamma: Gamma, reverse: Gamma) -> dict[str, Any]:
-    """Alpha, beta and gamma of the paper from the shares in both directions, where they can be told.
+    """Return the paper's alpha, beta and gamma, computed from the shares in both directions.
 
-    gamma / (alpha + gamma) is estimated with the teacher's logits, gamma / (beta + gamma) with those of a
-    teacher of the student's modality; with alpha + beta + gamma = 1 that gives all three.
+    gamma / (alpha + gamma) is estimated from the teacher's logits, gamma / (beta + gamma) from those of a
+    teacher of the student's modality; with alpha + beta + gamma = 1 this gives all three. They are None if a
+    share is not above that of shuffled pairs.
     """
     shares = {"teacher_share": gamma.estimate, "student_share": reverse.estimate}
     for name, one in (("teacher", gamma), ("student", reverse)):
         if one.low <= max(0.0, float(one.null.max(initial=0.0))):
             return shares | {
                 "alpha": None, "beta": None, "gamma": None,
-                "note": f"Not drawn: the shared part of what the {name}'s modality decides is not above that "
-                "of shuffled pairs.",
+                "note": f"Not drawn: the shared part of the evidence in the {name}'s modality is not above "
+                "that of shuffled pairs.",
             }  # fmt: skip
     a, b = (min(one.estimate, 1.0) for one in (gamma, reverse))
     common = 1 / (1 / a + 1 / b - 1)
     return shares | {
         "alpha": common * (1 / a - 1), "beta": common * (1 / b - 1), "gamma": common,
-        "note": "Alpha and beta rest on two networks, one of each modality, and on what a regression finds: "
-        "a part that it misses counts as not shared.",
+        "note": "Alpha and beta are estimated from two networks, one for each modality, and a regression: "
+        "what the regression misses counts as not shared.",
     }  # fmt: skip
 
 
 def _channels(
     evidence: Sequence[FoldEvidence], gamma: Gamma, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], float | None]:
-    """Contributions of the channels of each fold's teacher, and the rank correlation between half samples."""
+    """Return the channels' contributions for each fold's teacher, and their stability.
+
+    Stability is the mean rank correlation between contributions from two halves of the samples.
+    """
     found, stable = [], []
     for e in evidence:
         if e.features is None or e.weight is None:
@@ -278,7 +286,7 @@ def _channels(
 def _pilot(
     evidence: Sequence[FoldEvidence], data: PairedDataset, config: DiagnoseConfig
 ) -> tuple[Table, tuple[Comparison, ...], Comparison, float]:
-    """The arms of the pilot against each other; its main gain, and the standard error of that."""
+    """Compare the arms of the pilot; return the table, all comparisons, the main gain and its error."""
     label = data.label.numpy()
     unit = np.arange(len(data)) if data.group is None else np.unique(data.group, return_inverse=True)[1]
     records, correct = [], []
@@ -317,7 +325,7 @@ def _describe(
     accuracy: dict[str, float],
     chance: float,
 ) -> dict[str, Any]:
-    """How good, how calibrated and how sure the teacher is."""
+    """Return accuracy, calibration and confidence of the teacher."""
     regular = [t for e in evidence for t in e.teachers if t.teacher == "regular"]
     return {
         "accuracy": accuracy["regular"],
@@ -331,7 +339,7 @@ def _describe(
 
 
 def _describe_data(data: PairedDataset, names: tuple[str, str]) -> dict[str, Any]:
-    require(len(data) > 0, "`data` must hold samples.")
+    require(len(data) > 0, "`data` must have samples. Got none.")
     return {
         "fingerprint": data.fingerprint,
         "num_samples": len(data),

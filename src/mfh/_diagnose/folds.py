@@ -1,4 +1,4 @@
-"""One fold of a diagnosis: teachers and short students fitted without it, and what they answer to it."""
+"""One fold of a diagnosis: teachers and short students trained without it, and their outputs for it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -29,21 +29,21 @@ SAMPLES_PER_FOLD = 2
 
 @dataclass(frozen=True, eq=False)
 class FoldEvidence:
-    """What one fold leaves. Rows are those of the data that the diagnosis may see.
+    """The results of one fold. Samples are those that the diagnosis may use: all but the test split.
 
     Attributes:
-        repeat, fold: which.
+        repeat, fold: number of the repeat and of the fold.
         rows: the held-out samples.
-        teacher: logits of the regular teacher on all samples, those it was fitted on included.
-        unimodal: logits of the teacher of the student's modality on all samples.
-        students: logits of each short student on them.
+        teacher: logits of the regular teacher for all samples, including those that it was trained on.
+        unimodal: logits of the teacher of the student's modality for all samples.
+        students: logits of each short student for the held-out samples.
         records: one per short student.
         teachers: one per teacher.
-        overconfident: mean probability of the teacher's first class minus its accuracy, on the samples that
-            the student would see, in points.
-        features: what the head of the teacher reads, on the held-out samples; None where the head is not one
-            linear layer on channels.
-        weight: of that head, (output, channel).
+        overconfident: mean probability of the teacher's predicted class minus its accuracy, on the training
+            samples, in points.
+        features: inputs of the teacher's head for the held-out samples; None if the head is not one linear
+            layer on channels.
+        weight: weights of that head, (output, channel).
     """
 
     repeat: int
@@ -60,13 +60,13 @@ class FoldEvidence:
 
 
 def usable_rows(data: PairedDataset, seed: int) -> Int[np.ndarray, " row"]:
-    """All samples but those of the test split, which choose nothing."""
+    """Return all samples but those of the test split."""
     chosen = draw_split(data, seed)
     return np.sort(np.concatenate([chosen.train, chosen.validation]))
 
 
 def take(data: PairedDataset, rows: Int[np.ndarray, " row"]) -> PairedDataset:
-    """Some samples of a data set, without its split."""
+    """Return some samples of a data set, without its split."""
     index = torch.from_numpy(rows)
     held = data.read(list(data.modalities), index)
     group = None if data.group is None else data.group[rows]
@@ -74,32 +74,32 @@ def take(data: PairedDataset, rows: Int[np.ndarray, " row"]) -> PairedDataset:
 
 
 def deal(data: PairedDataset, folds: int, seed: int) -> Int[np.ndarray, " sample"]:
-    """The fold of each sample, stratified by class, group-disjoint.
+    """Assign each sample to a fold, stratified by class; each group is within one fold.
 
     Raises:
-        InputError: too few groups, or too few samples of a class, for so many folds.
+        InputError: there are too few samples, samples of a class, or groups for this number of folds.
     """
     label = data.label.numpy()
     counts = np.bincount(label, minlength=data.num_classes)
     needed = SAMPLES_PER_FOLD * folds
     require(
         len(label) >= LEAST_PER_FOLD * folds,
-        f"`folds` {folds} needs {LEAST_PER_FOLD * folds} samples or more outside of the test split. There "
-        f"are {len(label)}: add samples, or lower `folds` (3 is the least).",
+        f"`folds` {folds} needs {LEAST_PER_FOLD * folds} samples or more outside the test split. There are "
+        f"{len(label)}: add samples, or lower `folds` (at least 3).",
     )
     scarce = [f"{data.class_names[k]} ({counts[k]})" for k in np.flatnonzero(counts < needed)]
     require(
         not scarce,
-        f"`folds` {folds} needs {needed} samples or more of every class outside of the test split. There are "
-        f"fewer of {listing(scarce)}: add samples, drop the class, or lower `folds` (3 is the least).",
+        f"`folds` {folds} needs {needed} samples or more of every class outside the test split. There are "
+        f"fewer of {listing(scarce)}: add samples, drop the class, or lower `folds` (at least 3).",
     )
     if data.group is not None:
         present = len(np.unique(data.group))
         require(
             present >= folds,
-            f"`folds` {folds} needs as many groups outside of the test split, so that no group is in two "
-            f"folds. There {'is' if present == 1 else 'are'} {present}: lower `folds` (3 is the least), or "
-            "leave the groups out if samples of one group have nothing in common.",
+            f"`folds` {folds} needs at least {folds} groups outside the test split, because each group must "
+            f"be within one fold. There {'is' if present == 1 else 'are'} {present}: lower `folds` (at least "
+            "3), or leave the groups out if samples of one group have nothing in common.",
         )
     parts = divide(label, data.group, [1 / folds] * folds, np.random.default_rng([seed, folds]))
     result = np.empty(len(label), dtype=np.int64)
@@ -109,8 +109,8 @@ def deal(data: PairedDataset, folds: int, seed: int) -> Int[np.ndarray, " sample
         names = listing(data.class_names[k] for k in absent)
         require(
             not len(absent),
-            f"`folds` {folds}: without one of its folds, no sample of class {names} is left, because all of "
-            "them are in few groups. Add groups with this class, or drop it.",
+            f"`folds` {folds} must leave samples of every class when one fold is held out. None of class "
+            f"{names} is left, because few groups contain it: add groups with this class, or drop it.",
         )
     return result
 

@@ -1,4 +1,4 @@
-"""gamma_hat: how much of what a teacher says can be said from another modality."""
+"""gamma_hat: the share of a teacher's outputs that the student's modality explains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,21 +15,21 @@ LEAST_PER_FOLD = 10
 
 @dataclass(frozen=True, eq=False)
 class Gamma:
-    """The teacher's share, estimated.
+    """The estimate of the teacher's share.
 
     Attributes:
         estimate: share of the variance of the teacher's centred logits that modality b explains, about in
-            [0, 1] (noise can carry it a little outside).
-        low, high: 95% interval by bootstrap over samples or groups, the regression fitted anew.
-        between: the same share of the variance of the class means.
-        within: the same share of the variance within classes.
-        weight: share of the variance that lies between classes: estimate = weight x between + (1 - weight) x
+            [0, 1] (noise can move it slightly outside).
+        low, high: 95% interval by bootstrap over samples or groups; the regression is refitted each time.
+        between: the same share for the variance of the class means.
+        within: the same share for the variance within classes.
+        weight: share of the variance that is between classes: estimate = weight x between + (1 - weight) x
             within.
         null: estimates for shuffled pairs.
-        null_within: estimates within classes for pairs shuffled among samples of the same class.
+        null_within: `within` for pairs shuffled among samples of the same class.
         r2: R^2 of the same regression, for comparison.
-        linear: share of the folds for which a linear regression was enough, in [0, 1].
-        prediction: what modality b says the teacher's centred logits are.
+        linear: share of the folds for which a linear regression was chosen, in [0, 1].
+        prediction: the teacher's centred logits, predicted from modality b.
     """
 
     estimate: float
@@ -56,30 +56,37 @@ def estimate_gamma(
     num_bootstrap: int = 200,
     num_shuffles: int = 20,
 ) -> Gamma:
-    """Estimate gamma / (alpha + gamma), the modality-general part of what a teacher decides by.
+    """Estimate gamma / (alpha + gamma), the modality-general share of the evidence that a teacher uses.
 
-    gamma_hat = sum_k Cov(s_k, z_k) / sum_k Var(z_k): z are the teacher's logits, centred over classes, on
-    samples that it was not fitted on, s the regression of z on modality b, fitted on other folds. Unlike R^2
-    it is not pulled down by noise in s. It needs neither a linear head nor a basis of the teacher's features.
-    Where each fold has a teacher of its own, s for that fold is the regression of what this very teacher says
-    of the other folds: a regression of what other teachers say misses whatever teachers differ in.
-    For a linear teacher of independent channels it estimates the sum over the shared channels c of
-    ||W_c||^2 Var(h_c), over that of all channels. It counts the class itself as shared; `within` does not.
+    gamma_hat = sum_k Cov(s_k, z_k) / sum_k Var(z_k). z are the teacher's logits, centred over classes, for
+    samples that it was not fitted on; s is the prediction of z from modality b, fitted on other folds. Unlike
+    R^2 it is not lowered by noise in s. It needs neither a linear head nor a basis of the teacher's features.
+
+    If each fold has its own teacher, s for a fold is fitted to this teacher's outputs for the other folds. A
+    fit to the other teachers' outputs would miss everything in which the teachers differ.
+
+    For a linear teacher with independent channels, gamma_hat estimates the sum of ||W_c||^2 Var(h_c) over the
+    shared channels c, divided by the sum over all channels. It counts the class itself as shared; `within`
+    does not.
 
     Args:
-        logits: of one teacher, on samples that it was not fitted on, (sample, output); or of one teacher for
-            each fold, fitted without it, on all samples, (fold, sample, output). The latter are brought to
-            one variance on what they were not fitted on.
+        logits: outputs of one teacher for samples that it was not fitted on, (sample, output); or of one
+            teacher per fold, fitted without that fold, for all samples, (fold, sample, output). The latter
+            are scaled to equal variance on the folds that they were not fitted on.
         values: modality b of the same samples, flattened.
         label: classes.
-        folds: fold of each sample for the regression; no group stands in two folds.
-        group: resampled as a whole in the bootstrap; None resamples samples.
-        generator: source of landmarks, resamples and shuffles.
-        num_bootstrap: resamples, 2 or more.
-        num_shuffles: shuffled pairings for the null, 0 or more.
+        folds: fold of each sample for the regression; each group must be within one fold.
+        group: group of each sample, for a bootstrap over groups; None resamples samples.
+        generator: random numbers for landmarks, resamples and shuffles.
+        num_bootstrap: number of resamples, 2 or more.
+        num_shuffles: number of shuffled pairings for the null, 0 or more.
+
+    Returns:
+        The estimate, its interval, its parts and its null.
 
     Raises:
-        InputError: fewer than three folds, fewer than ten samples in one, or logits without variance.
+        InputError: there are fewer than three folds, a fold has fewer than ten samples, or the logits have no
+            variance.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -93,26 +100,26 @@ def estimate_gamma(
     counts = np.bincount(folds)
     require(
         len(counts) >= 3 and int(counts.min()) >= LEAST_PER_FOLD,
-        f"`folds` must be three or more, of {LEAST_PER_FOLD} samples or more each. Got {len(counts)}, the "
-        f"smallest of {counts.min()}: {LEAST_PER_FOLD * max(3, len(counts))} samples are needed.",
+        f"`folds` must be three or more, with {LEAST_PER_FOLD} samples or more each. Got {len(counts)}, and "
+        f"the smallest has {counts.min()}: {LEAST_PER_FOLD * max(3, len(counts))} samples are needed.",
     )
     targets = align(logits, folds) if logits.ndim == 3 else center(logits)
     z = unseen(targets, folds)
     require(
         float(z.var(axis=0).sum()) > 0,
-        "`logits` must differ between samples. The teacher answers the same to all of them: train it first.",
+        "`logits` must differ between samples. The teacher gives the same output for all of them: train it.",
     )
     regression = Regression(make_basis(values, generator=generator), folds)
     choices = regression.choose(targets)
     s = regression.predict(targets, choices)
-    whole, between, within, weight = decompose(s, z, label)
+    estimate, between, within, weight = decompose(s, z, label)
     resampled = _bootstrap(regression, targets, z, choices, group, generator, num_bootstrap)
-    # refitted on fewer distinct samples the estimates sit a little off; their spread is what counts
-    low, high = np.quantile(resampled, [0.025, 0.975]) - resampled.mean() + whole
+    # resamples have fewer distinct samples, which shifts their estimates: only their spread is used
+    low, high = np.quantile(resampled, [0.025, 0.975]) - resampled.mean() + estimate
     null, null_within = _shuffled(regression, targets, label, choices, generator, num_shuffles)
     total = float(((z - z.mean(axis=0)) ** 2).sum())
     return Gamma(
-        whole, float(low), float(high), between, within, weight, null, null_within,
+        estimate, float(low), float(high), between, within, weight, null, null_within,
         r2=1 - float(((s - z) ** 2).sum()) / total,
         linear=float(np.mean([choice.kernel is None for choice in choices])),
         prediction=s,
@@ -120,7 +127,7 @@ def estimate_gamma(
 
 
 def center(logits: Float[np.ndarray, "*fold sample output"]) -> Float[np.ndarray, "*fold sample output"]:
-    """Subtract each sample's mean over outputs, which no softmax sees."""
+    """Subtract each sample's mean over outputs, which does not change its softmax."""
     logits = np.asarray(logits, dtype=np.float64)
     return logits - logits.mean(axis=-1, keepdims=True)
 
@@ -128,7 +135,7 @@ def center(logits: Float[np.ndarray, "*fold sample output"]) -> Float[np.ndarray
 def align(
     logits: Float[np.ndarray, "fold sample output"], folds: Int[np.ndarray, " sample"]
 ) -> Float[np.ndarray, "fold sample output"]:
-    """Centre each teacher's logits, and bring them to mean 0 and total variance 1 on its own fold.
+    """Centre each teacher's logits, and scale them to mean 0 and total variance 1 on its own fold.
 
     Example:
         >>> both = np.array([[1.0, -1.0], [3.0, -3.0], [0.0, 0.0], [8.0, -8.0]])
@@ -149,14 +156,18 @@ def align(
 def unseen(
     targets: Float[np.ndarray, "*fold sample output"], folds: Int[np.ndarray, " sample"]
 ) -> Float[np.ndarray, "sample output"]:
-    """Of each sample what the teacher says that was not fitted on it."""
+    """Return each sample's logits by the teacher that was not fitted on it."""
     return targets[folds, np.arange(len(folds))] if targets.ndim == 3 else targets
 
 
 def decompose(
     s: Float[np.ndarray, "sample output"], z: Float[np.ndarray, "sample output"], label: np.ndarray
 ) -> tuple[float, float, float, float]:
-    """Cov(s, z) / Var(z): in all, of class means, within classes; and the share of Var(z) between classes."""
+    """Return Cov(s, z) / Var(z) in total, of class means and within classes, and the between-class share.
+
+    Returns:
+        The three quotients, then the share of Var(z) that is between classes.
+    """
     s, z = s - s.mean(axis=0), z - z.mean(axis=0)
     onehot = (label[:, None] == np.unique(label)).astype(np.float64)
     means_s, means_z = (onehot @ ((onehot.T @ v) / onehot.sum(axis=0)[:, None]) for v in (s, z))
@@ -177,16 +188,16 @@ def contributions(
     prediction: Float[np.ndarray, "sample output"],
     logits: Float[np.ndarray, "sample output"],
 ) -> Float[np.ndarray, " channel"]:
-    """What each channel of a linear head adds to gamma_hat: W_c . Cov(s, h_c) / sum_k Var(z_k).
+    """Return what each channel of a linear head contributes to gamma_hat: W_c . Cov(s, h_c) / sum_k Var(z_k).
 
     Args:
-        weight: of the head.
-        features: what the head reads.
-        prediction: s, of the same samples.
-        logits: z, of the same samples.
+        weight: weights of the head.
+        features: inputs of the head.
+        prediction: s for the same samples.
+        logits: z for the same samples.
 
     Returns:
-        One value a channel; they add up to Cov(s, z) / Var(z) on these samples.
+        One value per channel; their sum is Cov(s, z) / Var(z) on these samples.
     """
     weight = weight - weight.mean(axis=0)
     s, h = prediction - prediction.mean(axis=0), features - features.mean(axis=0)
@@ -205,7 +216,7 @@ def _bootstrap(
     generator: np.random.Generator,
     count: int,
 ) -> np.ndarray:
-    """gamma_hat of resamples: weights count how often a sample was drawn, and it stays in its fold."""
+    """Compute gamma_hat of resamples; a sample's weight is how often it was drawn, and folds are kept."""
     unit = np.arange(len(z)) if group is None else np.unique(group, return_inverse=True)[1]
     num_units = int(unit.max()) + 1
     values = []
@@ -231,9 +242,9 @@ def _shuffled(
     generator: np.random.Generator,
     count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """gamma_hat of shuffled pairs, and its part within classes for pairs shuffled within classes.
+    """Compute gamma_hat of shuffled pairs, and `within` of pairs that were shuffled within classes.
 
-    Samples change places within their fold only, so that no teacher is asked of what it was fitted on.
+    Samples are exchanged within their fold only, so that no teacher is used on samples it was fitted on.
     """
     folds = regression.folds
     everywhere: list[float] = []
@@ -248,12 +259,12 @@ def _shuffled(
 
 
 def _both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """One number for each combination."""
+    """Return one number for each combination."""
     return np.unique(np.stack([one, other]), axis=1, return_inverse=True)[1].reshape(-1)
 
 
 def shuffle_within(label: Int[np.ndarray, " sample"], generator: np.random.Generator) -> np.ndarray:
-    """For each sample another of its class, drawn without replacement."""
+    """Return for each sample another one of its class, drawn without replacement."""
     rows = np.arange(len(label))
     for value in np.unique(label):
         members = np.flatnonzero(label == value)

@@ -1,11 +1,12 @@
-"""What modality b says about the teacher: a regression across folds that shrinks as little as it can.
+"""Predict the teacher's logits from modality b: a ridge regression across folds that shrinks little.
 
-gamma_hat is a covariance, which noise in the regression does not bend but shrinkage does: half the slope
-gives half the gamma. So of all penalties that predict about equally well (within one standard error of the
-best) it takes the smallest, where the usual choice is the largest, and few components go unpenalised.
+gamma_hat is a covariance of the prediction. Noise in the prediction does not bias it, but shrinkage does:
+half the slope gives half the gamma. So of all penalties that predict about equally well (within one standard
+error of the best) the smallest is taken, where the usual rule takes the largest. If there are few components,
+they are not penalised at all.
 
-Targets are one table, (sample, output), or one for each fold, (fold, sample, output): what the teacher of
-that fold says of every sample, for whose fold alone the regression on the others is then used.
+Targets are one table, (sample, output), or one table for each fold, (fold, sample, output). In the second
+case table f has the outputs of the teacher of fold f for all samples, and is used to predict fold f alone.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,12 @@ SAMPLES_PER_COMPONENT = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """What cross-validation chose for one fold: which kernel (None: linear alone) and which penalty."""
+    """What cross-validation chose for one fold.
+
+    Attributes:
+        kernel: index of the kernel; None for the linear columns alone.
+        penalty: ridge penalty.
+    """
 
     kernel: int | None
     penalty: float
@@ -34,7 +40,7 @@ class Regression:
 
     Args:
         basis: columns of modality b.
-        folds: fold of each sample, 0 ... F - 1, three folds or more. Groups lie in one fold each.
+        folds: fold of each sample, 0 ... F - 1, three folds or more. Each group must be within one fold.
     """
 
     def __init__(self, basis: Basis, folds: Int[np.ndarray, " sample"]) -> None:
@@ -50,7 +56,7 @@ class Regression:
         self._num_linear = linear.shape[1]
 
     def choose(self, targets: Float[np.ndarray, "*fold sample output"]) -> list[Choice]:
-        """For each fold the kernel and penalty that inner folds (the other ones) choose."""
+        """Choose kernel and penalty for each fold by cross-validation over the other folds."""
         errors: dict[tuple[int, float], np.ndarray] = {}
         tables = targets.reshape(-1, *targets.shape[-2:])
         for design in range(len(self._designs)):
@@ -62,7 +68,7 @@ class Regression:
     def _pair_errors(
         self, design: int, grams: tuple[np.ndarray, np.ndarray], tables: np.ndarray, penalty: float
     ) -> np.ndarray:
-        """Squared errors (fold left out beside, sample): of each sample, without its fold and another."""
+        """Return squared errors (fold, sample): of a sample, fitted without its own fold and that fold."""
         errors = np.full((self.num_folds, tables.shape[1]), np.nan)
         for a in range(self.num_folds):
             for b in range(a):
@@ -82,7 +88,7 @@ class Regression:
         }
         design = min(best, key=lambda d: float(of_fold[best[d]].mean()))
         if design and not _worse(of_fold[best[0]], of_fold[best[design]]):
-            design = 0  # a kernel must earn its place
+            design = 0  # no kernel without clear gain
         least = of_fold[best[design]]
         bound = least.mean() + least.std() / np.sqrt(len(least))
         enough = [key[1] for key, values in of_fold.items() if key[0] == design and values.mean() <= bound]
@@ -94,7 +100,7 @@ class Regression:
         choices: Sequence[Choice],
         weights: Float[np.ndarray, " sample"] | None = None,
     ) -> Float[np.ndarray, "sample output"]:
-        """Each sample's prediction by the regression on the other folds; `weights` count samples."""
+        """Predict each sample by the regression on the other folds; `weights` are counts of the samples."""
         tables = targets.reshape(-1, *targets.shape[-2:])
         predictions = np.empty(tables.shape[1:])
         for design in {choice.kernel for choice in choices}:
@@ -112,7 +118,7 @@ class Regression:
     def _grams(
         self, design: int, tables: np.ndarray, weights: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Products of the columns with themselves and with each table of targets, fold by fold."""
+        """Return the products of the columns with themselves and with each table of targets, per fold."""
         columns = self._designs[design]
         if weights is None:
             own = self._own_grams[design]
@@ -135,7 +141,7 @@ class Regression:
         sizes[0] = 0.0
         if self.free:
             sizes[1 : 1 + self._num_linear] = 0.0
-        # a trace of a penalty keeps columns apart that are sums of others
+        # a tiny penalty keeps the system solvable if columns are sums of others
         sizes += 1e-9 * count
         side_by_side = np.concatenate(list(cross), axis=1)
         slopes = np.linalg.solve(own + np.diag(sizes), side_by_side)
@@ -143,6 +149,6 @@ class Regression:
 
 
 def _worse(errors: np.ndarray, than: np.ndarray) -> bool:
-    """Whether errors are larger than others of the same samples by more than two standard errors."""
+    """Return whether errors exceed others of the same samples by more than two standard errors."""
     gap = errors - than
     return bool(gap.mean() > 2 * gap.std() / np.sqrt(len(gap)))

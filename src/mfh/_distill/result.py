@@ -1,4 +1,4 @@
-"""What the training of one student leaves."""
+"""The result of `mfh.distill`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -19,12 +19,12 @@ WEIGHTS, PREDICTIONS = "student.safetensors", "predictions.npz"
 
 @dataclass(frozen=True, eq=False)
 class DistillResult(RunResult):
-    """A student, what it reached, and what taught it.
+    """One student: the network, its metrics, and a description of its teacher.
 
     Attributes:
         student: the trained network with the weights of its best epoch, in evaluation mode, on the device
             it was trained on.
-        teachers: the teacher, described as in a study; empty without one.
+        teachers: the teacher, described as in a study; empty without a teacher.
         history: one entry per epoch: training `loss` and `validation` metric.
         predictions: arrays `id`, `label`, `split` and `logits` of every sample, the content of
             `predictions.npz`.
@@ -57,30 +57,31 @@ class DistillResult(RunResult):
         return self.records[0].test
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the network and the predictions, which stand in files of their own."""
+        """Return all fields as plain values, except the network and the predictions, which have own files."""
         beside = ("student", "predictions")
         values = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in beside}
         tables = {name: [asdict(row) for row in values[name]] for name in self._tables()}
         return {"schema_version": SCHEMA_VERSION, "kind": self.kind} | values | tables
 
     def _beside(self) -> dict[str, bytes]:
-        # copies, for the format refuses tensors that share memory, as tied weights do
+        # copies, because the format refuses tensors that share memory, such as tied weights
         state = {n: v.detach().cpu().contiguous().clone() for n, v in self.student.state_dict().items()}
         return {WEIGHTS: safetensors.torch.save(state), PREDICTIONS: npz_bytes(self.predictions)}
 
     @classmethod
     def load(cls, folder: Path | str, student: nn.Module) -> "DistillResult":
-        """Read what `save` wrote; the weights go into `student`, which is shared, not copied.
+        """Read what `save` wrote, and load the weights into `student`, which is not copied.
 
         Raises:
-            InputError: files are absent or damaged, or the weights do not fit.
+            InputError: files are missing or damaged, or the weights do not fit.
         """
         folder = Path(folder)
         try:
             values = read_results(folder / "results.json")
             require(
                 values["kind"] == cls.kind and values["schema_version"] == SCHEMA_VERSION,
-                f"`{folder}` holds no result of `distill` that this version reads. See mfh.load_results.",
+                f"`{folder}` contains no result of `distill` that this version can read. Use "
+                "mfh.load_results for results of other kinds.",
             )
             student.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
         except InputError:

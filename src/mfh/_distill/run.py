@@ -1,4 +1,4 @@
-"""Distil one student from one teacher: its outputs once, one training, one description."""
+"""Distil one student from one teacher: compute the teacher's outputs once, train, describe the result."""
 
 import time
 from collections.abc import Callable
@@ -49,27 +49,30 @@ def distill(
 ) -> DistillResult:
     """Train a student of one modality on the soft labels of a teacher of another.
 
-    The teacher answers once for every sample, in evaluation mode, and is not trained. The student keeps the
-    epoch with the best validation metric; test data choose nothing. One seed says little: `mfh.study`
-    compares arms over many, with controls.
+    The teacher's outputs are computed once for every sample, in evaluation mode; it is not trained. The
+    student keeps the epoch with the best validation metric; test data choose nothing. One seed is weak
+    evidence: `mfh.study` compares arms over many seeds, with controls.
 
     Args:
-        teacher: a network, such as a `FocusedTeacher`; its logits for every sample, (sample, output), in the
-            order of the data; an npz with arrays `id` and `outputs` or `logits`, or a folder with one
-            (`teacher_logits` and `DistillResult.save` write such files); or None, which trains on labels
-            alone (arm `no-kd`).
-        student: a network, which is copied; a function that makes one, from torch's generator seeded with
-            `seed`; or None, a multilayer perceptron on inputs standardised with training statistics.
-        data: paired samples. Without a split in the data one is drawn by `seed`.
+        teacher: one of
+            - a network, such as a `FocusedTeacher`;
+            - its logits for every sample, (sample, output), in the order of the data;
+            - an npz with the arrays `id` and `outputs` or `logits`, or a folder that contains one
+              (`teacher_logits` and `DistillResult.save` write such files);
+            - None: the student learns from labels alone (arm `no-kd`).
+        student: a network, which is copied; a function that makes one, called with torch's generator seeded
+            by `seed`; or None for a multilayer perceptron on inputs standardised with training statistics.
+        data: paired samples. If they have no split, `seed` draws one.
         config: training, weights of labels and distillation, temperature; see `DistillConfig`.
-        seed: fixes split, batches, dropout, and the weights of a student that is made.
-        teacher_modality: what the teacher sees; by default the first of two modalities.
-        student_modality: what the student sees; by default the other one of two.
-        out: folder for results, the teacher's outputs and a checkpoint from which the same call resumes.
-        progress: whether to show loss and rate on stderr.
+        seed: fixes split, batches, dropout, and the initial weights of a student that is made here.
+        teacher_modality: the modality that the teacher sees; by default the first of two.
+        student_modality: the modality that the student sees; by default the other one of two.
+        out: folder for results, the teacher's outputs and a checkpoint from which the same call resumes;
+            None writes nothing.
+        progress: whether to show loss and learning rate on stderr.
 
     Returns:
-        The student and what it reached.
+        The student, its metrics, and a description of the teacher.
 
     Raises:
         InputError: the data, the teacher's outputs, the networks or the configuration break a rule.
@@ -97,7 +100,7 @@ def distill(
     if student is None:
         fitted = Standardize.fit(data.inputs(sees[1], train))
         given = data.transforms.get(sees[1])
-        seen = data.with_transforms({sees[1]: fitted if given is None else _Then(given, fitted)})
+        seen = data.with_transforms({sees[1]: fitted if given is None else _Sequence(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
     done = fit(
@@ -150,7 +153,7 @@ def distill(
         predictions={
             "id": data.id,
             "label": data.label.numpy(),
-            "split": _names(split, len(data)),
+            "split": _split_names(split, len(data)),
             "logits": found.numpy(),
         },
     )
@@ -160,7 +163,7 @@ def distill(
 
 
 def modalities(data: PairedDataset, teacher: str | None, student: str | None) -> tuple[str, str]:
-    """Which modality each side sees, where there are just two or both are named."""
+    """Return the modalities of teacher and student; with two modalities in the data they need no names."""
     names = list(data.modalities)
     for name in filter(None, (teacher, student)):
         data.require_modality(name)
@@ -169,7 +172,7 @@ def modalities(data: PairedDataset, teacher: str | None, student: str | None) ->
         student = student or next(name for name in names if name != teacher)
     if teacher is None or student is None:
         raise InputError(
-            "`teacher_modality` and `student_modality` must be named: the data hold "
+            "`teacher_modality` and `student_modality` must be given: the data have "
             f"{len(names)} modalities, {listing(names)}."
         )
     return teacher, student
@@ -178,7 +181,7 @@ def modalities(data: PairedDataset, teacher: str | None, student: str | None) ->
 def outputs_of(
     teacher: Teacher, data: PairedDataset, modality: str, out: Path | str | None
 ) -> Float[Tensor, "sample output"] | None:
-    """The teacher's logits for every sample; None without a teacher."""
+    """Return the teacher's logits for every sample; None without a teacher."""
     if teacher is None:
         return None
     if isinstance(teacher, nn.Module):
@@ -189,73 +192,73 @@ def outputs_of(
         logits = torch.as_tensor(teacher).detach().cpu().float()
     require(
         tuple(logits.shape) == (len(data), *data.output_shape),
-        f"`teacher` of `distill` must give an array of shape {(len(data), *data.output_shape)}, for every "
+        f"`teacher` of `distill` must give logits of the shape {(len(data), *data.output_shape)}: for every "
         f"sample {data.outputs_wanted}. Got {tuple(logits.shape)}.",
     )
     bad = (~logits.isfinite()).flatten(1).any(dim=1)
     require(
         not bad.any(),
-        f"`teacher` of `distill` must give finite logits. {int(bad.sum())} samples have others, the first is "
-        f"`{data.id[int(bad.int().argmax())]}`.",
+        f"`teacher` of `distill` must give finite logits. Those of {int(bad.sum())} samples are not finite, "
+        f"first of `{data.id[int(bad.int().argmax())]}`.",
     )
     return logits
 
 
 def _read(path: Path, data: PairedDataset) -> Tensor:
-    """Logits of an npz or of the only one in a folder, matched by the samples' ids."""
+    """Read logits from an npz, or from the only one in a folder, and match them by the samples' ids."""
     if path.is_dir():
         files = [p for p in sorted(path.glob("*.npz")) if p.name.endswith(("logits.npz", "predictions.npz"))]
         require(
             len(files) == 1,
-            f"`teacher` of `distill` must be a folder with one file of logits. `{path}` holds "
-            f"{listing(p.name for p in files)}: name the file.",
+            f"If `teacher` of `distill` is a folder, it must contain exactly one file of logits. `{path}` "
+            f"contains {listing(p.name for p in files)}: name the file.",
         )
         path = files[0]
     arrays = read_arrays(path)
     values = arrays.get("outputs", arrays.get("logits"))
     if "id" not in arrays or values is None:
         raise InputError(
-            f"`{path}` must hold arrays `id` and `outputs` or `logits`. It holds {listing(arrays)}."
+            f"`{path}` must contain the arrays `id` and `outputs` or `logits`. It contains {listing(arrays)}."
         )
     rows = {name: row for row, name in enumerate(arrays["id"].astype(str))}
     missing = [name for name in data.id if name not in rows]
     require(
         not missing,
-        f"`{path}` must hold every sample of the data. It lacks {len(missing)}, such as "
+        f"`{path}` must contain every sample of the data. It lacks {len(missing)}, such as "
         f"{listing(missing[:3])}.",
     )
     return torch.from_numpy(values[[rows[name] for name in data.id]]).float()
 
 
 def make_student(student: Student, data: PairedDataset, modality: str, seed: int) -> nn.Module:
-    """A network of its own to train, which gives what the task asks for."""
+    """Make or copy the network to train, and check the shape of its outputs."""
     if isinstance(student, nn.Module):
         model = deepcopy(uncompiled(student))
     else:
         size = int(np.prod(data.shape(modality)))
         build = student or (lambda: mlp(size, data.num_classes))
         model = uncompiled(seeded(build, derived_seed(seed, "student")))
-    answer = predict(model, data, modality, torch.arange(min(2, len(data))))
+    output = predict(model, data, modality, torch.arange(min(2, len(data))))
     require(
-        tuple(answer.shape[1:]) == data.output_shape,
-        f"`student` of `distill` must give {data.outputs_wanted}. Got outputs of shape "
-        f"{tuple(answer.shape[1:])} for one sample.",
+        tuple(output.shape[1:]) == data.output_shape,
+        f"`student` of `distill` must give {data.outputs_wanted}. Got outputs of the shape "
+        f"{tuple(output.shape[1:])} for one sample.",
     )
     return model
 
 
-class _Then:
-    """One transform after another."""
+class _Sequence:
+    """Two transforms, applied one after the other."""
 
     def __init__(self, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> None:
         self.first, self.second = first, second
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Transform a batch."""
+        """Apply both transforms to a batch."""
         return self.second(self.first(values))
 
 
-def _names(split: Split, count: int) -> np.ndarray:
+def _split_names(split: Split, count: int) -> np.ndarray:
     names = np.full(count, "", dtype="<U10")
     for name in SPLITS:
         names[getattr(split, name)] = name

@@ -1,8 +1,8 @@
-"""A study's focused teacher and chosen student as files that do without the study.
+"""Export a study's focused teacher and chosen student as files that can be used without the study.
 
-DIR/export.json                      what was exported, from where, and how it scored
+DIR/export.json                      what was exported, from which study, with which scores
 DIR/teacher/model.safetensors        weights
-DIR/teacher/focus.json               the layer, the removed channels and what replaces them
+DIR/teacher/focus.json               the layer, the removed channels and the values that replace them
 DIR/student/model.safetensors        weights
 DIR/student/program.pt2              torch.export: inputs -> logits, for any number of samples
 """

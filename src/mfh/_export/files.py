@@ -1,4 +1,4 @@
-"""The files of an export: networks, a program, and reading them back."""
+"""The files of an export: write networks and programs, and read them back."""
 
 import io
 import warnings
@@ -27,8 +27,8 @@ class Exported:
     """A teacher and a student, read from an export.
 
     Attributes:
-        teacher: the focused teacher; called with the inputs of its modality.
-        student: the chosen student.
+        teacher: the focused teacher; it takes the inputs of its modality.
+        student: the chosen student; it takes the inputs of its modality.
         info: content of `export.json`.
 
     Example:
@@ -42,31 +42,34 @@ class Exported:
 
 
 class Logits(nn.Module):
-    """A network that returns its logits as a tensor, whatever it returned before."""
+    """Wrap a network so that it returns its logits as a tensor, whatever object it returned."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The logits."""
+        """Return the logits."""
         return logits_of(self.network(inputs))
 
 
 def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
-    """Read what `mfh export` wrote, with networks made anew from the classes it names.
+    """Read what `mfh export` wrote, and make its networks from the classes that it names.
 
     Args:
-        folder: as given to `mfh export --to`.
-        imports: whether networks of your own may be imported by the paths that stand in the folder, which
-            runs their code: only where you trust it. Without it networks of `mfh.models` and `torch.nn` are
-            made, and the default ones.
+        folder: folder given to `mfh export --to`.
+        imports: whether your own networks may be imported by the paths written in the folder. This runs
+            their code: allow it only if you trust the folder. Without it only the default networks and those
+            of `mfh.models` and `torch.nn` can be made.
 
-    Without them the files can be read by themselves: `FocusedTeacher.load` takes a network of yours, and
-    `torch.export.load` reads the student's program.
+    You can also read the files one by one, without imports: `FocusedTeacher.load` takes a network that you
+    made, and `torch.export.load` reads the student's program.
+
+    Returns:
+        Both networks in evaluation mode, and the content of `export.json`.
 
     Raises:
-        InputError: files are absent or damaged, or a class cannot be made or may not be imported.
+        InputError: files are missing or damaged, or a class cannot be made or may not be imported.
 
     Example:
         >>> load_export("nowhere")
@@ -88,7 +91,7 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
         raise
     except Exception as error:
         reason = one_line(error)
-        raise InputError(f"`{folder}` cannot be read as an export: {reason}. Export anew.") from error
+        raise InputError(f"`{folder}` cannot be read as an export: {reason}. Export again.") from error
     teacher = FocusedTeacher.load(folder / TEACHER, sides[TEACHER].eval())
     return Exported(teacher.eval(), sides[STUDENT].eval(), info)
 
@@ -97,20 +100,20 @@ def write_program(network: nn.Module, example: Tensor, path: Path) -> None:
     """Write a network as a program of torch.export that takes any number of samples.
 
     Raises:
-        InputError: torch.export cannot follow its code (the text says why).
+        InputError: torch.export cannot trace the network's code; the text has the reason.
     """
     samples = torch.export.Dim("samples", min=1)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about its own future
+            warnings.simplefilter("ignore")  # torch warns about its own future changes
             program = torch.export.export(Logits(network), (example,), dynamic_shapes=({0: samples},))
             blob = io.BytesIO()
             torch.export.save(program, blob)
     except Exception as error:
         reason = one_line(error)[:300]
         raise InputError(
-            f"The student cannot be written as a program: torch.export says {type(error).__name__}: "
-            f"{reason}. Its code must not depend on the values or the number of samples."
+            f"The student cannot be exported as a program: torch.export raised {type(error).__name__}: "
+            f"{reason}. The network's code must not depend on the values or the number of samples."
         ) from error
     write_atomic(path, bytes_writer(blob.getbuffer()))
 
@@ -123,7 +126,7 @@ def read_program(path: Path) -> nn.Module:
 
 
 def network_of(made_of: Mapping[str, Any]) -> nn.Module:
-    """A network of plain values: a class with arguments, or a default perceptron."""
+    """Make a network from plain values: a class with arguments, or the default perceptron."""
     if "class_path" in made_of:
         return ClassSpec.parse(made_of)()
     shape = list(made_of["mlp"])

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from mfh._checks import InputError, choice, listing, require
 from mfh._saliency.linear import SaliencyAccumulator
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
 from mfh._system.files import write_npz
+from mfh._system.progress import Bar
 from mfh._system.signals import raise_if_stopped, shield_workers
 from mfh.results import read_arrays
 
@@ -89,16 +89,13 @@ def streaming_saliency(
     kept = None if state is None else _Kept(Path(state), source.fingerprint(weight, bias, score, dtype))
     done = 0 if kept is None else kept.load(total)
     tasks = (joblib.delayed(_absorb)(source, empty, *span) for span in parts[done:])
-    with tqdm(
-        total=source.features.count,
-        initial=min(done * PART, source.features.count),
-        disable=not progress,
-        unit="sample",
-        unit_scale=True,
+    count = source.features.count
+    with Bar(
+        "saliency", count, unit="samples", done=min(done * PART, count), show=progress, scaled=True
     ) as bar:
         for number, found in enumerate(_run(tasks, jobs), start=done + 1):
             raise_if_stopped()
-            bar.update(found.num_samples)
+            bar.advance(found.num_samples)
             total.merge(found)
             if kept is not None and number < len(parts):
                 kept.save(total, number)

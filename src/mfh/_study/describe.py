@@ -16,20 +16,30 @@ MOST_VALUES = 2**27
 """Samples of a modality with more values than this are not compared with each other."""
 
 
-def describe_data(data: PairedDataset, config: StudyConfig, seed: SeedResult) -> dict[str, Any]:
-    """Return sizes, classes and groups, for the report."""
+def describe_data(
+    data: PairedDataset, split: Split, *, teacher: str | None, student: str | None, redrawn: bool
+) -> dict[str, Any]:
+    """Return sizes, classes and groups, for the report.
+
+    Args:
+        data: all samples.
+        split: the split of the first seed.
+        teacher: the modality that the teacher sees.
+        student: the modality that the student sees.
+        redrawn: whether each seed has its own split.
+    """
     return {
         "fingerprint": data.fingerprint,
         "task": data.task,
         "alike": data.kind.alike,
         "num_samples": len(data),
-        "splits": {name: len(getattr(seed.split, name)) for name in ("train", "validation", "test")},
-        "redrawn": data.split is None and not config.fix_split,
+        "splits": {name: len(getattr(split, name)) for name in SPLITS},
+        "redrawn": redrawn,
         "classes": list(data.class_names),
-        "leaks": find_leaks(data, seed.split),
+        "leaks": find_leaks(data, split),
         "num_groups": len(data.group_names) if data.group is not None else None,
-        "teacher": config.teacher,
-        "student": config.student,
+        "teacher": teacher,
+        "student": student,
         "shapes": {name: list(data.shape(name)) for name in data.modalities},
     }
 

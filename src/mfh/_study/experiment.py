@@ -21,7 +21,7 @@ from mfh._study.resume import Store
 from mfh._study.seed import run_seed
 from mfh._study.tracking import Tracking
 from mfh._system.lock import holds
-from mfh._system.workers import Outcome, Pool, open_pool, require_backend, run_tasks
+from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_backend, run_tasks
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import FailedSeed, Look, StudyResult
@@ -114,9 +114,10 @@ def study(
         result,
         failed_seeds=tuple(sorted(fits.failures, key=lambda failure: failure.seed)),
         looks=tuple(looks),
-        config={**result.config, "repeats": design.repeats, "seeds": len(design.seeds)}
-        | ({} if sources is None else {"sources": dict(sources)}),
+        config={**result.config, "repeats": design.repeats, "seeds": len(design.seeds)},
     )
+    if sources is not None:
+        result = result.with_sources(sources)
     tracking.finish(result)
     if store is not None and processes.main:
         result.save(store.folder)
@@ -181,7 +182,7 @@ class _Fits:
 
 
 def _go_on(
-    ended: Outcome[SeedResult], seed: int, before: Sequence[FailedSeed], *, finished: int, seeds: int
+    ended: TaskOutcome[SeedResult], seed: int, before: Sequence[FailedSeed], *, finished: int, seeds: int
 ) -> None:
     """Raise the last failure of a seed, unless the other seeds may succeed."""
     assert ended.exception is not None  # noqa: S101
@@ -198,9 +199,9 @@ def _run(
     seeds: Sequence[int],
     store: Store | None,
     live: Live,
-    pool: Pool,
+    pool: WorkerPool,
     processes: Processes,
-) -> Iterator[Outcome[SeedResult]]:
+) -> Iterator[TaskOutcome[SeedResult]]:
     """Run the seeds that are left; save each as it ends, and yield it."""
     folders: dict[int, Path | None] = dict.fromkeys(seeds)
     if store is not None and not networks.small():  # a small network is trained again in no time
@@ -208,8 +209,8 @@ def _run(
         if processes.main:
             store.claim()
     if processes.count > 1:  # a process that retried by itself would wait for the others forever
-        outcomes: Iterator[Outcome[SeedResult]] = (
-            Outcome(number, run_seed(networks, seed, live.advance, folder=folders[seed]), 1)
+        outcomes: Iterator[TaskOutcome[SeedResult]] = (
+            TaskOutcome(number, run_seed(networks, seed, live.advance, folder=folders[seed]), 1)
             for number, seed in enumerate(seeds)
         )
     else:

@@ -4,19 +4,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from tqdm.auto import tqdm
 
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.task import teachers_needed
-from mfh._system.progress import FILE, Progress, Stage, now
+from mfh._system.progress import FILE, Bar, RunState, Stage, interval, now
 from mfh._system.signals import raise_if_stopped
 from mfh.results import environment
 
 WRITE_EVERY = 2.0  # seconds between two states on disk
-BAR = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit}{postfix}"
 UNITS = {"teachers": "epochs", "saliency": "rankings", "students": "epochs"}
 
 
@@ -77,10 +73,10 @@ class Live:
         self.seconds = dict.fromkeys(self.units, 0.0)
         self.started = now()
         self._last = self._written = time.monotonic()
-        self.bars: dict[str, Any] = {
-            name: tqdm(
-                desc=name, total=self.total[name], initial=self.done[name], unit=UNITS[name], position=place,
-                bar_format=BAR, unit_scale=UNITS[name] == "epochs", dynamic_ncols=True, disable=not show,
+        self.bars = {
+            name: Bar(
+                name, self.total[name], unit=UNITS[name], done=self.done[name], show=show, row=place,
+                timed=False, scaled=UNITS[name] == "epochs",
             )
             for place, name in enumerate(self.units)
         }  # fmt: skip
@@ -126,7 +122,7 @@ class Live:
         self._written = time.monotonic()
         ended = set(self.finished)
         waiting = [seed for seed in self.seeds if seed not in ended]
-        Progress(
+        RunState(
             kind="study",
             seeds=self.seeds,
             finished=sorted(ended),
@@ -145,9 +141,7 @@ class Live:
         self.worked[stage] += count if worked is None else worked
         bar = self.bars[stage]
         left = self._left(stage)
-        if left is not None:
-            bar.set_postfix_str(f"{tqdm.format_interval(left)} left" if left else "", refresh=False)
-        bar.update(count)
+        bar.advance(count, note=None if left is None else f"{interval(left)} left" if left else "")
 
     def _left(self, stage: str) -> float | None:
         remaining = self.total[stage] - self.done[stage]

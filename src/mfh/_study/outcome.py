@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -33,6 +34,7 @@ class SeedResult:
             shape (epoch,), and `students_loss`, `students_validation` of shape (student, epoch), in the order
             of `records`; NaN after an early stop.
         failed: one per student that diverged; they have no record.
+        settings: of a partial study, what each student was trained with, by the student's name.
     """
 
     seed: int
@@ -51,3 +53,4 @@ class SeedResult:
     failed: tuple[FailedStudent, ...] = ()
     repeat: int = 0
     fold: int = 0
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

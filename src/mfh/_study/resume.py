@@ -1,4 +1,4 @@
-"""Finished seeds of a study on disk: the same command goes on where it stopped."""
+"""The seeds of a study on disk: the same command continues where it was interrupted."""
 
 import logging
 import shutil
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save as safetensors_bytes
 
 from mfh._checks import InputError, require
 from mfh._study.outcome import SeedResult
@@ -27,6 +26,7 @@ from mfh._system.files import (
 )
 from mfh._system.progress import FILE
 from mfh.data.splits import Split
+from mfh.models.weights import sealed_weights
 from mfh.results import Choice, FailedStudent, Record, TeacherRecord, read_arrays
 
 logger = logging.getLogger(__name__)
@@ -35,16 +35,23 @@ logger = logging.getLogger(__name__)
 class Store:
     """The folder of one run: `run.json` identifies the run, `state/` has one pair of files per seed.
 
-    While a seed is unfinished, the folder `state/seed-0000/` keeps its parts; see `mfh._study.parts`.
+    While a seed is unfinished, the folder `state/seed-0000/` keeps its parts; see `mfh._study.parts`. In a
+    partial study several commands add students to a seed, so its parts are kept when the seed is saved.
+
+    Args:
+        folder: the folder.
+        identity: what must be equal for two runs to share results, as plain values.
+        partial: whether the study is a partial one.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, partial: bool = False) -> None:
         self.folder = folder
         self.identity = identity
+        self.partial = partial
         self.mark = identity_mark(identity)
 
     @classmethod
-    def open(cls, folder: Path | str, identity: Mapping[str, Any]) -> "Store":
+    def open(cls, folder: Path | str, identity: Mapping[str, Any], *, partial: bool = False) -> "Store":
         """Open the folder of a run, or start one.
 
         Raises:
@@ -74,7 +81,7 @@ class Store:
                 not (folder / "results.json").exists(),
                 f"`out` {folder} holds another run's results. Name another folder, or remove this one.",
             )
-        return cls(folder, mine)
+        return cls(folder, mine, partial=partial)
 
     def discard(self) -> None:
         """Remove what a run has written that finished no seed."""
@@ -95,12 +102,14 @@ class Store:
         return self.folder / "state" / f"seed-{seed:04d}"
 
     def save(self, result: SeedResult) -> None:
-        """Write a finished seed. Its json is written last and has the checksums of the other files."""
+        """Write a seed. Its json is written last and has the checksums of the other files."""
         self.claim()
         base, name = self.base(result.seed), f"seed-{result.seed:04d}"
         contents = {
-            f"checkpoints/{name}/{network}.safetensors": safetensors_bytes(
-                {key: value.contiguous().clone() for key, value in weights.items()}
+            f"checkpoints/{name}/{network}.safetensors": sealed_weights(
+                {key: value.contiguous().clone() for key, value in weights.items()},
+                run=self.mark,
+                network=network,
             )
             for network, weights in result.weights.items()
         }
@@ -125,12 +134,18 @@ class Store:
                 "layer": result.layer,
                 "redrawn": result.split.redrawn,
                 "place": [result.repeat, result.fold],
+                "settings": result.settings,
             },
             sealed=True,
         )
         written = {self.folder / file: bytes_writer(content) for file, content in contents.items()}
         write_together(written | {base.with_suffix(".json"): summary})
-        shutil.rmtree(base, ignore_errors=True)
+        self._drop_parts(base)
+
+    def _drop_parts(self, base: Path) -> None:
+        """Remove the unfinished work of a seed that is finished."""
+        if not self.partial:
+            shutil.rmtree(base, ignore_errors=True)
 
     def load(self, seed: int) -> SeedResult | None:
         """Read a finished seed; None if it is absent or damaged, which is logged: the seed is run again."""
@@ -142,7 +157,7 @@ class Store:
                 raise InputError(f"`{path}` is of another run or another seed.")
             require_files(self.folder, values["files"], path)
             arrays = read_arrays(base.with_suffix(".npz"))
-            shutil.rmtree(base, ignore_errors=True)  # it is left over if the process was killed
+            self._drop_parts(base)  # they are left over if the process was killed
             rows = {name: arrays[f"split/{name}"] for name in ("train", "validation", "test")}
             return SeedResult(
                 seed=values["seed"],
@@ -161,6 +176,7 @@ class Store:
                 failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
                 repeat=values["place"][0],
                 fold=values["place"][1],
+                settings=values.get("settings", {}),
             )
         except FileNotFoundError:
             return None

@@ -1,1 +1,1 @@
-"""Files, locks, signals, workers and progress: what a long run needs of its machine."""
+"""Files, locks, signals, workers and progress: what a long run needs from its machine."""

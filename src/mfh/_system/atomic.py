@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders that say whether they can be written. Free of numpy."""
+"""Write files completely or not at all, and check that folders can be written. Free of numpy."""
 
 import contextlib
 import errno
@@ -18,24 +18,24 @@ from mfh._checks import InputError
 PARTIAL = ".partial"
 Write = Callable[[IO[bytes]], object]
 HELD: dict[Path, tuple[int, int]] = {}
-"""Locks under which this process writes (see `mfh._system.lock`) -> their inode and time."""
+"""Locks that this process holds (see `mfh._system.lock`) -> their inode and time."""
 
 
 class OutputError(InputError):
-    """A folder takes no more files: the disk is full, or the folder was removed under a running command.
+    """Report that a folder cannot be written any more: the disk is full, or the folder was removed.
 
-    What is written later would fail too, so a command ends at the first of these.
+    Later files would fail too, so a command ends at the first of these errors.
     """
 
 
 def write_atomic(path: Path | str, write: Write) -> Path:
-    """Write a file so that no reader ever sees half of it, and no power cut leaves half of it.
+    """Write a file so that no reader sees a part of it, and no power cut leaves a part of it.
 
-    `write` gets a temporary file in the same folder, which is flushed to disk and renamed over `path`; then
-    the folder is flushed. If `write` raises, `path` is untouched and the temporary file is gone.
+    `write` gets a temporary file in the same folder, which is flushed to disk and renamed to `path`; then the
+    folder is flushed. If `write` raises, `path` is unchanged and the temporary file is removed.
 
     Raises:
-        OutputError: the folder cannot be written or was removed under a running command, or the disk is full.
+        OutputError: the folder cannot be written, was removed while the command ran, or the disk is full.
     """
     write_together({Path(path): write})
     return Path(path)
@@ -44,8 +44,8 @@ def write_atomic(path: Path | str, write: Write) -> Path:
 def write_together(files: Mapping[Path, Write]) -> None:
     """Write files that belong together: all are on disk under temporary names before the first is renamed.
 
-    A full disk therefore leaves all of them as they were. They are renamed in the order given, so the one
-    that vouches for the others comes last.
+    If the disk is full, all of them therefore stay as they were. They are renamed in the order given: pass
+    the file with the checksums of the others last.
 
     Raises:
         OutputError: as `write_atomic`.
@@ -54,10 +54,10 @@ def write_together(files: Mapping[Path, Write]) -> None:
     path = Path()
     try:
         for path, write in files.items():
-            _require_there(path)
+            _require_lock_in_place(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
-            with draft.open("xb") as file:  # "x": follows no link, and has the rights that umask leaves
+            with draft.open("xb") as file:  # "x" follows no link, and sets the permissions of umask
                 staged[path] = draft
                 write(file)
                 file.flush()
@@ -68,9 +68,9 @@ def write_together(files: Mapping[Path, Write]) -> None:
         for folder in {path.parent for path in files}:
             _flush_folder(folder)
     except OSError as error:
-        _require_there(path)
+        _require_lock_in_place(path)
         raise OutputError(
-            f"`{path}` cannot be written: {error.strerror or error}. Nothing was left."
+            f"`{path}` cannot be written: {error.strerror or error}. No part of it is left."
         ) from error
     finally:
         for temporary in staged.values():
@@ -79,7 +79,7 @@ def write_together(files: Mapping[Path, Write]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush names of files to disk, where the system can."""
+    """Flush the names in a folder to disk, on systems that can do that."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -88,8 +88,8 @@ def _flush_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _require_there(path: Path) -> None:
-    """Refuse to write into a folder that somebody removed: what is written next would lack the rest."""
+def _require_lock_in_place(path: Path) -> None:
+    """Refuse to write into a folder that was removed: the new file would lack the files beside it."""
     for lock, known in HELD.items():
         if lock.parent in path.absolute().parents:
             try:
@@ -104,7 +104,7 @@ def _require_there(path: Path) -> None:
 
 
 def bytes_writer(content: bytes | memoryview) -> Write:
-    """A writer of bytes in memory, for `write_together`."""
+    """Return a function that writes bytes, for `write_together`."""
     return partial(_put, content)
 
 
@@ -113,10 +113,10 @@ def _put(content: bytes | memoryview, file: IO[bytes]) -> None:
 
 
 def opened_file(path: Path | str) -> BufferedReader:
-    """A file open for reading, for what must not hang or never end: a pipe or a device is none.
+    """Open a regular file for reading; reading a pipe or a device could hang or never end.
 
     Raises:
-        OSError: it cannot be opened, or is no file.
+        OSError: the file cannot be opened, or is no regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -126,7 +126,7 @@ def opened_file(path: Path | str) -> BufferedReader:
 
 
 def file_checksum(path: Path | str) -> str:
-    """SHA-256 of a file; empty where it cannot be read.
+    """Return the SHA-256 of a file; empty if it cannot be read.
 
     >>> file_checksum("nowhere")
     ''
@@ -139,15 +139,15 @@ def file_checksum(path: Path | str) -> str:
 
 
 def checksum(content: bytes) -> str:
-    """SHA-256 of bytes."""
+    """Return the SHA-256 of bytes."""
     return hashlib.sha256(content).hexdigest()
 
 
 def writable_folder(path: Path | str, name: str = "out") -> Path:
-    """Make the folder if it is absent, and prove that it can be written.
+    """Make a folder if it is absent, and check that it can be written.
 
     Raises:
-        InputError: it is a file, or cannot be made or written.
+        InputError: the path is a file, or the folder cannot be made or written.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():

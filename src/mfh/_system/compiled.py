@@ -1,4 +1,4 @@
-"""Compiling numerical Python."""
+"""Compile numerical Python."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,13 @@ from numba import njit
 
 
 def compiled(*fastmath: str) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function at its first call, to code that threads may run side by side.
+    """Compile a function at its first call, to code that several threads can run at once.
 
-    The machine code is kept on disk where a folder can be written.
+    The machine code is stored on disk if a folder can be written.
 
     Args:
-        fastmath: liberties with floating-point arithmetic, as LLVM names them: `contract`, `reassoc`, ...
+        fastmath: changes of floating-point arithmetic that are allowed, by LLVM's names: `contract`,
+            `reassoc`, ...
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": set(fastmath), "error_model": "numpy"}
 

@@ -1,4 +1,4 @@
-"""What a run ran on."""
+"""Describe the machine and the versions of a run."""
 
 import platform
 import sys
@@ -10,7 +10,7 @@ from mfh._version import __version__
 
 
 def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
-    """Versions and machine, for the record. `command` defaults to the running one."""
+    """Return versions and machine for the results of a run; `command` is by default the running one."""
     packages = ("torch", "numpy", "scipy", "accelerate", "numba", "torchmetrics", "safetensors")
     versions = {}
     for name in packages:

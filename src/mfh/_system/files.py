@@ -1,4 +1,4 @@
-"""Text, JSON and arrays on disk, whole or not at all, with checksums that are verified when they are read."""
+"""Write text, JSON and arrays completely or not at all, and verify their checksums when they are read."""
 
 import hashlib
 import io
@@ -38,23 +38,23 @@ def write_text(path: Path | str, text: str) -> Path:
 def write_json(path: Path | str, value: object, *, sealed: bool = False) -> Path:
     """Write JSON atomically, numbers in full precision; NaN and infinity are written as null.
 
-    A mapping that is `sealed` gets a `checksum` of all its other fields.
+    If `sealed`, the mapping gets a field `checksum` of all its other fields.
     """
     return write_atomic(path, json_writer(value, sealed=sealed))
 
 
 def json_writer(value: object, *, sealed: bool = False) -> Write:
-    """What `write_json` writes, for `write_together`."""
+    """Return a function that writes what `write_json` writes, for `write_together`."""
     content = plain(value)
     if sealed:
         content |= {CHECKSUM: _json_checksum(content)}
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    # a lone surrogate, as names of files that are no UTF-8 hold, becomes its escape, which JSON knows
+    # a lone surrogate, as in a file name that is no UTF-8, becomes an escape, which JSON has
     return bytes_writer(text.encode("utf-8", "backslashreplace"))
 
 
 def _json_checksum(value: Mapping[str, Any]) -> str:
-    """SHA-256 of the fields, in whatever order and layout they stand."""
+    """Return the SHA-256 of the fields, whatever their order and layout in the file."""
     rest = {name: item for name, item in value.items() if name != CHECKSUM}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return checksum(text.encode())
@@ -65,11 +65,11 @@ def read_json(path: Path | str, *, sealed: bool = True) -> dict[str, Any]:
 
     Args:
         path: the file.
-        sealed: whether one without a checksum is refused too; if it has one, it must fit in any case.
+        sealed: whether a file without a checksum is refused. A checksum that is there is always verified.
 
     Raises:
-        FileNotFoundError: it is absent.
-        InputError: it cannot be read, or its checksum does not fit.
+        FileNotFoundError: the file is absent.
+        InputError: the file cannot be read, or its checksum is wrong.
     """
     try:
         with opened_file(path) as file:
@@ -79,7 +79,7 @@ def read_json(path: Path | str, *, sealed: bool = True) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"`{path}` is damaged: {error}.") from error
     if not isinstance(value, dict):
-        raise InputError(f"`{path}` is damaged: it holds no fields.")
+        raise InputError(f"`{path}` is damaged: it contains no fields.")
     if CHECKSUM in value and value[CHECKSUM] != _json_checksum(value):
         raise InputError(f"`{path}` is damaged: its checksum does not fit its content.")
     if sealed and CHECKSUM not in value:
@@ -88,12 +88,12 @@ def read_json(path: Path | str, *, sealed: bool = True) -> dict[str, Any]:
 
 
 def identity_mark(identity: Mapping[str, Any]) -> str:
-    """What tells one run's files from another's: the checksum that `run.json` has for this identity."""
+    """Return the mark of a run in its files: the checksum that `run.json` has for this identity."""
     return _json_checksum(plain(identity))
 
 
 def run_mark(folder: Path | str) -> str:
-    """The mark of the run that a folder belongs to, by its `run.json`; empty where there is none.
+    """Return the mark of the run in a folder, from `run.json`; empty if there is no such file.
 
     Raises:
         InputError: `run.json` is damaged.
@@ -107,10 +107,16 @@ def run_mark(folder: Path | str) -> str:
 def require_files(
     folder: Path, checksums: Mapping[str, str], by: Path | str, *, absent: bool = False
 ) -> None:
-    """Refuse files that are not those whose checksums stand in the file `by`; `absent` ones may be let pass.
+    """Refuse files whose checksums differ from those in the file `by`.
+
+    Args:
+        folder: folder of the files.
+        checksums: name of each file -> its checksum.
+        by: path of the file with the checksums.
+        absent: whether files may be missing.
 
     Raises:
-        InputError: one differs (the text names it).
+        InputError: a file differs (the text names it).
     """
     for name, wanted in checksums.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -124,11 +130,11 @@ def require_files(
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The fields of a `results.json`, once it is known that they and the files beside it are whole.
+    """Read a `results.json`, after checking it and the files beside it.
 
     Raises:
-        InputError: it is absent or damaged, a file beside it is not the one that was written with it, or it
-            is of another run than the `run.json` beside it.
+        InputError: the file is absent or damaged, a file beside it was not written together with it, or it is
+            of another run than the `run.json` beside it.
     """
     try:
         values = read_json(path, sealed=False)
@@ -144,9 +150,9 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
-    """One array as a npy that loads without pickle.
+    """Return an array as the content of a npy that loads without pickle.
 
-    By way of memory: numpy writes to a file through a buffer of its own and does not notice a full disk.
+    The content is made in memory, since numpy does not notice a full disk when it writes to a file.
     """
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
@@ -154,32 +160,32 @@ def npy_bytes(array: np.ndarray) -> bytes:
 
 
 def write_npy(path: Path | str, array: np.ndarray) -> Path:
-    """Write one array atomically as a npy; see `npy_bytes`."""
+    """Write an array atomically as a npy; see `npy_bytes`."""
     return write_atomic(path, bytes_writer(npy_bytes(array)))
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray], *, mark: str = "") -> bytes:
-    """Arrays as a compressed npz that loads without pickle; see `write_npz`."""
+    """Return arrays as the content of a compressed npz that loads without pickle; see `write_npz`."""
     content = io.BytesIO()
-    told = {name: np.asarray(array) for name, array in arrays.items()}
-    told |= {MARK: np.asarray(mark)} if mark else {}
-    np.savez_compressed(content, **told, **{SEAL: np.asarray(_arrays_checksum(told))})  # type: ignore[arg-type]
+    written = {name: np.asarray(array) for name, array in arrays.items()}
+    written |= {MARK: np.asarray(mark)} if mark else {}
+    np.savez_compressed(content, **written, **{SEAL: np.asarray(_arrays_checksum(written))})  # type: ignore[arg-type]
     return content.getvalue()
 
 
 def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray], *, mark: str = "") -> Path:
-    """Write arrays atomically as a compressed npz that loads without pickle, with a checksum of them all.
+    """Write arrays atomically as a compressed npz that loads without pickle, with a checksum of all of them.
 
     Args:
         path: the file.
-        arrays: what it holds.
-        mark: of what they belong to; `read_arrays` refuses them to a reader with another one.
+        arrays: its content.
+        mark: mark of the run that the arrays belong to; `read_arrays` compares it.
     """
     return write_atomic(path, bytes_writer(npz_bytes(arrays, mark=mark)))
 
 
 def _arrays_checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of names, types, shapes and values."""
+    """Return the SHA-256 of names, types, shapes and values."""
     total = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -193,13 +199,13 @@ def read_arrays(path: Path | str, *, sealed: bool = False, mark: str = "") -> di
 
     Args:
         path: the file.
-        sealed: whether one without the checksum of `write_npz` is refused; if it has one, it must fit in any
-            case.
-        mark: that it must have been written with; empty takes any.
+        sealed: whether a file without the checksum of `write_npz` is refused. A checksum that is there is
+            always verified.
+        mark: mark that the file must have; empty accepts any.
 
     Raises:
-        InputError: it is absent or damaged, holds objects or anything but arrays, unpacks to more than 256
-            MiB and 200 times its size, or has another mark.
+        InputError: the file is absent or damaged, contains objects or anything but arrays, unpacks to more
+            than 256 MiB and 200 times its size, or has another mark.
     """
     arrays = _read_npz(path)
     seal = arrays.pop(SEAL, None)
@@ -237,8 +243,8 @@ def _read_npz(path: Path | str) -> dict[str, np.ndarray]:
         if "pickle" not in str(error):
             raise InputError(f"`{path}` cannot be read as arrays: `{name}` is damaged ({error}).") from error
         raise InputError(
-            f"`{path}` cannot be read as arrays: `{name}` holds Python objects, which can run code when they "
-            "are loaded. Save it as numbers or text: np.asarray(values, dtype=float), or dtype=str."
+            f"`{path}` cannot be read as arrays: `{name}` contains Python objects, which can run code when "
+            "they are loaded. Save it as numbers or text: np.asarray(values, dtype=float), or dtype=str."
         ) from error
     except Exception as error:
         reason = one_line(error).rstrip(".") or type(error).__name__
@@ -246,7 +252,7 @@ def _read_npz(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def _refuse_bomb(path: Path | str, file: Any) -> None:
-    """Refuse a zip that is small and would fill the memory; no value is unpacked for this."""
+    """Refuse a small zip that would fill the memory; no value is unpacked for this check."""
     file.seek(0)
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
@@ -262,19 +268,19 @@ def _refuse_bomb(path: Path | str, file: Any) -> None:
 
 
 def _require_promise(path: Path | str, name: str, content: Any, size: int) -> None:
-    """Refuse an array whose header promises more values than there are bytes: numpy would make room first."""
+    """Refuse an array whose header promises more values than there are; numpy would allocate them first."""
     try:
         promised = npy_size(content)
     except ValueError:
-        return  # no array of numbers; numpy says so
+        return  # no array of numbers; numpy reports it
     if promised > size:
         raise InputError(
-            f"`{path}` cannot be read as arrays: `{name}` promises {promised} bytes and holds {size}."
+            f"`{path}` cannot be read as arrays: `{name}` promises {promised} bytes and has {size}."
         )
 
 
 def _require_text(path: Path | str, name: str, array: np.ndarray) -> None:
-    """Refuse text with numbers that stand for no character: whatever reads one fails."""
+    """Refuse text with numbers that are no characters: every reader of the text would fail."""
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
         codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
         if codes.max() > sys.maxunicode:
@@ -282,11 +288,11 @@ def _require_text(path: Path | str, name: str, array: np.ndarray) -> None:
 
 
 def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether the order is Fortran's, and type of an npy; reads no value.
+    """Read the header of an npy: shape, whether the order is Fortran's, and type.
 
     Raises:
-        ValueError: it is no npy of version 1 or 2, or one of Python objects, which can run code when they
-            are loaded.
+        ValueError: the file is no npy of version 1 or 2, or contains Python objects, which can run code when
+            they are loaded.
     """
     formats = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
@@ -296,19 +302,19 @@ def npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
         shape, fortran, dtype = formats[version](file)
     except ValueError as error:
         raise ValueError(one_line(error)) from error
-    except Exception as error:  # whatever the text in a header makes of its parser
+    except Exception as error:  # any error of the parser of the header
         raise ValueError(f"its header cannot be read: {type(error).__name__}") from error
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which can run code when they are loaded")
+        raise ValueError("it contains Python objects, which can run code when they are loaded")
     if any(length < 0 for length in shape):
         raise ValueError(f"its header gives the shape {shape}")
     return shape, fortran, dtype
 
 
 def npy_size(file: Any) -> int:
-    """Bytes that the header of an npy promises, itself among them.
+    """Return the size in bytes that the header of an npy promises, header included.
 
-    Values without bytes, which a header can promise in any number, count one each beyond a million.
+    Values without bytes, which a header can promise in any number, count one byte each beyond a million.
 
     Raises:
         ValueError: see `npy_header`.
@@ -319,15 +325,15 @@ def npy_size(file: Any) -> int:
 
 
 def read_npy(source: Path | str | bytes, *, mmap_mode: Literal["r", "c"] | None = None) -> np.ndarray:
-    """Read one array without pickle, whatever the file is called.
+    """Read an npy without pickle, whatever the name of the file.
 
     Args:
         source: path of the file, or its content.
-        mmap_mode: as of `np.load`, of files only.
+        mmap_mode: as in `np.load`, for files only.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no npy, is cut short, or holds Python objects.
+        ValueError: the content is no npy, is cut short, or contains Python objects.
     """
     with io.BytesIO(source) if isinstance(source, bytes) else opened_file(source) as file:
         promised, size = npy_size(file), file.seek(0, os.SEEK_END)
@@ -340,7 +346,7 @@ def read_npy(source: Path | str | bytes, *, mmap_mode: Literal["r", "c"] | None 
 
 
 def plain(value: object) -> Any:
-    """Turn numpy scalars, tuples, paths and mappings into what JSON knows.
+    """Turn numpy scalars, tuples, paths and mappings into values that JSON has.
 
     >>> plain({"a": (np.float64(1.5), float("nan"))})
     {'a': [1.5, None]}

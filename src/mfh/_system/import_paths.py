@@ -1,4 +1,4 @@
-"""Users' own classes and functions by import path: found, checked argument by argument, called.
+"""Users' own classes and functions by import path: check their arguments one by one, and call them.
 
 A spec is `{class_path: mine.Teacher, init_args: {width: 64}}`, or just the path. Free of torch until a
 class that needs it is imported.
@@ -6,80 +6,48 @@ class that needs it is imported.
 
 import contextlib
 import difflib
-import importlib
 import inspect
 import io
-import os
 import re
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from mfh._checks import InputError, fail, listing
+from mfh._checks import InputError, listing
+from mfh._system.paths import expanded
+from mfh._system.targets import NO_IMPORTS_VARIABLE as NO_IMPORTS_VARIABLE
+from mfh._system.targets import find_target as find_target
+from mfh._system.targets import is_own_only as is_own_only
+from mfh._system.targets import own_classes_only as own_classes_only
+from mfh._system.targets import require_own as require_own
+from mfh._system.targets import with_place
 
 Problem = tuple[tuple[str, ...], str]
-"""Where in a spec, as keys from its top, and what is wrong there."""
+"""A place in a spec, as keys from its top, and what is wrong there."""
 
-OWN_CLASSES = ("torch.nn.", "mfh.models.")
-OWN_FUNCTIONS = (
-    "mfh.data.sources.ravdess.reader.load",
-    "mfh.data.sources.vggsound.reader.load",
-    "mfh.experiments.avmnist.load",
-)
-NO_IMPORTS_VARIABLE = "MFH_NO_IMPORTS"
 _RUNS = "which runs its code (--no-imports, imports=False)"
-# What YAML would not read as this very text, but as values, a quoted text or one with a comment.
+# Text that YAML would read as something else: as values, a quoted text or one with a comment.
 _VALUES_IN_TEXT = re.compile(
     r"""^[\s\ufeff]*([{\["'!&*|>%@`#?]|-(?!\d)|\.\.\.)|[\n\r\x85\u2028\u2029]|:(\s|$)|\s#"""
 )
 _IMPORTABLE = re.compile(r"(?![\d.]+$)[^/]*\w\.\w[^/]*|[^\W\d]\w*([.:][^\W\d]\w*)+")
-_own_only: ContextVar[bool] = ContextVar("own_only", default=False)
 
 
-@contextlib.contextmanager
-def own_classes_only(on: bool = True) -> Iterator[None]:
-    """Refuse, while it lasts, every import path but classes of `OWN_CLASSES` and the `OWN_FUNCTIONS`."""
-    before = _own_only.set(on)
-    try:
-        yield
-    finally:
-        _own_only.reset(before)
-
-
-def is_own_only() -> bool:
-    """Whether that holds, here or, by the environment variable MFH_NO_IMPORTS, everywhere."""
-    return _own_only.get() or bool(os.environ.get(NO_IMPORTS_VARIABLE))
-
-
-def require_own(path: str) -> None:
-    """Raise InputError, before anything is imported, if a path is refused; see `own_classes_only`."""
-    own = path.startswith(OWN_CLASSES) or path in OWN_FUNCTIONS
-    if is_own_only() and not own:
-        raise _refused(path)
-
-
-def _refused(path: str) -> InputError:
-    return InputError(
-        f"`{path}` is refused: importing it runs its code. Allowed here (--no-imports, imports=False) are "
-        f"networks of {listing(name.rstrip('.') for name in OWN_CLASSES)}, and {listing(OWN_FUNCTIONS)}."
-    )
-
-
-def _nested_problems(value: Any, place: tuple[str, ...]) -> Iterator[Problem]:
-    """Texts among arguments that could be imported, where that is refused."""
+def _importable_texts(value: Any, place: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield the texts among arguments that could be imported; each is refused if imports are off."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _nested_problems(item, (*place, str(key)))
+            yield from _importable_texts(item, (*place, str(key)))
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
-            yield from _nested_problems(item, (*place, str(number)))
+            yield from _importable_texts(item, (*place, str(number)))
     elif isinstance(value, str) and _VALUES_IN_TEXT.search(value):
-        yield place, f"{value!r} is refused: it could hold an import path, {_RUNS}. Write its values as YAML."
+        yield (
+            place,
+            f"{value!r} is refused: it could contain an import path, {_RUNS}. Write its values as YAML.",
+        )
     elif isinstance(value, str) and _IMPORTABLE.fullmatch(value.strip()):
         try:
             find_target(value.strip())
@@ -90,11 +58,12 @@ def _nested_problems(value: Any, place: tuple[str, ...]) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class ClassSpec:
-    """A class or function by its import path, with arguments; calling it makes a new object.
+    """Name a class or function by its import path, with arguments; a call makes a new object.
 
     Attributes:
         class_path: `package.module.Name`; modules of the current folder can be named.
-        init_args: its arguments by name. An argument that is itself an object is written as a spec.
+        init_args: its arguments by name. An argument that is itself an object is written as a spec. A leading
+            `~` and `$VARIABLES` are replaced in arguments that are annotated as `Path`, and in no others.
 
     Example:
         >>> ClassSpec("fractions.Fraction", {"numerator": 1, "denominator": 2})()
@@ -122,21 +91,21 @@ class ClassSpec:
         return cls(value["class_path"], dict(value.get("init_args") or {}))
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as plain values."""
+        """Return the spec as plain values."""
         return {"class_path": self.class_path, "init_args": dict(self.init_args)}
 
     def problems(self, base: str | None = None) -> list[Problem]:
-        """Everything that is wrong: the path, unknown and missing arguments, types.
+        """Return everything that is wrong: the path, unknown and missing arguments, types.
 
         Args:
-            base: import path of a class that a class has to be derived from.
+            base: import path of a class; a class must be derived from it.
         """
         try:
             target = find_target(self.class_path)
             parent = None if base is None else find_target(base)
         except InputError as error:
             return [(("class_path",), str(error))]
-        refused = list(_nested_problems(self.init_args, ("init_args",))) if is_own_only() else []
+        refused = list(_importable_texts(self.init_args, ("init_args",))) if is_own_only() else []
         if refused:
             return refused
         if isinstance(parent, type) and isinstance(target, type) and not issubclass(target, parent):
@@ -153,22 +122,33 @@ class ClassSpec:
         if found:
             raise InputError(" ".join(text for _, text in found))
         target = find_target(self.class_path)
-        parser = ArgumentParser(exit_on_error=False)
-        _add_arguments(parser, target)
         try:
-            with _quiet():
-                instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # older ones
-                made = instantiate(parser.parse_object({"x": dict(self.init_args)}))
-            value = made.get("x")
-            return value if isinstance(target, type) else target(**(value.as_dict() if value else {}))
+            return target(**self._arguments(target))
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"`{self.class_path}` cannot be made. {_told(error)}") from error
+            raise InputError(f"`{self.class_path}` cannot be made. {with_place(error)}") from error
+
+    def _arguments(self, target: Callable[..., Any]) -> dict[str, Any]:
+        """Return the arguments as their types want them: paths expanded, objects made."""
+        hints = _types(target)
+        given = dict(self.init_args)
+        for name, value in given.items():
+            if isinstance(value, str) and _allows_paths(hints.get(name)):
+                given[name] = expanded(value, name)
+        as_given = {n: v for n, v in given.items() if _is_taken_as_given(v, n, hints)}
+        parser = ArgumentParser(exit_on_error=False)
+        _add_arguments(parser, target, skip=hints.keys() - (given.keys() - as_given.keys()))
+        with _quiet():
+            instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes  # older ones
+            parsed = parser.parse_object({"x": {n: v for n, v in given.items() if n not in as_given}})
+            made = instantiate(parsed).get("x") or {}
+        objects = {n: ClassSpec.parse(v)() if _is_spec(v) else v for n, v in as_given.items()}
+        return {name: objects[name] if name in objects else made[name] for name in given}
 
 
 def shape_problems(value: Any) -> list[Problem]:
-    """What is wrong with the form of a spec."""
+    """Return what is wrong with the form of a spec."""
     if isinstance(value, str):
         return []
     if not isinstance(value, Mapping):
@@ -187,51 +167,8 @@ def shape_problems(value: Any) -> list[Problem]:
     return found
 
 
-def find_target(path: str) -> Callable[..., Any]:
-    """Import a class or function.
-
-    Raises:
-        InputError: there is none of that name, its module fails, or it is refused (`own_classes_only`).
-    """
-    module_path, _, name = path.replace(":", ".").rpartition(".")
-    if not module_path:
-        fail(f"`{path}` must be an import path with a module, such as mine.{path or 'Teacher'}.")
-    require_own(path)
-    here = os.getcwd()  # noqa: PTH109 - an entry of sys.path is text
-    if here not in sys.path and not is_own_only() and not path.startswith(("torch.", "mfh.")):
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_path)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
-            raise InputError(f"`{module_path}` cannot be imported. {_told(error)}") from error
-        raise InputError(
-            f"There is no module `{error.name}`. Run in the folder that holds it (this is {here}), or "
-            "install it."
-        ) from None
-    except Exception as error:
-        raise InputError(f"`{module_path}` cannot be imported. {_told(error)}") from error
-    target = getattr(module, name, None)
-    if target is None:
-        own = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
-        near = difflib.get_close_matches(name, own, n=1)
-        hint = f"Did you mean `{near[0]}`?" if near else f"It has {listing(own)}."
-        raise InputError(f"`{module_path}` has no `{name}`. {hint}")
-    if not callable(target):
-        fail(f"`{path}` must be a class or a function. It is a {type(target).__name__}.")
-    if is_own_only() and path not in OWN_FUNCTIONS and not _is_own_class(target):
-        raise _refused(path)
-    return target
-
-
-def _is_own_class(target: Any) -> bool:
-    return (
-        isinstance(target, type) and target.__module__.startswith(OWN_CLASSES) and hasattr(target, "forward")
-    )
-
-
 def arguments_of(path: str) -> dict[str, tuple[str, Any, bool]]:
-    """Arguments of a class or function: name -> its documentation, its default, whether it is required."""
+    """Return for each argument of a class or function its text, its default, and whether it is required."""
     parser = ArgumentParser(exit_on_error=False)
     names = _add_arguments(parser, find_target(path))
     actions = {action.dest.removeprefix("x."): action for action in parser._actions}
@@ -240,43 +177,108 @@ def arguments_of(path: str) -> dict[str, tuple[str, Any, bool]]:
     }
 
 
+def types_of(path: str) -> dict[str, Any]:
+    """Return the types of the arguments of a class or function, Any for those without.
+
+    Raises:
+        InputError: see `find_target`.
+    """
+    target = find_target(path)
+    try:
+        return _types(target)
+    except Exception:  # noqa: BLE001 - any error of the parser over a signature; `problems` reports it
+        return {}
+
+
+def path_arguments(path: str) -> set[str]:
+    """Return the arguments of a class or function that are annotated as paths; see `types_of`."""
+    return {name for name, hint in types_of(path).items() if _allows_paths(hint)}
+
+
+def _types(target: Callable[..., Any]) -> dict[str, Any]:
+    parser = ArgumentParser(exit_on_error=False)
+    names = _add_arguments(parser, target)
+    found = {a.dest.removeprefix("x."): getattr(a, "_typehint", None) for a in parser._actions}
+    return {name: Any if _is_untyped(found.get(name)) else found[name] for name in names}
+
+
+def _is_untyped(hint: Any) -> bool:
+    """Return whether a type allows anything; jsonargparse writes `Untyped` for arguments without one."""
+    return hint is None or any(part is Any or repr(part) == "Untyped" for part in (hint, *get_args(hint)))
+
+
+def _allows_paths(hint: Any) -> bool:
+    return any(isinstance(part, type) and hasattr(part, "__fspath__") for part in (hint, *get_args(hint)))
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, Mapping) and "class_path" in value and not shape_problems(value)
+
+
+def _is_taken_as_given(value: Any, name: str, hints: Mapping[str, Any]) -> bool:
+    """Return whether an argument needs no conversion: it has no type, or is text and may be text.
+
+    jsonargparse would read the text 'yes' as True and '010' as 10.
+    """
+    hint = hints.get(name, Any)
+    return hint is Any or (isinstance(value, str) and str in (hint, *get_args(hint)))
+
+
 def _argument_problems(target: Callable[..., Any], path: str, given: Mapping[str, Any]) -> list[Problem]:
     found: list[Problem] = []
-    whole = ArgumentParser(exit_on_error=False)
+    every = ArgumentParser(exit_on_error=False)
     try:
-        names = _add_arguments(whole, target)
-    except Exception as error:  # noqa: BLE001 - whatever a signature makes of the parser is told
-        return [(("class_path",), f"The arguments of `{path}` cannot be read. {_told(error)}")]
+        names = _add_arguments(every, target)
+        hints = _types(target)
+    except Exception as error:  # noqa: BLE001 - any error of the parser over a signature
+        return [(("class_path",), f"The arguments of `{path}` cannot be read. {with_place(error)}")]
     for name, value in given.items():
         where = ("init_args", str(name))
-        if name not in names:
+        if name not in names and not _takes_any(target):
             near = difflib.get_close_matches(str(name), names, n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"It has {listing(names)}."
             found.append((where, f"`{path}` has no argument `{name}`. {hint}"))
-            continue
-        one = ArgumentParser(exit_on_error=False)
-        _add_arguments(one, target, skip=set(names) - {name})
-        try:
-            with _quiet():
-                one.parse_object({"x": {name: value}})
-        except (ArgumentError, TypeError, KeyError, ValueError) as error:
-            found.append((where, f"`{name}` of `{path}` {tidy(str(error), value)}"))
-    required = {action.dest.removeprefix("x.") for action in whole._actions if action.required}
+        elif not _is_taken_as_given(value, name, hints):
+            one = ArgumentParser(exit_on_error=False)
+            _add_arguments(one, target, skip=set(names) - {name})
+            try:
+                with _quiet():
+                    one.parse_object({"x": {name: value}})
+            except (ArgumentError, TypeError, KeyError, ValueError) as error:
+                found.append((where, f"`{name}` of `{path}` {tidy(str(error), value)}"))
+        elif _is_spec(value):
+            found += [((*where, *place), text) for place, text in ClassSpec.parse(value).problems()]
+    required = {action.dest.removeprefix("x.") for action in every._actions if action.required}
     absent = [name for name in names if name in required and name not in given]
     return found + [(("init_args",), f"`{path}` must be given `{name}`.") for name in absent]
+
+
+def _takes_any(target: Callable[..., Any]) -> bool:
+    """Return whether a function takes `**kwargs`, which it may hand on to anything."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # a builtin
+        return False
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _add_arguments(
     parser: ArgumentParser, target: Callable[..., Any], skip: set[str] | None = None
 ) -> list[str]:
-    add = parser.add_class_arguments if isinstance(target, type) else parser.add_function_arguments
+    """Add the arguments of a class or function to a parser as `x.name`, and return their names."""
     skipped: set[str | int] = set(skip or ())
     with _quiet():
-        return [n.removeprefix("x.") for n in add(target, "x", fail_untyped=False, skip=skipped)]
+        if isinstance(target, type):
+            added = parser.add_class_arguments(
+                target, "x", fail_untyped=False, skip=skipped, instantiate=False
+            )
+        else:
+            added = parser.add_function_arguments(target, "x", fail_untyped=False, skip=skipped)
+    return [name.removeprefix("x.") for name in added]
 
 
 def tidy(message: str, value: Any) -> str:
-    """What a type error of jsonargparse says, in a sentence that goes on from the argument's name.
+    """Turn a type error of jsonargparse into a sentence that continues after the argument's name.
 
     >>> tidy("Expected a <class 'int'>. Got value: wide", "wide")
     "must be int. Got 'wide' instead."
@@ -301,13 +303,6 @@ def _kind(text: str) -> str:
     return {"NoneType": "null"}.get(text, text)
 
 
-def _told(error: BaseException) -> str:
-    """An error of the user's code in one line, with the place where it was raised."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     with contextlib.redirect_stderr(io.StringIO()):
@@ -315,5 +310,5 @@ def _quiet() -> Iterator[None]:
 
 
 def signature_doc(path: str) -> str:
-    """The first line of what a class or function says of itself."""
+    """Return the first line of the docstring of a class or function."""
     return inspect.cleandoc(find_target(path).__doc__ or "").partition("\n")[0]

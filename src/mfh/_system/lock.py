@@ -1,8 +1,8 @@
-"""One writer at a time in a folder: a lock that names its holder, and is taken over when that one is gone.
+"""Let one process at a time write into a folder; the lock of a process that has ended is taken over.
 
-The lock is the file `.lock`: process, host and start of the holder, as JSON. A file, not a lock of the
-system, holds on network drives too, and tells whoever is refused by whom. Processes of other machines cannot
-be looked up; a lock of theirs stays until it is removed by hand.
+The lock is the file `.lock` with process, host and start of its holder, as JSON. A file also works on network
+drives, unlike a lock of the operating system, and it tells other processes who has the folder. Whether a
+process of another machine has ended is not known: its lock stays until it is removed by hand.
 """
 
 import contextlib
@@ -27,18 +27,18 @@ LOCK = ".lock"
 P = ParamSpec("P")
 R = TypeVar("R")
 _log = logging.getLogger("mfh")
-_owners: dict[Path, tuple[int, int, int]] = {}  # folder -> process, thread, how many calls of it hold it
+_owners: dict[Path, tuple[int, int, int]] = {}  # lock -> process, thread, number of nested calls
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock.
+    """The process that holds a lock.
 
     Attributes:
-        pid: process.
+        pid: number of the process.
         host: its machine.
         since: when it took the lock; ISO 8601, in UTC.
-        started: what tells it from a later process of the same number; empty where the system does not say.
+        started: when it began, to tell it from a later process with the same number; '' if unavailable.
     """
 
     pid: int
@@ -48,13 +48,13 @@ class Holder:
 
     @classmethod
     def me(cls) -> "Holder":
-        """This process."""
+        """Describe this process."""
         moment = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(os.getpid(), socket.gethostname(), moment, start_of(os.getpid()))
 
     @property
     def gone(self) -> bool:
-        """Whether it is known to have ended: no such process here, or another one by its number."""
+        """Whether the process has ended: there is none with its number, or another one."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -62,7 +62,7 @@ class Holder:
         except ProcessLookupError:
             return True
         except OSError:
-            pass  # it is somebody else's
+            pass  # it belongs to another user
         return start_of(self.pid) != self.started
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Holder:
 
 
 def start_of(pid: int) -> str:
-    """When a process began, in the system's ticks, with the id of the boot; empty where that is not told."""
+    """Return when a process began, in the system's ticks, with the id of the boot; '' if unavailable."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -81,18 +81,18 @@ def start_of(pid: int) -> str:
 
 @contextmanager
 def held(folder: Path | str, *, name: str = "out", file: str = "") -> Iterator[None]:
-    """Hold a folder while this thread writes into it; it is made if it is absent.
+    """Lock a folder while this thread writes into it; make it if it is absent.
 
-    A thread that holds it may ask again. What killed processes left half-written (`.partial`) is removed. A
-    folder that was made for this and stayed empty is removed again.
+    Blocks of one thread may be nested. Partial files (`.partial`) of killed processes are removed. A folder
+    that was made here and stayed empty is removed again.
 
     Args:
-        folder: to hold.
-        name: of the argument that names it.
-        file: in the folder, to hold in place of the whole of it.
+        folder: the folder to lock.
+        name: name of the argument that names it, for messages.
+        file: name of a file in the folder, to lock that file only.
 
     Raises:
-        InputError: another process or thread holds it, or it cannot be written.
+        InputError: another process or thread has the lock, or the folder cannot be written.
     """
     path = Path(folder).absolute()
     lock = path / (f".{file}{LOCK}" if file else LOCK)
@@ -117,7 +117,7 @@ def held(folder: Path | str, *, name: str = "out", file: str = "") -> Iterator[N
         _tidy(path, file)
         yield
     except BaseException:
-        _tidy(path, file)  # of workers that were ended
+        _tidy(path, file)  # files of workers that were ended
         raise
     finally:
         _owners.pop(lock, None)
@@ -131,13 +131,13 @@ def held(folder: Path | str, *, name: str = "out", file: str = "") -> Iterator[N
 
 
 def _tidy(path: Path, file: str) -> None:
-    """Remove what was left half-written."""
+    """Remove partial files."""
     for left in path.glob(f".{file}*{PARTIAL}") if file else path.rglob(f".*{PARTIAL}"):
         left.unlink(missing_ok=True)
 
 
 def holds(parameter: str = "out") -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function hold the folder that one of its arguments names; None holds nothing."""
+    """Make a function lock the folder that one of its arguments names; None locks nothing."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         form = signature(function)
@@ -156,7 +156,7 @@ def holds(parameter: str = "out") -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def holds_out(run: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Make a command hold the folder of its option `out` from its first to its last file."""
+    """Make a command lock the folder of its option `out` while it runs."""
 
     @wraps(run)
     def call(options: Any) -> None:
@@ -167,12 +167,12 @@ def holds_out(run: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def is_main() -> bool:
-    """Whether this process writes: of several that a launcher started, the first does."""
+    """Return whether this process writes files: the first of those that a launcher started does."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _take(lock: Path, named: str) -> Holder:
-    """Write the lock, unless a living process has done so."""
+    """Write the lock, unless a living process has it."""
     holder = Holder.me()
     try:
         with _alone(lock.parent):
@@ -181,7 +181,7 @@ def _take(lock: Path, named: str) -> Holder:
                 if not before.gone:
                     raise InputError(
                         f"{named} is being written by {before}. Wait for its end, or name another one"
-                        + (f"; if it is gone, remove `{lock}`." if before.host != holder.host else ".")
+                        + (f"; if it has ended, remove `{lock}`." if before.host != holder.host else ".")
                     )
                 _log.warning("The lock of %s was left by %s, which has ended: taken over.", named, before)
                 lock.unlink(missing_ok=True)
@@ -195,10 +195,10 @@ def _take(lock: Path, named: str) -> Holder:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes of this machine out for a moment, so that two do not take over one stale lock."""
+    """Exclude other processes of this machine, so that two do not take over one old lock."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError, ImportError):  # a file system, or a system, without locks
+        with contextlib.suppress(OSError, ImportError):  # a system or file system without locks
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -208,16 +208,16 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _write(lock: Path, holder: Holder) -> None:
-    """Make the file, whole; an error where somebody else has just made it."""
+    """Make the lock file completely; raise FileExistsError if another process has just made it."""
     draft = lock.with_name(f"{lock.name}.{holder.pid}{PARTIAL}")
     try:
         draft.unlink(missing_ok=True)
-        with draft.open("x", encoding="utf-8") as file:  # "x": follows no link
+        with draft.open("x", encoding="utf-8") as file:  # "x" follows no link
             file.write(json.dumps(asdict(holder)))
             file.flush()
             os.fsync(file.fileno())
         try:
-            os.link(draft, lock)  # unlike a rename, never over another one
+            os.link(draft, lock)  # never replaces a file, unlike a rename
         except FileExistsError:
             raise
         except OSError:  # a file system without links
@@ -228,7 +228,7 @@ def _write(lock: Path, holder: Holder) -> None:
 
 
 def _read(lock: Path) -> Holder | None:
-    """Who holds the lock; None where nobody does.
+    """Return the holder of a lock; None if nobody has it.
 
     Raises:
         InputError: the file is damaged.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they stop a command between two steps, never within one."""
+"""Let Ctrl-C and SIGTERM stop a command between two steps, never within one."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 TOGETHER = 0.5
-"""Seconds within which a second signal is the first one again: launchers and terminals both send it."""
+"""Seconds in which a second signal counts as the first one: a launcher and a terminal may both send it."""
 LOKY_TRACKER = "joblib.externals.loky.backend.resource_tracker"
 _depth = _nested = 0
 _begun = False
@@ -20,10 +20,9 @@ _moment = 0.0
 
 @contextmanager
 def stoppable(*numbers: int) -> Iterator[None]:
-    """Make signals raise KeyboardInterrupt, whose argument is the exit status 128 + number.
+    """Make signals raise KeyboardInterrupt with the exit status 128 + number as its argument.
 
-    Only the main thread can; handlers that somebody else has set are left alone, but for those of Python and
-    `leave`.
+    This works in the main thread only. Handlers of other code stay, except those of Python and `leave`.
     """
     global _first, _nested
     if threading.current_thread() is not threading.main_thread():
@@ -47,10 +46,10 @@ def stoppable(*numbers: int) -> Iterator[None]:
 
 @contextmanager
 def stoppable_imports() -> Iterator[None]:
-    """Stop at the next import if a signal has come and its exception was lost, until the work has begun.
+    """Stop at the next import if a signal came and its exception was lost, until the work begins.
 
-    A command imports for a second or more, and what it imports has `except:` in places, which takes a signal
-    for a missing package.
+    A command imports for a second or more, and libraries have `except:` around imports, which takes the
+    exception of a signal for a missing package.
     """
     global _begun
     _begun, watch = False, _Watch()
@@ -62,17 +61,17 @@ def stoppable_imports() -> Iterator[None]:
 
 
 class _Watch:
-    """Finds nothing; it is asked before every first import of a module."""
+    """A finder of modules that finds nothing; Python asks it before the first import of every module."""
 
     def find_spec(self, _name: str, _path: object, _target: object = None, /) -> None:
-        """Stop the command here, if it is to be stopped."""
+        """Stop the command here if a signal came."""
         if not _begun:
-            _stop_if_told()
+            _stop_if_signalled()
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Finish what is inside before a signal under `stoppable` stops the command; a later one stops it now."""
+    """Finish the block before a signal under `stoppable` stops the command; a second signal stops it now."""
     global _depth
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -86,16 +85,16 @@ def defer_signals() -> Iterator[None]:
 
 
 def raise_if_stopped() -> None:
-    """Stop the command here if a signal has come and its exception was lost, as some libraries lose any.
+    """Stop the command here if a signal came and a library has lost its exception.
 
-    For places that a long command passes often, and never on its way out.
+    Call it where a long command passes often, but not where it cleans up.
     """
     global _begun
     _begun = True
-    _stop_if_told()
+    _stop_if_signalled()
 
 
-def _stop_if_told() -> None:
+def _stop_if_signalled() -> None:
     main = threading.current_thread() is threading.main_thread()
     if main and _nested and _first is not None and _depth == 0:
         raise KeyboardInterrupt(128 + _first)
@@ -103,17 +102,17 @@ def _stop_if_told() -> None:
 
 @contextmanager
 def shield_workers() -> Iterator[None]:
-    """Begin processes that Ctrl-C does not reach: whoever begins them ends them too.
+    """Start processes that ignore Ctrl-C, because the process that starts them also ends them.
 
-    Ctrl-C at a terminal goes to all processes of a command; a worker that it met while it was importing
-    would say so with a traceback. It reaches this process at the end of the block.
+    Ctrl-C at a terminal goes to all processes of a command, and a worker that is still importing would print
+    a traceback. This process gets the signal at the end of the block.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    # trackers of either kind let Ctrl-C through again when they begin, so they begin here
+    # both kinds of trackers unblock Ctrl-C when they start, so they start here
     for tracker in filter(None, (resource_tracker, sys.modules.get(LOKY_TRACKER))):
         tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -124,15 +123,15 @@ def shield_workers() -> Iterator[None]:
 
 
 def received() -> int | None:
-    """The signal that came under the latest `stoppable`; None where none came."""
+    """Return the signal that came under the latest `stoppable`; None if none came."""
     return _first
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """Handle a signal where nothing is under way: end the process at once, with the status 128 + number."""
+    """Handle a signal outside of a command: end the process at once with the status 128 + number."""
     if _again():
         return
-    if _first is None:  # else the command has told it, or is about to
+    if _first is None:  # else the command has printed it, or will
         os.write(2, b"\nmfh: stopped. Nothing was left unfinished: repeat the command to go on.\n")
     os._exit(128 + number)
 
@@ -149,5 +148,5 @@ def _handle(number: int, _frame: FrameType | None) -> None:
 
 
 def _again() -> bool:
-    """Whether a signal is the first one, sent twice."""
+    """Return whether a signal is the first one, sent a second time."""
     return _first is not None and time.monotonic() - _moment < TOGETHER

@@ -1,4 +1,4 @@
-"""The subcommands of the command line, one module each: they add their options, call the library, print.
+"""The commands, one module each: add the options, call the library, print.
 
-Nothing slow is imported before a command runs, so that `--help` answers at once.
+Nothing slow is imported before a command runs, so that `--help` appears at once.
 """

@@ -1,4 +1,4 @@
-"""What the parser complains about, in the words in which a command is typed."""
+"""Rewrite the errors of the parser in the words in which a command is typed."""
 
 import argparse
 import re
@@ -11,28 +11,28 @@ TYPES = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<cla
 
 
 def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
-    """Rephrase the messages that name arguments as jsonargparse keeps them, such as `study.data`.
+    """Rewrite an error that names arguments in the form of jsonargparse, such as `study.data`.
 
     Args:
-        parser: the one that complains.
+        parser: the parser that raised the error.
         message: one line, without its full stop.
 
     Returns:
-        What is wrong, and whose `--help` says more.
+        What is wrong, and the `--help` that explains it.
     """
-    told, whose = message, parser
+    sentence, whose = message, parser
     if found := re.fullmatch(r"the following arguments are required: (.+)", message):
         paths = [name.split(".") for name in found[1].split(", ")]
         whose = _parser_at(parser, paths[0][:-1])
         *first, last = [_needed(whose, path[-1]) for path in paths]
-        told = f"`{_program(whose)}` needs {', '.join(first) + ' and ' if first else ''}{last}"
+        sentence = f"`{_program(whose)}` needs {', '.join(first) + ' and ' if first else ''}{last}"
     elif found := re.match(r'expected "([\w.]+)" to be one of \{.*\}, but it was not provided', message):
         whose = _parser_at(parser, found[1].split(".")[:-1])
         steps = _steps(whose)
-        told = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
+        sentence = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
     elif found := re.match(WRONG_TYPE, message):
-        told = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
-    return f"{told}. See `{_program(whose)} --help`."
+        sentence = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
+    return f"{sentence}. See `{_program(whose)} --help`."
 
 
 def _parser_at(parser: ArgumentParser, commands: list[str]) -> ArgumentParser:
@@ -42,7 +42,7 @@ def _parser_at(parser: ArgumentParser, commands: list[str]) -> ArgumentParser:
 
 
 def _steps(parser: ArgumentParser) -> Any:
-    """The action that holds the subcommands of a parser that has some."""
+    """Return the action with the subcommands of a parser."""
     return parser._subcommands_action
 
 
@@ -55,7 +55,7 @@ def _action(parser: ArgumentParser, dest: str) -> argparse.Action | None:
 
 
 def _name(parser: ArgumentParser, dest: str) -> str:
-    """An argument as it is typed: `--data`, or `DIR` for one that has no flag."""
+    """Return an argument as it is typed: `--data`, or `DIR` if it has no flag."""
     action = _action(parser, dest)
     if action is None:
         return dest
@@ -70,8 +70,8 @@ def _needed(parser: ArgumentParser, dest: str) -> str:
         return name
     if action.option_strings:
         return f"{name} {action.metavar}" if isinstance(action.metavar, str) else name
-    said = f"one of {', '.join(map(str, action.choices))}" if action.choices else action.help
-    return f"{name} ({said})" if said else name
+    meaning = f"one of {', '.join(map(str, action.choices))}" if action.choices else action.help
+    return f"{name} ({meaning})" if meaning else name
 
 
 def _kind(expected: str) -> str:

@@ -1,7 +1,6 @@
-"""Options from configs: each field of a config class becomes a flag with dashes, a type and its docstring."""
+"""Make options of config classes: each field becomes a flag, with its type and its text in the docstring."""
 
 import inspect
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -11,16 +10,20 @@ import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
 from mfh._checks import IncompleteError
+from mfh._system.paths import expanded
+from mfh.commands._output import announce
 
 if TYPE_CHECKING:
     from mfh.results import RunResult, StudyResult
 
 
 NO_IMPORTS = "--no-imports"
+PATHS = ("FILE", "DIR", "PATH", "PATH_OR_URL", "DIR|TARS", "FILE|N")
+"""What `--help` calls the value of an option that is a path."""
 
 
 def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
-    """Add the flags every command has."""
+    """Add the flags that every command has."""
     if config:
         parser.add_argument(
             "--config", type=str, default=None, metavar="FILE", help="YAML file with any of these options"
@@ -31,9 +34,34 @@ def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
         parser.add_argument(
             NO_IMPORTS,
             action="store_true",
-            help="refuse import paths but those of networks of mfh.models and torch.nn: for files of others",
+            help="for files of others: allow only networks of mfh.models and torch.nn, and in a file no "
+            "cluster, tracker or path outside its folder",
         )
-    parser.add_argument("--quiet", action=ActionYesNo, default=False, help="show no progress, only warnings")
+    parser.add_argument(
+        "--quiet",
+        action=ActionYesNo,
+        default=False,
+        help="show no progress and no messages, only warnings, results and the paths of what was written",
+    )
+
+
+def path_options(parser: ArgumentParser) -> set[str]:
+    """Return the names of a command's options that are paths."""
+    return {action.dest for action in parser._actions if action.metavar in PATHS}
+
+
+def expand_paths(parser: ArgumentParser, options: Namespace) -> None:
+    """Replace `~` and variables in every path of a command's options; a shell does so in some places only.
+
+    Raises:
+        InputError: there is no such user or variable.
+    """
+    for name in path_options(parser):
+        value = options.get(name)
+        if isinstance(value, str):
+            options[name] = expanded(value, name)
+        elif isinstance(value, list):
+            options[name] = [expanded(item, name) for item in value]
 
 
 def add_config(parser: ArgumentParser, config: type, *, skip: Iterable[str] = ()) -> None:
@@ -66,13 +94,13 @@ def _add_field(parser: ArgumentParser, spec: Field[Any], hint: Any, text: str) -
 
 
 def _plain(hint: Any) -> Any:
-    """The type in an optional one."""
+    """Return T of a type `T | None`, and any other type as it is."""
     inner = [arg for arg in get_args(hint) if arg is not type(None)]
     return inner[0] if len(inner) < len(get_args(hint)) else hint
 
 
 def field_texts(config: type) -> Mapping[str, str]:
-    """What the docstrings of a config class and its bases say of each field, on one line each."""
+    """Return the text of each field in the docstrings of a config class and its bases, each on one line."""
     texts: dict[str, str] = {}
     for base in reversed(config.__mro__):
         for param in docstring_parser.parse(inspect.getdoc(base) or "").params:
@@ -81,41 +109,42 @@ def field_texts(config: type) -> Mapping[str, str]:
 
 
 def make_config(config: type, options: Namespace, **given: Any) -> Any:
-    """Make a config of the options that bear its fields' names."""
+    """Make a config of the options that are named like its fields."""
     values = {
         spec.name: getattr(options, spec.name) for spec in fields(config) if hasattr(options, spec.name)
     }
     return config(**{**values, **given})
 
 
-def finish(result: "RunResult", out: Path) -> None:
-    """Write a run's results, report and figures into its folder, and log the path of the report."""
+def finish(result: "RunResult", out: Path, *, saved: bool = False) -> None:
+    """Write a run's results, unless they are `saved`, report and figures, and name the report."""
     from mfh._report import write_report
 
-    result.save(out)
+    if not saved:
+        result.save(out)
     page, *_ = write_report(result, out, figures=out / "figures")
-    logging.getLogger("mfh").info("The report: %s", page)
+    announce("The report:", page)
 
 
 def require_complete(result: "StudyResult") -> None:
-    """Raise `IncompleteError` when seeds of a study are missing, with their errors and the way out."""
+    """Raise `IncompleteError` if seeds of a study are missing, with their errors and the way out."""
     from mfh._report.wording import plural
 
     if not result.missing:
         return
     lost = [failure for failure in result.failed_seeds if failure.missing]
-    told = "; ".join(
+    errors = "; ".join(
         f"seed {f.seed} failed in {plural(f.tries, 'try', 'tries')} ({f.error.rstrip('.')})" for f in lost
     )
     planned = len(lost) + len({record.seed for record in result.records})
     raise IncompleteError(
-        f"{len(lost)} of {planned} seeds are missing from the results: {told}. Repeat the command to run "
+        f"{len(lost)} of {planned} seeds are missing from the results: {errors}. Repeat the command to run "
         f"{'it' if len(lost) == 1 else 'them'} again: what is finished is kept."
     )
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
-    """A plain text table: text to the left, numbers with two decimals to the right.
+    """Write a table as plain text: text to the left, numbers with two decimals to the right.
 
     >>> print(table([{"arm": "no-kd", "mean": 80.0}, {"arm": "joint", "mean": None}], ["arm", "mean"]))
     arm     mean

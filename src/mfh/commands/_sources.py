@@ -1,6 +1,5 @@
-"""What a study is made of, from options: data from a file or a class, networks from classes."""
+"""Options for data and networks: a file or a class for the data, classes for the networks."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 MODULE = "torch.nn.Module"
 NETWORKS = ("teacher_network", "student_network")
-_CLASS = "import path of your own, or in a file `class_path` and `init_args`"
+_CLASS = "an import path, or in a config `class_path` and `init_args`"
 
 
 def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
@@ -25,7 +24,7 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
         required=required,
         default=None,
         metavar="FILE",
-        help="npz of arrays named by modality; in a file also `class_path` and `init_args` of a map-style "
+        help="npz with one array per modality; in a config also `class_path` and `init_args` of a map-style "
         "dataset of paired samples, or of a function that returns a mfh.PairedDataset",
     )
     for side in NETWORKS:
@@ -34,7 +33,7 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
             type=str | dict | None,
             default=None,
             metavar="CLASS",
-            help=f"the {side.partition('_')[0]}'s network: {_CLASS}; by default a multilayer perceptron",
+            help=f"network of the {side.partition('_')[0]}: {_CLASS}; by default a multilayer perceptron",
         )
     parser.add_argument(
         "--modalities",
@@ -42,16 +41,20 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
         nargs="+",
         default=None,
         metavar="NAME",
-        help="names of the modalities to take; required, in their order, for samples that are tuples",
+        help="names of the modalities to use; required, in their order, if samples are tuples",
     )
     columns = {
         "label": ("label", "name of the labels"),
         "group": (
             None,
-            "name of the groups (actors, patients) that no split shares; default `group` if an npz has it",
+            "name of the groups (actors, patients), each in one split; by default `group` if an npz has it",
         ),
-        "split": (None, "name of train/validation/test; default `split` if an npz has it; `none` ignores it"),
-        "id": (None, "name of the sample ids; default `id` if an npz has it"),
+        "split": (
+            None,
+            "name of the array with train, validation or test; by default `split` if an npz has it; `none` "
+            "ignores it",
+        ),
+        "id": (None, "name of the sample ids; by default `id` if an npz has it"),
     }
     for column, (default, text) in columns.items():
         parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
@@ -59,10 +62,10 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
 
 
 def load_data(options: Namespace) -> "PairedDataset":
-    """The data that the options name.
+    """Load the data that the options name.
 
     Raises:
-        InputError: the file, the class or what it gives breaks a rule.
+        InputError: the file, the class or what it returns breaks a rule.
     """
     from mfh.data.paired import PairedDataset
 
@@ -76,12 +79,12 @@ def load_data(options: Namespace) -> "PairedDataset":
         return PairedDataset.from_torch(
             made, modalities=options.modalities, label=options.label, task=task, **given
         )
-    taken = _taken(options)
-    return PairedDataset.from_npz(options.data, modalities=taken, label=options.label, task=task, **columns)
+    used = _modalities(options)
+    return PairedDataset.from_npz(options.data, modalities=used, label=options.label, task=task, **columns)
 
 
 def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
-    """What makes the teacher's and the student's network; None for the default ones.
+    """Return what makes the teacher's and the student's network; None for a default network.
 
     Raises:
         InputError: a class or an argument of it is wrong.
@@ -96,24 +99,21 @@ def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
 
 
 def described(options: Namespace) -> dict[str, Any]:
-    """Data and networks as plain values, for the record of a run."""
+    """Return data and networks as plain values, for the results of a run."""
     data = options.data if isinstance(options.data, str) else ClassSpec.parse(_plain(options.data)).to_dict()
     columns = {name: options[name] for name in ("label", "group", "split", "id", "modalities")}
     made = (None if spec is None else spec.to_dict() for spec in networks(options))
-    columns["modalities"] = _taken(options)
+    columns["modalities"] = _modalities(options)
     return {"data": data, **columns, **dict(zip(NETWORKS, made, strict=True))}
 
 
 def name_source(result: "StudyResult", options: Namespace) -> "StudyResult":
-    """Add to a result where its data and networks came from."""
-    sources = described(options)
-    file = sources["data"] if isinstance(sources["data"], str) else sources["data"]["class_path"]
-    columns = {"file": str(file), "label": options.label, "group": options.group}
-    return replace(result, data={**result.data, **columns}, config={**result.config, "sources": sources})
+    """Add the sources of its data and networks to a result."""
+    return result.with_sources(described(options))
 
 
-def _taken(options: Namespace) -> list[str] | None:
-    """The modalities to take: those named; of an npz the teacher's and the student's where both are."""
+def _modalities(options: Namespace) -> list[str] | None:
+    """Return the modalities to use: those that are named, else of an npz the teacher's and the student's."""
     both = [options.teacher, options.student]
     return options.modalities or (both if isinstance(options.data, str) and None not in both else None)
 

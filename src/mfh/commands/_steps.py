@@ -1,6 +1,5 @@
-"""What commands of several steps share: their parsers, their options, what they print and keep."""
+"""Shared parts of commands with several steps: parsers, options, what they print and write."""
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +10,11 @@ from jsonargparse import ArgumentParser, Namespace
 from mfh._checks import InputError
 from mfh._system.lock import holds_out, is_main
 from mfh.commands._options import add_common, table
+from mfh.commands._output import announce
 
 if TYPE_CHECKING:
     from mfh._saliency import SaliencyResult
     from mfh.results import StudyResult
-
-logger = logging.getLogger("mfh")
 
 
 @dataclass(frozen=True)
@@ -24,11 +22,11 @@ class Step:
     """One step of a command.
 
     Attributes:
-        help: what it does, in a line.
-        example: its options, as one types them.
+        help: what it does, in one line.
+        example: options as they are typed.
         add: adds its options to a parser.
         run: runs it.
-        aliases: other names of it.
+        aliases: its other names.
     """
 
     help: str
@@ -53,17 +51,18 @@ def add_steps(parser: ArgumentParser, command: str, steps: Mapping[str, Step]) -
 
 
 def run_step(options: Namespace, steps: Mapping[str, Step]) -> None:
-    """Run the step that was chosen, by its name or another one of it."""
+    """Run the step that was chosen, by its name or an alias."""
     step = next(step for name, step in steps.items() if options.step in (name, *step.aliases))
     chosen = options[options.step]
     holds_out(step.run)(chosen)
 
 
 def add_mode(parser: ArgumentParser, ratio: float) -> None:
-    """Add what a student learns from, and how many students there are."""
+    """Add the options for what a student learns from and how many students there are."""
     parser.add_argument(
         "--mode", type=str, required=True, metavar="NAME",
-        help="general (1), specific (2), random (0), joint (-1), regular or no-kd",
+        help="general, specific, random, joint, regular or no-kd; 1, 2, 0 and -1 are the first four in the "
+        "released code",
     )  # fmt: skip
     parser.add_argument(
         "--ratio", type=float, default=ratio, metavar="FLOAT", help="share of channels to remove, in [0, 1)"
@@ -72,18 +71,18 @@ def add_mode(parser: ArgumentParser, ratio: float) -> None:
 
 
 def add_ranking(parser: ArgumentParser, default: str) -> None:
-    """Add how channels are ranked; `default` says how many permutations without the option."""
+    """Add the options for ranking channels; `default` describes the permutations without the option."""
     parser.add_argument(
         "--num-permutations", type=str, default=None, metavar="exact|INT",
-        help=f"permutations a channel (default: {default})",
+        help=f"permutations per channel (default: {default})",
     )  # fmt: skip
     parser.add_argument(
-        "--samples", type=int, default=None, metavar="INT", help="training samples (default: all)"
+        "--samples", type=int, default=None, metavar="INT", help="training samples to use (default: all)"
     )
 
 
 def num_permutations(options: Namespace) -> int | str | None:
-    """The option of `add_ranking`.
+    """Return the value of --num-permutations; see `add_ranking`.
 
     Raises:
         InputError: it is neither `exact` nor a whole number above 0.
@@ -97,22 +96,22 @@ def num_permutations(options: Namespace) -> int | str | None:
 
 
 def keep(result: "StudyResult", out: str) -> None:
-    """Write what the folder holds by now, as numbers and as a page."""
+    """Write the results so far and their report into the folder."""
     from mfh._report import report
 
     if is_main():
         result.save(out)
-        logger.info("The report: %s", report(result, Path(out) / "report.html"))
+        announce("The report:", report(result, Path(out) / "report.html"))
 
 
 def show(text: str) -> None:
-    """Print, once of several processes."""
+    """Print, from one of several processes only."""
     if is_main():
         print(text)  # noqa: T201
 
 
 def print_channels(result: "SaliencyResult") -> None:
-    """The ten most salient channels, and how many stand out."""
+    """Print the ten most salient channels, and how many have a high or low saliency."""
     rows = result.frame().sort_values("rank").head(10)
     columns = [
         c for c in ("channel", "scaled", "increase", "followed", "importance", "stderr_data") if c in rows
@@ -124,13 +123,13 @@ def print_channels(result: "SaliencyResult") -> None:
 
 
 def print_teachers(result: "StudyResult") -> None:
-    """How good and how soft the teachers are."""
+    """Print how accurate the teachers are, and how soft their outputs."""
     columns = ["teacher", "train", "validation", "test", "entropy", "saturated"]
     show(table([asdict(row) for row in result.teachers], columns))
 
 
 def print_students(result: "StudyResult") -> None:
-    """How good the students are, and how they differ."""
+    """Print how accurate the students are, and how they differ."""
     if not result.summary:
         return
     several = len({row.loss for row in result.summary}) > 1
@@ -142,12 +141,12 @@ def print_students(result: "StudyResult") -> None:
 
 
 def print_verdict(result: "StudyResult") -> None:
-    """The verdict, where there is one."""
+    """Print the verdict, if there is one."""
     if result.verdict is not None:
         show(f"\n{result.verdict.verdict}: {result.verdict.sentence}")
 
 
 def add_files(parser: ArgumentParser, texts: Mapping[str, str], *flags: str) -> None:
-    """Add flags that hand in a file in place of a step; `texts` says of each what it is."""
+    """Add flags for files that replace the output of a step; `texts` has the help of each."""
     for flag in flags:
         parser.add_argument(flag, type=str, default=None, metavar="FILE", help=texts[flag])

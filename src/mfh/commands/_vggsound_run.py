@@ -1,4 +1,4 @@
-"""The steps of `mfh vggsound` that train."""
+"""The steps of `mfh vggsound` that train networks."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -37,24 +37,24 @@ LOSS = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for 
 
 def _add_places(parser: ArgumentParser) -> None:
     texts = {
-        "--data": "what `prepare` wrote, or the authors' folder",
-        "--out": "folder for this and later steps",
+        "--data": "folder that `prepare` wrote, or the authors' folder",
+        "--out": "folder for this step and later ones",
     }
     for flag, text in texts.items():
         parser.add_argument(flag, type=str, required=True, metavar="DIR", help=text)
 
 
 def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = ()) -> None:
-    """The options of `VggsoundConfig`; what is left out is as the folder was begun, or as released."""
-    skip = (*skip, "task")  # these labels are classes
+    """Add the options of `VggsoundConfig`; by default as in the folder, else as released."""
+    skip = (*skip, "task")  # the labels are classes
     add_config(parser, VggsoundConfig, skip=skip)
     parser.set_defaults({f.name: None for f in fields(VggsoundConfig) if f.name not in skip})
 
 
 FILES = {
-    "--audio-checkpoint": "a teacher in place of `pretrain --modality audio`",
-    "--video-checkpoint": "a student in place of `pretrain --modality video`",
-    "--saliency": "a saliency vector, such as the authors' .npy, in place of `saliency`",
+    "--audio-checkpoint": "weights of a teacher, in place of `pretrain --modality audio`",
+    "--video-checkpoint": "weights of a student, in place of `pretrain --modality video`",
+    "--saliency": "file with a saliency vector, such as the authors' .npy, in place of `saliency`",
 }
 
 
@@ -64,9 +64,9 @@ def _add_joint(parser: ArgumentParser, text: str) -> None:
 
 
 def _open(options: Namespace) -> tuple[VggsoundConfig, "PairedDataset"]:
-    """What the options say, else what the folder was begun with, else what was released; and the data."""
+    """Return the config (of the options, else of the folder, else as released) and the data."""
     from mfh.experiments import vggsound
-    from mfh.experiments._steps.files import stored_config
+    from mfh.experiments._steps.partial_study import stored_config
 
     known = stored_config(options.out, vggsound.RECIPE)
     given = {f.name: getattr(options, f.name, None) for f in fields(VggsoundConfig)}
@@ -78,7 +78,7 @@ def _add_pretrain(parser: ArgumentParser) -> None:
     _add_places(parser)
     parser.add_argument(
         "--modality", type=str, required=True, metavar="{audio,video}",
-        help="audio, a teacher, or video, a student without KD",
+        help="audio trains a teacher, video a student without distillation",
     )  # fmt: skip
     _add_training(parser, skip=LOSS)
 
@@ -100,14 +100,14 @@ def _pretrain(options: Namespace) -> None:
 def _add_saliency(parser: ArgumentParser) -> None:
     _add_places(parser)
     _add_joint(
-        parser, "rank the teacher of Algorithm 1's step 1, which is trained first; else those of `pretrain`"
+        parser, "train the teacher of Algorithm 1's step 1 and rank it, in place of that of `pretrain`"
     )
     parser.add_argument(
         "--distance",
         type=str,
         default="mse",
         metavar="{mse,l1}",
-        help="between teacher's and student's logits",
+        help="distance between the logits of teacher and student",
     )
     add_ranking(parser, "exact")
     add_files(parser, FILES, "--audio-checkpoint", "--video-checkpoint")
@@ -180,7 +180,7 @@ def _shown(options: Namespace) -> bool:
 
 STEPS = {
     "pretrain": Step(
-        "train one network on labels: a regular teacher, or a student without KD",
+        "train one network on labels: a regular teacher, or a student without distillation",
         "--modality audio --data data/vggsound --out out/vggsound",
         _add_pretrain,
         _pretrain,
@@ -193,14 +193,14 @@ STEPS = {
         _saliency,
     ),
     "distill": Step(
-        "train students of one mode, one a seed",
+        "train students of one mode, one per seed",
         "--data data/vggsound --out out/vggsound --mode general --ratio 0.5",
         _add_distill,
         _distill,
         aliases=("verify",),
     ),
     "study": Step(
-        "run every arm and control, with the curve over the ratio, and judge",
+        "train every arm and control at every ratio, and judge",
         "--data data/vggsound --out out/study --seeds 3 --ratio 0.25 0.5 0.75",
         _add_study,
         _study,

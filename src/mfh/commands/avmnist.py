@@ -1,4 +1,4 @@
-"""`mfh avmnist`: the paper's first table, an audio student and three teachers."""
+"""`mfh avmnist`: the paper's first table, an audio student of three teachers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +11,10 @@ from mfh.experiments.avmnist_config import AvmnistConfig
 
 name = "avmnist"
 help = "AV-MNIST: does a more accurate teacher of both modalities teach an audio student better?"
-description = """An audio student alone, and from teachers of audio, image and both, of digits seen and heard.
+description = """Train an audio student alone, and with teachers of audio, of images and of both, on digits.
 
-  prepare   MNIST without 75% of its energy, Free Spoken Digits as noisy log-mel spectrograms, in one npz
-  study     teachers and students, speakers dealt anew per seed
+  prepare   make an npz of MNIST without 75% of its energy, and Free Spoken Digits as noisy spectrograms
+  study     train teachers and students; each seed splits the speakers anew
 
 examples:
   mfh avmnist prepare --fsdd v1.0.10.zip --out data/avmnist.npz
@@ -46,14 +46,20 @@ def _add_prepare(parser: ArgumentParser) -> None:
     parser.add_argument("--mnist", type=str, default=None, metavar="FILE", help="npz (default: download)")
     parser.add_argument(
         "--fsdd", type=str, default=None, metavar="PATH",
-        help="folder or zip of wavs; its zip is to be fetched by hand (the message without it says where)",
+        help="folder or zip of wav files, to be downloaded by hand; without it a message names the address",
     )  # fmt: skip
     parser.add_argument(
         "--energy", type=float, default=0.75, metavar="FLOAT",
-        help="share of the images' variance in the components that are removed",
+        help="share of the variance of the images in the components that are removed",
     )  # fmt: skip
-    parser.add_argument("--snr", type=float, default=20.0, metavar="FLOAT", help="of the sound, in decibels")
-    parser.add_argument("--seed", type=int, default=0, metavar="INT", help="of pairing and noise")
+    parser.add_argument(
+        "--snr",
+        type=float,
+        default=20.0,
+        metavar="FLOAT",
+        help="signal-to-noise ratio of the sound, in decibels",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="INT", help="seed of pairing and noise")
 
 
 def _prepare(options: Namespace) -> None:
@@ -67,7 +73,7 @@ def _prepare(options: Namespace) -> None:
 def _add_study(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=str, required=True, metavar="FILE", help="npz that `prepare` wrote")
     parser.add_argument(
-        "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
+        "--out", type=str, required=True, metavar="DIR", help="folder for everything that is written"
     )
     add_config(parser, AvmnistConfig, skip=("tracker", "task"))
 

@@ -1,4 +1,4 @@
-"""`mfh diagnose`: the evidence before a study, on an npz of paired arrays."""
+"""`mfh diagnose`: estimate before a study whether a teacher will help."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from mfh.commands._sources import add_sources, load_data, name_source, networks
 from mfh.config import DiagnoseConfig
 
 name = "diagnose"
-help = "say how likely a teacher is to help, before students are trained at full cost"
-description = """How much of what a teacher of one modality says can a student of another say too, and is the
-teacher likely to help? Trains short pilots across folds of everything but the test split, and writes
-results.json, report.html and figures into the folder --out. It takes the options of `mfh study`.
+help = "estimate how likely a teacher is to help, before students are trained at full cost"
+description = """How much of the evidence that the teacher uses is also visible to the student? Is the teacher
+likely to help? Trains a few networks for a short time, in cross-validation on everything but the test split,
+and writes results.json, report.html and figures into the folder --out. Takes the options of `mfh study`.
 
 example:
   mfh diagnose --data mfeat.npz --teacher pix --student zer --out out/diagnose-pix-zer
@@ -25,7 +25,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh diagnose`."""
     add_sources(parser)
     parser.add_argument(
-        "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
+        "--out", type=str, required=True, metavar="DIR", help="folder for everything that is written"
     )
     add_config(parser, DiagnoseConfig, skip=UNUSED)
     add_common(parser)

@@ -10,7 +10,7 @@ from mfh.commands._options import add_common, finish, table
 
 name = "gaussian"
 help = "the paper's Figures 2 and 3 and Table 2 on Gaussian data, from the released random streams"
-description = """Reproduce the Gaussian experiments and what can be said against them.
+description = """Reproduce the Gaussian experiments, and compare them with fairer baselines.
 
   fig2     raise gamma, the share of decisive features in both modalities: KD hurts, then helps
   fig3     raise alpha, the share only the teacher sees: the teacher gains, its student does not
@@ -23,15 +23,6 @@ examples:
   mfh gaussian fig2 --runs 1000 --out out/fig2
 """
 FIGURES = ("fig2", "fig3", "table2", "regime")
-COLUMNS = {
-    "fig2": ["gamma", "teacher_share", "teacher_mean", "no_kd_mean", "kd_mean", "delta_mean", "delta_std"],
-    "fig3": ["alpha", "gamma", "teacher_mean", "no_kd_mean", "kd_mean", "delta_mean", "delta_std"],
-    "table2": [
-        "gamma", "mode", "no_kd_mean", "regular_kd_mean", "regular_kd_as_released_mean", "general_kd_mean",
-        "recovery_x1", "regular_kd_b_mean", "general_kd_a_mean", "no_kd_ab_mean",
-    ],
-    "regime": ["num_train", "noise", "gamma", "no_kd_mean", "kd_mean", "delta_mean"],
-}  # fmt: skip
 logger = logging.getLogger(__name__)
 
 
@@ -39,21 +30,23 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh gaussian`."""
     parser.add_argument("figure", choices=[*FIGURES, "all"], help="which experiment")
     parser.add_argument(
-        "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
+        "--out", type=str, required=True, metavar="DIR", help="folder for everything that is written"
     )
-    parser.add_argument("--runs", type=int, default=10, metavar="INT", help="runs, from consecutive seeds")
+    parser.add_argument(
+        "--runs", type=int, default=10, metavar="INT", help="number of runs, with consecutive seeds"
+    )
     parser.add_argument(
         "--seed", type=int, default=None, metavar="INT", help="the first seed (default: 0; 42 for table2)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=None, metavar="INT", help="runs side by side (default: one a processor)"
+        "--jobs", type=int, default=None, metavar="INT", help="runs side by side (default: one per processor)"
     )
     add_common(parser)
 
 
 @holds_out
 def run(options: Namespace) -> None:
-    """Run the experiments, write results, figures and reports, print the rows and what they allow to say."""
+    """Run the experiments, write results, figures and reports, print the rows and notes on them."""
     from mfh.experiments import gaussian
 
     names = gaussian.PAPER_FIGURES if options.figure == "all" else (options.figure,)
@@ -70,5 +63,5 @@ def run(options: Namespace) -> None:
             threads=options.jobs,
         )
         finish(result, out)
-        print(f"\n{name}\n{table(result.rows, COLUMNS[name])}")  # noqa: T201
+        print(f"\n{name}\n{table(result.rows, gaussian.RECIPES[name].columns)}")  # noqa: T201
         print("\n".join(f"- {note}" for note in result.notes))  # noqa: T201

@@ -1,4 +1,4 @@
-"""`mfh layers`: the layers of a study's networks that one can name."""
+"""`mfh layers`: list the layers of a study's networks."""
 
 from dataclasses import fields
 
@@ -9,10 +9,10 @@ from mfh.commands._sources import add_sources, load_data, networks
 from mfh.config import StudyConfig
 
 name = "layers"
-help = "list the layers of teacher and student, with what they return"
+help = "list the layers of teacher and student, with the shapes of their outputs"
 description = """List every layer that a forward pass calls: name, type, shape of its output (N samples),
-number of channels, which dimension they are, and how often it is called. A layer that is called once can be
-given to `mfh study` as --layer. Takes the same YAML file as `mfh study`.
+number of channels, dimension of the channels, and number of calls. A layer that is called once can be given
+to `mfh study` as --layer. Takes the same YAML file as `mfh study`.
 
 examples:
   mfh layers --config my.yaml

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from mfh.data.paired import PairedDataset
 
 name = "ravdess"
-help = "the paper's experiment on RAVDESS: a teacher that hears, a student that sees"
-description = """Reproduce the RAVDESS experiment, step by step or as a whole.
+help = "the paper's experiment on RAVDESS: an audio teacher, an image student"
+description = """Reproduce the RAVDESS experiment, step by step or at once.
 
-  download, prepare          get the clips; turn them into MFCC arrays and pictures, the authors' layout
-  train (pretrain)           Algorithm 1's step 1, a regular teacher, a student without KD
-  saliency, plot             step 2, and its picture
-  verify (distill)           students of a teacher without its least salient channels, or others
-  study                      every arm and control, every ratio, statistics, verdict, report
+  download, prepare          get the clips; turn them into MFCC arrays and pictures, in the authors' layout
+  train (pretrain)           train Algorithm 1's step 1, a regular teacher and a student without distillation
+  saliency, plot             rank the channels (step 2), and draw the ranking
+  verify (distill)           train students of a teacher without its least salient channels, or other students
+  study                      train every arm and control at every ratio; statistics, verdict, report
 
 examples:
   mfh ravdess prepare --raw downloads --out data/ravdess
@@ -44,17 +44,20 @@ examples:
   mfh ravdess verify --data data/ravdess --out out/ravdess --mode general --seeds 5
   mfh ravdess study --data data/ravdess --out out/study
 
-example of a small version: --width 8 --epochs 10, on pictures of `prepare --height 64 --width 128`
+a small version: --width 8 --epochs 10, on pictures of `prepare --height 64 --width 128`
 """
 OWN = ("student", "width", "seed", "released_audio_order")
 PREPARE: dict[str, tuple[float | None, str]] = {
-    "frames": (8, "video frames tiled into a picture"),
-    "height": (256, "of a picture, in pixels"),
-    "width": (512, "of a picture, in pixels"),
-    "audio_frames": (256, "frames T of an MFCC array"),
-    "seconds": (3.5, "of sound around the middle of the utterance; songs are longer"),
-    "seed": (0, "of the split"),
-    "jobs": (None, "processes (default: one a core); 0: this one, which a clip that FFmpeg fails on can end"),
+    "frames": (8, "video frames, side by side in a picture"),
+    "height": (256, "height of a picture, in pixels"),
+    "width": (512, "width of a picture, in pixels"),
+    "audio_frames": (256, "frames of an MFCC array"),
+    "seconds": (3.5, "seconds of sound around the middle of the utterance; songs are longer"),
+    "seed": (0, "seed of the split"),
+    "jobs": (
+        None,
+        "processes (default: one per core); 0 decodes in this process, which a damaged clip can end",
+    ),
 }
 DISTILL = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for g in fields(TrainConfig)})
 
@@ -72,14 +75,18 @@ def run(options: Namespace) -> None:
 def _add_download(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder for the archives")
     parser.add_argument(
-        "--source", type=str, default=None, metavar="PATH_OR_URL", help="a mirror (default: Zenodo)"
+        "--source",
+        type=str,
+        default=None,
+        metavar="PATH_OR_URL",
+        help="folder or address of the archives (default: Zenodo)",
     )
     _add_channels(parser)
     parser.add_argument(
         "--allow-unverified",
         action=ActionYesNo(yes_prefix="", no_prefix="no-"),
         default=False,
-        help="take archives from a folder without a manifest of checksums",
+        help="accept archives from a folder without a list of checksums",
     )
 
 
@@ -94,11 +101,11 @@ def _download(options: Namespace) -> None:
 def _add_channels(parser: ArgumentParser) -> None:
     for option, default in (("speech", True), ("song", False)):
         switch = ActionYesNo(yes_prefix="", no_prefix="no-")
-        parser.add_argument(f"--{option}", action=switch, default=default, help=f"take clips of {option}")
+        parser.add_argument(f"--{option}", action=switch, default=default, help=f"use clips of {option}")
 
 
 def _add_prepare(parser: ArgumentParser) -> None:
-    folders = {"--raw": "folder of zips or unpacked folders, or one zip", "--out": "folder for data/"}
+    folders = {"--raw": "folder of zips or of unpacked folders, or one zip", "--out": "folder for the arrays"}
     for flag, text in folders.items():
         parser.add_argument(flag, type=str, required=True, metavar="DIR", help=text)
     _add_channels(parser)
@@ -107,7 +114,11 @@ def _add_prepare(parser: ArgumentParser) -> None:
         flag = f"--{option.replace('_', '-')}"
         parser.add_argument(flag, type=kind, default=default, metavar=kind.__name__.upper(), help=text)
     parser.add_argument(
-        "--split", type=str, default="actor", metavar="{actor,random}", help="deal whole actors, or clips"
+        "--split",
+        type=str,
+        default="actor",
+        metavar="{actor,random}",
+        help="what is split: actors, or single clips",
     )
 
 
@@ -128,34 +139,34 @@ def _add_places(parser: ArgumentParser, *, data: bool = True) -> None:
             type=str,
             required=True,
             metavar="DIR",
-            help="folder that `prepare` wrote, or the authors'",
+            help="folder that `prepare` wrote, or the authors' folder",
         )
         parser.add_argument(
             "--no-cache",
             action="store_true",
-            help="decode into memory on each call and write no arrays beside the data",
+            help="decode into memory at each call, and write no arrays beside the data",
         )
     parser.add_argument(
-        "--out", type=str, required=True, metavar="DIR", help="folder for this and later steps"
+        "--out", type=str, required=True, metavar="DIR", help="folder for this step and later ones"
     )
 
 
 def _add_place(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--place", type=int, default=5, metavar="1..6",
-        help="layer, by the released code's number: 1-3 convolutions, 4 and 5 hidden linear layers, 6 output",
+        help="number of the layer in the released code: 1-3 convolutions, 4-5 hidden linear layers, 6 output",
     )  # fmt: skip
 
 
 FILES = {
-    "--joint-teacher": "checkpoint in place of `train`, such as teacher_mod_1_overlap.pkl",
-    "--joint-student": "checkpoint in place of `train`, such as student_mod_0_overlap.pkl",
-    "--saliency": "saliency vector, such as the authors' .npy, in place of `saliency`",
+    "--joint-teacher": "weights in place of `train`, such as teacher_mod_1_overlap.pkl",
+    "--joint-student": "weights in place of `train`, such as student_mod_0_overlap.pkl",
+    "--saliency": "file with a saliency vector, such as the authors' .npy, in place of `saliency`",
 }
 
 
 def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = (), as_trained: bool = False) -> None:
-    """The options of `RavdessConfig`; after `train`, those that the folder knows have no default."""
+    """Add the options of `RavdessConfig`; after `train`, options that the folder records have no default."""
     add_config(parser, RavdessConfig, skip=(*skip, "task"))
     if as_trained:
         names = {*OWN, *(f.name for f in fields(TrainConfig))} - set(skip) - {"device"}
@@ -183,7 +194,7 @@ def _train(options: Namespace) -> None:
 def _add_saliency(parser: ArgumentParser) -> None:
     _add_places(parser)
     _add_place(parser)
-    add_ranking(parser, "exact where the head is linear, as at place 5, else 10")
+    add_ranking(parser, "exact if the head is linear, as at place 5, else 10")
     add_files(parser, FILES, "--joint-teacher", "--joint-student")
     _add_training(parser, skip=DISTILL, as_trained=True)
 
@@ -209,7 +220,7 @@ def _add_plot(parser: ArgumentParser) -> None:
         type=float,
         default=DEFAULT_RATIO,
         metavar="FLOAT",
-        help="share of channels shown as removed",
+        help="share of channels that the picture shows as removed",
     )
 
 
@@ -269,8 +280,8 @@ def _study(options: Namespace) -> None:
 
 
 def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
-    """What the options say, else what the folder was begun with, else what was released."""
-    from mfh.experiments._steps.files import stored_config
+    """Return the config: from the options, else the folder, else the released one."""
+    from mfh.experiments._steps.partial_study import stored_config
     from mfh.experiments.ravdess import RECIPE
     from mfh.models.ravdess import is_released
 
@@ -290,7 +301,7 @@ def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
 
 
 STEPS = {
-    "download": Step("fetch the archives, verified", "--out downloads", _add_download, _download),
+    "download": Step("download the archives and verify them", "--out downloads", _add_download, _download),
     "prepare": Step(
         "turn clips into MFCC arrays and pictures",
         "--raw downloads --out data/ravdess",
@@ -298,7 +309,7 @@ STEPS = {
         _prepare,
     ),
     "train": Step(
-        "train the joint pair, a regular teacher and a student without KD",
+        "train the joint pair, a regular teacher and a student without distillation",
         "--data data/ravdess --out out/ravdess",
         _add_train,
         _train,
@@ -310,16 +321,16 @@ STEPS = {
         _add_saliency,
         _saliency,
     ),
-    "plot": Step("draw the saliency in channel order and sorted", "--out out/ravdess", _add_plot, _plot),
+    "plot": Step("draw the saliency, in channel order and sorted", "--out out/ravdess", _add_plot, _plot),
     "verify": Step(
-        "train students of one mode, one a seed",
+        "train students of one mode, one per seed",
         "--data data/ravdess --out out/ravdess --mode general --ratio 0.75 --seeds 5",
         _add_verify,
         _verify,
         aliases=("distill",),
     ),
     "study": Step(
-        "run every arm and control, and judge",
+        "train every arm and control, and judge",
         "--data data/ravdess --out out/study --seeds 10",
         _add_study,
         _study,

@@ -1,4 +1,4 @@
-"""`mfh report`: the page of a run, of a run that has not ended, or of several runs side by side."""
+"""`mfh report`: write the page of a run, of an unfinished run, or of several runs side by side."""
 
 import logging
 import os
@@ -11,12 +11,13 @@ from jsonargparse import ArgumentParser, Namespace
 from mfh._checks import InputError, listing, one_line, require
 from mfh._system.lock import held
 from mfh.commands._options import add_common
+from mfh.commands._output import announce
 
 name = "report"
 help = "write the HTML report of a run again, compare runs, export figures and tables"
-description = """One folder: write its report.html anew. A run that has not ended: say what is finished, what
-is missing and how long it will take. Several folders, or one that holds runs: write one page that
-compares them. Nothing is trained or computed again.
+description = """For one folder, write its report.html again. For a run that has not ended, show what is
+finished, what is missing and how long it will take. For several folders, or a folder of runs, write one page
+that compares them. Nothing is trained or computed again.
 
 examples:
   mfh report out/pix-zer
@@ -37,17 +38,17 @@ def add_options(parser: ArgumentParser) -> None:
         type=str,
         default=None,
         metavar="FILE",
-        help="the page (default: report.html in the folder; comparison.html in the folder that holds all)",
+        help="the page (default: report.html in the folder; comparison.html in the folder of all runs)",
     )
     parser.add_argument(
         "--figures",
         type=str,
         default=None,
         metavar="DIR",
-        help="folder for SVG, PDF and PNG figures of 3.25 and 6.75 inches",
+        help="folder for figures as SVG, PDF and PNG, 3.25 and 6.75 inches wide",
     )
     parser.add_argument(
-        "--tables", type=str, default=None, metavar="DIR", help="folder for LaTeX, Markdown and CSV tables"
+        "--tables", type=str, default=None, metavar="DIR", help="folder for tables as LaTeX, Markdown and CSV"
     )
     add_common(parser, config=False)
 
@@ -65,7 +66,7 @@ def run(options: Namespace) -> None:
     if len(folders) > 1:
         _compare(folders, Path(options.out or _common(folders) / "comparison.html"), options)
     elif is_unfinished(folders[0]):
-        _tell(folders[0], options)
+        _show_unfinished(folders[0], options)
     else:
         _one(folders[0], options)
 
@@ -93,19 +94,19 @@ def _one(folder: Path, options: Namespace) -> None:
             tables=options.tables,
             widths=PAPER,
         )
-    logger.info("The report: %s", page)
+    announce("The report:", page)
     if (home / "progress.json").exists():
-        logger.info("A run in this folder goes on: these are the results before it.")
+        logger.info("A run in this folder has not ended: these are the results from before it.")
     for path in others:
-        logger.info("%s", path)
+        announce("Wrote", path)
 
 
 @contextmanager
 def showing(*folders: Path) -> Iterator[None]:
-    """Say in one line that results hold what cannot be shown, as after they were changed by hand.
+    """Turn errors in showing results, as after a change by hand, into one line.
 
     Raises:
-        InputError: making a page, a figure or a table of them fails.
+        InputError: a page, a figure or a table of them cannot be made.
     """
     try:
         yield
@@ -116,11 +117,11 @@ def showing(*folders: Path) -> Iterator[None]:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(
             f"The results of {listing(folders, limit=3)} cannot be shown: {reason}. Repeat the command that "
-            "wrote them; if that does not help, it is a fault of mfh."
+            "wrote them; if that does not help, it is a bug of mfh."
         ) from error
 
 
-def _tell(folder: Path, options: Namespace) -> None:
+def _show_unfinished(folder: Path, options: Namespace) -> None:
     from mfh._report import report_unfinished
 
     require(
@@ -128,13 +129,13 @@ def _tell(folder: Path, options: Namespace) -> None:
         f"`--figures` and `--tables` need results: the run in `{folder}` has not ended. Leave them out.",
     )
     with showing(folder):
-        page, told = report_unfinished(folder, options.out)
-    print("\n".join(told))  # noqa: T201
-    logger.info("The report so far: %s", page)
+        page, lines = report_unfinished(folder, options.out)
+    print("\n".join(lines))  # noqa: T201
+    announce("The report so far:", page)
 
 
 def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
-    """One page about the studies among the folders, and a word on those that cannot be compared."""
+    """Write one page about the studies among the folders, and warn of folders that cannot be compared."""
     from mfh._report import compare
     from mfh._report.sections.comparison import names_of
     from mfh._report.sections.unfinished import is_unfinished
@@ -157,13 +158,13 @@ def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
             left_out[short] = f"It is a {result.kind} run: only studies are compared."
     for short, why in left_out.items():
         logger.warning("%s is left out. %s", short, why)
-    require(len(runs) > 0, f"None of the {len(folders)} folders holds the results of a study.")
+    require(len(runs) > 0, f"None of the {len(folders)} folders has the results of a study.")
     with showing(*folders):
-        logger.info("The comparison of %d studies: %s", len(runs), compare(runs, out, left_out))
+        announce(f"The comparison of {len(runs)} studies:", compare(runs, out, left_out))
 
 
 def _common(folders: list[Path]) -> Path:
-    """The innermost folder that holds all of them."""
+    """Return the innermost folder that contains all of them."""
     try:
         return Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     except ValueError:  # on several drives

@@ -1,4 +1,4 @@
-"""`mfh saliency`: Algorithm 1's ranking of features that lie in files."""
+"""`mfh saliency`: the ranking of Algorithm 1 for features in files."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from mfh._checks import InputError
 from mfh._system.lock import held
 from mfh.commands._options import add_common, table
+from mfh.commands._output import announce
 
 name = "saliency"
 help = "rank the channels of features in files, however many"
-description = """Rank a teacher's channels by exact saliency, from a layer's outputs that lie in npy files.
+description = """Rank a teacher's channels by exact saliency, from the outputs of a layer in npy files.
 
-One pass, in memory that does not grow with the number of samples; stopped, the same command goes on. The
-layer is followed by one linear layer, whose `weight` (output, channel) and `bias` (output,) stand in a
-safetensors file or an npz.
+Reads the files once; memory does not grow with the number of samples. If it was stopped, the same command
+continues. The layer must be followed by one linear layer, whose `weight` (output, channel) and `bias`
+(output,) are in a safetensors file or an npz.
 
 examples:
   mfh saliency --features h.npy --student-logits s.npy --head head.safetensors --out saliency.npz
@@ -25,8 +26,8 @@ examples:
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh saliency`."""
     for flag, text in {
-        "--features": "npy files, (sample, channel), one after the other",
-        "--student-logits": "npy files, (sample, output), of the same samples",
+        "--features": "npy files of shape (sample, channel), in order",
+        "--student-logits": "npy files of shape (sample, output), of the same samples",
     }.items():
         parser.add_argument(flag, type=str, nargs="+", required=True, metavar="FILE", help=text)
     parser.add_argument(
@@ -34,11 +35,15 @@ def add_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=str, required=True, metavar="FILE", help="the npz to write")
     parser.add_argument(
-        "--score", type=str, default="increase", metavar="{increase,followed}", help="what ranks the channels"
+        "--score",
+        type=str,
+        default="increase",
+        metavar="{increase,followed}",
+        help="what channels are ranked by",
     )
     parser.add_argument(
         "--dtype", type=str, default="float32", metavar="{float32,float64}",
-        help="in which products are taken; sums are float64",
+        help="precision of the products; sums are float64",
     )  # fmt: skip
     parser.add_argument("--device", type=str, default="cpu", metavar="NAME", help="cpu, cuda, cuda:1")
     parser.add_argument("--jobs", type=int, default=1, metavar="INT", help="processes")
@@ -46,7 +51,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--resume",
         action=ActionYesNo(yes_prefix="", no_prefix="no-"),
         default=True,
-        help="keep what is done beside --out, and go on after a stop",
+        help="keep the state beside --out, and continue after a stop",
     )
     add_common(parser)
 
@@ -66,6 +71,7 @@ def run(options: Namespace) -> None:
             progress=not options.quiet,
         )  # fmt: skip
         result.save(out)
+    announce("Wrote", out)
     columns = ["channel", "scaled", "increase", "followed", "importance", "stderr_data"]
     rows = result.frame().sort_values("rank").head(10)[columns].to_dict("records")
     shown = [{name: f"{row[name]:.4g}" for name in columns} for row in rows]

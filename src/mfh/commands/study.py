@@ -1,4 +1,4 @@
-"""`mfh study`: the whole experiment on an npz of paired arrays."""
+"""`mfh study`: the complete experiment on paired samples."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,15 +7,15 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, table
-from mfh.commands._sources import add_sources, load_data, name_source, networks
+from mfh.commands._sources import add_sources, described, load_data, networks
 from mfh.config import StudyConfig
 
 name = "study"
-help = "train every arm and control, paired by seed, and judge whether the teacher helps"
-description = """Does a teacher that sees one modality make a better student that sees another, which channels
-teach it, and what do the controls say? Writes results.json, report.html, saliency.npz, checkpoints and
-figures into the folder --out. Repeat the command to resume. Your own networks and datasets are named by
-import path, best in a YAML file; --print_config writes one with every option explained.
+help = "train every arm and control with the same seeds, and judge whether the teacher helps"
+description = """Does a teacher that sees one modality make a better student that sees another? Which channels
+does the student learn from? What do the controls show? Writes results.json, report.html, saliency.npz,
+checkpoints and figures into the folder --out. Repeat the command to resume. Name your own networks and
+datasets by import path, best in a YAML file; --print_config writes one that explains every option.
 
 examples:
   mfh study --data mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out out/pix-zer
@@ -31,7 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh study`."""
     add_sources(parser)
     parser.add_argument(
-        "--out", type=str, required=True, metavar="DIR", help="folder for everything it writes"
+        "--out", type=str, required=True, metavar="DIR", help="folder for everything that is written"
     )
     add_config(parser, StudyConfig, skip=("loss",))
     add_common(parser)
@@ -39,7 +39,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 @holds_out
 def run(options: Namespace) -> None:
-    """Run the study, write its results and report, print the summary."""
+    """Run the study, write results and report, print the summary."""
     config = make_config(StudyConfig, options)  # before anything slow is imported
 
     import mfh
@@ -48,9 +48,10 @@ def run(options: Namespace) -> None:
     out = Path(options.out)
     teacher, student = networks(options)
     result = mfh.study(
-        load_data(options), teacher, student, config=config, out=out, progress=not options.quiet
-    )
-    finish(name_source(result, options), out)
+        load_data(options), teacher, student, config=config, out=out, progress=not options.quiet,
+        sources=described(options),
+    )  # fmt: skip
+    finish(result, out, saved=True)
     metric = result.metrics[0]
     more = [*(["metric"] if metric.name != "accuracy" else []), *(["loss"] if len(config.losses) > 1 else [])]
     shown = ["arm", *more, "ratio", "n", "mean", "low", "high"]

@@ -1,4 +1,4 @@
-"""`mfh vggsound`: the paper's experiment on VGGSound, a teacher that hears and a student that sees."""
+"""`mfh vggsound`: the paper's experiment on VGGSound, with an audio teacher and a video student."""
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -8,13 +8,13 @@ from mfh.commands._steps import Step, add_steps, run_step
 
 name = "vggsound"
 help = "the paper's experiment on VGGSound: an audio teacher, a video student"
-description = """Reproduce the VGGSound experiment, step by step or as a whole.
+description = """Reproduce the VGGSound experiment, step by step or at once.
 
-  prepare                    turn clips into waveforms and frames, the authors' layout
-  pretrain (train)           a regular teacher that hears, or a student without KD that sees
-  saliency                   the teacher's channels, ranked; with --joint those of Algorithm 1's step 1
-  distill (verify)           students of a teacher without its least salient channels, or others
-  study                      every arm and control, every ratio, statistics, verdict, report
+  prepare                    turn clips into waveforms and frames, in the authors' layout
+  pretrain (train)           train a regular audio teacher, or a video student without distillation
+  saliency                   rank the teacher's channels; with --joint those of Algorithm 1's step 1
+  distill (verify)           train students of a teacher without its least salient channels, or other students
+  study                      train every arm and control at every ratio; statistics, verdict, report
 
 examples:
   mfh vggsound prepare --csv vggsound.csv --clips mirror --out data/vggsound --classes 100
@@ -24,10 +24,10 @@ examples:
   mfh vggsound distill --data data/vggsound --out out/vggsound --mode general --ratio 0.5 --seeds 5
   mfh vggsound study --data data/vggsound --out out/study --seeds 3 --ratio 0.25 0.5 0.75
 
-on several processors or machines, each step alike:
+on several processors or machines, for every step:
   torchrun --nproc_per_node 4 -m mfh vggsound pretrain --modality audio --data DIR --out DIR
 
-example of a small version: prepare --frames 32 --size 64, then --frames 12 --size 32 --width 8
+a small version: prepare --frames 32 --size 64, then --frames 12 --size 32 --width 8
 """
 
 
@@ -43,18 +43,24 @@ def run(options: Namespace) -> None:
 
 def _add_prepare(parser: ArgumentParser) -> None:
     places = {
-        "--csv": ("FILE", "youtube id, start second, label, split; as vggsound.csv, with or without header"),
-        "--clips": ("DIR|TARS", "clips named <id>_<start>.mp4: a folder, or tar files as shard-{00..09}.tar"),
-        "--out": ("DIR", "folder for what they become"),
+        "--csv": (
+            "FILE",
+            "YouTube id, start second, label, split, as in vggsound.csv, with or without header",
+        ),
+        "--clips": (
+            "DIR|TARS",
+            "clips named <id>_<start>.mp4: a folder, or tar files such as shard-{00..09}.tar",
+        ),
+        "--out": ("DIR", "folder for the waveforms and frames"),
     }
     for flag, (metavar, text) in places.items():
         parser.add_argument(flag, type=str, required=True, metavar=metavar, help=text)
     parser.add_argument(
         "--classes", type=str, default=None, metavar="FILE|N",
-        help="file with a class a line, or the N most frequent (default: all)",
+        help="file with one class per line, or N for the N most frequent ones (default: all)",
     )  # fmt: skip
     parser.add_argument(
-        "--frames", type=int, default=32, metavar="INT", help="frames of a clip, evenly spaced"
+        "--frames", type=int, default=32, metavar="INT", help="frames per clip, evenly spaced"
     )
     parser.add_argument(
         "--size", type=int, nargs="+", default=[256], metavar="INT",
@@ -62,18 +68,18 @@ def _add_prepare(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--crop", type=int, nargs=4, default=None, metavar=("TOP", "BOTTOM", "LEFT", "RIGHT"),
-        help="part of the frames to take, in pixels (default: all)",
+        help="part of the frames to keep, in pixels (default: all)",
     )  # fmt: skip
     parser.add_argument(
         "--shards", type=float, default=None, metavar="MB",
-        help="write tar files of so many megabytes (default: the authors' folders)",
+        help="write tar files of this size in megabytes (default: the authors' folders)",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="INT", help="of the clips held out for validation"
+        "--seed", type=int, default=0, metavar="INT", help="seed for choosing the clips for validation"
     )
     parser.add_argument(
         "--jobs", type=int, default=None, metavar="INT",
-        help="processes (default: one a core); 0: this one, which a clip that FFmpeg fails on can end",
+        help="processes (default: one per core); 0 decodes in this process, which a damaged clip can end",
     )  # fmt: skip
 
 

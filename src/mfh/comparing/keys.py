@@ -33,9 +33,12 @@ def focusing_controls(arms: Sequence[Arm], source: str) -> tuple[Key, ...]:
 
 
 def sees_teacher_side(arm: Arm, source: str) -> bool:
-    """Return whether an arm has a teacher, and that teacher sees the modality that students lack."""
+    """Return whether an arm has a teacher of a study, and that teacher sees the modality that students lack.
+
+    A recipe may have teachers of its own, which are not in `TEACHERS`.
+    """
     name = arm.teacher_name(source)
-    return name is not None and TEACHERS[name].side == "teacher"
+    return name in TEACHERS and TEACHERS[name].side == "teacher"
 
 
 def headline_key(arms: Sequence[Arm], source: str) -> Key | None:

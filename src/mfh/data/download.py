@@ -6,9 +6,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mfh._checks import InputError
+from mfh._system.progress import Bar
 from mfh.data import media
 
 TIMEOUT = (10, 60)
@@ -101,10 +100,8 @@ def _append(address: str, part: Path, progress: bool) -> None:
         response.raise_for_status()
         start = there if response.status_code == 206 else 0
         total = start + int(response.headers.get("Content-Length", 0)) or None
-        bar = tqdm(
-            total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, disable=not progress
-        )
+        bar = Bar(part.stem, total, unit="bytes", done=start, show=progress, scaled=True)
         with part.open("ab" if start else "wb") as file, bar:
             for chunk in response.iter_content(_CHUNK):
                 file.write(chunk)
-                bar.update(len(chunk))
+                bar.advance(len(chunk))

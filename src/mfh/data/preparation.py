@@ -20,10 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from mfh._checks import InputError, cell_text, require
 from mfh._system.files import bytes_writer, read_json, write_atomic, write_json, write_text
+from mfh._system.progress import Bar
 from mfh._system.signals import raise_if_stopped, shield_workers
 from mfh.data.manifest import Manifest
 
@@ -125,7 +124,7 @@ def decode_all(
             whole.
     """
     apart, jobs = jobs != 0, min(jobs or num_cores(), len(clips))
-    with tqdm(total=len(clips), desc="clips", unit="clip", disable=not progress) as bar:
+    with Bar("decoding", len(clips), unit="clips", show=progress) as bar:
         limited = partial(_limited, decode=decode, seconds=seconds)
         pairs = (
             _side_by_side(clips, limited, jobs, seconds)
@@ -134,7 +133,7 @@ def decode_all(
         )
         for pair in pairs:
             raise_if_stopped()
-            bar.update()
+            bar.advance()
             yield pair
 
 

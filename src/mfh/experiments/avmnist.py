@@ -1,10 +1,10 @@
-"""AV-MNIST, the paper's first table: does a more accurate multimodal teacher teach an audio student better?
+"""AV-MNIST (Table 1 of the paper): does a more accurate multimodal teacher make a better audio student?
 
     mfh avmnist prepare --fsdd v1.0.10.zip --out data/avmnist.npz
     mfh avmnist study --data data/avmnist.npz --out out/avmnist --seeds 10
 
-The paper's student has 68.36% without distillation, 70.10% from an audio teacher and 69.73% from a teacher
-of both modalities, although the latter is the more accurate teacher (Table 1). Seconds of one core a seed.
+Published: the student has 68.36% without distillation, 70.10% from an audio teacher, and 69.73% from a
+teacher of both modalities, although that teacher is more accurate. Time: seconds per seed on one CPU core.
 """
 
 import time
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from mfh._checks import require
 from mfh._study.networks import Build
@@ -22,6 +21,9 @@ from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
+from mfh._system.progress import counted
+from mfh.arms import ARMS as STUDY_ARMS
+from mfh.arms import Arm, Look, ShownArm
 from mfh.comparing import Fit, Outcome, Resampling, Table, compare_arms, summarize
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, draw_split
@@ -36,25 +38,57 @@ from mfh.training.objectives import Distill, learn_from
 from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import StudentJob, seeded, train_students
 
-PAPER = {"no-kd": 68.36, "audio": 70.10, "both": 69.73}
-TEACHERS = ("audio", "both", "image")
-PAIRS = (
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        STUDY_ARMS["no-kd"],
+        STUDY_ARMS["no-kd-smoothed"],
+        ShownArm(
+            name="audio",
+            teacher="audio",
+            words="an audio teacher, which sees the student's own modality",
+            look=Look(color="orange", marker="s"),
+        ),
+        ShownArm(
+            name="both",
+            teacher="both",
+            words="a teacher of image and audio",
+            look=Look(color="blue", marker="D"),
+        ),
+        ShownArm(
+            name="image", teacher="image", words="an image teacher", look=Look(color="green", marker="^")
+        ),
+        ShownArm(
+            name="mismatched",
+            teacher="both",
+            output="shuffled",
+            words="control: the teacher of image and audio, its outputs shuffled among samples of the class",
+        ),
+    )
+}
+"""The arms of this study; their teachers are named after what they see."""
+TEACHERS = tuple(arm.name for arm in ARMS.values() if arm.is_plain)
+COMPARISONS = (
     ("both", "audio"), ("both", "no-kd"), ("audio", "no-kd"), ("image", "no-kd"), ("both", "mismatched"),
     ("no-kd-smoothed", "no-kd"), ("image", "audio"),
 )  # fmt: skip
+"""Pairs of arms to compare; the first is the declared comparison, and the verdict is about it."""
 SMOOTHING = 0.1
+"""Label smoothing of the arm `no-kd-smoothed`."""
 STUDENT = "audio"
+NO_EFFECT = 1.0
+"""Differences whose interval lies within this many points of 0 count as no difference."""
 
 
 def load(path: Path | str) -> PairedDataset:
-    """What `prepare` wrote, with the speakers as groups.
+    """Read the file that `prepare` wrote; the speakers become groups.
 
     Raises:
         InputError: it is another file.
     """
     data = PairedDataset.from_npz(path, modalities=["image", "audio", "both"], group="speaker")
     count = len(data.group_names)
-    require(count >= 3, f"`data` must hold three speakers or more, one for each split. Got {count}.")
+    require(count >= 3, f"`data` must have at least three speakers, one for each split. Got {count}.")
     return data
 
 
@@ -66,17 +100,21 @@ def study(
     out: Path | str | None = None,
     progress: bool = False,
 ) -> StudyResult:
-    """Train an audio student alone and from teachers of audio, image and both; speakers dealt anew per seed.
+    """Train an audio student alone and from teachers of audio, of images and of both.
+
+    Each seed distributes the speakers over the splits anew.
 
     Args:
-        data: see `load`.
+        data: data that `load` read.
         config: how networks are trained.
-        out: folder for results and finished seeds, so that the same call resumes; None keeps all in memory.
-        progress: whether to show a bar on stderr.
+        out: folder for results and finished seeds, from which the same call resumes; None writes nothing.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
-        Arms `no-kd`, `no-kd-smoothed`, `audio`, `both`, `image` (each from that teacher) and `mismatched`
-        (outputs of `both` for other samples of the class); `comparisons`; and a verdict on `both` - `audio`.
+        Records of the arms in `ARMS`, the differences in `COMPARISONS`, and a verdict on `both` - `audio`.
+
+    Raises:
+        InputError: `out` contains the results of another run, or cannot be written.
     """
     start = time.perf_counter()
     config = config or AvmnistConfig()
@@ -85,7 +123,8 @@ def study(
     identity |= {"experiment": "avmnist", "data": data.fingerprint}
     store = Store.open(out, identity) if out is not None else None
     seeds = []
-    for seed in tqdm(range(config.seed, config.seed + config.seeds), disable=not progress, unit="seed"):
+    planned = range(config.seed, config.seed + config.seeds)
+    for seed in counted(planned, "study", len(planned), unit="seeds", show=progress):
         done = store.load(seed) if store is not None else None
         if done is None:
             done = run_seed(data, config, seed)
@@ -99,7 +138,7 @@ def study(
 
 
 def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResult:
-    """Teachers, then students, of one seed."""
+    """Train the teachers and then the students of one seed."""
     start = time.perf_counter()
     split = draw_split(data, seed)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
@@ -123,20 +162,22 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
         job.model.load_state_dict(done.state)
         logits[job.modality] = predict(job.model, data, job.modality, rows)
     student = seeded(lambda: _student(data, config), derived_seed(seed, "student"))
-    objectives = _objectives(logits, data, split, config, seed)
+    shuffled = _shuffled(data, split, seed)
     students = [
-        StudentJob(student, objective, data, STUDENT, train, validation, batches)
-        for objective in objectives.values()
+        StudentJob(
+            student, _objective(arm, logits, shuffled, config), data, STUDENT, train, validation, batches
+        )
+        for arm in ARMS.values()
     ]
     records, values, outputs = [], [], []
-    for arm, done in zip(objectives, train_students(students, config), strict=True):
+    for arm, done in zip(ARMS.values(), train_students(students, config), strict=True):
         student.load_state_dict(done.state)
         found = predict(student, data, STUDENT, rows)
         records.append(
             make_record(
-                arm, metrics_of(data.task)[:1], found, data.label, split, seed=seed,
+                arm.name, metrics_of(data.task)[:1], found, data.label, split, seed=seed,
                 best_epoch=done.best_epoch, seconds=done.seconds,
-                loss=config.loss if objectives[arm].distils else None,
+                loss=None if arm.teacher is None else config.loss,
             )
         )  # fmt: skip
         outputs.append(found.numpy()[split.test])
@@ -171,20 +212,21 @@ def _student(data: PairedDataset, config: AvmnistConfig) -> nn.Module:
     return mlp(int(np.prod(data.shape(STUDENT))), data.num_classes, hidden=config.hidden)
 
 
-def _objectives(
-    logits: dict[str, Tensor], data: PairedDataset, split: Split, config: AvmnistConfig, seed: int
-) -> dict[str, Distill]:
+def _shuffled(data: PairedDataset, split: Split, seed: int) -> Tensor:
+    """Return a permutation of the samples that shuffles training samples within their class."""
     order, rng = np.arange(len(data)), np.random.default_rng(derived_seed(seed, "mismatched"))
     labels = data.label.numpy()[split.train]
     for label in np.unique(labels):
         members = split.train[labels == label]
         order[members] = rng.permutation(members)
-    return {
-        "no-kd": Distill(),
-        "no-kd-smoothed": Distill(smoothing=SMOOTHING),
-        **{name: learn_from(config, table) for name, table in logits.items()},
-        "mismatched": learn_from(config, logits["both"][torch.from_numpy(order)]),
-    }
+    return torch.from_numpy(order)
+
+
+def _objective(arm: Arm, logits: dict[str, Tensor], shuffled: Tensor, config: AvmnistConfig) -> Distill:
+    if arm.teacher is None:
+        return Distill(smoothing=SMOOTHING if arm.smoothing else 0.0)
+    table = logits[arm.teacher]
+    return learn_from(config, table[shuffled] if arm.output == "shuffled" else table)
 
 
 def _assemble(
@@ -207,9 +249,9 @@ def _assemble(
     rows = tuple(
         compare_arms(
             table, (a, None), (b, None), plan, MetricInfo("accuracy"),
-            question=1 if (a, b) == PAIRS[0] else None,
+            question=1 if (a, b) == COMPARISONS[0] else None,
         )
-        for a, b in PAIRS
+        for a, b in COMPARISONS
     )  # fmt: skip
     teachers = tuple(teacher for done in seeds for teacher in done.teachers)
     return StudyResult(
@@ -221,6 +263,7 @@ def _assemble(
         comparisons=rows,
         teachers=teachers,
         verdict=judge(rows[0], *(_mean_test(teachers, name) for name in ("both", "audio"))),
+        arms=tuple(ARMS.values()),
         data={
             "fingerprint": data.fingerprint,
             "num_samples": len(data),
@@ -237,23 +280,26 @@ def _mean_test(teachers: tuple[TeacherRecord, ...], name: str) -> float:
 
 
 def judge(both_minus_audio: Comparison, both: float, audio: float) -> Verdict:
-    """Whether the teacher of both modalities makes the better student.
+    """Return the verdict on whether the teacher of both modalities makes the better student.
 
     Args:
-        both_minus_audio: of the students.
+        both_minus_audio: difference of their students.
         both: test accuracy of the teacher of both modalities, in percent.
-        audio: that of the audio teacher.
+        audio: test accuracy of the audio teacher, in percent.
     """
     row = both_minus_audio
-    better = f"The teacher of both modalities is right in {both:.1f}%, the audio teacher in {audio:.1f}%;"
+    teachers = (
+        f"The accuracy of the teacher of both modalities is {both:.1f}%, that of the audio teacher "
+        f"{audio:.1f}%."
+    )
     if row.low is None or row.high is None:
-        text = f"{better} one seed cannot say which of them teaches better ({row.difference:+.2f} points)."
-        return Verdict("abstain", None, text)
+        text = f"One seed cannot decide which of them teaches better ({row.difference:+.2f} points)."
+        return Verdict("abstain", None, f"{teachers} {text}")
     span = f"({row.difference:+.2f} points, 95% interval {row.low:+.2f} to {row.high:+.2f}, {row.n} seeds)"
     if row.low > 0:
-        return Verdict("help", None, f"{better} its student is the better one too {span}.")
+        return Verdict("help", None, f"{teachers} The student of both is better {span}.")
     if row.high < 0:
-        return Verdict("hurt", None, f"{better} its student is the worse one {span}.")
-    if row.low >= -1 and row.high <= 1:
-        return Verdict("no-effect", None, f"{better} their students differ by less than a point {span}.")
-    return Verdict("abstain", None, f"{better} these seeds cannot tell their students apart {span}.")
+        return Verdict("hurt", None, f"{teachers} The student of both is worse {span}.")
+    if row.low >= -NO_EFFECT and row.high <= NO_EFFECT:
+        return Verdict("no-effect", None, f"{teachers} Their students differ by less than a point {span}.")
+    return Verdict("abstain", None, f"{teachers} These seeds cannot decide which student is better {span}.")

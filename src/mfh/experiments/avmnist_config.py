@@ -1,4 +1,4 @@
-"""Configuration of the AV-MNIST study. Free of torch, so that --help is instant."""
+"""Options of the AV-MNIST study. This module is free of torch, so that `--help` is quick."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from mfh.config import DistillConfig, _Problems
 
 @dataclass(frozen=True, kw_only=True)
 class AvmnistConfig(DistillConfig):
-    """How AV-MNIST's students are trained.
+    """How the networks of AV-MNIST are trained.
 
     Attributes:
         lr: learning rate, above 0.
-        label_weight: weight of the cross-entropy on labels, 0 or more. The weights add up to 1 by default, so
-            that distilled and other students take steps of one size.
+        label_weight: weight of the cross-entropy on labels, 0 or more. By default both weights add up to 1,
+            so that steps are equally large with and without a teacher.
         distill_weight: weight of the KL divergence from the teacher's soft labels, 0 or more; not both 0.
-        seeds: number of seeds, 1 or more; each deals the speakers anew.
+        seeds: number of seeds, 1 or more; each distributes the speakers over the splits anew.
         seed: the first seed, 0 or more.
         hidden: widths of the hidden layers of the audio student.
-        teacher_hidden: widths of the hidden layers of each teacher, of each trunk where it has two.
+        teacher_hidden: widths of the hidden layers of each teacher; of each of its trunks if it has two.
         epochs: passes over the training split, 1 or more.
     """
 

@@ -1,4 +1,4 @@
-"""What the RAVDESS experiment can be told. Free of torch, so that `--help` is instant."""
+"""Options of the RAVDESS experiment. This module is free of torch, so that `--help` is quick."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,7 @@ from mfh.config import DistillConfig, _Problems
 
 DEFAULT_RATIO = 0.75
 RELEASED_DISTILL_WEIGHT = 0.125
-"""The released KL is a mean over samples and 8 classes: an eighth of the sum over classes used here."""
+"""The released weight of KL on mfh's scale: released, KL is a mean over 8 classes; here it is their sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +17,12 @@ class RavdessConfig(DistillConfig):
     Attributes:
         student: what the student sees, image or audio; the teacher sees the other.
         width: channels of the first convolution, 1 or more; 32 is the released size, 8 a small version.
-        seed: fixes initial weights and batches, 0 or more; students of further seeds follow it.
-        released_audio_order: exchange frames 0 and 2 of every MFCC array, as the released checkpoints need;
-            their files (.pkl, .pt, .pth) turn it on by themselves.
-        micro_batch: most samples in one forward pass, 1 or more; a larger batch is taken in parts whose
-            gradients are added up. By default what stays in the cache of a CPU, all of it elsewhere.
+        seed: fixes initial weights and batches, 0 or more; several students have this seed and those after
+            it.
+        released_audio_order: exchange frames 0 and 2 of every MFCC array, as the released checkpoints
+            require; the commands set it if such a file (.pkl, .pt, .pth) is given.
+        micro_batch: largest number of samples in one forward pass, 1 or more; a larger batch is split into
+            parts whose gradients are added. By default what stays in the cache of a CPU; no limit elsewhere.
     """
 
     student: Literal["image", "audio"] = "image"
@@ -34,7 +35,7 @@ class RavdessConfig(DistillConfig):
 
     @property
     def teacher(self) -> Literal["image", "audio"]:
-        """What the teacher sees."""
+        """The modality that the teacher sees."""
         return "audio" if self.student == "image" else "image"
 
     def _check(self, problems: _Problems) -> None:

@@ -2,12 +2,12 @@
 
     mfh vggsound prepare --csv vggsound.csv --clips DIR --out DIR
     mfh vggsound pretrain --modality audio --data DIR --out DIR      a teacher; (video) a student without KD
-    mfh vggsound saliency --data DIR --out DIR [--joint]             its channels, ranked
+    mfh vggsound saliency --data DIR --out DIR [--joint]             the teacher's channels, ranked
     mfh vggsound distill --data DIR --out DIR --mode general --ratio 0.5
     mfh vggsound study --data DIR --out DIR --ratio 0.25 0.5 0.75    all of it with the controls
 
-Published: student top-1 30.62% with a regular teacher, 31.88% with a modality-general one (ResNet-18). A
-small version: `--width 8 --frames 12 --size 24 32`, as `docs/results.md` has it on GRID.
+Published: student top-1 30.62% with a regular teacher, 31.88% with a modality-general one (ResNet-18).
+A small version is `--width 8 --frames 12 --size 24 32`; docs/results.md has its results on GRID.
 """
 
 from dataclasses import fields, replace
@@ -24,61 +24,61 @@ from mfh.data.augment import Augment, SpectrogramAugment, VideoAugment
 from mfh.data.paired import PairedDataset
 from mfh.data.sources.vggsound.reader import load
 from mfh.experiments import _steps as steps
-from mfh.experiments.modes import arm_of
+from mfh.experiments.modes import find_mode
 from mfh.experiments.vggsound_config import DEFAULT_RATIO, InputConfig, NetworkConfig, VggsoundConfig
 from mfh.models.vggsound import LAYER, audio_network, load_weights, video_network
 from mfh.results import StudyResult
 
 SAME = "with the same --data and --out first"
-REGULAR = steps.Site(LAYER, "regular", "the regular teacher", "", source="regular")
-JOINT = steps.Site(LAYER, "joint", "the joint teacher", "--joint", source="joint")
+REGULAR = steps.RankedLayer(LAYER, "regular", "the regular teacher", "", source="regular")
+JOINT = steps.RankedLayer(LAYER, "joint", "the joint teacher", "--joint", source="joint")
 RECIPE = steps.Recipe(
     name="vggsound",
     config=VggsoundConfig,
     build=lambda config, modality, num_classes: network(modality, config, num_classes),
     load_weights=load_weights,
-    sites=lambda _: (REGULAR, JOINT),
-    ways={
+    layers=lambda _: (REGULAR, JOINT),
+    remedies={
         "teacher-joint": f"Run `mfh vggsound saliency --joint` {SAME}.",
         "student-joint": f"Run `mfh vggsound saliency --joint` {SAME}.",
-        "teacher-regular": f"Run `mfh vggsound pretrain --modality audio` {SAME}, or hand it in with "
+        "teacher-regular": f"Run `mfh vggsound pretrain --modality audio` {SAME}, or supply it with "
         "--audio-checkpoint.",
-        "student-regular": f"Run `mfh vggsound pretrain --modality video` {SAME}, or hand it in with "
+        "student-regular": f"Run `mfh vggsound pretrain --modality video` {SAME}, or supply it with "
         "--video-checkpoint.",
     },
 )
 
 
 def open_data(folder: Path | str, inputs: InputConfig | None = None) -> PairedDataset:
-    """Read a prepared folder as `inputs` says, with its augmentation.
+    """Read a prepared folder, with the inputs and the augmentation that a config describes.
 
     Args:
-        folder: what `mfh vggsound prepare` wrote, or the authors' folder.
+        folder: folder that `mfh vggsound prepare` wrote, or the authors' folder.
         inputs: see `InputConfig`.
 
     Raises:
-        InputError: as `mfh.data.sources.vggsound.reader.load`.
+        InputError: `mfh.data.sources.vggsound.reader.load` raises it.
     """
-    told = inputs or InputConfig()
-    size = None if told.size is None else (told.size[0], told.size[-1])
+    config = inputs or InputConfig()
+    size = None if config.size is None else (config.size[0], config.size[-1])
     data = load(
-        folder, frames=told.frames, span=(float(told.span[0]), float(told.span[1])), size=size,
-        audio_frames=told.audio_frames, log=told.log, cache=told.cache, workers=told.workers,
+        folder, frames=config.frames, span=(float(config.span[0]), float(config.span[1])), size=size,
+        audio_frames=config.audio_frames, log=config.log, cache=config.cache, workers=config.workers,
     )  # fmt: skip
-    changes: dict[str, Augment] = {}
-    if told.time_shift or told.time_mask or told.frequency_mask:
-        changes["audio"] = SpectrogramAugment(
-            shift=told.time_shift, time_mask=told.time_mask, frequency_mask=told.frequency_mask
+    augment: dict[str, Augment] = {}
+    if config.time_shift or config.time_mask or config.frequency_mask:
+        augment["audio"] = SpectrogramAugment(
+            shift=config.time_shift, time_mask=config.time_mask, frequency_mask=config.frequency_mask
         )
-    if told.pixel_shift or told.frame_shift or told.contrast or told.flip:
-        changes["video"] = VideoAugment(
-            shift=told.pixel_shift, frames=told.frame_shift, contrast=told.contrast, flip=told.flip
+    if config.pixel_shift or config.frame_shift or config.contrast or config.flip:
+        augment["video"] = VideoAugment(
+            shift=config.pixel_shift, frames=config.frame_shift, contrast=config.contrast, flip=config.flip
         )
-    return data.with_augment(changes)
+    return data.with_augment(augment)
 
 
 def network(modality: str, config: NetworkConfig, num_classes: int) -> nn.Module:
-    """A new network that hears (`audio`) or sees (`video`)."""
+    """Make a new network for `audio` or `video`."""
     if modality == "audio":
         return audio_network(num_classes, name=config.teacher_network, width=config.width)
     return video_network(num_classes, name=config.student_network, width=config.width)
@@ -93,35 +93,37 @@ def pretrain(
     config: VggsoundConfig | None = None,
     progress: bool = False,
 ) -> StudyResult:
-    """Train one network on labels and keep it in a folder: the regular teacher, or a student without KD.
+    """Train one network on labels and save it in a folder: the regular teacher, or a student without KD.
 
-    The best validation epoch is kept. What is finished is not trained again, and what was stopped goes on.
+    The network keeps its best validation epoch. A finished network is not trained again, and an interrupted
+    training continues.
 
     Args:
-        data: as `open_data` reads it.
-        out: the folder for this and the following steps.
-        modality: `audio`, the teacher, or `video`, the student; it is also the first student of mode no-kd.
+        data: data that `open_data` read.
+        out: folder for this and the following steps.
+        modality: `audio` for the teacher, `video` for the student, which is also the first student of mode
+            no-kd.
         config: see `VggsoundConfig`.
         progress: whether to show progress on stderr.
 
     Returns:
-        Everything that is in the folder.
+        Everything in the folder.
 
     Raises:
-        InputError: the folder is another run's, or there is no such modality.
+        InputError: the folder belongs to another run, or there is no such modality.
     """
     choice("modality", modality, ("audio", "video"))
-    run = steps.Run(RECIPE, data, out, config or VggsoundConfig())
+    partial = steps.PartialStudy(RECIPE, data, out, config or VggsoundConfig())
     if modality == "audio":
-        steps.train_alone(run, "teacher", progress)
-        steps.describe_teachers(run, "regular")
+        steps.train_teacher(partial, progress)
+        steps.describe_teachers(partial, "regular")
     else:
-        steps.train_student(run, "no-kd", None, run.config.seed, REGULAR, progress)
-        if not run.has("student-regular"):
-            student = run.network("student", "student")
-            load_weights(student, run.checkpoint("distilled-no-kd"))
-            run.save_weights("student-regular", student)
-    return steps.collect(run)
+        steps.train_student(partial, find_mode("no-kd"), None, partial.config.seed, REGULAR, progress)
+        if not partial.has("student-regular"):
+            student = partial.network("student", "student")
+            load_weights(student, partial.checkpoint("distilled-no-kd"))
+            partial.save_weights("student-regular", student)
+    return steps.collect(partial)
 
 
 @holds()
@@ -138,22 +140,24 @@ def saliency(
     video_checkpoint: Path | str | None = None,
     progress: bool = False,
 ) -> SaliencyResult:
-    """Rank the teacher's pooled channels on the training split: `saliency-regular.npz` or `-joint.npz`.
+    """Rank the teacher's pooled channels on the training split.
 
-    Networks that were trained independently are ranked by the score `followed`, since the paper's increase
-    ranks them badly (see the documentation); the joint pair by the increase, as in Algorithm 1. Under the L1
-    distance, which the released code takes, only the increase is defined.
+    The result is saved in the folder, as `saliency-regular.npz` or `saliency-joint.npz`.
+
+    Networks that were trained independently are ranked by the score `followed`, because the paper's increase
+    ranks them badly (see docs/saliency.md). The joint pair is ranked by the increase, as in Algorithm 1. With
+    the L1 distance, which the released code uses, only the increase is defined.
 
     Args:
-        data: as `open_data` reads it.
+        data: data that `open_data` read.
         out: the folder.
-        joint: rank the teacher of Algorithm 1's step 1, and train the pair if the folder has none yet.
+        joint: rank the teacher of Algorithm 1's step 1; train the pair if the folder has none yet.
         distance: `mse` or `l1`.
         num_permutations: `exact`, the default, or a number.
-        samples: how many training samples, drawn at random; by default all.
+        samples: number of training samples, drawn at random; by default all.
         config: see `VggsoundConfig`.
-        audio_checkpoint: a teacher that stands in for `pretrain`.
-        video_checkpoint: a student that stands in for `pretrain`.
+        audio_checkpoint: a teacher to use instead of `pretrain`.
+        video_checkpoint: a student to use instead of `pretrain`.
         progress: whether to show progress on stderr.
 
     Raises:
@@ -162,20 +166,20 @@ def saliency(
     choice("distance", distance, ("mse", "l1"))
     require(
         not (joint and (audio_checkpoint or video_checkpoint)),
-        "`joint` ranks a pair that is trained together. Leave `audio_checkpoint` and `video_checkpoint` out, "
-        "or `joint`.",
+        "`joint` ranks a pair that is trained together. Leave out `joint`, or `audio_checkpoint` and "
+        "`video_checkpoint`.",
     )
-    run = steps.Run(RECIPE, data, out, config or VggsoundConfig())
-    run.adopt_network("teacher-regular", audio_checkpoint)
-    run.adopt_network("student-regular", video_checkpoint)
+    partial = steps.PartialStudy(RECIPE, data, out, config or VggsoundConfig())
+    steps.supply_network(partial, "teacher-regular", audio_checkpoint)
+    steps.supply_network(partial, "student-regular", video_checkpoint)
     if joint:
-        steps.train_pair(run, progress)
-    site = JOINT if joint else REGULAR
+        steps.train_pair(partial, progress)
+    layer = JOINT if joint else REGULAR
     result = steps.rank(
-        run, site, distance=distance, score="increase" if joint or distance == "l1" else "followed",
+        partial, layer, distance=distance, score="increase" if joint or distance == "l1" else "followed",
         num_permutations=num_permutations, samples=samples,
     )  # fmt: skip
-    steps.describe_teachers(run, site.source)
+    steps.describe_teachers(partial, layer.source)
     return result
 
 
@@ -193,34 +197,35 @@ def distill(
     saliency: Path | str | None = None,
     progress: bool = False,
 ) -> StudyResult:
-    """Train fresh students on what a mode's teacher answers, one per seed.
+    """Train new students on the outputs of a mode's teacher, one student per seed.
 
     Args:
-        data: as `open_data` reads it.
+        data: data that `open_data` read.
         out: folder of `pretrain` and `saliency`.
         mode: general (1), specific (2), random (0), joint (-1, nothing removed), regular, or no-kd.
         ratio: share of channels to remove, in [0, 1), for general, specific and random.
         seeds: number of students.
         joint: remove channels of the joint teacher instead of the regular one.
         config: see `VggsoundConfig`.
-        audio_checkpoint: a teacher that stands in for `pretrain`.
-        saliency: a vector that stands in for `saliency`.
+        audio_checkpoint: a teacher to use instead of `pretrain`.
+        saliency: a vector to use instead of `saliency`.
         progress: whether to show progress on stderr.
 
     Returns:
         All students in the folder, and the paired differences between them.
 
     Raises:
-        InputError: a step is missing (which is said), or the folder's other students learn in another way.
+        InputError: a step is missing (the text names it), or the folder's other students were trained with
+            other settings.
     """
-    arm_of(mode)
+    find_mode(mode)
     steps.require_options(ratio, seeds)
-    site = JOINT if joint else REGULAR
-    run = steps.Run(RECIPE, data, out, config or VggsoundConfig())
-    run.adopt_network("teacher-regular", audio_checkpoint)
-    run.adopt_saliency(site, saliency)
-    steps.distill(run, site, mode=mode, ratio=ratio, seeds=seeds, progress=progress)
-    return steps.collect(run)
+    layer = JOINT if joint else REGULAR
+    partial = steps.PartialStudy(RECIPE, data, out, config or VggsoundConfig())
+    steps.supply_network(partial, "teacher-regular", audio_checkpoint)
+    steps.supply_saliency(partial, layer, saliency)
+    steps.distill(partial, layer, mode=mode, ratio=ratio, seeds=seeds, progress=progress)
+    return steps.collect(partial)
 
 
 @holds()
@@ -232,15 +237,21 @@ def study(
     networks: NetworkConfig | None = None,
     progress: bool = False,
 ) -> StudyResult:
-    """`mfh.study` with the VGGSound networks: every arm and control, on the split that the data bring.
+    """Run `mfh.study` with the VGGSound networks: every arm and control, on the split of the data.
 
     Args:
-        data: as `open_data` reads it.
+        data: data that `open_data` read.
         out: folder for results; see `mfh.study`.
-        config: see `StudyConfig`; by default the training of `VggsoundConfig`. Its teacher hears, its student
-            sees, and its `layer` is the pooled features unless it names another.
+        config: see `StudyConfig`; by default trained as in `VggsoundConfig`. The teacher must be `audio` and
+            the student `video`; the default `layer` is the pooled features.
         networks: see `NetworkConfig`.
         progress: whether to show progress on stderr.
+
+    Returns:
+        Records, statistics and verdict; see `mfh.study`.
+
+    Raises:
+        InputError: the modalities are others, or `mfh.study` raises it.
     """
     released = VggsoundConfig()
     shared = {f.name for f in fields(StudyConfig)} & {f.name for f in fields(VggsoundConfig)}

@@ -1,4 +1,4 @@
-"""What the VGGSound experiment can be told. Free of torch, so that `--help` is instant."""
+"""Options of the VGGSound experiment. This module is free of torch, so that `--help` is quick."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from typing import Literal
 from mfh.config import Checked, DistillConfig, _Problems
 
 RELEASED = ("optimizer", "lr", "weight_decay", "schedule", "step_epochs", "epochs", "batch_size")
-"""Fields of the training whose defaults are those of the released code; it has no augmentation."""
+"""Training options whose defaults are the released code's; that code has no augmentation."""
 DEFAULT_RATIO = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig(Checked):
-    """What the networks are fed, and how it is changed at random in training.
+    """The networks' inputs, and their random changes in training.
 
     Attributes:
-        frames: frames of a clip, evenly spaced; by default all that `prepare` stored.
-        span: part of the clip that they are taken from, as two shares of its length.
+        frames: number of frames of a clip, evenly spaced; by default all that `prepare` stored.
+        span: part of the clip that frames are taken from, as two shares of its length.
         size: height and width of a frame, or one number for both; by default as stored.
-        audio_frames: spectra of a clip; by default those of the median clip, 313 for 10 seconds.
+        audio_frames: number of spectra of a clip; by default that of the median clip, 313 for 10 seconds.
         log: take the logarithm of the spectrograms, log(1 + magnitude).
-        cache: decode everything once, into memory-mapped arrays.
-        workers: threads that decode side by side.
+        cache: decode each clip once, into memory-mapped arrays.
+        workers: number of threads that decode.
         time_shift: largest random shift of a spectrogram, in spectra.
         time_mask: largest masked span of a spectrogram, in spectra.
         frequency_mask: largest masked band of a spectrogram, in bins.
@@ -66,13 +66,13 @@ class InputConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(Checked):
-    """Which networks.
+    """The networks.
 
     Attributes:
         teacher_network: the audio network, resnet18 or resnet50.
         student_network: the video network: resnet3d, or a video model of torchvision such as r3d_18.
-        width: channels of the first stage, 1 or more; 64 is the released size. Models of torchvision have
-            one size.
+        width: channels of the first stage, 1 or more; 64 is the released size. Models of torchvision ignore
+            it.
     """
 
     teacher_network: Literal["resnet18", "resnet50"] = "resnet18"
@@ -89,7 +89,8 @@ class VggsoundConfig(InputConfig, NetworkConfig, DistillConfig):
     """Inputs, networks and training of the VGGSound steps; the defaults are the released ones.
 
     Attributes:
-        seed: fixes initial weights and batches, 0 or more; students of further seeds follow it.
+        seed: fixes initial weights and batches, 0 or more; several students have this seed and those after
+            it.
     """
 
     seed: int = 0

@@ -2,11 +2,10 @@
 
 import time
 from types import TracebackType
-from typing import Any
 
 from accelerate import Accelerator
-from tqdm import tqdm
 
+from mfh._system.progress import Bar
 from mfh.config import TrainConfig
 
 PATIENCE = 2.0
@@ -30,10 +29,10 @@ class Monitor:
         self, accelerator: Accelerator, config: TrainConfig, *, total: int, done: int, progress: bool
     ) -> None:
         self.accelerator = accelerator
-        self.bar: Any = None
+        self.bar: Bar | None = None
         if progress and accelerator.is_main_process:
-            self.bar = tqdm(
-                total=total, initial=done, unit="sample", unit_scale=True, delay=PATIENCE, leave=False
+            self.bar = Bar(
+                "training", total, unit="samples", done=done, delay=PATIENCE, keep=False, scaled=True
             )
         self.tracked = bool(config.tracker)
         if self.tracked:
@@ -56,10 +55,9 @@ class Monitor:
         """Report some batches: the number of their samples, the last loss, and the steps of all epochs."""
         now = time.monotonic()
         if self.bar is not None:
-            if now - self._shown > BAR_EVERY:
-                self._shown = now
-                self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-            self.bar.update(samples)
+            note = f"loss {loss:.4g}" if now - self._shown > BAR_EVERY else None
+            self._shown = self._shown if note is None else now
+            self.bar.advance(samples, note=note)
         if self.tracked and now - self._logged > TRACK_EVERY:
             self._logged = now
             self.accelerator.log({"loss of the batch": loss}, step=step)

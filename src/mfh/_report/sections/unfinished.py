@@ -13,7 +13,7 @@ from mfh._report.tables import Table, cell, ratio_cell, table
 from mfh._report.view import arm_order, by_seed
 from mfh._report.wording import duration, number, percent, plural, sequence
 from mfh._system.files import read_json, run_mark
-from mfh._system.progress import Progress, load_progress
+from mfh._system.progress import RunState, load_progress
 from mfh.arms import ARMS
 from mfh.results import Record
 
@@ -61,7 +61,7 @@ class UnfinishedRun:
     """
 
     folder: Path
-    progress: Progress | None
+    progress: RunState | None
     finished: Mapping[int, Mapping[str, Any]]
     parts: Mapping[int, int]
 

@@ -1,7 +1,7 @@
-"""Cores for the workers of one machine: each is pinned to its own, and frees them when it dies.
+"""Give each worker of one machine cores of its own, which are free again when it dies.
 
-A worker takes the first group of cores whose file it can lock. The lock ends with the process, however that
-ends, so that a worker that takes its place finds the cores free.
+A worker takes the first group of cores whose file it can lock. The lock ends with the process, however the
+process ends, so that the worker that replaces it finds the cores free.
 """
 
 import os
@@ -12,20 +12,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-_held: dict[str, IO[bytes] | None] = {}  # of this process: the folder of its group -> the locked file
+_locked: dict[str, IO[bytes] | None] = {}  # folder of the groups -> the file that this process has locked
 
 
 def usable() -> list[int]:
-    """The cores that this process may run on."""
+    """Return the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
-def deal(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], ...]:
-    """One group of neighbouring cores for each worker, of equal size; workers beyond the cores share them.
+def split_cores(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], ...]:
+    """Return one group of neighbouring cores for each worker, all of one size.
 
-    >>> deal([0, 1, 2, 3, 4], 2), deal([0, 1], 3)
+    If there are more workers than cores, several workers get the same core.
+
+    >>> split_cores([0, 1, 2, 3, 4], 2), split_cores([0, 1], 3)
     (((0, 1), (2, 3)), ((0,), (1,), (0,)))
     """
     size = max(1, len(cores) // workers)
@@ -35,23 +37,28 @@ def deal(cores: Sequence[int], workers: int) -> tuple[tuple[int, ...], ...]:
 
 
 @dataclass(frozen=True)
-class Pins:
-    """Groups of cores, and the folder whose files say which are taken."""
+class CoreGroups:
+    """Groups of cores that workers take.
+
+    Attributes:
+        folder: folder with one file for each group; a worker locks the file of its group.
+        groups: the cores of each group.
+    """
 
     folder: str
     groups: tuple[tuple[int, ...], ...]
 
-    def pin(self) -> None:
-        """Keep this process on the first group that nobody has; without one it stays where it is."""
-        if self.folder in _held or not hasattr(os, "sched_setaffinity"):
+    def take(self) -> None:
+        """Pin this process to the first group that is free; if there is none, leave the process as it is."""
+        if self.folder in _locked or not hasattr(os, "sched_setaffinity"):
             return
-        import fcntl  # where there is an affinity there are locks
+        import fcntl  # systems with an affinity have locks
 
-        for file in _held.values():
+        for file in _locked.values():
             if file is not None:
                 file.close()
-        _held.clear()
-        _held[self.folder] = None
+        _locked.clear()
+        _locked[self.folder] = None
         for number, cores in enumerate(self.groups):
             file = (Path(self.folder) / str(number)).open("ab")
             try:
@@ -59,14 +66,14 @@ class Pins:
             except OSError:
                 file.close()
                 continue
-            _held[self.folder] = file
-            with suppress(OSError):  # a container may have taken a core away
+            _locked[self.folder] = file
+            with suppress(OSError):  # a container may have lost a core since
                 os.sched_setaffinity(0, cores)
             return
 
 
 @contextmanager
-def pins(workers: int) -> Iterator[Pins]:
-    """Cores for some workers, for the length of a block."""
+def core_groups(workers: int) -> Iterator[CoreGroups]:
+    """Provide groups of cores for some workers within a block."""
     with TemporaryDirectory(prefix="mfh-cores-", ignore_cleanup_errors=True) as folder:
-        yield Pins(folder, deal(usable(), workers))
+        yield CoreGroups(folder, split_cores(usable(), workers))

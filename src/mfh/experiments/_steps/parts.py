@@ -1,4 +1,4 @@
-"""How many samples a processor takes at a time, so that what it computes stays in its cache."""
+"""How many samples a CPU computes at a time, so that intermediate values stay in its cache."""
 
 from dataclasses import replace
 from math import prod
@@ -9,19 +9,20 @@ from mfh.data.paired import PairedDataset
 from mfh.training.device import make_accelerator
 
 CACHED_VALUES = 2**20
+"""Input values that stay in the cache of a CPU together with what a network computes from them."""
 Config = TypeVar("Config", bound=TrainConfig)
 
 
 def cached_samples(data: PairedDataset, *modalities: str) -> int:
-    """Samples that stay in a processor's cache while a network computes: 2 pictures of 256 x 512."""
+    """Return the number of samples that stay in a CPU's cache: 2 for RGB pictures of 256 x 512."""
     return max(1, CACHED_VALUES // max(prod(data.shape(modality)) for modality in modalities))
 
 
 def in_parts(config: Config, data: PairedDataset, *modalities: str) -> Config:
-    """The config, on a CPU with batches in parts of that size unless it names another.
+    """Return the config with `micro_batch` set for the cache of a CPU, unless it is set already.
 
-    For networks in which nothing looks at other samples of a batch (no batch normalisation): the results are
-    the same but for rounding.
+    Only for networks whose output for a sample does not depend on the rest of the batch (no batch
+    normalisation): for these the results are the same but for rounding.
     """
     if config.micro_batch is not None:
         return config

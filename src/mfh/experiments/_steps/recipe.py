@@ -1,4 +1,4 @@
-"""What an experiment in steps has of its own: its networks, the layers whose channels are ranked."""
+"""What one experiment differs in from another: its networks, and the layers whose channels can be ranked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,53 +12,53 @@ from mfh.training.loop import HOW_NOT_WHAT
 
 
 @dataclass(frozen=True)
-class Site:
-    """Channels to rank and to remove: a layer of one of the teachers.
+class RankedLayer:
+    """A layer of one of the teachers, whose channels are ranked and removed.
 
     Attributes:
         layer: its name in the network.
-        name: of its saliency file, `saliency-<name>.npz`.
-        told: what messages call it.
-        option: what chooses it on the command line; empty for the default.
+        name: its name in files and results, as in `saliency-<name>.npz`.
+        words: its name in messages.
+        option: the option that chooses it on the command line; empty for the default layer.
         source: the teacher, `joint` or `regular`.
     """
 
     layer: str
     name: str
-    told: str
+    words: str
     option: str
     source: Literal["joint", "regular"] = "joint"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """An experiment in steps.
+    """An experiment that is run step by step.
 
-    Its config is a `DistillConfig` that also has `teacher`, `student` (modalities) and `seed`.
+    Its config is a `DistillConfig` that also has `teacher` and `student` (modalities) and `seed`.
 
     Attributes:
-        name: the command's.
-        config: the class of its config; every field that says what is computed marks the folder.
-        build: from config, modality and number of classes to a new network.
-        load_weights: puts a file's weights into a network, or says in an `InputError` what does not fit.
-        sites: from the config to where channels can be ranked, the default first.
-        ways: trained network (`teacher-joint`, `student-joint`, `teacher-regular`, `student-regular`) -> how
-            a user comes by it.
-        separable: nothing in the networks looks at other samples of a batch (no batch normalisation), so that
-            batches may be taken in parts.
+        name: name of the command.
+        config: class of the config. Its fields that decide what is computed identify the folder.
+        build: makes a new network from the config, a modality and the number of classes.
+        load_weights: loads a file's weights into a network; raises `InputError` if they do not fit.
+        layers: from the config to the layers whose channels can be ranked, the default first.
+        remedies: for each trained network (`teacher-joint`, `student-joint`, `teacher-regular`,
+            `student-regular`) how a user gets it if it is missing.
+        separable: whether each sample's output depends on this sample alone (there is no batch
+            normalisation), so that a batch may be split into parts.
     """
 
     name: str
     config: type[DistillConfig]
     build: Callable[[Any, str, int], nn.Module]
     load_weights: Callable[[Any, Path | str], None]
-    sites: Callable[[Any], Sequence[Site]]
-    ways: Mapping[str, str]
+    layers: Callable[[Any], Sequence[RankedLayer]]
+    remedies: Mapping[str, str]
     separable: bool = False
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """Fields that two commands on one folder must agree on."""
+        """Fields of the config that must be equal in all commands on one folder."""
         loss = {f.name for f in fields(DistillConfig)} - {f.name for f in fields(TrainConfig)}
         free = {*HOW_NOT_WHAT, *loss, "workers", "cache"}
         return tuple(f.name for f in fields(self.config) if f.name not in free)

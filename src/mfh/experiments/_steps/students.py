@@ -1,149 +1,127 @@
-"""The students of an experiment in steps: what each learns from, and its training."""
+"""The students of a partial study: what each learns from, and its training."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mfh._checks import InputError, require
+from mfh._checks import require
 from mfh._focus import FocusedTeacher, channel_means, select, split
-from mfh._formulas import accuracy
-from mfh._saliency.heads import evaluating
+from mfh._study.outputs import StudentKey
 from mfh._study.task import derived_seed
-from mfh.arms import ARMS, BASELINE
-from mfh.data.paired import PairedDataset
-from mfh.experiments._steps.files import same_settings
-from mfh.experiments._steps.parts import cached_samples
-from mfh.experiments._steps.recipe import Site
-from mfh.experiments._steps.run import Run, Student
+from mfh._system.files import plain
+from mfh.arms import Arm
+from mfh.experiments._steps.partial_study import PartialStudy, Student
+from mfh.experiments._steps.recipe import RankedLayer
+from mfh.experiments._steps.saliency import OUTPUTS, saliency_values
+from mfh.experiments._steps.training import fit_alone, predict_rows
+from mfh.experiments.modes import find_mode
 from mfh.metrics import metrics_of
-from mfh.training.evaluate import predict
 from mfh.training.fingerprint import network_fingerprint, short
-from mfh.training.loop import FitResult, fit
 from mfh.training.objectives import Distill, learn_from
 from mfh.training.scores import make_record
 from mfh.training.teacher_outputs import teacher_logits
 
-OUTPUTS = "teacher-outputs"
-
 logger = logging.getLogger(__name__)
 
 
-def train_student(run: Run, arm: str, ratio: float | None, seed: int, site: Site, progress: bool) -> None:
-    """One student of an arm, unless it is finished and its network, where one is kept, is whole."""
-    settings, objective = _objective(run, arm, ratio, seed, site)
-    path = run.student_file(arm, ratio, seed)
-    _require_same_way(run, path, settings)
-    network = "distilled-" + path.stem.rpartition("-seed-")[0] if seed == run.config.seed else None
-    if run.student(path) is not None and (network is None or run.has(network)):
-        run.drop_training(path.stem)  # where a kill came before it was removed
-        logger.info("Seed %d of %s is finished", seed, path.stem)
+def distill(
+    partial: PartialStudy,
+    layer: RankedLayer,
+    *,
+    mode: str | int,
+    ratio: float,
+    seeds: int,
+    progress: bool = False,
+) -> None:
+    """Train the students of a mode, one per seed; skip those that are finished.
+
+    Raises:
+        InputError: an option breaks a rule, a step is missing, or the folder's other students were trained
+            with other settings.
+    """
+    arm = find_mode(mode)
+    require_options(ratio, seeds)
+    for seed in range(partial.config.seed, partial.config.seed + seeds):
+        train_student(partial, arm, ratio if arm.takes_ratio else None, seed, layer, progress)
+
+
+def require_options(ratio: float, seeds: int) -> None:
+    """Raise `InputError` unless the ratio lies in [0, 1) and there is at least one seed."""
+    require(seeds >= 1, f"`seeds` must be 1 or more. Got {seeds}.")
+    require(0 <= ratio < 1, f"`ratio` must lie in [0, 1). Got {ratio}: removing all leaves nothing to teach.")
+
+
+def train_student(
+    partial: PartialStudy, arm: Arm, ratio: float | None, seed: int, layer: RankedLayer, progress: bool
+) -> None:
+    """Train and save one student; skip it if it is finished and its network, where one is kept, is intact.
+
+    The network of the first seed is kept, those of the other seeds are not.
+    """
+    config, data = partial.config, partial.data
+    settings, objective = _objective(partial, arm, ratio, seed, layer)
+    name = StudentKey(arm.name, ratio).name
+    _require_same_settings(partial, name, seed, settings)
+    network = f"distilled-{name}" if seed == config.seed else None
+    if name in partial.seed(seed).settings and (network is None or partial.has(network)):
+        partial.drop_training(name, seed)  # a process that was killed may have left it
+        logger.info("Seed %d of %s is finished", seed, name)
         return
-    model = run.network("student", "student", seed)
-    done = fit_alone(run, path.stem, model, run.config.student, objective, seed, progress)
-    logits = answers(model, run.data, run.config.student, torch.arange(len(run.data)))
-    correct = (logits[run.test].argmax(dim=1) == run.data.label[run.test]).numpy()
+    model = partial.network("student", "student", seed)
+    done = fit_alone(partial, name, model, config.student, objective, seed, progress)
+    logits = predict_rows(model, data, config.student, torch.arange(len(data)))
     record = make_record(
-        arm,
-        metrics_of(run.data.task)[:1],
+        arm.name,
+        metrics_of(data.task)[:1],
         logits,
-        run.data.label,
-        run.split,
+        data.label,
+        partial.split,
         seed=seed,
         best_epoch=done.best_epoch,
         seconds=done.seconds,
         ratio=ratio,
-        loss=run.config.loss if objective.distils else None,
+        loss=config.loss if objective.distils else None,
     )
     if network is not None:
-        run.save_weights(network, model)
-    run.save_student(Student(record, correct, settings))
-    run.drop_training(path.stem)
+        partial.save_weights(network, model)
+    outputs, label = logits[partial.test], data.label[partial.test]
+    values = 100.0 * (outputs.argmax(dim=1) == label).double().numpy()
+    partial.add_student(Student(record, outputs.numpy(), values, settings))
+    partial.drop_training(name, seed)
 
 
-def fit_alone(
-    run: Run,
-    name: str,
-    model: nn.Module,
-    modality: str,
-    objective: Distill,
-    seed: int,
-    progress: bool,
-) -> FitResult:
-    """Train one network and keep its best validation epoch; what comes of it is to be written at once."""
-    require_fits(run, model, modality)
-    labels = run.data.label[run.validation]
-    return fit(
-        model,
-        run.data,
-        objective,
-        modalities=(modality,),
-        train=run.train,
-        score=lambda m: accuracy(answers(m, run.data, modality, run.validation), labels),
-        config=run.train_config(modality),
-        seed=derived_seed(seed, "batches"),
-        checkpoint=run.training(name),
-        save_end=False,
-        progress=progress,
-    )
+def _require_same_settings(partial: PartialStudy, name: str, seed: int, settings: dict[str, object]) -> None:
+    """Refuse a student whose settings differ from those of the folder's other students.
 
-
-def require_fits(run: Run, model: nn.Module, modality: str) -> None:
-    """Refuse data that a network cannot take, by one sample, before anything is trained.
-
-    Raises:
-        InputError: the network fails on it.
+    Students that are compared may differ in their arm, ratio and seed only.
     """
-    inputs = run.data.inputs(modality, run.train[:1])
-    try:
-        with evaluating(model):
-            model(inputs)
-    except RuntimeError as error:
-        raise InputError(
-            f"`data` must hold samples that the {modality} network takes. Those of {modality} have shape "
-            f"{tuple(inputs.shape[1:])}, on which the network fails ({str(error).splitlines()[0]}): prepare "
-            "larger ones."
-        ) from error
-
-
-def answers(
-    model: nn.Module, data: PairedDataset, modality: str, rows: Int[Tensor, " sample"]
-) -> Float[Tensor, "sample output"]:
-    """Logits for some rows, of which every process computes its share.
-
-    On a processor as many at a time as `cached_samples` says.
-    """
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    size = cached_samples(data, modality) if on_cpu else None
-    return predict(model, data, modality, rows, batch_size=size, shared=True)
-
-
-def _require_same_way(run: Run, path: Path, settings: dict[str, object]) -> None:
-    """Students that are compared must differ in nothing but their arm, ratio and seed."""
-    for student in run.students():
-        row = student.record
-        same = run.student_file(row.arm, row.ratio, row.seed) == path
+    mine = plain(settings)
+    for student in partial.students():
+        same = (student.key.name, student.record.seed) == (name, seed)
         theirs = {n: value for n, value in student.settings.items() if same or n != "channels"}
-        changes = same_settings(settings, theirs)
+        changes = [
+            f"`{n}` was {theirs[n]}, is {mine[n]}"
+            for n in sorted(mine.keys() & theirs.keys())
+            if mine[n] != theirs[n]
+        ]
         require(
             not changes,
-            f"`out` {run.out} holds students that learn in another way ({row.arm}): {'; '.join(changes)}. "
-            "Name another `out`.",
+            f"`out` {partial.out} contains students that were trained with other settings "
+            f"({student.record.arm}): {'; '.join(changes)}. Name another `out`.",
         )
 
 
 def _objective(
-    run: Run, arm: str, ratio: float | None, seed: int, site: Site
+    partial: PartialStudy, arm: Arm, ratio: float | None, seed: int, layer: RankedLayer
 ) -> tuple[dict[str, object], Distill]:
-    """What a student learns from, and the settings by which two students can be told apart."""
-    config = run.config
-    if arm == BASELINE:
+    """Return the settings of a student, which its seed records, and its objective."""
+    config = partial.config
+    name = arm.teacher_name(layer.source)
+    if name is None:
         return {}, Distill()
-    name = site.source if ratio is not None else arm
-    teacher = run.trained(f"teacher-{name}")
+    teacher = partial.trained(f"teacher-{name}")
     settings: dict[str, object] = {
         "label_weight": config.label_weight,
         "distill_weight": config.distill_weight,
@@ -151,32 +129,39 @@ def _objective(
         "loss": config.loss,
         f"{name} teacher": network_fingerprint(teacher),
     }
-    title, drawn = name, ARMS[arm].is_drawn
-    if ratio is not None:
-        teacher = _focused(run, teacher, arm, ratio, seed, site)
-        settings |= {"site": site.name, "channels": short(teacher.removed)}
-        title = f"{arm}-{ratio:g}" + (f"-seed-{seed:04d}" if drawn else "")
-    logits = teacher_logits(teacher, run.data, config.teacher, folder=run.out / OUTPUTS, name=title)
-    record = run.teacher_record(
-        f"{arm}@{ratio:g}" if ratio is not None else name,
-        logits,
-        temperature=config.temperature,
-        seed=seed if drawn else config.seed,
-    )
-    run.save_teachers([record])
+    if ratio is None:
+        logits = _logits(partial, teacher, name)
+        partial.add_teacher(name, logits, temperature=config.temperature, seed=config.seed)
+        return settings, learn_from(config, logits)
+    focused = _focused(partial, teacher, arm, ratio, seed, layer)
+    drawn = f"-seed-{seed:04d}" if arm.is_drawn else ""
+    logits = _logits(partial, focused, f"{arm.name}-{ratio:g}{drawn}")
+    described = f"{arm.name}@{ratio:g}", seed if arm.is_drawn else config.seed
+    partial.add_teacher(described[0], logits, temperature=config.temperature, seed=described[1])
+    settings |= {"layer": layer.name, "channels": short(focused.removed)}
     return settings, learn_from(config, logits)
 
 
-def _focused(run: Run, teacher: nn.Module, arm: str, ratio: float, seed: int, site: Site) -> FocusedTeacher:
-    """A teacher without some channels, which are replaced by their means on the training split."""
-    trunk, _ = split(teacher, site.layer)
-    batches = (run.data.inputs(run.config.teacher, rows, device=run.device) for rows in run.train.split(64))
+def _logits(partial: PartialStudy, teacher: nn.Module, name: str) -> Tensor:
+    return teacher_logits(
+        teacher, partial.data, partial.config.teacher, folder=partial.out / OUTPUTS, name=name
+    )
+
+
+def _focused(
+    partial: PartialStudy, teacher: nn.Module, arm: Arm, ratio: float, seed: int, layer: RankedLayer
+) -> FocusedTeacher:
+    """Remove channels from a teacher; their means on the training split replace them."""
+    trunk, _ = split(teacher, layer.layer)
+    inputs, modality = partial.data.inputs, partial.config.teacher
+    batches = (inputs(modality, rows, device=partial.device) for rows in partial.train.split(64))
     fill = channel_means(batches, trunk)
-    values = np.zeros(len(fill)) if ARMS[arm].is_drawn else run.saliency_values(site)
+    values = np.zeros(len(fill)) if arm.is_drawn else saliency_values(partial, layer)
     require(
         len(values) == len(fill),
-        f"`saliency` must hold a value for each of the {len(fill)} channels of {site.told} ({site.layer}). "
-        f"It holds {len(values)}: it is of another layer or of a network of another width.",
+        f"`saliency` must have a value for each of the {len(fill)} channels of {layer.words} "
+        f"({layer.layer}). It has {len(values)}: it belongs to another layer, or to a network of another "
+        "width.",
     )
     generator = torch.Generator().manual_seed(derived_seed(seed, "random channels"))
-    return FocusedTeacher(teacher, site.layer, select(values, ratio, arm, generator=generator), fill)
+    return FocusedTeacher(teacher, layer.layer, select(values, ratio, arm, generator=generator), fill)

@@ -1,14 +1,14 @@
-"""Many small linear classifiers with two outputs, each trained full batch in compiled code.
+"""Small linear classifiers with two outputs, trained full batch in compiled code.
 
-Two classes need only the difference d of their logits: the probability of class 1 is sigmoid(d), and the
-gradients of cross-entropy and of KL are equal and opposite on the two outputs, so that the sum of the logits
-never moves. Training d alone halves the work, and a model with its inputs (200 samples of 50 channels take
-40 kB) stays in a core's cache for all of its steps. The arithmetic is float32 as in torch, whose weights it
-meets to rounding.
+For two classes only the difference d of the logits matters: the probability of class 1 is sigmoid(d), and the
+gradients of cross-entropy and of KL are equal and opposite on the two outputs, so the sum of the logits never
+changes. Training d alone halves the work. A model and its inputs (200 samples of 50 channels take 40 kB) stay
+in the cache of a core for all steps. The arithmetic is float32, as in torch; the weights are equal to torch's
+but for rounding.
 
-Inputs are (channel, sample); a model's weights are (2, channels + 1), the bias last, as of `torch.nn.Linear`.
-The compiled functions hold no lock of Python's, so threads may train models side by side; each model is
-computed by one thread, and its numbers do not depend on how many there are.
+Inputs are (channel, sample). Weights are (2, channels + 1), the bias last, as those of `torch.nn.Linear`. The
+compiled functions release Python's global lock, so several threads can train models at the same time. One
+thread computes each model, so its numbers do not depend on the number of threads.
 """
 
 from typing import no_type_check
@@ -25,8 +25,8 @@ _f32 = np.float32
 @compiled("fast")
 @no_type_check
 def _sigmoid(z):
-    # exp(-z) = 2^k e^r with |r| <= log(2) / 2: Taylor's series to r^7 is as exact as z itself, and unlike a
-    # call of the C library it lets the loop around it become vector instructions.
+    # exp(-z) = 2^k e^r with |r| <= log(2) / 2. Taylor's series to r^7 is as exact as float32. The compiler
+    # can vectorise the loop around it, but not around a call of the C library.
     t = min(max(-z, _f32(-80)), _f32(80)) * _f32(1.4426950408889634)
     k = np.floor(t + _f32(0.5))
     r = (t - k) * _f32(0.6931471805599453)
@@ -39,7 +39,7 @@ def _sigmoid(z):
 @compiled("fast")
 @no_type_check
 def _forward(x, w, z):
-    # Two channels at a time, here and below: z passes through the registers half as often.
+    # Two channels at a time, here and below: z is loaded and stored half as often.
     num_channels, n = x.shape
     z[:] = w[num_channels]
     even = num_channels - num_channels % 2
@@ -90,7 +90,7 @@ def _fit(x, target, scale, w, rate, momentum, steps):
 @compiled("fast")
 @no_type_check
 def _fit_pair(xa, xb, label, wa, wb, rate, momentum, steps):
-    # Row 0 of the weights gives the difference of the logits, row 1 their sum, which the distance moves too.
+    # Row 0 of the weights gives the difference of the logits, row 1 their sum: the MSE changes both.
     n = label.size
     a, b = np.empty((2, n), np.float32), np.empty((2, n), np.float32)
     va, vb = np.zeros_like(wa), np.zeros_like(wb)
@@ -112,13 +112,14 @@ def _fit_pair(xa, xb, label, wa, wb, rate, momentum, steps):
             _descend(xb, b[row], wb[row], vb[row], rate, momentum)
 
 
-def _turn(weights: np.ndarray) -> np.ndarray:
-    """Difference and sum of the outputs' weights."""
+def _to_difference_and_sum(weights: np.ndarray) -> np.ndarray:
+    """Return the difference and the sum of the two outputs' weights."""
     return np.stack([weights[1] - weights[0], weights[1] + weights[0]])
 
 
-def _turn_back(turned: np.ndarray) -> np.ndarray:
-    return np.stack([turned[1] - turned[0], turned[1] + turned[0]]) * _f32(0.5)
+def _to_outputs(rows: np.ndarray) -> np.ndarray:
+    """Invert `_to_difference_and_sum`."""
+    return np.stack([rows[1] - rows[0], rows[1] + rows[0]]) * _f32(0.5)
 
 
 def fit(
@@ -140,12 +141,18 @@ def fit(
     Args:
         x: inputs.
         label: 0 or 1.
-        initial: weights to start from; left as they are.
+        initial: initial weights; they are not changed.
         teacher: the teacher's probability of class 1 per sample, in [0, 1]; see `probability`.
-        distill_weight: weight of the KL divergence, 0 or more; without a teacher it is not used.
+        distill_weight: weight of the KL divergence, 0 or more; not used without a teacher.
         lr: learning rate, above 0.
         momentum: momentum of the descent, in [0, 1).
         steps: number of steps, 0 or more.
+
+    Returns:
+        The weights after the last step.
+
+    Raises:
+        InputError: shapes do not fit each other.
 
     Example:
         >>> x = np.array([[-2.0, -1.0, 1.0, 2.0]], dtype=np.float32)
@@ -157,12 +164,12 @@ def fit(
     _check_shapes(x, label, initial)
     scale, target = 1.0, label
     if teacher is not None:
-        # sigmoid(d) - y + weight (sigmoid(d) - t): labels and soft labels are one weighted target.
+        # The gradient is sigmoid(d) - y + weight (sigmoid(d) - t): one target for labels and soft labels.
         scale, target = 1 + distill_weight, label + _f32(distill_weight) * teacher
-    turned = _turn(initial)
-    # Both outputs move, in opposite directions, so their difference moves twice as far.
-    _fit(x, target, _f32(scale), turned[0], _f32(2 * lr / label.size), _f32(momentum), steps)
-    return _turn_back(turned)
+    rows = _to_difference_and_sum(initial)
+    # Both outputs change, in opposite directions, so their difference changes twice as much.
+    _fit(x, target, _f32(scale), rows[0], _f32(2 * lr / label.size), _f32(momentum), steps)
+    return _to_outputs(rows)
 
 
 def fit_pair(
@@ -176,28 +183,28 @@ def fit_pair(
     momentum: float = 0.9,
     steps: int = 1000,
 ) -> tuple[Float32[np.ndarray, "2 channel_a_and_bias"], Float32[np.ndarray, "2 channel_b_and_bias"]]:
-    """Step 1 of Algorithm 1: train two models together on CE + CE + MSE of their logits, full batch.
+    """Train two models together on CE + CE + MSE of their logits, full batch: step 1 of Algorithm 1.
 
-    Arguments as of `fit`, for each modality; returns the weights of both.
+    The arguments are those of `fit`, for each modality. Return the weights of both models.
     """
     _check_shapes(x_a, label, initial_a)
     _check_shapes(x_b, label, initial_b)
-    a, b = _turn(initial_a), _turn(initial_b)
+    a, b = _to_difference_and_sum(initial_a), _to_difference_and_sum(initial_b)
     _fit_pair(x_a, x_b, label, a, b, _f32(2 * lr / label.size), _f32(momentum), steps)
-    return _turn_back(a), _turn_back(b)
+    return _to_outputs(a), _to_outputs(b)
 
 
 def logits(
     x: Float32[np.ndarray, "channel sample"], weights: Float32[np.ndarray, "2 channel_and_bias"]
 ) -> Float32[np.ndarray, "sample 2"]:
-    """Both logits of each sample."""
+    """Return both logits of each sample."""
     return np.stack([_margin(x, row) for row in weights], axis=1)
 
 
 def probability(
     x: Float32[np.ndarray, "channel sample"], weights: Float32[np.ndarray, "2 channel_and_bias"]
 ) -> Float32[np.ndarray, " sample"]:
-    """The probability of class 1 per sample, at temperature 1."""
+    """Return the probability of class 1 for each sample, at temperature 1."""
     return _f32(1) / (_f32(1) + np.exp(np.clip(-_margin(x, weights[1] - weights[0]), -80, 80)))
 
 
@@ -206,7 +213,7 @@ def accuracy(
     label: Float32[np.ndarray, " sample"],
     weights: Float32[np.ndarray, "2 channel_and_bias"],
 ) -> float:
-    """Share of samples whose larger logit is the label's, in percent; equal logits count as class 0."""
+    """Return the accuracy in percent; where both logits are equal, class 0 is predicted."""
     _check_shapes(x, label, weights)
     return (
         100 * float(np.count_nonzero((_margin(x, weights[1] - weights[0]) > 0) == (label > 0))) / label.size
@@ -222,9 +229,11 @@ def _margin(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 def _check_shapes(x: np.ndarray, label: np.ndarray, weights: np.ndarray) -> None:
     require(
         x.ndim == 2 and label.shape == x.shape[1:] and label.size > 0,
-        f"`x` must be (channel, sample) with one label per sample. Got {x.shape} and {label.shape} labels.",
+        "`x` must have the shape (channel, sample) and `label` one value per sample. "
+        f"Got the shapes {x.shape} and {label.shape}.",
     )
     require(
         weights.shape == (2, x.shape[0] + 1),
-        f"weights must be (2, channels + 1), here (2, {x.shape[0] + 1}). Got {weights.shape} instead.",
+        f"Weights must have the shape (2, channels + 1), here (2, {x.shape[0] + 1}). "
+        f"Got {weights.shape} instead.",
     )

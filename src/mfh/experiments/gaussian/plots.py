@@ -1,10 +1,9 @@
-"""Figures of the Gaussian experiments, drawn from their results: SVG, PDF and PNG."""
+"""Figures of the Gaussian experiments: sweeps with Venn diagrams, a heat map; saved as SVG, PDF and PNG."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,36 +12,33 @@ from matplotlib.figure import Figure
 
 from mfh._checks import require
 from mfh._report import style as look
+from mfh._report.style import BLUE, INK, MUTED, ORANGE
 from mfh._report.venn import apart, circles
 from mfh._system.files import write_atomic
-from mfh.experiments.gaussian.runs import Point, Runs, find, signed
+from mfh.experiments.gaussian.runs import Point, Runs, signed
 from mfh.results import GaussianResult
 
-BLUE, ORANGE, GREEN, PURPLE, MUTED, INK = (
-    look.BLUE,
-    look.ORANGE,
-    look.GREEN,
-    look.PURPLE,
-    look.MUTED,
-    look.INK,
-)
 ALPHA, GAMMA, MINUS = "\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK SMALL LETTER GAMMA}", "\N{MINUS SIGN}"
-_METADATA: dict[str, dict[str, Any]] = {
+_METADATA: dict[str, dict[str, Any]] = {  # no dates and versions, so that equal figures are equal files
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
+_CROWDED = 0.08
+"""Points closer than this share of the axis get their labels on different sides of the curves."""
 
 
-def save_figures(result: GaussianResult, folder: Path | str) -> list[Path]:
-    """Draw the figure of a result and write it as SVG, PDF and PNG; returns their paths.
+def save_figure(
+    result: GaussianResult, draw: Callable[[GaussianResult], Figure], folder: Path | str
+) -> list[Path]:
+    """Draw the figure of a result and write it as SVG, PDF and PNG; return their paths.
 
     Raises:
-        InputError: the result holds no rows, or the folder cannot be written.
+        InputError: the result has no rows, or the folder cannot be written.
     """
-    require(len(result.rows) > 0, "`result` must hold rows to draw. Got none: run the experiment first.")
+    require(len(result.rows) > 0, "`result` must have rows to draw. Got none: run the experiment first.")
     with look.style(**{"savefig.facecolor": "white", "svg.fonttype": "path"}):
-        figure = _DRAW[result.figure](result)
+        figure = draw(result)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for each format
         return [
@@ -54,37 +50,38 @@ def save_figures(result: GaussianResult, folder: Path | str) -> list[Path]:
         ]
 
 
-def _draw_sweep(
-    result: GaussianResult, *, axis: str, label: str, sketch: Callable[[Axes, Mapping[str, Any]], None]
+def draw_sweep(
+    result: GaussianResult,
+    *,
+    axis: str,
+    label: str,
+    legend: Literal["upper left", "upper right"],
+    sketch: Callable[[Axes, Mapping[str, Any]], None],
 ) -> Figure:
-    """Accuracies over the sweep with bands of one standard deviation, and Venn sketches of three points."""
+    """Draw accuracies over a sweep with bands of one standard deviation, and Venn diagrams of three points.
+
+    Args:
+        result: of a sweep.
+        axis: column of its rows along the horizontal axis.
+        label: label of that axis.
+        legend: place of the students' legend.
+        sketch: draws the Venn diagram of a row.
+    """
     figure = Figure(figsize=(6.6, 4.0), layout="constrained")
     grid = figure.add_gridspec(6, 2, width_ratios=(3.4, 1))
     above, main = figure.add_subplot(grid[:2, 0]), figure.add_subplot(grid[2:, 0])
     runs, x = Runs(result.records), [row[axis] for row in result.rows]
     points = runs.points()
-    _band(above, x, runs, points, "teacher", MUTED, "o", "teacher")
-    _band(main, x, runs, points, "no_kd", ORANGE, "s", "student without KD")
-    _band(main, x, runs, points, "kd", BLUE, "D", "student with KD")
-    crowded = 0.08 * (max(x) - min(x))
-    for index, (row, at) in enumerate(zip(result.rows, x, strict=True)):
-        below = index > 0 and at - x[index - 1] < crowded
-        ends = row["kd_mean"], row["no_kd_mean"]
-        main.annotate(
-            signed(row["delta_mean"]),
-            (at, min(ends) if below else max(ends)),
-            xytext=(0, -6 if below else 6),
-            textcoords="offset points",
-            ha="center",
-            va="top" if below else "bottom",
-            size=7.5,
-        )
+    _draw_band(above, x, runs, points, "teacher", MUTED, "o", "teacher")
+    _draw_band(main, x, runs, points, "no_kd", ORANGE, "s", "student without KD")
+    _draw_band(main, x, runs, points, "kd", BLUE, "D", "student with KD")
+    _label_gains(main, x, result.rows)
     above.tick_params(labelbottom=False)
     above.sharex(main)
     main.set_xlabel(label)
     above.set_ylabel("accuracy (%)")
     main.set_ylabel("accuracy (%)")
-    main.legend(loc="upper left" if result.figure == "fig2" else "upper right")
+    main.legend(loc=legend)
     above.legend(loc="upper left")
     main.margins(y=0.28)
     above.margins(y=0.3)
@@ -101,7 +98,7 @@ def _draw_sweep(
     return figure
 
 
-def _band(
+def _draw_band(
     axes: Axes,
     x: Sequence[float],
     runs: Runs,
@@ -117,92 +114,45 @@ def _band(
     axes.plot(x, mean, color=color, marker=marker, markersize=4, label=label)
 
 
-def _venn(axes: Axes, radius_a: float, radius_b: float, distance: float, title: str) -> None:
+def _label_gains(axes: Axes, x: Sequence[float], rows: Sequence[Mapping[str, Any]]) -> None:
+    crowded = _CROWDED * (max(x) - min(x))
+    for index, (row, at) in enumerate(zip(rows, x, strict=True)):
+        below = index > 0 and at - x[index - 1] < crowded
+        ends = row["kd_mean"], row["no_kd_mean"]
+        axes.annotate(
+            signed(row["delta_mean"]),
+            (at, min(ends) if below else max(ends)),
+            xytext=(0, -6 if below else 6),
+            textcoords="offset points",
+            ha="center",
+            va="top" if below else "bottom",
+            size=7.5,
+        )
+
+
+def draw_venn(
+    axes: Axes, radius_a: float, radius_b: float, title: str, *, overlap: float | None = None
+) -> None:
+    """Draw the decisive features of both modalities as circles; without `overlap` b lies inside a."""
+    distance = 0.0 if overlap is None else apart(overlap, radius_a, radius_b)
     circles(axes, radius_a, radius_b, distance, ("a", "b"))
     axes.set(xlim=(-2.3, 2.3), ylim=(-1.35, 1.35))
     axes.set_title(title, size=8, pad=1)
 
 
-def _venn_fig2(axes: Axes, row: Mapping[str, Any]) -> None:
-    distance = apart(math.pi * row["teacher_share"], 1.0, 1.0)
-    _venn(axes, 1.0, 1.0, distance, f"{GAMMA} = {row['gamma']:.2f}")
-
-
-def _venn_fig3(axes: Axes, row: Mapping[str, Any]) -> None:
-    # The teacher holds all of the student's features and more: b lies inside a.
-    radius = 1.2
-    inner = radius * math.sqrt(row["gamma"])
-    _venn(axes, radius, inner, 0.0, f"{ALPHA} = {row['alpha']:.2f}, {GAMMA} = {row['gamma']:.2f}")
-
-
-def _draw_table(result: GaussianResult) -> Figure:
-    """Table 2 over gamma: accuracies, and general minus regular KD by who learned from which split."""
-    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    by_mode = {mode: [row for row in result.rows if row["mode"] == mode] for mode in ("random", "gt", "alg1")}
-    gamma = [row["gamma"] for row in by_mode["gt"]]
-    lines = (
-        ("gt", "no_kd", "no KD", MUTED, "o", "-"),
-        ("gt", "regular_kd", "regular KD, correct", ORANGE, "s", "-"),
-        ("gt", "regular_kd_as_released", "regular KD, as released", ORANGE, "x", ":"),
-        ("random", "general_kd", "random channels", INK, ".", (0, (2, 2))),
-        ("gt", "general_kd", "general KD, true channels", BLUE, "D", "-"),
-        ("alg1", "general_kd", "general KD, Algorithm 1", GREEN, "^", "--"),
-        ("gt", "no_kd_ab", "no KD, labels of A and B", PURPLE, "v", "-"),
-    )
-    for mode, arm, name, color, marker, style in lines:
-        values = [row[f"{arm}_mean"] for row in by_mode[mode]]
-        left.plot(gamma, values, color=color, marker=marker, markersize=4, linestyle=style, label=name)
-    left.set(xlabel=GAMMA, ylabel="accuracy (%)")
-    left.legend(fontsize=7)
-    pairs = (
-        (
-            "general_kd",
-            "regular_kd",
-            f"general {MINUS} regular KD, as paired in the released code",
-            MUTED,
-            "o",
-        ),
-        ("general_kd_a", "regular_kd", f"general {MINUS} regular KD, both teachers on A", BLUE, "D"),
-        ("general_kd", "regular_kd_b", f"general {MINUS} regular KD, both teachers on B", GREEN, "^"),
-        (
-            "no_kd_ab",
-            "general_kd_a",
-            f"no KD, labels of A and B {MINUS} general KD, teacher on A",
-            PURPLE,
-            "v",
-        ),
-    )
-    for shift, (a, b, name, color, marker) in zip((-0.006, -0.002, 0.002, 0.006), pairs, strict=True):
-        found = find(result.differences, mode="gt", a=a, b=b)
-        mean = np.array([line["difference"] for line in found])
-        ends = [(line["low"], line["high"]) for line in found]
-        error = None if ends[0][0] is None else np.abs(np.array(ends).T - mean)
-        at = np.array(gamma) + shift
-        right.errorbar(
-            at, mean, error, color=color, marker=marker, markersize=4, elinewidth=1, label=name, linewidth=1
-        )
-    right.axhline(0, color=MUTED, linewidth=0.7)
-    right.set(xlabel=GAMMA, ylabel="difference (points)")
-    right.legend(fontsize=7, title="95% intervals", title_fontsize=7, loc="best")
-    low, high = right.get_ylim()
-    right.set_ylim(low, high + 0.45 * (high - low))
-    return figure
-
-
-def _draw_regime(result: GaussianResult) -> Figure:
-    """One heat map: gain of KD by colour, accuracy with KD in the cells; noise by block, samples by line."""
+def draw_heat_map(result: GaussianResult) -> Figure:
+    """Draw the regime: gain of KD as colour, accuracy as text; a block per noise, a line per sample size."""
     rows = result.rows
     noise, samples, gamma = (sorted({row[key] for row in rows}) for key in ("noise", "num_train", "gamma"))
     gain = np.full((len(samples), len(noise) * len(gamma)), np.nan)
-    accuracy, sure = gain.copy(), np.zeros(gain.shape, bool)
+    accuracy, decided = gain.copy(), np.zeros(gain.shape, bool)
     for row in rows:
         at = (
             samples.index(row["num_train"]),
             noise.index(row["noise"]) * len(gamma) + gamma.index(row["gamma"]),
         )
         gain[at], accuracy[at] = row["delta_mean"], row["kd_mean"]
-        sure[at] = row["delta_low"] is not None and row["delta_low"] * row["delta_high"] > 0
+        decided[at] = row["delta_low"] is not None and row["delta_low"] * row["delta_high"] > 0
     figure = Figure(figsize=(10.0, 3.4), layout="constrained")
     axes = figure.subplots()
     limit = max(float(np.abs(gain).max()), 0.1)
@@ -210,7 +160,7 @@ def _draw_regime(result: GaussianResult) -> Figure:
     image = axes.imshow(gain, cmap=colors, norm=TwoSlopeNorm(0, -limit, limit), aspect="auto", origin="lower")
     for (line, column), value in np.ndenumerate(accuracy):
         points = float(gain[line, column])
-        text = f"{value:.1f}\n{signed(points, 1)}{'*' if sure[line, column] else ''}"
+        text = f"{value:.1f}\n{signed(points, 1)}{'*' if decided[line, column] else ''}"
         dark = abs(points) > 0.6 * limit
         axes.text(column, line, text, ha="center", va="center", size=6.5, color="white" if dark else INK)
     for block in range(1, len(noise)):
@@ -231,18 +181,3 @@ def _draw_regime(result: GaussianResult) -> Figure:
         pad=18,
     )
     return figure
-
-
-_DRAW: dict[str, Callable[[GaussianResult], Figure]] = {
-    "fig2": partial(
-        _draw_sweep, axis="gamma", label=f"{GAMMA}, share of decisive features in both", sketch=_venn_fig2
-    ),
-    "fig3": partial(
-        _draw_sweep,
-        axis="alpha",
-        label=f"{ALPHA}, share of decisive features in the teacher's alone",
-        sketch=_venn_fig3,
-    ),
-    "table2": _draw_table,
-    "regime": _draw_regime,
-}

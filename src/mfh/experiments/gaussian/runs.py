@@ -1,4 +1,4 @@
-"""What all Gaussian experiments share: runs side by side in threads, their records by point, intervals."""
+"""What all Gaussian experiments share: runs in parallel threads, records by point, intervals, words."""
 
 import os
 import time
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
+from mfh._system.progress import counted
 from mfh.experiments.gaussian import linear
 from mfh.results import GaussianRecord
 from mfh.stats import t_interval
@@ -21,7 +21,7 @@ STEPS = 1000
 
 
 class Point(NamedTuple):
-    """Where in an experiment a model stands; the fields are those of `GaussianRecord`."""
+    """One setting of an experiment; see `GaussianRecord` for the fields."""
 
     gamma: float
     mode: str | None = None
@@ -38,7 +38,17 @@ def score(
     test: tuple[np.ndarray, np.ndarray],
     recovery: float | None = None,
 ) -> GaussianRecord:
-    """The record of one trained model from its inputs and labels on both splits."""
+    """Return the record of one trained model.
+
+    Args:
+        arm: name of the model.
+        seed: seed of the run.
+        point: setting of the model.
+        weights: of the model.
+        train: inputs and labels of its training split.
+        test: inputs and labels of the test split.
+        recovery: share of the modality-general channels that its ranking finds.
+    """
     return GaussianRecord(
         arm=arm,
         ratio=None,
@@ -62,7 +72,10 @@ def map_seeds(
     progress: bool,
     label: str,
 ) -> list[GaussianRecord]:
-    """Records of all seeds in their order, seeds computed side by side; the bar appears after two seconds."""
+    """Train the runs of all seeds in parallel threads; return their records in the order of the seeds.
+
+    The progress bar appears after two seconds. The time of a run is shared equally by its records.
+    """
 
     def timed(seed: int) -> list[GaussianRecord]:
         start = time.perf_counter()
@@ -73,8 +86,8 @@ def map_seeds(
     with ThreadPoolExecutor(threads or _num_processors()) as pool:
         jobs = pool.map(timed, seeds)
         try:
-            bar = tqdm(jobs, desc=label, total=len(seeds), unit="run", disable=not progress, delay=2)
-            return list(chain.from_iterable(bar))
+            ended = counted(jobs, label, len(seeds), unit="runs", show=progress, delay=2)
+            return list(chain.from_iterable(ended))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -85,10 +98,10 @@ def _num_processors() -> int:
 
 
 class Runs:
-    """Records by point and arm, every arm as an array over seeds.
+    """All records, sorted by point and arm; each arm is an array over seeds.
 
     Args:
-        records: of all seeds, seeds in the same order at every point.
+        records: records of all seeds. The order of the seeds must be the same at every point.
     """
 
     def __init__(self, records: Iterable[GaussianRecord]) -> None:
@@ -103,43 +116,43 @@ class Runs:
                 self._recovery[point, record.arm].append(record.recovery)
 
     def points(self) -> list[Point]:
-        """All points in the order of the records."""
+        """Return all points in the order of the records."""
         return list(dict.fromkeys(point for point, _ in self._test))
 
     def test(self, point: Point, arm: str) -> Float[np.ndarray, " seed"]:
-        """Test accuracy in percent."""
+        """Return the test accuracies in percent."""
         return np.array(self._test[point, arm])
 
     def mean(self, point: Point, arm: str) -> float:
-        """Mean test accuracy in percent."""
+        """Return the mean test accuracy in percent."""
         return _tidy(self.test(point, arm).mean())
 
     def mean_train(self, point: Point, arm: str) -> float:
-        """Mean training accuracy in percent."""
+        """Return the mean training accuracy in percent."""
         return _tidy(np.mean(self._train[point, arm]))
 
     def recovery(self, point: Point, arm: str) -> float | None:
-        """Mean share of the modality-general channels that the model's ranking finds; None without one."""
+        """Return the mean share of modality-general channels that the ranking finds; None without ranking."""
         values = self._recovery[point, arm]
         return _tidy(np.mean(values)) if values else None
 
     def delta(self, point: Point, a: str, b: str) -> Float[np.ndarray, " seed"]:
-        """Test accuracy of `a` minus `b` in points, rounded to two decimals as the released code does."""
+        """Return test accuracy of `a` minus `b` in points, rounded to two decimals as released."""
         return np.round(self.test(point, a) - self.test(point, b), 2)
 
     def difference(self, point: Point, a: str, b: str) -> dict[str, Any]:
-        """One line of `GaussianResult.differences`."""
+        """Return one line of `GaussianResult.differences`."""
         delta = self.delta(point, a, b)
         return {**point._asdict(), "a": a, "b": b, "n": delta.size, **interval(delta)}
 
 
 def _tidy(value: float | np.floating) -> float:
-    """Without the noise of binary fractions in the last digits."""
+    """Round off the last digits, which are rounding errors of binary fractions."""
     return round(float(value), 10)
 
 
 def interval(values: Float[np.ndarray, " seed"]) -> dict[str, float | None]:
-    """Mean `difference` over seeds and its 95% interval `low` to `high`, None for one seed."""
+    """Return the mean `difference` over seeds and its 95% interval `low` to `high`, None for one seed."""
     found = t_interval(values)
     ends = {"low": found.low, "high": found.high}
     return {"difference": _tidy(found.mean)} | {
@@ -148,12 +161,12 @@ def interval(values: Float[np.ndarray, " seed"]) -> dict[str, float | None]:
 
 
 def find(differences: Iterable[Mapping[str, Any]], **wanted: object) -> list[Mapping[str, Any]]:
-    """The lines whose fields have these values."""
+    """Return the lines whose fields have these values."""
     return [line for line in differences if all(line[key] == value for key, value in wanted.items())]
 
 
 def phrase(line: Mapping[str, Any]) -> str:
-    """A difference in words.
+    """Return a difference in words.
 
     Example:
         >>> phrase({"difference": 1.5, "low": -0.25, "high": 3.25})
@@ -161,11 +174,11 @@ def phrase(line: Mapping[str, Any]) -> str:
     """
     text = f"{signed(line['difference'])} points"
     if line["low"] is None:
-        return f"{text} (one run, no interval)"
+        return f"{text} (one run, so no interval)"
     return f"{text} (95% interval {signed(line['low'])} to {signed(line['high'])})"
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign, a real minus, no sign before zero."""
+    """Return a number with its sign, written with a typographic minus; zero has no sign."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")

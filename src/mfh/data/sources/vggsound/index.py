@@ -12,6 +12,7 @@ import numpy as np
 from mfh._checks import InputError, listing, parse_json, require
 from mfh._system.files import write_json, write_text
 from mfh.config import SPLITS
+from mfh.data.archives import name_problem
 from mfh.data.manifest import read_manifest, require_listed
 from mfh.data.preparation import SETTINGS_FILE, write_csv
 from mfh.data.sources.vggsound.clips import ClipName
@@ -117,6 +118,9 @@ def _record(line: Mapping[str, str], codes: Mapping[str, int]) -> Record:
     sums = [line.get(name) or "" for name in _HEADER[11:]]
     if line["split"] not in SPLITS:
         raise ValueError(f"the split {line['split']!r}")
+    for name in ("name", "place"):
+        if problem := name_problem(line[name]):
+            raise ValueError(f"the {name} {line[name]!r}, which {problem}")
     known = line["name"], line["id"], codes[line["label"]], line["split"], line["place"]
     return Record(*known, *numbers, *sums)
 

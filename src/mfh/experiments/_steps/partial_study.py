@@ -1,0 +1,293 @@
+"""A partial study: an experiment whose steps are commands that fill one folder.
+
+The folder has the layout of a study's. What a study does for each seed at once, the commands do one by one:
+
+- `run.json`: the configuration and data that the folder belongs to.
+- `checkpoints/seed-0000/`: trained networks of the first seed.
+- `state/seed-0000.json` and `.npz`: records of the students and teachers of a seed.
+- `state/seed-0000/`: trainings that are not finished.
+
+Teachers and split are those of the first seed. All seeds differ in their students alone. Beside these files
+are `saliency-<layer>.npz`, the list `supplied.json` (see `supplied.py`), the outputs of teachers in
+`teacher-outputs/`, and the curves that trackers wrote in `logs/`. If several processes train together, only
+the main one writes.
+"""
+
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError, require
+from mfh._study.outcome import SeedResult
+from mfh._study.outputs import StudentKey
+from mfh._study.resume import Store
+from mfh._study.task import derived_seed
+from mfh._system.files import bytes_writer, plain, read_json, write_atomic
+from mfh.data.paired import PairedDataset
+from mfh.data.splits import draw_split
+from mfh.experiments._steps.parts import in_parts
+from mfh.experiments._steps.recipe import Recipe
+from mfh.experiments._steps.supplied import supplied_files
+from mfh.metrics import find_metric
+from mfh.models.weights import require_sealed, sealed_weights
+from mfh.results import Record, TeacherRecord
+from mfh.training.device import Processes, make_accelerator
+from mfh.training.fingerprint import short
+from mfh.training.scores import make_teacher_record
+from mfh.training.students import seeded
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A finished student.
+
+    Attributes:
+        record: its metrics.
+        outputs: its outputs for the test samples, (sample, output).
+        values: 100 for each test sample that it predicts correctly, else 0, (sample,).
+        settings: what it was trained with; students of one folder must agree on it.
+    """
+
+    record: Record
+    outputs: np.ndarray
+    values: np.ndarray
+    settings: Mapping[str, Any]
+
+    @property
+    def key(self) -> StudentKey:
+        """Its arm and ratio."""
+        return StudentKey(self.record.arm, self.record.ratio)
+
+
+class PartialStudy:
+    """An open folder, with its data and configuration.
+
+    Args:
+        recipe: the experiment.
+        data: data with the modalities that the config names.
+        out: the folder; it is created if it does not exist.
+        config: how networks are built and trained; see `Recipe`.
+
+    Raises:
+        InputError: the folder belongs to another run (the text names the differences), or cannot be written.
+    """
+
+    def __init__(self, recipe: Recipe, data: PairedDataset, out: Path | str, config: Any) -> None:
+        for modality in (config.teacher, config.student):
+            data.require_modality(modality)
+        self.recipe, self.data, self.config = recipe, data, config
+        self.device = make_accelerator(replace(config, tracker=())).device
+        self.processes = Processes.on(self.device)
+        self.split = draw_split(data, config.seed)
+        self.train, self.validation, self.test = (
+            torch.from_numpy(rows) for rows in (self.split.train, self.split.validation, self.split.test)
+        )
+        self.out = Path(out)
+        inputs = short({"transforms": data.transforms, "augment": data.augment})
+        settings = {name: getattr(config, name) for name in recipe.identity}
+        identity = {"experiment": recipe.name, **settings, "data": data.fingerprint, "inputs": inputs}
+        self.store = Store(self.out, plain(identity), partial=True)
+        self._seeds: dict[int, SeedResult] = {}
+        if any((self.out / name).exists() for name in ("run.json", "results.json")):
+            self.claim()
+
+    @property
+    def mark(self) -> str:
+        """What identifies the run in its files."""
+        return self.store.mark
+
+    def claim(self) -> None:
+        """Record in the folder which run it belongs to; raise `InputError` if it belongs to another one.
+
+        This is called just before the first file is written, so that a run that fails earlier leaves nothing.
+        """
+        store = Store.open(self.out, self.store.identity, partial=True)
+        old = [name for name in ("students", "teachers.json") if (self.out / name).exists()]
+        require(
+            not old,
+            f"`out` {self.out} was written by an earlier version of mfh, which this version cannot continue. "
+            "Name another `out`.",
+        )
+        if self.processes.main:
+            store.claim()
+
+    def train_config(self, *modalities: str) -> Any:
+        """Return the config to train with; batches are split into parts if the recipe allows it."""
+        return in_parts(self.config, self.data, *modalities) if self.recipe.separable else self.config
+
+    def network(self, side: str, role: str, seed: int | None = None) -> nn.Module:
+        """Make a new network for the `teacher` or the `student`; seed and role alone fix its weights."""
+        modality = self.config.teacher if side == "teacher" else self.config.student
+        return seeded(
+            lambda: self.recipe.build(self.config, modality, self.data.num_classes),
+            derived_seed(self.config.seed if seed is None else seed, role),
+        )
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the path of a trained network's weights."""
+        return self.out / "checkpoints" / f"seed-{self.config.seed:04d}" / f"{name}.safetensors"
+
+    def save_weights(self, name: str, network: nn.Module) -> None:
+        """Write a trained network's weights."""
+        self.claim()
+        state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+        if self.processes.main:
+            content = sealed_weights(state, run=self.mark, network=name)
+            write_atomic(self.checkpoint(name), bytes_writer(content))
+        self.processes.wait()
+
+    def has(self, name: str) -> bool:
+        """Return whether a network is there and undamaged; a damaged one is logged, to be trained again.
+
+        Raises:
+            InputError: a network that the user supplied is damaged.
+        """
+        try:
+            return self.is_intact(name)
+        except InputError as error:
+            files = supplied_files(self.out, self.mark)
+            require(
+                self.checkpoint(name).name not in files,
+                f"{error} You supplied this network: supply it again.",
+            )
+            logger.warning("%s It is trained again.", error)
+            return False
+
+    def is_intact(self, name: str) -> bool:
+        """Return whether a network is there.
+
+        Raises:
+            InputError: it is there, but damaged.
+        """
+        if not self.checkpoint(name).exists():
+            return False
+        require_sealed(self.checkpoint(name), run=self.mark, network=name)
+        return True
+
+    def trained(self, name: str) -> nn.Module:
+        """Load a network of `Recipe.remedies`, in evaluation mode, on the device.
+
+        Raises:
+            InputError: it is missing or damaged; the text says how to get it.
+        """
+        remedy = self.recipe.remedies[name]
+        try:
+            require(self.is_intact(name), f"`{self.out}` contains no {name}.")
+        except InputError as error:
+            raise InputError(f"{error} {remedy}") from error
+        network = self.network(name.split("-", maxsplit=1)[0], name)
+        self.recipe.load_weights(network, self.checkpoint(name))
+        return network.to(self.device).eval()
+
+    def seed(self, seed: int) -> SeedResult:
+        """Return the results of a seed so far; without any if there are none, or damaged ones (logged)."""
+        if seed not in self._seeds:
+            empty = np.zeros((0, len(self.test)))
+            nothing = SeedResult(
+                seed, self.split, (), (), empty, empty[..., None], {}, {}, {}, {}, (), "", repeat=seed
+            )
+            self._seeds[seed] = self.store.load(seed) or nothing
+        return self._seeds[seed]
+
+    def seeds(self) -> list[SeedResult]:
+        """Return the results of all seeds that have any, in the order of the seeds."""
+        names = [path.stem for path in (self.out / "state").glob("seed-*.json")]
+        numbers = sorted(int(name[5:]) for name in names if re.fullmatch(r"seed-\d+", name))
+        return [self.seed(number) for number in numbers]
+
+    def students(self) -> list[Student]:
+        """Return all finished students, sorted by their names and seeds."""
+        found = [student for result in self.seeds() for student in _students_of(result)]
+        return sorted(found, key=lambda student: (student.key.name, student.record.seed))
+
+    def add_student(self, student: Student) -> None:
+        """Save a finished student; it replaces one of the same arm, ratio and seed."""
+        known = self.seed(student.record.seed)
+        by_name = {other.key.name: other for other in (*_students_of(known), student)}
+        students = [by_name[name] for name in sorted(by_name)]  # in an order that no command decides
+        self._save(
+            replace(
+                known,
+                records=tuple(student.record for student in students),
+                outputs=np.stack([student.outputs for student in students]),
+                values=np.stack([student.values for student in students]),
+                settings={name: plain(student.settings) for name, student in by_name.items()},
+            )
+        )
+
+    def add_teacher(self, name: str, logits: Tensor, *, temperature: float, seed: int) -> None:
+        """Save a teacher's accuracy on each split, and the entropy of its soft labels in training."""
+        metric = find_metric("auto", self.data.task)
+        record = make_teacher_record(
+            name, metric, logits, self.data.label, self.split, seed=seed, temperature=temperature
+        )
+        known = self.seed(seed)
+        by_name = {row.teacher: row for row in (*known.teachers, record)}
+        teachers = tuple(by_name[name] for name in sorted(by_name))
+        if teachers != known.teachers:
+            self._save(replace(known, teachers=teachers))
+
+    def teachers(self) -> list[TeacherRecord]:
+        """Return the records of all teachers."""
+        return [teacher for result in self.seeds() for teacher in result.teachers]
+
+    def _save(self, result: SeedResult) -> None:
+        self._seeds[result.seed] = result
+        self.claim()
+        if self.processes.main:
+            self.store.save(result)
+        self.processes.wait()
+
+    def training(self, name: str, seed: int) -> Path:
+        """Return the folder of a training's state, which is kept until the training is finished."""
+        self.claim()
+        return self.store.base(seed) / name
+
+    def drop_training(self, name: str, seed: int) -> None:
+        """Remove the state of a training whose results are saved; move its curves to `logs`."""
+        if not self.processes.main:
+            return
+        folder = self.training(name, seed)
+        curves, kept = folder / "logs", self.out / "logs" / folder.parent.name / name
+        if curves.exists():
+            shutil.rmtree(kept, ignore_errors=True)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            curves.replace(kept)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.parent.exists() and not any(folder.parent.iterdir()):
+            folder.parent.rmdir()
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The group of each test sample; None if the data have no groups."""
+        return None if self.data.group is None else self.data.group[self.split.test]
+
+
+def _students_of(result: SeedResult) -> list[Student]:
+    assert result.values is not None  # noqa: S101 - accuracy has them
+    return [
+        Student(record, outputs, values, result.settings[StudentKey(record.arm, record.ratio).name])
+        for record, outputs, values in zip(result.records, result.outputs, result.values, strict=True)
+    ]
+
+
+def stored_config(out: Path | str, recipe: Recipe) -> dict[str, Any]:
+    """Return the configuration that `run.json` of a folder records; empty for a new folder."""
+    try:
+        values = read_json(Path(out) / "run.json")
+    except (OSError, InputError):  # a damaged file is refused later, when the folder is opened
+        return {}
+    if values.get("experiment") != recipe.name:
+        return {}
+    return {name: values[name] for name in recipe.identity if name in values}
