@@ -1,0 +1,224 @@
+"""Opening media files with FFmpeg (PyAV): which formats, which track, and whether the file is complete.
+
+The packages come with the extra `av` and are imported on first use. Damaged input raises `InputError` with a
+text short enough to be the reason in a list of skipped clips.
+"""
+
+import importlib
+import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mfh._checks import InputError, require
+
+MAX_PIXELS = 2**26
+# Not those of play lists, which name other files and addresses for FFmpeg to open.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav", "mpeg", "mpegts", "mpegvideo", "flv", "asf",
+    "ogg", "flac", "mp3", "aac", "aiff", "w64", "h264", "hevc", "m4v", "ivf", "nut",
+)  # fmt: skip
+OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+# Of these FFmpeg only estimates the length, from the bit rate or the last time stamp, or it adjusts the
+# length in the header to the size of the file.
+_ESTIMATED = {"mpeg", "mpegts", "mpegvideo", "aac", "h264", "hevc", "m4v", "nut", "wav", "w64", "ogg"}
+# The header of these notes the length of the whole file, not of each track.
+_LENGTH_OF_FILE = {"matroska,webm", "flv", "asf"}
+TIMELESS = {"wav", "w64", "aiff", "flac", "mp3", "aac"}
+"""Formats without time stamps: those of FFmpeg are counted, so there can be no pause between two packets."""
+_PLACEHOLDER = 0x7F000000
+"""A size from here on is what a program writes that cannot go back to the header, as into a pipe."""
+_SLACK = 64  # bytes by which writers get a size wrong: a pad byte, or the header counted twice
+_CROPPING = re.compile(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", re.MULTILINE)
+_DUMPING = threading.Lock()
+
+Source = Path | bytes
+_File = io.BytesIO | io.BufferedReader
+
+
+def need(name: str) -> Any:
+    """Import a package of the extra `av`.
+
+    Raises:
+        InputError: it is not installed; the text tells how to install it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"`{name.partition('.')[0]}` is needed here and cannot be imported: pip install 'mfh[av]'."
+        ) from error
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[tuple[Any, Any]]:
+    """Open a media file; yields PyAV and the container. Every failure of FFmpeg becomes an `InputError`.
+
+    Raises:
+        InputError: the file is empty, cannot be read, is of a format that is not in `FORMATS`, or is damaged.
+    """
+    av = need("av")
+    try:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        require(size > 0, "the file is empty")
+        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        with av.open(file, metadata_errors="replace", container_options=OPTIONS) as container:
+            for stream in container.streams.video:
+                if stream.codec_context is not None:  # else FFmpeg has no decoder for it
+                    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            yield av, container
+    except InputError:
+        raise
+    except (av.error.FFmpegError, OSError, ValueError, ArithmeticError, LookupError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"FFmpeg cannot decode it: {reason}") from error
+
+
+def track(container: Any, kind: str) -> tuple[Any, str]:
+    """Return the track that players take, and its name for messages.
+
+    It is the first that is marked as default, or the first of all where none is. Pictures of a cover are no
+    video.
+
+    Args:
+        container: see `opened`.
+        kind: `audio` or `video`.
+
+    Raises:
+        InputError: there is no such track, or FFmpeg cannot decode it.
+    """
+    disposition = need("av.stream").Disposition
+    still = disposition.attached_pic | disposition.timed_thumbnails
+    tracks = [stream for stream in getattr(container.streams, kind) if not stream.disposition & still]
+    require(len(tracks) > 0, f"no {kind} track")
+    chosen = next((stream for stream in tracks if stream.disposition & disposition.default), tracks[0])
+    name = kind if len(tracks) == 1 else f"{kind} track {tracks.index(chosen) + 1} of {len(tracks)}"
+    require(chosen.codec_context is not None, f"FFmpeg has no decoder for the {name}")
+    return chosen, name
+
+
+def promised_seconds(source: Source, container: Any, stream: Any) -> float:
+    """Return how long a track must last by the index or header of its file; 0 where nothing reliable tells.
+
+    Args:
+        source: the file.
+        container: see `opened`.
+        stream: the track.
+    """
+    kind = container.format.name
+    if not stream.duration or kind in _ESTIMATED or (kind == "mp3" and not _mp3_counts_frames(source)):
+        return 0.0
+    if kind == "aiff":
+        sample = stream.codec_context.layout.nb_channels * stream.codec_context.format.bytes
+        if stream.duration * sample >= _PLACEHOLDER:
+            return 0.0
+    return float(stream.duration * stream.time_base)
+
+
+def _mp3_counts_frames(source: Source) -> bool:
+    """Whether the first frame of an mp3 notes their number; else FFmpeg estimates it from one bit rate."""
+    with _file(source) as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":  # seven bits a byte
+            file.seek(
+                10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
+            )
+        head += file.read(2048)
+    return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+class Reach:
+    """The time at which the last packet of any track ends, to notice that the end of a file is missing.
+
+    Args:
+        container: see `opened`.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self._end = 0.0
+        known = container.format.name in _LENGTH_OF_FILE and container.duration
+        self._promised = container.duration / 1e6 if known else 0.0
+        self._start = (container.start_time or 0) / 1e6
+
+    def add(self, packet: Any) -> None:
+        """Take note of a packet."""
+        time = packet.dts if packet.pts is None else packet.pts
+        if packet.size and time is not None:
+            self._end = max(self._end, float((time + (packet.duration or 0)) * packet.time_base))
+
+    def require_end(self) -> None:
+        """Raise `InputError` if packets are missing at the end of the file."""
+        seconds = self._end - self._start
+        require(
+            seconds > 0.95 * self._promised - 0.1,
+            f"the file is cut short: {seconds:.2f} of {self._promised:.2f} seconds are there",
+        )
+
+
+def cropping(av: Any, container: Any, stream: Any) -> tuple[int, int, int, int]:
+    """Return how many rows or columns the container cuts off a video: at the top, bottom, left and right.
+
+    PyAV does not give it, but FFmpeg writes it into its description of a file.
+    """
+    with _DUMPING:  # the level is one for all threads
+        level = av.logging.get_level()
+        try:
+            av.logging.set_level(av.logging.INFO)
+            text = container.dumps_format()
+        finally:
+            av.logging.set_level(level)
+    for part in re.split(r"^ +Stream #0:", text, flags=re.MULTILINE)[1:]:
+        found = _CROPPING.search(part)
+        if found and int(re.match(r"\d*", part)[0] or -1) == stream.index:  # type: ignore[index]
+            top, bottom, left, right = (int(number) for number in found.groups())
+            return top, bottom, left, right
+    return 0, 0, 0, 0
+
+
+def require_whole(source: Source) -> None:
+    """Raise `InputError` if a wav, w64 or AVI is shorter than its header tells.
+
+    FFmpeg decodes such a file without complaint. A size of 0, or one near 2 or 4 GiB, is not a promise:
+    programs leave it that write into a pipe.
+    """
+    with _file(source) as file:
+        available = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        head = file.read(24)
+        kind, promised = "wav", 0
+        if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+            promised = _end_of_samples(file, head[:4], available)
+        elif head[:4] == b"RIFF":
+            size = int.from_bytes(head[4:8], "little")
+            kind, promised = head[8:11].decode("ascii", "replace"), size + 8 if size < _PLACEHOLDER else 0
+        elif head[:8] == b"riff\x2e\x91\xcf\x11":
+            size = int.from_bytes(head[16:24], "little")
+            promised = size if size < 2**62 else 0
+    require(available + _SLACK >= promised, f"{kind} cut short: {available} of {promised} bytes are there")
+
+
+def _end_of_samples(file: _File, mark: bytes, available: int) -> int:
+    """Return the byte at which the samples of a wav end by its header; 0 where that is not told."""
+    order = "big" if mark == b"RIFX" else "little"
+    at, long_size = 12, 0
+    while at + 8 <= available:
+        file.seek(at)
+        head = file.read(8)
+        size = int.from_bytes(head[4:], order)  # type: ignore[arg-type]
+        if head[:4] == b"ds64":  # sizes of 64 bits: of the file, then of the samples
+            long_size = int.from_bytes(file.read(16)[8:], "little")
+        if head[:4] == b"data":
+            size = long_size if size == 0xFFFFFFFF else 0 if size >= _PLACEHOLDER else size
+            return at + 8 + size if 0 < size < 2**62 else 0
+        at += 8 + size + size % 2
+    return 0
+
+
+def _file(source: Source) -> _File:
+    try:
+        return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    except OSError as error:
+        raise InputError(f"the file cannot be read: {error.strerror or error}") from error
