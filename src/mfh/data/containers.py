@@ -10,10 +10,10 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from mfh._checks import InputError, require
+from mfh.data.riff import PLACEHOLDER, Source, open_source
 
 MAX_PIXELS = 2**26
 # Not those of play lists, which name other files and addresses for FFmpeg to open.
@@ -29,14 +29,8 @@ _ESTIMATED = {"mpeg", "mpegts", "mpegvideo", "aac", "h264", "hevc", "m4v", "nut"
 _LENGTH_OF_FILE = {"matroska,webm", "flv", "asf"}
 TIMELESS = {"wav", "w64", "aiff", "flac", "mp3", "aac"}
 """Formats without time stamps: those of FFmpeg are counted, so there can be no pause between two packets."""
-_PLACEHOLDER = 0x7F000000
-"""A size from here on is what a program writes that cannot go back to the header, as into a pipe."""
-_SLACK = 64  # bytes by which writers get a size wrong: a pad byte, or the header counted twice
 _CROPPING = re.compile(r"^ +Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)$", re.MULTILINE)
 _DUMPING = threading.Lock()
-
-Source = Path | bytes
-_File = io.BytesIO | io.BufferedReader
 
 
 def need(name: str) -> Any:
@@ -108,26 +102,33 @@ def promised_seconds(source: Source, container: Any, stream: Any) -> float:
         container: see `opened`.
         stream: the track.
     """
-    kind = container.format.name
-    if not stream.duration or kind in _ESTIMATED or (kind == "mp3" and not _mp3_counts_frames(source)):
+    kind, codec = container.format.name, stream.codec_context
+    if kind == "mp3":
+        return _mp3_frames(source) * (1152 if codec.sample_rate >= 32_000 else 576) / codec.sample_rate
+    if not stream.duration or kind in _ESTIMATED:
         return 0.0
     if kind == "aiff":
-        sample = stream.codec_context.layout.nb_channels * stream.codec_context.format.bytes
-        if stream.duration * sample >= _PLACEHOLDER:
+        num_bytes = stream.duration * codec.layout.nb_channels * codec.format.bytes
+        if num_bytes >= PLACEHOLDER:
             return 0.0
     return float(stream.duration * stream.time_base)
 
 
-def _mp3_counts_frames(source: Source) -> bool:
-    """Whether the first frame of an mp3 notes their number; else FFmpeg estimates it from one bit rate."""
-    with _file(source) as file:
+def _mp3_frames(source: Source) -> int:
+    """Return how many frames an mp3 has by its first one; 0 where that does not tell.
+
+    FFmpeg then estimates the length from one bit rate, and so it does where two files were joined.
+    """
+    with open_source(source) as file:
         head = file.read(10)
-        if head[:3] == b"ID3":  # seven bits a byte
-            file.seek(
-                10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=False))
-            )
-        head += file.read(2048)
-    return any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+        if head[:3] == b"ID3":  # a tag, its size in seven bits a byte
+            file.seek(10 + sum((byte & 127) << 7 * (3 - place) for place, byte in enumerate(head[6:])))
+        head = file.read(2048)
+    for mark, offset in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        at = head.find(mark)
+        if at >= 0 and (mark == b"VBRI" or (head[at + 7 : at + 8] and head[at + 7] & 1)):
+            return int.from_bytes(head[at + offset : at + offset + 4], "big")
+    return 0
 
 
 class Reach:
@@ -141,7 +142,6 @@ class Reach:
         self._end = 0.0
         known = container.format.name in _LENGTH_OF_FILE and container.duration
         self._promised = container.duration / 1e6 if known else 0.0
-        self._start = (container.start_time or 0) / 1e6
 
     def add(self, packet: Any) -> None:
         """Take note of a packet."""
@@ -151,17 +151,16 @@ class Reach:
 
     def require_end(self) -> None:
         """Raise `InputError` if packets are missing at the end of the file."""
-        seconds = self._end - self._start
         require(
-            seconds > 0.95 * self._promised - 0.1,
-            f"the file is cut short: {seconds:.2f} of {self._promised:.2f} seconds are there",
+            self._end > 0.95 * self._promised - 0.1,
+            f"the file is cut short: {self._end:.2f} of {self._promised:.2f} seconds are there",
         )
 
 
 def cropping(av: Any, container: Any, stream: Any) -> tuple[int, int, int, int]:
     """Return how many rows or columns the container cuts off a video: at the top, bottom, left and right.
 
-    PyAV does not give it, but FFmpeg writes it into its description of a file.
+    PyAV does not give it, but FFmpeg writes it, as left/right/top/bottom, into its description of a file.
     """
     with _DUMPING:  # the level is one for all threads
         level = av.logging.get_level()
@@ -173,52 +172,6 @@ def cropping(av: Any, container: Any, stream: Any) -> tuple[int, int, int, int]:
     for part in re.split(r"^ +Stream #0:", text, flags=re.MULTILINE)[1:]:
         found = _CROPPING.search(part)
         if found and int(re.match(r"\d*", part)[0] or -1) == stream.index:  # type: ignore[index]
-            top, bottom, left, right = (int(number) for number in found.groups())
+            left, right, top, bottom = (int(number) for number in found.groups())
             return top, bottom, left, right
     return 0, 0, 0, 0
-
-
-def require_whole(source: Source) -> None:
-    """Raise `InputError` if a wav, w64 or AVI is shorter than its header tells.
-
-    FFmpeg decodes such a file without complaint. A size of 0, or one near 2 or 4 GiB, is not a promise:
-    programs leave it that write into a pipe.
-    """
-    with _file(source) as file:
-        available = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        head = file.read(24)
-        kind, promised = "wav", 0
-        if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
-            promised = _end_of_samples(file, head[:4], available)
-        elif head[:4] == b"RIFF":
-            size = int.from_bytes(head[4:8], "little")
-            kind, promised = head[8:11].decode("ascii", "replace"), size + 8 if size < _PLACEHOLDER else 0
-        elif head[:8] == b"riff\x2e\x91\xcf\x11":
-            size = int.from_bytes(head[16:24], "little")
-            promised = size if size < 2**62 else 0
-    require(available + _SLACK >= promised, f"{kind} cut short: {available} of {promised} bytes are there")
-
-
-def _end_of_samples(file: _File, mark: bytes, available: int) -> int:
-    """Return the byte at which the samples of a wav end by its header; 0 where that is not told."""
-    order = "big" if mark == b"RIFX" else "little"
-    at, long_size = 12, 0
-    while at + 8 <= available:
-        file.seek(at)
-        head = file.read(8)
-        size = int.from_bytes(head[4:], order)  # type: ignore[arg-type]
-        if head[:4] == b"ds64":  # sizes of 64 bits: of the file, then of the samples
-            long_size = int.from_bytes(file.read(16)[8:], "little")
-        if head[:4] == b"data":
-            size = long_size if size == 0xFFFFFFFF else 0 if size >= _PLACEHOLDER else size
-            return at + 8 + size if 0 < size < 2**62 else 0
-        at += 8 + size + size % 2
-    return 0
-
-
-def _file(source: Source) -> _File:
-    try:
-        return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-    except OSError as error:
-        raise InputError(f"the file cannot be read: {error.strerror or error}") from error

@@ -16,13 +16,12 @@ from mfh._checks import require
 from mfh.data.containers import (
     TIMELESS,
     Reach,
-    Source,
     opened,
     promised_seconds,
-    require_whole,
     track,
 )
 from mfh.data.containers import need as need
+from mfh.data.riff import Source, empty_chunks, require_whole
 
 SAMPLE_RATE = 22050
 NUM_MFCC = 40
@@ -79,9 +78,15 @@ def _decoded(
         stream, name = track(container, "audio")
         sound = _Sound(av, rate, channels, has_times=container.format.name not in TIMELESS)
         reach = Reach(container)
+        absent = empty_chunks(source, stream.index) if container.format.name == "avi" else []
         for packet in container.demux():
             reach.add(packet)
-            for frame in packet.decode() if packet.stream.index == stream.index else ():
+            if packet.stream.index != stream.index or _is_tag(packet):
+                continue
+            while absent and packet.pos is not None and absent[0] < packet.pos:
+                sound.silence(float(stream.time_base))
+                del absent[0]
+            for frame in packet.decode():
                 sound.add(frame)
                 require(
                     sound.seconds <= MAX_SECONDS,
@@ -106,6 +111,11 @@ def _decoded(
     cancelled = {} if channels else sound.cancelled()
     require(bool(cancelled) or bool(waveform.any()), f"the {name} is silent: every sample is 0")
     return waveform, cancelled
+
+
+def _is_tag(packet: Any) -> bool:
+    """Whether a packet is an ID3 tag, as where two mp3 files were joined."""
+    return packet.size > 3 and bytes(memoryview(packet)[:3]) == b"ID3"
 
 
 @dataclass
@@ -172,23 +182,31 @@ class _Sound:
     def add(self, frame: Any) -> None:
         """Append a frame, and before it the pause that its time stamp leaves."""
         length = frame.samples / frame.sample_rate
-        pause = self._pause(frame.time, length)
-        self.seconds += pause + length
+        self.silence(self._pause(frame.time, length))
+        self.seconds += length
         kind = (frame.sample_rate, frame.layout.name, frame.layout.nb_channels, frame.format.name)
-        if pause or kind != self._kind:
+        if kind != self._kind:
             self.close()
-            if pause and self.seconds <= MAX_SECONDS:
-                self.pieces.append(np.zeros(round(pause * self.rate), np.float32))
             resampler = self.av.AudioResampler(format="fltp", rate=self.rate)
             self.stretches.append(_Stretch(resampler, self.channels.get(len(self.stretches))))
             self._kind = kind
         frame.pts = None  # their jumps are dealt with here
         self.pieces += self.stretches[-1].add(frame)
 
+    def silence(self, seconds: float) -> None:
+        """Append silence."""
+        if seconds == 0:
+            return
+        self.close()
+        self.seconds += seconds
+        if self.seconds <= MAX_SECONDS:
+            self.pieces.append(np.zeros(round(seconds * self.rate), np.float32))
+
     def close(self) -> None:
-        """Append what the last resampler keeps."""
-        if self.stretches:
+        """Append what the last resampler keeps, and let the next frame begin a stretch."""
+        if self._kind:
             self.pieces += self.stretches[-1].add(None)
+        self._kind = ()
 
     def cancelled(self) -> dict[int, int]:
         """Return the loudest channel of every stretch whose channels cancel each other."""

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mfh._checks import InputError, listing, require
-from mfh.data.containers import Reach, Source, cropping, need, opened, track
+from mfh.data.containers import Reach, cropping, need, opened, track
+from mfh.data.riff import Source, empty_chunks, require_whole
 
 Crop = tuple[int, int, int, int]
 _WIDEST = 16  # times as wide as high, or as high as wide, a pixel may be; beyond that the file is wrong
@@ -128,10 +129,14 @@ def _timeline(source: Source) -> tuple[list[int], int, int, str]:
     Returns:
         Times, end, number of frames, and the name of the track for messages.
     """
+    require_whole(source)
+    empty = 0  # packets that show the frame before them longer
     with opened(source) as (_, container):
         stream, name = track(container, "video")
+        if container.format.name == "avi":
+            empty = len(empty_chunks(source, stream.index))
         reach = Reach(container)
-        packets, empty = [], 0
+        packets = []
         for packet in container.demux():
             reach.add(packet)
             if packet.stream.index == stream.index and not packet.is_discard:
@@ -139,13 +144,9 @@ def _timeline(source: Source) -> tuple[list[int], int, int, str]:
                 empty += not packet.size and packet.dts is not None
         reach.require_end()
         promised = max(stream.frames - empty, len(packets))
-        every_tick = container.format.name == "avi"
     times = sorted(p.pts for p in packets if p.pts is not None)
     if not times or len(set(times)) < len(packets):
         return list(range(len(packets))), len(packets), promised, name
-    if every_tick:  # an AVI counts a dropped frame, which shows the frame before it longer
-        dropped = times[-1] - times[0] + 1 - len(times)
-        promised = max(promised - dropped, len(packets))
     last = max(packets, key=lambda packet: packet.pts)
     gaps = sorted(later - time for time, later in pairwise(times)) or [1]
     return times, times[-1] + (last.duration or gaps[len(gaps) // 2]), promised, name
