@@ -368,7 +368,7 @@ def test_a_damaged_index(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "out" / INDEX_FILE
     text = path.read_text()
     path.write_text(text.replace(",train,", ",test,", 1))
-    with pytest.raises(InputError, match=r"clips\.csv` is damaged or exchanged: its checksum does not fit"):
+    with pytest.raises(InputError, match=r"clips\.csv` is damaged or exchanged: its checksum differs"):
         load(tmp_path / "out")
     (tmp_path / "out" / "checksums.csv").unlink()
     for damaged, error in ((text[:-150], "damaged"), (text.splitlines()[0], "holds no clips")):

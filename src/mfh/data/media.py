@@ -265,6 +265,7 @@ def mfcc(
     hop = hop_length(frames, seconds, rate)
     window = _around_utterance(waveform, hop * (frames - 1))
     result = need("librosa.feature").mfcc(y=window, sr=rate, n_mfcc=coefficients, hop_length=hop, n_fft=_FFT)
+    require(bool(np.isfinite(result).all()), "its MFCCs are not finite")
     return np.ascontiguousarray(result, dtype=np.float32)
 
 

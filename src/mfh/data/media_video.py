@@ -1,5 +1,6 @@
 """Pictures of a clip: frames evenly spaced in time, as players show them, cut and resized; or in one grid."""
 
+import io
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -253,3 +254,10 @@ def _part(
     image = need("PIL.Image")
     picture = image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(picture.resize((width, height), image.Resampling.BICUBIC, box=box))
+
+
+def encode_jpg(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """Return a picture as a JPEG of quality 95, with colour at full resolution."""
+    content = io.BytesIO()
+    need("PIL.Image").fromarray(picture).save(content, "JPEG", quality=95, subsampling=0)
+    return content.getvalue()
