@@ -135,7 +135,7 @@ def find_clips(raw: Path | str, *, speech: bool = True, song: bool = False) -> I
         chosen = listing(CHANNELS[channel] for channel in sorted(channels))
         hint = f" It contains {listing(sorted(others))}: choose that." if others else ""
         raise InputError(
-            f"`raw` must contain RAVDESS clips of {chosen} (as 01-01-05-01-01-01-12.mp4, in zips or folders). "
+            f"`raw` must have RAVDESS clips of {chosen} (as 01-01-05-01-01-01-12.mp4, in zips or folders). "
             f"`{raw}` has {len(unpaired)} files without a partner, {len(skipped)} with other names.{hint}"
         )
     return Inventory(tuple(clips), tuple(unpaired), tuple(skipped))

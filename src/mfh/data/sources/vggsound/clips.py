@@ -157,7 +157,7 @@ def _read_classes(path: Path, known: Iterable[str]) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"`classes` must be a number, or a file with one class per line. `{path}` cannot be read: {error}."
+            f"`classes` must be a number, or a file of one class per line. `{path}` cannot be read: {error}."
         ) from error
     names = [line.strip() for line in lines if line.strip()]
     known = set(known)
