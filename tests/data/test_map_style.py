@@ -88,7 +88,7 @@ def test_token_ids_stay_integers():
         ([], {}, "must have one sample or more"),
         (Pairs(audio), {}, "must return samples that are dicts.*Got Tensor"),
         (Pairs(lambda i: (audio(i), image(i), 0)), {}, "`modalities` of `from_torch` must be given"),
-        (Pairs(lambda i: (audio(i), image(i), 0)), {"modalities": ["audio"]}, "sample 0 has 3 values"),
+        (Pairs(lambda i: (audio(i), image(i), 0)), {"modalities": ["audio"]}, "Sample 0 has 3 values"),
         (labelled(y=lambda i: 0), {"label": "class"}, "has no `class`. It has `a`, `b`, `label`, `y`"),
         (labelled(a=lambda i: torch.zeros(i + 1)), {}, r"Sample 1 has \(2,\), sample 0 has \(1,\)"),
         (labelled(a=lambda i: torch.rand(3)), {}, "`a` of sample 0 differs when it is read again"),

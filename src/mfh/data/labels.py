@@ -34,11 +34,11 @@ def read_labels(
     array = as_array("label", label)
     require(array.ndim * array.size > 0, f"`label` must hold a value per sample. Got shape {array.shape}.")
     names = None if names is None else _checked_names(names)
-    reason = "as given"
+    reason = "It was given."
     if task is None:
         _require_complete_rows(array)
         task, reason = explain_task(array)
-        reason = f"because of `label`: {reason}"
+        reason = f"Inferred from `label`, because {reason}; `task` sets another."
     choice("task", task, tuple(TASKS))
     if task == "single-label":
         codes, names = _classes(array, names)
@@ -55,8 +55,7 @@ def read_labels(
             f"`class_names` must have {count} names, one for each output that `label` asks for. Got "
             f"{len(names)}: {listing(names)}.",
         )
-    outputs = TASKS[task].names
-    logger.info("Task: %s with %d %s, %s. `task` chooses another.", task, len(names), outputs, reason)
+    logger.info("Task: %s. Number of %s: %d. %s", task, TASKS[task].names, len(names), reason)
     return torch.from_numpy(np.ascontiguousarray(codes)), names, task
 
 

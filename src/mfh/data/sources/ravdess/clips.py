@@ -161,7 +161,7 @@ def _pair(files: dict[ClipName, StoredFile]) -> tuple[list[Clip], list[Note]]:
         if video is not None and audio is not None:
             clips.append(Clip(video, audio, files[video], files[audio]))
         elif video is not None:
-            unpaired.append(Note(str(files[video]), "no 03- wav with the same last six fields"))
+            unpaired.append(Note(str(files[video]), "video only, no 03- wav with the same last six fields"))
         elif audio is not None:
             unpaired.append(Note(str(files[audio]), "no mp4 with the same last six fields"))
     return clips, unpaired
