@@ -42,7 +42,7 @@ def plain_values(name: str, values: Any) -> Tensor | np.ndarray:
         _require_small(name, values.shape, values.dtype.itemsize)
         return np.asarray(dense())
     if isinstance(values, (list, tuple)) and any(isinstance(v, np.ma.MaskedArray) for v in values):
-        values = np.ma.array(values)
+        _require_unmasked(name, np.array([np.ma.is_masked(value) for value in values]))
     if isinstance(values, np.ma.MaskedArray):
         _require_unmasked(name, np.ma.getmaskarray(values))
         return np.asarray(values.data)
