@@ -68,7 +68,7 @@ def test_images_are_those_of_the_label() -> None:
     chosen = source.pair_images(labels, wanted, np.random.default_rng(0))
     assert (labels[chosen] == wanted).all()
     assert len(set(chosen)) == 4
-    with pytest.raises(InputError, match="MNIST must hold 11 images of the digit 2"):
+    with pytest.raises(InputError, match="MNIST must have 11 images of the digit 2"):
         source.pair_images(labels, np.full(11, 2), np.random.default_rng(0))
 
 
