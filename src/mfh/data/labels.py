@@ -13,7 +13,7 @@ from mfh.data.values import as_array, as_column, require_exact
 from mfh.tasks import TASKS, explain_task
 
 VOID = 255
-"""What maps of classes usually hold at positions without a class."""
+"""The usual value of positions without a class in maps of classes."""
 
 logger = logging.getLogger(__name__)
 

@@ -43,16 +43,16 @@ class Manifest:
         """Return the name of a file in the manifest: its path from the folder on."""
         return path.relative_to(self.folder).as_posix()
 
-    def fits(self, path: Path) -> bool:
+    def is_intact(self, path: Path) -> bool:
         """Whether a file exists and is as it was written."""
         return path.exists() and file_checksum(path) == self.known.get(self.name(path))
 
-    def holds(self, paths: Iterable[Path]) -> bool:
+    def are_intact(self, paths: Iterable[Path]) -> bool:
         """Whether all files exist and are as they were written; a warning names a damaged one."""
         for path in paths:
             if self.name(path) not in self.known or not path.exists():
                 return False
-            if not self.fits(path):
+            if not self.is_intact(path):
                 logger.warning("`%s` is damaged or exchanged: its checksum differs. It is made again.", path)
                 return False
         return True

@@ -190,7 +190,7 @@ class _Sound:
             resampler = self.av.AudioResampler(format="fltp", rate=self.rate)
             self.stretches.append(_Stretch(resampler, self.channels.get(len(self.stretches))))
             self._kind = kind
-        frame.pts = None  # their jumps are dealt with here
+        frame.pts = None  # `_pause` has dealt with jumps of the time stamps
         self.pieces += self.stretches[-1].add(frame)
 
     def silence(self, seconds: float) -> None:
@@ -244,13 +244,13 @@ def mfcc(
     seconds: float = WINDOW_SECONDS,
     coefficients: int = NUM_MFCC,
 ) -> Float32[np.ndarray, "coefficient frame"]:
-    """Mel-frequency cepstral coefficients of an utterance, with a fixed number of frames.
+    """Return mel-frequency cepstral coefficients of an utterance, with a fixed number of frames.
 
-    A window of `seconds` around the middle of the utterance is taken (what is more than 30 dB under the peak
-    at either end does not count as utterance), with zeros where the clip is shorter, so that the tempo of
-    speech is kept. The hop is round(seconds x rate / frames) samples: 301 by default, 13.7 ms. Otherwise
-    librosa's defaults hold: Fourier windows of 2048 samples, 128 mel bands, power in dB with 80 dB of range,
-    DCT-II, neither scaled nor liftered.
+    They are those of a window of `seconds` around the middle of the utterance; sound at either end that is
+    more than 30 dB below the peak does not belong to the utterance. A clip that is shorter than the window is
+    padded with zeros, so that the tempo of speech stays the same. The hop is round(seconds x rate / frames)
+    samples: 301 by default, 13.7 ms. All else is librosa's default: Fourier windows of 2048 samples, 128 mel
+    bands, power in dB with a range of 80 dB, and DCT-II, neither scaled nor liftered.
 
     Args:
         waveform: samples in about [-1, 1].
@@ -260,7 +260,7 @@ def mfcc(
         coefficients: number of coefficients, from the 0th on.
 
     Raises:
-        InputError: the window is shorter than one Fourier window.
+        InputError: the window is shorter than one Fourier window, or the result is not finite.
     """
     hop = hop_length(frames, seconds, rate)
     window = _around_utterance(waveform, hop * (frames - 1))
@@ -270,10 +270,10 @@ def mfcc(
 
 
 def hop_length(frames: int, seconds: float, rate: int = SAMPLE_RATE) -> int:
-    """Samples between two of `frames` audio frames that span `seconds`.
+    """Return the number of samples between two of `frames` audio frames that span `seconds`.
 
     Raises:
-        InputError: together they are shorter than one Fourier window of 2048 samples.
+        InputError: the frames together are shorter than one Fourier window of 2048 samples.
 
     Example:
         >>> hop_length(256, 3.5)
@@ -289,7 +289,7 @@ def hop_length(frames: int, seconds: float, rate: int = SAMPLE_RATE) -> int:
 
 
 def encode_wav(waveform: Float32[np.ndarray, " sample"], *, rate: int) -> bytes:
-    """A wav, mono, 16 bits."""
+    """Return a waveform in [-1, 1] as a mono wav of 16 bits."""
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setnchannels(1)

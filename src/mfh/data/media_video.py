@@ -20,10 +20,10 @@ _WIDEST = 16  # times as wide as high, or as high as wide, a pixel may be; beyon
 
 
 def layout(frames: int, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the grid that lays `frames` out in a picture, its tiles as square as can be.
+    """Return rows and columns of the grid of `frames` tiles in a picture that makes them most nearly square.
 
     Raises:
-        InputError: no grid of so many tiles divides the picture evenly; the text lists what would.
+        InputError: no grid of `frames` tiles divides the picture evenly; the text lists numbers that do.
 
     Example:
         >>> layout(8, 256, 512), layout(2, 256, 512), layout(1, 256, 512)

@@ -48,7 +48,7 @@ def require_whole(source: Source) -> None:
 
 
 def _end_of_samples(file: File, mark: bytes, available: int) -> int:
-    """Return the byte at which the samples of a wav end by its header; 0 where that is not told."""
+    """Return the byte at which the samples of a wav end by its header; 0 if the header does not tell."""
     order = "big" if mark == b"RIFX" else "little"
     at, long_size = 12, 0
     while at + 8 <= available:

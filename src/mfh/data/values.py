@@ -168,7 +168,7 @@ def require_length(name: str, values: Any, count: int) -> None:
 
 
 def require_exact(name: str, array: np.ndarray) -> None:
-    """Raise `InputError` unless floats are whole numbers that 64-bit floats hold exactly."""
+    """Raise `InputError` unless floats are whole numbers that are exact in 64-bit floats."""
     whole = np.isfinite(array) & (array == np.round(array))
     first = int((~whole).argmax())
     require(bool(whole.all()), f"`{name}` must hold integers or text. Got {array[first]} at sample {first}.")

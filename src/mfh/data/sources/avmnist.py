@@ -79,7 +79,9 @@ def prepare(
     """
     out = Path(out)
     require(out.suffix == ".npz", f"`out` must name an .npz file. Got `{out}` instead.")
-    require(0 <= energy < 1, f"`energy` must lie in [0, 1). Got {energy} instead: nothing would be left.")
+    require(
+        0 <= energy < 1, f"`energy` must lie in [0, 1). Got {energy} instead: no component would be left."
+    )
     require(not np.isnan(snr) and snr > -100, f"`snr` must be a number of decibels above -100. Got {snr}.")
     rng = np.random.default_rng(seed)
     require(

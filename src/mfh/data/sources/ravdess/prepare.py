@@ -126,7 +126,7 @@ def prepare(
     out = writable_folder(out)
     claim(out, asdict(settings))
     manifest = Manifest(out)
-    pending = [clip for clip in inventory.clips if not manifest.holds(targets(out, clip))]
+    pending = [clip for clip in inventory.clips if not manifest.are_intact(targets(out, clip))]
     decoder = partial(decode, out=out, settings=settings)
     files = partial(targets, out)
     reasons = decode_into(manifest, pending, decoder, files, jobs=jobs, progress=progress)

@@ -27,7 +27,7 @@ class ClipName:
     """The name of a clip: the video that it is cut from, and the second at which it starts.
 
     Attributes:
-        video: id of the YouTube video; it may hold underscores and dashes.
+        video: id of the YouTube video; it may contain underscores and dashes.
         start: second, 0 or more.
     """
 

@@ -138,7 +138,7 @@ def prepare(
     there = _in_tars(out, manifest) if sharded else {}
     work = {entry: Job(found.files[entry.name], entry.name, _folder(entry)) for entry in found.present}
     files = partial(_files, out, sharded)
-    ready = {e for e, job in work.items() if str(e.name) in there or manifest.holds(files(job))}
+    ready = {e for e, job in work.items() if str(e.name) in there or manifest.are_intact(files(job))}
     pending = [job for entry, job in work.items() if entry not in ready]
     decoder = partial(decode, out=out, settings=settings, sharded=sharded)
     reasons = decode_into(manifest, pending, decoder, files, jobs=jobs, progress=progress)
@@ -215,7 +215,7 @@ def _in_tars(out: Path, manifest: Manifest) -> Packed:
             _adopt_tar(out, path, manifest)
     archives = [path for path in archives if path.exists()]
     found, problems = packed([str(path) for path in archives])
-    problems += [f"`{path}` is damaged or exchanged" for path in archives if not manifest.fits(path)]
+    problems += [f"`{path}` is damaged or exchanged" for path in archives if not manifest.is_intact(path)]
     require(not problems, f"{'; '.join(problems)}: remove it, then its clips are decoded again.")
     return found
 
