@@ -156,7 +156,7 @@ def test_without_checksums_it_says_plainly_that_nothing_is_verified(
 ) -> None:
     (mirror / "md5sums.txt").unlink()
     with pytest.raises(
-        InputError, match=r"must have a manifest, else nothing can be verified\. .*record\.json"
+        InputError, match=r"must have a manifest to verify its archives\. .*record\.json"
     ):
         download(tmp_path / "out", source=mirror)
     assert not (tmp_path / "out").exists()
@@ -187,7 +187,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(mirror: Path, tmp_pa
             '{"files": [{"key": "a.zip", "size": 1, "checksum": "sha256:00"}]}',
             "'sha256:00', which is no MD5",
         ),
-        ("record.json", '{"files": []}', "must hold RAVDESS archives of `Speech`"),
+        ("record.json", '{"files": []}', "must have RAVDESS archives of `Speech`"),
     ],
 )
 def test_a_bad_manifest_is_named(mirror: Path, tmp_path: Path, name: str, text: str, message: str) -> None:

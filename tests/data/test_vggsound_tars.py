@@ -328,7 +328,7 @@ def test_the_authors_folder_as_it_is(
     [
         (lambda out: (out / "label.json").unlink(), "does not"),
         (lambda out: (out / "label.json").write_text("[]"), "must map youtube ids to classes"),
-        (lambda out: (out / "label.json").write_text('{"other": 1}'), "It holds no such clip; 18 cannot"),
+        (lambda out: (out / "label.json").write_text('{"other": 1}'), "It has no such clip; 18 cannot"),
     ],
 )
 def test_what_is_no_folder_of_the_authors(authors: Path, change: Any, text: str) -> None:
@@ -351,7 +351,7 @@ def test_a_damaged_clip_is_told_once_and_blank(
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             video, audio = (data.inputs(name, torch.tensor([row])) for name in ("video", "audio"))
-    assert caplog.text.count("is damaged and a blank sample stands in") == 1
+    assert caplog.text.count("is damaged and is replaced by a blank sample") == 1
     assert pictures[3].stem in caplog.text
     assert video.abs().max() < 0.02
     assert not audio.any()
