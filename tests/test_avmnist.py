@@ -124,7 +124,7 @@ def test_what_is_downloaded_is_verified_before_it_is_opened(
     with pytest.raises(InputError, match="does not have the checksum 731c5ac"):
         source.prepare(out, fsdd=raw / "fsdd", progress=False)
     assert opened == []
-    with pytest.raises(InputError, match=r"`fsdd` must name .* Fetch https://github.com/.* yourself"):
+    with pytest.raises(InputError, match=r"`fsdd` must name .* Download https://github.com/.* and name that"):
         source.prepare(out, mnist=raw / "mnist.npz", progress=False)
     assert not out.exists()
 

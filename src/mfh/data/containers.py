@@ -132,27 +132,34 @@ def _mp3_frames(source: Source) -> int:
 
 
 class Reach:
-    """The time at which the last packet of any track ends, to notice that the end of a file is missing.
+    """The packets of a track, and the time at which the last one of the file ends.
+
+    So it is noticed that the end of a file is missing, where the header notes the length of the file.
 
     Args:
         container: see `opened`.
     """
 
     def __init__(self, container: Any) -> None:
-        self._end = 0.0
+        self._container = container
         known = container.format.name in _LENGTH_OF_FILE and container.duration
         self._promised = container.duration / 1e6 if known else 0.0
+        self._end = 0.0
 
-    def add(self, packet: Any) -> None:
-        """Take note of a packet."""
-        time = packet.dts if packet.pts is None else packet.pts
-        if packet.size and time is not None:
-            self._end = max(self._end, float((time + (packet.duration or 0)) * packet.time_base))
+    def packets(self, stream: Any) -> Iterator[Any]:
+        """Yield the packets of a track; read the others too if they show how far the file goes."""
+        tracks = () if self._promised else (stream,)
+        for packet in self._container.demux(*tracks):
+            time = packet.dts if packet.pts is None else packet.pts
+            if self._promised and packet.size and time is not None:
+                self._end = max(self._end, float((time + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index == stream.index:
+                yield packet
 
     def require_end(self) -> None:
         """Raise `InputError` if packets are missing at the end of the file."""
         require(
-            self._end > 0.95 * self._promised - 0.1,
+            self._end >= 0.95 * self._promised - 0.1,
             f"the file is cut short: {self._end:.2f} of {self._promised:.2f} seconds are there",
         )
 

@@ -79,9 +79,8 @@ def _decoded(
         sound = _Sound(av, rate, channels, has_times=container.format.name not in TIMELESS)
         reach = Reach(container)
         absent = empty_chunks(source, stream.index) if container.format.name == "avi" else []
-        for packet in container.demux():
-            reach.add(packet)
-            if packet.stream.index != stream.index or _is_tag(packet):
+        for packet in reach.packets(stream):
+            if _is_tag(packet):
                 continue
             while absent and packet.pos is not None and absent[0] < packet.pos:
                 sound.silence(float(stream.time_base))

@@ -138,9 +138,8 @@ def _timeline(source: Source) -> tuple[list[int], int, int, str]:
             empty = len(empty_chunks(source, stream.index))
         reach = Reach(container)
         packets = []
-        for packet in container.demux():
-            reach.add(packet)
-            if packet.stream.index == stream.index and not packet.is_discard:
+        for packet in reach.packets(stream):
+            if not packet.is_discard:
                 packets += [packet] if packet.size else []
                 empty += not packet.size and packet.dts is not None
         reach.require_end()
