@@ -75,7 +75,7 @@ def test_a_full_disk_says_how_to_go_without(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
     try:
         with pytest.raises(
-            InputError, match=r"cannot be written: .* Nothing was left\. Make room, or .*cache=False"
+            InputError, match=r"cannot be written: .* No part of it is left\. Make room, or .*cache=False"
         ):
             cached_array(tmp_path / "audio", KEY, lambda: rows(values))
     finally:

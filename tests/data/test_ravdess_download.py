@@ -155,9 +155,7 @@ def test_without_checksums_it_says_plainly_that_nothing_is_verified(
     mirror: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (mirror / "md5sums.txt").unlink()
-    with pytest.raises(
-        InputError, match=r"must have a manifest to verify its archives\. .*record\.json"
-    ):
+    with pytest.raises(InputError, match=r"must have a manifest to verify its archives\. .*record\.json"):
         download(tmp_path / "out", source=mirror)
     assert not (tmp_path / "out").exists()
     with caplog.at_level(logging.WARNING):

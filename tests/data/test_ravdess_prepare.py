@@ -232,7 +232,9 @@ def test_a_full_disk_stops_it_and_leaves_nothing_half_written(clips: Path, tmp_p
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # the arrays have 2688 bytes
     try:
-        with pytest.raises(InputError, match=r"\.npy` cannot be written: File too large\. Nothing was left"):
+        with pytest.raises(
+            InputError, match=r"\.npy` cannot be written: File too large\. No part of it is left"
+        ):
             prepare_small(raw, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
