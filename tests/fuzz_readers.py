@@ -249,7 +249,7 @@ def _npy_header(path: Path) -> None:
 
 def _manifest(path: Path) -> None:
     manifest = Manifest(path)
-    manifest.holds([path / name for name in ("a", "b")])
+    manifest.are_intact([path / name for name in ("a", "b")])
 
 
 def _export() -> dict[str, bytes]:

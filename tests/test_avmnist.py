@@ -68,7 +68,7 @@ def test_images_are_those_of_the_label() -> None:
     chosen = source.pair_images(labels, wanted, np.random.default_rng(0))
     assert (labels[chosen] == wanted).all()
     assert len(set(chosen)) == 4
-    with pytest.raises(InputError, match="MNIST must hold 11 images of the digit 2"):
+    with pytest.raises(InputError, match="MNIST must have 11 images of the digit 2"):
         source.pair_images(labels, np.full(11, 2), np.random.default_rng(0))
 
 
@@ -124,7 +124,7 @@ def test_what_is_downloaded_is_verified_before_it_is_opened(
     with pytest.raises(InputError, match="does not have the checksum 731c5ac"):
         source.prepare(out, fsdd=raw / "fsdd", progress=False)
     assert opened == []
-    with pytest.raises(InputError, match=r"`fsdd` must name .* Fetch https://github.com/.* yourself"):
+    with pytest.raises(InputError, match=r"`fsdd` must name .* Download https://github.com/.* and name that"):
         source.prepare(out, mnist=raw / "mnist.npz", progress=False)
     assert not out.exists()
 

@@ -226,22 +226,40 @@ TASKS: dict[str, Task] = {task.name: task for task in (SingleLabel(), MultiLabel
 
 
 def infer_task(label: Shaped[np.ndarray, "..."]) -> TaskName:
-    """Return the task that the shape and type of labels ask for.
-
-    (sample,) is `single-label` for names and whole numbers, else `regression`; (sample, label) is
-    `multi-label` if all values are 0 or 1, else `regression`; three dimensions or more are `dense`.
+    """Return the task that labels of this shape and type ask for; see `explain_task`.
 
     Example:
         >>> infer_task(np.array([0, 2, 1])), infer_task(np.array([0.5, 1.0]))
         ('single-label', 'regression')
     """
+    return explain_task(label)[0]
+
+
+def explain_task(label: Shaped[np.ndarray, "..."]) -> tuple[TaskName, str]:
+    """Return the task that labels of this shape and type ask for, and what it was inferred from.
+
+    - (sample,) or (sample, 1): `single-label` for text or whole numbers, else `regression`;
+    - (sample, label): `single-label` if every row has exactly one 1 and else 0, `multi-label` if all values
+      are 0 or 1, else `regression`;
+    - three dimensions or more: `dense`.
+
+    Example:
+        >>> explain_task(np.eye(3))
+        ('single-label', 'every row has exactly one 1')
+    """
     if label.ndim > 2:
-        return "dense"
-    numbers = label.dtype.kind == "f"
-    if label.ndim == 2:
-        return "multi-label" if label.dtype.kind in "biuf" and np.isin(label, (0, 1)).all() else "regression"
-    whole = not numbers or bool((label == np.round(label)).all()) or not np.isfinite(label).all()
-    return "single-label" if whole else "regression"
+        return "dense", f"it has {label.ndim} dimensions"
+    if label.dtype.kind in "USOM":
+        return "single-label", "it has text or dates"
+    if label.ndim == 2 and label.shape[1] > 1:
+        if not np.isin(label, (0, 1)).all():
+            return "regression", f"it has {label.shape[1]} numbers per sample, not all 0 or 1"
+        if (label.sum(axis=1) == 1).all():
+            return "single-label", "every row has exactly one 1"
+        return "multi-label", f"it has {label.shape[1]} values of 0 or 1 per sample"
+    if label.dtype.kind == "f" and np.isfinite(label).all() and (label != np.round(label)).any():
+        return "regression", "it has numbers with decimals"
+    return "single-label", "it has one whole number per sample"
 
 
 def _rows(logits: Float[Tensor, "sample output *position"]) -> Float[Tensor, "row output"]:

@@ -75,7 +75,7 @@ def test_a_full_disk_says_how_to_go_without(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
     try:
         with pytest.raises(
-            InputError, match=r"cannot be written: .* Nothing was left\. Make room, or .*cache=False"
+            InputError, match=r"cannot be written: .* No part of it is left\. Make room, or .*cache=False"
         ):
             cached_array(tmp_path / "audio", KEY, lambda: rows(values))
     finally:
@@ -85,7 +85,7 @@ def test_a_full_disk_says_how_to_go_without(tmp_path: Path) -> None:
 
 def test_too_little_room_is_told_before_anything_is_written(tmp_path: Path) -> None:
     endless = Rows((10**12, 2, 3), np.dtype(np.float32), iter(()))
-    with pytest.raises(InputError, match=r"takes 24000000\.0 MB, and .* MB are free\. Make room"):
+    with pytest.raises(InputError, match=r"needs 24000000\.0 MB, but .* MB are free\. Make room"):
         cached_array(tmp_path / "audio", KEY, lambda: endless)
     assert list(tmp_path.iterdir()) == []
 

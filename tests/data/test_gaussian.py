@@ -32,19 +32,19 @@ def test_initial_weights_are_those_of_torch(seed):
 
 def released_figure_split(stream, a, n, design, point):
     """One split of Figure 2 or 3, drawn in the released order."""
-    xs = stream.randn(n, experiment.decisive)
+    xs = stream.randn(n, design.decisive)
     x2 = stream.randn(n, 50)
     x2[:, :10] = xs[:, :10]
-    x1 = stream.randn(n, experiment.width)
+    x1 = stream.randn(n, design.width)
     x1[:, point[0] : point[1]] = xs[:, point[0] : point[1]]
-    return x1, x2, xs @ a[: experiment.decisive] > 0
+    return x1, x2, xs @ a[: design.decisive] > 0
 
 
 @pytest.mark.parametrize("design", [FIGURE_2, FIGURE_3], ids=["fig2", "fig3"])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_figures_draw_the_released_numbers(design, seed):
     draw = draw_figure(design, seed=seed)
-    for point in experiment.points:
+    for point in design.points:
         stream, test_stream = np.random.RandomState(seed), np.random.RandomState(seed + 1)
         a = stream.randn(500)
         expected = [

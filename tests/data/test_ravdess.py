@@ -108,7 +108,7 @@ def test_without_test_samples_no_split_is_brought(
         data = load(folder)
     assert data.split is None
     assert len(data) == 8
-    assert "holds no test samples" in caplog.text
+    assert "has no test samples" in caplog.text
 
 
 def test_the_cache_is_made_once_and_again_after_a_change(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_arrays_of_other_lengths_are_fitted(tmp_path: Path, caplog: pytest.LogCa
     short = np.load(folder / "data/aud_features/a2.npy").astype(np.float32)
     assert np.array_equal(data.modalities["audio"][2, 0, :, :10], short)
     assert np.array_equal(data.modalities["audio"][2, 0, :, 10:], short[:, [-1, -1]])
-    assert "12 of 27 MFCC arrays have not 12 frames" in caplog.text
+    assert "12 of 27 MFCC arrays do not have 12 frames" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -192,12 +192,12 @@ def test_an_actor_in_two_splits(prepared: Path, tmp_path: Path, caplog: pytest.L
     train.write_text("\n".join(lines[:-1]) + "\n")
     test.write_text(test.read_text() + lines[-1] + "\n")
     actor = lines[-1].split(",")[0][18:20]
-    with pytest.raises(InputError, match=f"was split by actor, but actor `{actor}` stands in two splits"):
+    with pytest.raises(InputError, match=f"was split by actor, but actor `{actor}` is in two splits"):
         load(folder)
     (folder / "prepare.json").unlink()  # as in the authors' folder, of which nobody knows how it was split
     with caplog.at_level(logging.WARNING):
         assert len(load(folder)) == 24
-    assert f"Actor `{actor}` stands in two splits" in caplog.text
+    assert f"Actor `{actor}` is in two splits" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_arrays_and_pictures_of_other_kinds_are_named(tmp_path: Path) -> None:
         (np.zeros((40, 2)), r"must hold numbers, 40 x T. It holds float64 of shape \(40, 2\)"),
         (np.zeros(40), r"It holds float64 of shape \(40,\)"),
         (np.full((40, 12), np.nan), "must be finite"),
-        (np.zeros((13, 12)), r"equally many coefficients. Differing: `a3.npy \(13, 12\)`"),
+        (np.zeros((13, 12)), r"one number of coefficients. Others: `a3.npy \(13, 12\)`"),
         (np.array([{"a": 1}]), "cannot be read as an array"),
     ):
         np.save(array, values, allow_pickle=True)
@@ -240,9 +240,9 @@ def test_arrays_and_pictures_of_other_kinds_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"`folder` must hold data/data_file/spa_dl.csv"):
+    with pytest.raises(InputError, match=r"`folder` must have data/data_file/spa_dl.csv"):
         load(tmp_path)
     (tmp_path / "data_file").mkdir()
     (tmp_path / "data_file" / "spa_dl.csv").write_text("audio,image,label\n")
-    with pytest.raises(InputError, match="hold no samples"):
+    with pytest.raises(InputError, match="have no samples"):
         load(tmp_path)

@@ -38,10 +38,10 @@ def test_a_name_has_seven_fields() -> None:
         ("01-01-08-00-01-01-01.mp4", "intensity is 00"),
         ("01-01-08-01-03-01-01.mp4", "statement is 03"),
         ("01-01-08-01-01-03-01.mp4", "repetition is 03"),
-        ("01-01-08-01-01-01.mp4", "has not seven two-digit fields"),
-        ("01-01-08-01-01-01-1.mp4", "has not seven two-digit fields"),
-        ("01-01-08-01-01-01-01 (1).mp4", "has not seven two-digit fields"),
-        ("\u0660\u0661-01-08-01-01-01-01.mp4", "has not seven two-digit fields"),
+        ("01-01-08-01-01-01.mp4", "does not have seven two-digit fields"),
+        ("01-01-08-01-01-01-1.mp4", "does not have seven two-digit fields"),
+        ("01-01-08-01-01-01-01 (1).mp4", "does not have seven two-digit fields"),
+        ("\u0660\u0661-01-08-01-01-01-01.mp4", "does not have seven two-digit fields"),
     ],
 )
 def test_other_names_are_skipped_with_the_reason(tmp_path: Path, name: str, reason: str) -> None:
@@ -99,9 +99,9 @@ def test_speech_and_song_are_chosen(tmp_path: Path) -> None:
     assert [str(c.video_name) for c in find_clips(tmp_path, speech=False, song=True).clips] == [f"01-{song}"]
     assert len(find_clips(tmp_path, song=True).clips) == 2
     (tmp_path / f"01-{RECORDING}.mp4").unlink()
-    with pytest.raises(InputError, match=r"clips of `speech` .* It holds `song`: choose that"):
+    with pytest.raises(InputError, match=r"clips of `speech` .* It contains `song`: choose that"):
         find_clips(tmp_path)
-    with pytest.raises(InputError, match="`speech` or `song` must be chosen"):
+    with pytest.raises(InputError, match="`speech` or `song` must be True"):
         find_clips(tmp_path, speech=False)
 
 
@@ -109,9 +109,9 @@ def test_a_file_that_lies_there_twice_counts_once(tmp_path: Path, caplog: pytest
     touch(tmp_path, f"a/01-{RECORDING}.mp4", f"b/01-{RECORDING}.mp4")
     with caplog.at_level(logging.WARNING):
         assert [clip.video.path.parent.name for clip in find_clips(tmp_path).clips] == ["a"]
-    assert "1 files lie in" in caplog.text
+    assert "1 clips in" in caplog.text
 
 
 def test_an_empty_folder_says_what_belongs_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"`raw` must hold RAVDESS clips of `speech` \(as 01-01-05"):
+    with pytest.raises(InputError, match=r"`raw` must have RAVDESS clips of `speech` \(as 01-01-05"):
         find_clips(tmp_path)

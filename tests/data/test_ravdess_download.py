@@ -116,7 +116,7 @@ def test_a_folder_is_copied_and_verified(
     assert zips(out) == of(*SPEECH)
     assert (report.archives, report.num_bytes, report.unverified) == (SPEECH, 2 * SIZE, ())
     assert "all checksums verified" in str(report)
-    assert "The archives take 0.00 GB, 0.00 of them still to be fetched" in caplog.text
+    assert "The archives need 0.00 GB, 0.00 of them still to be downloaded" in caplog.text
     assert {archive.name for archive in find_archives(out)} == set(SPEECH)  # a mirror itself
     assert zips(Path(download(tmp_path / "song", source=mirror, speech=False, song=True).out)) == of(*SONG)
 
@@ -155,15 +155,13 @@ def test_without_checksums_it_says_plainly_that_nothing_is_verified(
     mirror: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (mirror / "md5sums.txt").unlink()
-    with pytest.raises(
-        InputError, match=r"must have a manifest, else nothing can be verified\. .*record\.json"
-    ):
+    with pytest.raises(InputError, match=r"must have a manifest to verify its archives\. .*record\.json"):
         download(tmp_path / "out", source=mirror)
     assert not (tmp_path / "out").exists()
     with caplog.at_level(logging.WARNING):
         report = download(tmp_path / "out", source=mirror, allow_unverified=True, progress=False)
     assert report.unverified == SPEECH
-    assert f"NOT verified, for lack of a checksum: {', '.join(SPEECH)}" in caplog.text
+    assert f"NOT verified, because their checksum is unknown: {', '.join(SPEECH)}" in caplog.text
     assert (tmp_path / "out" / "md5sums.txt").read_text() == ""
 
 
@@ -187,7 +185,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(mirror: Path, tmp_pa
             '{"files": [{"key": "a.zip", "size": 1, "checksum": "sha256:00"}]}',
             "'sha256:00', which is no MD5",
         ),
-        ("record.json", '{"files": []}', "must hold RAVDESS archives of `Speech`"),
+        ("record.json", '{"files": []}', "must have RAVDESS archives of `Speech`"),
     ],
 )
 def test_a_bad_manifest_is_named(mirror: Path, tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -202,7 +200,7 @@ def test_names_with_folders_are_no_archives(mirror: Path) -> None:
 
 
 def test_bad_arguments(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="`speech` or `song` must be chosen"):
+    with pytest.raises(InputError, match="`speech` or `song` must be True"):
         download(tmp_path, speech=False)
     with pytest.raises(InputError, match="`source` must be a folder or a URL"):
         download(tmp_path, source=tmp_path / "none")
@@ -255,10 +253,12 @@ def test_a_part_of_something_else_is_thrown_away(server: str, tmp_path: Path) ->
 
 def test_a_server_that_stays_away_is_named(server: str, tmp_path: Path) -> None:
     del Server.files[SPEECH[1]]
-    with pytest.raises(InputError, match=rf"{SPEECH[1]}` cannot be fetched: 404 .* it goes on from there"):
+    with pytest.raises(
+        InputError, match=rf"{SPEECH[1]}` cannot be downloaded: 404 .* it continues from there"
+    ):
         download(tmp_path / "out", source=server, progress=False)
     del Server.files["record.json"]
     with pytest.raises(InputError, match=r"has neither `record.json`, `md5sums.txt`"):
         download(tmp_path / "out", source=server)
-    with pytest.raises(InputError, match=r"cannot be fetched: .* A mirror can be named with `source`"):
+    with pytest.raises(InputError, match=r"cannot be downloaded: .* A mirror can be named with `source`"):
         download(tmp_path / "out", source="http://127.0.0.1:9")

@@ -114,8 +114,8 @@ def test_repeated_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", "holds none"),
-        ("a,1,dog, big,train\n", "line 1 must have four fields.* quote labels that hold a comma"),
+        ("", "has none"),
+        ("a,1,dog, big,train\n", "line 1 must have four fields.* quote labels that contain a comma"),
         ("a,1,x,train\nb,soon,x,train\n", "line 2 must have a start of 0 or more whole seconds. Got 'soon'"),
         ("a,1,x,train\nb,-3,x,train\n", "line 2 must have a start"),
         ("a,1,x,train\nb,1,x,dev\n", "line 2 must have a split of `train`, `validation`, `test`. Got 'dev'"),
@@ -141,8 +141,8 @@ def test_classes(tmp_path: Path) -> None:
     assert choose_classes(found, path) == ["wind", "dog"]
     for text, error in (
         ("wind\ndogs\n", "names the class 'dogs', which no clip of the csv has. Is it `dog`?"),
-        ("wind\nzzz\n", "The csv holds `bird`, `cat`, `dog`, `wind`"),
-        ("wind\nwind\n", "'wind' stands there twice"),
+        ("wind\nzzz\n", "The csv has `bird`, `cat`, `dog`, `wind`"),
+        ("wind\nwind\n", "It names 'wind' twice"),
         ("wind\n", "two or more"),
     ):
         path.write_text(text)
@@ -165,7 +165,7 @@ def test_clips_of_other_names_or_nowhere(tmp_path: Path) -> None:
     other.mkdir()
     (other / "something_000001.mp4").write_bytes(b"")
     (other / "mirror_00.tar.gz").write_bytes(b"")
-    with pytest.raises(InputError, match=r"holds none of 2, and 1 others\. .*mirror_00.tar.gz.*compressed"):
+    with pytest.raises(InputError, match=r"has none of 2, and 1 others\. .*mirror_00.tar.gz.*compressed"):
         prepare(path, other, tmp_path / "out", **SMALL)
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=r"`frames` x `size` must not exceed 65500"):

@@ -104,7 +104,7 @@ def test_source_clips_in_tars_give_the_same(source: Path, folder: Path, tmp_path
     assert len(report.absent) == 18 - report.clips
     assert report.skipped[0].file == str(cut)
     assert "cut short" in report.skipped[0].reason
-    with pytest.raises(InputError, match=r"shard-000003\.tar` does not exist, one of 4"):
+    with pytest.raises(InputError, match=r"shard-000003\.tar`, one of 4 tar files, does not exist"):
         prepare(source, tmp_path / "shard-{000000..000003}.tar", tmp_path / "c", **SMALL)
 
 
@@ -272,7 +272,7 @@ def test_streamed_samples_are_those_of_load(tars: Path) -> None:
 
 
 def test_streams_of_nothing(folder: Path, tars: Path) -> None:
-    with pytest.raises(InputError, match="holds no tar files of the train split"):
+    with pytest.raises(InputError, match="has no tar files of the train split"):
         stream(folder)
     with pytest.raises(InputError, match="`split` must be one of"):
         stream(tars, "all")
@@ -328,7 +328,7 @@ def test_the_authors_folder_as_it_is(
     [
         (lambda out: (out / "label.json").unlink(), "does not"),
         (lambda out: (out / "label.json").write_text("[]"), "must map youtube ids to classes"),
-        (lambda out: (out / "label.json").write_text('{"other": 1}'), "It holds no such clip; 18 cannot"),
+        (lambda out: (out / "label.json").write_text('{"other": 1}'), "It has no such clip; 18 cannot"),
     ],
 )
 def test_what_is_no_folder_of_the_authors(authors: Path, change: Any, text: str) -> None:
@@ -351,12 +351,12 @@ def test_a_damaged_clip_is_told_once_and_blank(
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             video, audio = (data.inputs(name, torch.tensor([row])) for name in ("video", "audio"))
-    assert caplog.text.count("is damaged and a blank sample stands in") == 1
+    assert caplog.text.count("is damaged and is replaced by a blank sample") == 1
     assert pictures[3].stem in caplog.text
     assert video.abs().max() < 0.02
     assert not audio.any()
     pictures[4].write_bytes(b"")
-    with pytest.raises(InputError, match="2 of 18 samples are damaged by now, more than 1%"):
+    with pytest.raises(InputError, match="At least 2 of 18 samples are damaged, more than 1%"):
         data.inputs("video", torch.tensor([data.id.tolist().index(pictures[4].stem)]))
     pictures[5].unlink()  # no fault of the sample's
     with pytest.raises(InputError, match=r"jpg` cannot be read"):
@@ -368,10 +368,10 @@ def test_a_damaged_index(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "out" / INDEX_FILE
     text = path.read_text()
     path.write_text(text.replace(",train,", ",test,", 1))
-    with pytest.raises(InputError, match=r"clips\.csv` is damaged or exchanged: its checksum does not fit"):
+    with pytest.raises(InputError, match=r"clips\.csv` is damaged or exchanged: its checksum differs"):
         load(tmp_path / "out")
     (tmp_path / "out" / "checksums.csv").unlink()
-    for damaged, error in ((text[:-150], "damaged"), (text.splitlines()[0], "holds no clips")):
+    for damaged, error in ((text[:-150], "damaged"), (text.splitlines()[0], "has no clips")):
         path.write_text(damaged)
         with pytest.raises(InputError, match=error):
             load(tmp_path / "out")

@@ -124,7 +124,7 @@ def test_numbers_of_other_machines_are_read(tmp_path: Path) -> None:
 
 def test_a_packed_clip_without_a_label_is_named() -> None:
     stream = ClipStream(("x.tar",), 8, 8, 9)
-    with pytest.raises(InputError, match="The clip `a` is not one"):
+    with pytest.raises(InputError, match="did not pack the clip `a`"):
         stream._decoded({"__key__": "a", "json": b"{}", "jpg": b"", "flac": b""})
 
 

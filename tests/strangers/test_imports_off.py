@@ -38,7 +38,7 @@ CONFIGS = {
     "a command": "data: {class_path: os.mkdir, init_args: {path: trace}}\n",
     "a function of ours": "data: {class_path: mfh._system.files.write_text,"
     " init_args: {path: trace, text: x}}\n",
-    "a module of ours": "teacher_network: mfh.data.media.importlib\n",
+    "a module of ours": "teacher_network: mfh.data.containers.importlib\n",
     "what ours imported": "teacher_network: mfh.models.mlp.Sequence\n",
     "an argument": "teacher_network: {class_path: torch.nn.TransformerEncoderLayer, init_args: "
     "{d_model: 2, nhead: 1, activation: strange_module.Net}}\n",

@@ -153,11 +153,11 @@ def test_leaks_are_found() -> None:
     label = np.array([0, 1, 0, 1, 0, 1])
     split = Split(np.array([0, 1]), np.array([2, 3]), np.array([4, 5]))
     clean = PairedDataset.from_arrays({"a": rows, "b": twin}, label=label)
-    assert find_leaks(clean, split) == {"duplicates": 0, "groups": None}
+    assert find_leaks(clean, split) == {"duplicates": 0, "equal": [], "groups": None}
     both = PairedDataset.from_arrays({"a": twin, "b": twin}, label=label, group=list("xyzzwx"))
-    assert find_leaks(both, split) == {"duplicates": 1, "groups": 1}
+    assert find_leaks(both, split) == {"duplicates": 1, "equal": [["0", "5"]], "groups": 1}
     assert mfh.study(make_paired(), config=replace(QUICK, seeds=1)).data["leaks"] == {
-        "duplicates": 0, "groups": None,
+        "duplicates": 0, "equal": [], "groups": None,
     }  # fmt: skip
 
 

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mfh._study.outcome import SeedResult
 from mfh.config import StudyConfig
+from mfh.data.equal import equal_across_splits
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split
 from mfh.stats import rank_correlation, t_interval
 
-MOST_VALUES = 2**27
-"""Samples of a modality with more values than this are not compared with each other."""
+MOST_EQUAL = 10
+"""Sets of equal samples, and samples of each, that results name."""
 
 
 def describe_data(
@@ -44,32 +44,27 @@ def describe_data(
     }
 
 
-def find_leaks(data: PairedDataset, split: Split) -> dict[str, int | None]:
-    """Count the samples and groups of the training split that other splits contain too.
+def find_leaks(data: PairedDataset, split: Split) -> dict[str, Any]:
+    """Find the samples and groups of the training split that other splits contain too.
 
     Returns:
-        `duplicates`: samples of the other splits that equal a training sample in every modality; None if a
-        modality is not in memory or is too large to compare. `groups`: groups that are in several splits;
-        None without groups.
+        `duplicates`: number of samples of the other splits that equal a training sample in every modality;
+        None if a modality is not in memory or is too large to compare. `equal`: the ids of samples that are
+        equal although they are in different splits, of at most `MOST_EQUAL` of them. `groups`: number of
+        groups that are in several splits; None without groups.
     """
     inside = {name: getattr(split, name) for name in SPLITS}
-    held = np.concatenate([inside["validation"], inside["test"]])
     groups = None
     if data.group is not None:
         names = [np.unique(data.group[rows]) for rows in inside.values()]
         groups = int((np.unique(np.concatenate(names), return_counts=True)[1] > 1).sum())
-    arrays = list(data.modalities.values())
-    if not all(isinstance(array, Tensor) and array.numel() <= MOST_VALUES for array in arrays):
-        return {"duplicates": None, "groups": groups}
-    codes = np.stack([_row_codes(np.asarray(array)) for array in arrays], axis=1)
-    same = _row_codes(codes)
-    return {"duplicates": int(np.isin(same[held], same[inside["train"]]).sum()), "groups": groups}
-
-
-def _row_codes(array: np.ndarray) -> np.ndarray:
-    """Return a code for each row; equal rows have equal codes."""
-    rows = np.ascontiguousarray(array.reshape(len(array), -1) + 0)  # -0.0 becomes 0.0
-    return np.unique(rows.view(np.dtype((np.void, rows[:1].nbytes))).ravel(), return_inverse=True)[1]
+    equal = equal_across_splits(data, split)
+    if equal is None:
+        return {"duplicates": None, "equal": [], "groups": groups}
+    train = set(data.id[split.train].tolist())
+    copies = sum(sum(name not in train for name in ids) for ids in equal if not train.isdisjoint(ids))
+    shown = [list(ids[:MOST_EQUAL]) for ids in equal[:MOST_EQUAL]]
+    return {"duplicates": copies, "equal": shown, "groups": groups}
 
 
 def describe_saliency(config: StudyConfig, seeds: Sequence[SeedResult]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Files in folders and in zip archives alike: archives are read member by member and never extracted.
+"""Files in folders and in zip archives: archives are read member by member and never extracted.
 
-An archive with anything in it that could do harm is refused as a whole, before a byte of it is unpacked.
+An archive with a member that could do harm is refused before any of it is unpacked.
 """
 
 import stat
@@ -31,14 +31,14 @@ class StoredFile:
 
     @property
     def name(self) -> str:
-        """The last part of its name, as `01-01-01-01-01-01-01.mp4`."""
+        """The last part of its path, such as `01-01-01-01-01-01-01.mp4`."""
         return PurePosixPath(self.member).name if self.member is not None else self.path.name
 
     def __str__(self) -> str:
         return f"{self.path}:{self.member}" if self.member is not None else str(self.path)
 
     def source(self) -> Path | bytes:
-        """The path of a file, or the content of a member, its CRC checked.
+        """Return the path of a file, or the content of a member after a check of its CRC.
 
         Raises:
             InputError: the archive or the member is damaged.
@@ -61,14 +61,15 @@ class StoredFile:
 
 
 def stored_files(root: Path | str, suffixes: tuple[str, ...], *, argument: str = "raw") -> list[StoredFile]:
-    """Every file with one of the suffixes (lower case) under a folder and inside the zips there; sorted.
+    """Return all files with one of the suffixes in a folder and in its zips, sorted.
 
-    Files in folders come before members of archives. What macOS adds (`__MACOSX`, `._name`) is left out.
+    Files in folders come before members of archives. The files that macOS adds (`__MACOSX`, `._name`) are
+    left out.
 
     Args:
         root: a folder, or a single zip.
-        suffixes: for instance `(".mp4", ".wav")`.
-        argument: what `root` is called in errors.
+        suffixes: in lower case, for instance `(".mp4", ".wav")`.
+        argument: name of `root` in errors.
 
     Raises:
         InputError: `root` does not exist, or an archive is damaged or could do harm (see `require_safe`).
@@ -85,7 +86,7 @@ def stored_files(root: Path | str, suffixes: tuple[str, ...], *, argument: str =
 
 
 def require_safe(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that could do harm.
+    """Raise `InputError` if an archive could do harm.
 
     Raises:
         InputError: a member has an absolute name, one with `..`, a backslash or a drive, is a link, a
@@ -106,7 +107,7 @@ def require_safe(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def refusal(path: Path | str, member: str, problem: str) -> InputError:
-    """The error for an archive with a member that could do harm."""
+    """Return the error for an archive with a member that could do harm."""
     return InputError(
         f"`{path}` is refused: its member {member!r} {problem}. "
         "Nothing was unpacked; get the archive from its source again."
@@ -114,7 +115,7 @@ def refusal(path: Path | str, member: str, problem: str) -> InputError:
 
 
 def name_problem(name: str) -> str:
-    """What makes a member's name unsafe, as the end of a sentence; empty for a good one.
+    """Return why a member's name is unsafe, as the end of a sentence; '' if it is safe.
 
     >>> name_problem("a/../../b"), name_problem("a/b.wav")
     ('has `..` in its name', '')
@@ -151,9 +152,7 @@ def _member_names(path: Path) -> Iterator[str]:
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"`{path}` cannot be read as a zip: {error}. Is it whole? Download it again."
-        ) from error
+        raise InputError(f"`{path}` cannot be read as a zip: {error}. Download it again.") from error
 
 
 def _fits(path: Path | PurePosixPath, suffixes: tuple[str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Decoded samples as one memory-mapped array beside the data: decoded once, whole or not there at all."""
+"""Decoded samples as one memory-mapped array beside the data; each is decoded once."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from mfh._system.files import file_checksum, read_json, read_npy, write_atomic, 
 
 _ROOM_LEFT = 2**20
 VERIFIED = 4 * 2**30
-"""Bytes up to which a cache is verified whole whenever it is opened, a few seconds."""
+"""Bytes up to which the checksum of a cache is verified whenever it is opened, which takes a few seconds."""
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Rows:
     """An array whose rows are made one after the other.
 
     Attributes:
-        shape: of the whole array.
+        shape: of the array.
         dtype: of its values.
         rows: `shape[0]` arrays of shape `shape[1:]`.
     """
@@ -42,14 +42,14 @@ class Rows:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def in_memory(self) -> np.ndarray:
-        """All rows at once."""
+        """Return all rows as one array."""
         array = np.empty(self.shape, self.dtype)
         for i, row in enumerate(self.rows):
             array[i] = row
         return array
 
     def write(self, file: IO[bytes]) -> None:
-        """Write them in the format of `.npy`."""
+        """Write the rows in the format of `.npy`."""
         header = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
@@ -61,7 +61,7 @@ class Rows:
 
 
 def file_key(files: Sequence[Path], **parameters: object) -> str:
-    """16 hex digits that change with names, order, sizes or times of the files, and with the parameters."""
+    """Return 16 hex digits that change with names, order, sizes or times of files, and with parameters."""
     digest = hashlib.blake2b(json.dumps(parameters, sort_keys=True).encode(), digest_size=8)
     for file in files:
         status = file.stat()
@@ -70,25 +70,26 @@ def file_key(files: Sequence[Path], **parameters: object) -> str:
 
 
 def text_key(text: str) -> str:
-    """16 hex digits that change with a text."""
+    """Return 16 hex digits that change with a text."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def cached_array(path: Path, key: str, decode: Callable[[], Rows]) -> np.memmap:
-    """The array of `decode`, memory-mapped from `<path>-<key>.npy`, which is written if it is not there.
+    """Return the array of `decode`, memory-mapped from `<path>-<key>.npy`; write that file if it is absent.
 
-    The file is renamed into place when it is complete, so a half-written one is never used; files of other
-    keys are removed then. Beside it stands its checksum, in `<path>-<key>.json`: what does not fit, which the
-    log says, is decoded again. An array beyond `VERIFIED` bytes is read whole for that only where its time or
-    size is not the one that was noted.
+    The file is renamed into place when it is complete, so a half-written one is never used; then files of
+    other keys are removed. Its checksum is in `<path>-<key>.json`. If the checksum differs, a warning is
+    logged and the samples are decoded again. For an array beyond `VERIFIED` bytes the checksum is computed
+    only if the time or the size of the file has changed.
 
     Args:
         path: folder and name of the file, without key and suffix.
-        key: of what the values depend on, see `file_key`.
-        decode: called only when nothing is cached.
+        key: changes with everything that the values depend on, see `file_key`.
+        decode: makes the rows; called only if nothing is cached.
 
     Raises:
-        InputError: the folder cannot be written or the disk is full; the text says how to go without.
+        InputError: the folder cannot be written or the disk is full; the text tells how to work without a
+            cache.
     """
     target = path.with_name(f"{path.name}-{key}.npy")
     found = _mapped(target)
@@ -98,9 +99,9 @@ def cached_array(path: Path, key: str, decode: Callable[[], Rows]) -> np.memmap:
     size = f"{rows.num_bytes / 1e6:.1f} MB"
     path.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(path.parent).free
-    way_out = "Make room, or go without the cache (`cache=False`, --no-cache): all is then held in memory."
+    way_out = "Make room, or use no cache (`cache=False`, --no-cache): all samples are then kept in memory."
     if free < rows.num_bytes + _ROOM_LEFT:
-        raise InputError(f"The cache `{target}` takes {size}, and {free / 1e6:.1f} MB are free. {way_out}")
+        raise InputError(f"The cache `{target}` needs {size}, but {free / 1e6:.1f} MB are free. {way_out}")
     logger.info("Decoding %d samples once into `%s` (%s)", rows.shape[0], target, size)
     try:
         write_atomic(target, rows.write)
@@ -119,20 +120,18 @@ def cached_array(path: Path, key: str, decode: Callable[[], Rows]) -> np.memmap:
 def _note(path: Path) -> None:
     """Write the checksum, size and time of a file beside it."""
     status = path.stat()
-    told = {"sha256": file_checksum(path), "bytes": status.st_size, "time": status.st_mtime_ns}
-    write_json(path.with_suffix(".json"), told, sealed=True)
+    noted = {"sha256": file_checksum(path), "bytes": status.st_size, "time": status.st_mtime_ns}
+    write_json(path.with_suffix(".json"), noted, sealed=True)
 
 
 def _mapped(path: Path) -> np.memmap | None:
-    """The file memory-mapped; None if it is absent, or not what was written, which the log says."""
+    """Return the file memory-mapped; None if it is absent, or damaged, which a warning tells."""
     try:
         known = read_json(path.with_suffix(".json"))
         status = path.stat()
         same = (status.st_size, status.st_mtime_ns) == (known["bytes"], known["time"])
         if not (same and status.st_size > VERIFIED):
-            require(
-                file_checksum(path) == known["sha256"], f"`{path}` is damaged: its checksum does not fit."
-            )
+            require(file_checksum(path) == known["sha256"], f"`{path}` is damaged: its checksum differs.")
         return _open(path)
     except FileNotFoundError:
         return None
@@ -142,7 +141,7 @@ def _mapped(path: Path) -> np.memmap | None:
 
 
 def _open(path: Path) -> np.memmap:
-    # copy-on-write: the file is never changed, and torch takes its rows without a copy or a warning
+    # copy-on-write: the file never changes, and torch takes its rows without a copy or a warning
     array = read_npy(path, mmap_mode="c")
-    assert isinstance(array, np.memmap)  # noqa: S101 - what mapping gives
+    assert isinstance(array, np.memmap)  # noqa: S101 - mapping returns it
     return array

@@ -1,9 +1,9 @@
-"""Random changes of training inputs: what a sample undergoes depends on the numbers drawn for it alone.
+"""Random changes of training inputs, which depend only on the numbers drawn for each sample.
 
 An augmentation is a function of a batch of network inputs and of one row of numbers per sample, uniform in
-[0, 1). The training loop draws these from its seed, the step and the sample, so that a training that was
-stopped goes on exactly, and several processes, or a batch taken in parts, change each sample alike.
-Evaluation and teachers' cached answers never see one.
+[0, 1). The training loop draws these numbers from its seed, the step and the sample. So a training that was
+stopped continues exactly, and several processes, or a batch in parts, change each sample in the same way.
+Evaluation and the teachers' cached outputs use no augmentation.
 """
 
 from dataclasses import dataclass
@@ -18,27 +18,27 @@ from mfh._checks import require
 
 @runtime_checkable
 class Augment(Protocol):
-    """An augmentation, of which `num_draws` numbers a sample are drawn."""
+    """An augmentation that needs `num_draws` random numbers for each sample."""
 
     @property
     def num_draws(self) -> int:
-        """Numbers that one sample takes."""
+        """Number of random numbers for one sample."""
 
     def __call__(self, batch: Tensor, draws: Float[Tensor, "sample draw"]) -> Tensor:
-        """The changed batch, of the same shape.
+        """Return the changed batch, of the same shape.
 
         Args:
-            batch: network inputs, (sample, ...), left as they are.
+            batch: network inputs, (sample, ...), which stay unchanged.
             draws: numbers in [0, 1), on the device of the batch.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpectrogramAugment:
-    """Shift spectrograms in time, and blot out a span of time and a band of frequencies (SpecAugment).
+    """Shift spectrograms in time, and mask a span of time and a band of frequencies (SpecAugment).
 
-    Shifted parts come back at the other end. Masks get the mean of the sample, and are as long as a number
-    drawn from 0 to their largest length.
+    Spectra that leave at one end return at the other. Masked values become the mean of the sample. The length
+    of a mask is drawn from 0 to its largest length.
 
     Attributes:
         shift: largest shift, in spectra, to either side.
@@ -65,7 +65,7 @@ class SpectrogramAugment:
     def __call__(
         self, batch: Float[Tensor, "sample channel frequency time"], draws: Float[Tensor, "sample draw"]
     ) -> Float[Tensor, "sample channel frequency time"]:
-        """The changed spectrograms."""
+        """Return the changed spectrograms."""
         batch = shifted(batch, _whole(draws[:, 0], -self.shift, self.shift), 3, wrap=True)
         mean = batch.mean(dim=(1, 2, 3), keepdim=True)
         masked = _span(draws[:, 1:3], self.time_mask, batch.shape[3])[:, None, None, :]
@@ -77,13 +77,13 @@ class SpectrogramAugment:
 class VideoAugment:
     """Shift clips sideways, up and down and in time, change their contrast, and mirror half of them.
 
-    At the edges the outermost pixels and frames are repeated: a crop at random out of a wider picture.
+    At the edges the outermost pixels and frames are repeated, so a shift is like a random crop.
 
     Attributes:
         shift: largest shift in pixels, in both directions of the picture.
         frames: largest shift in frames.
         contrast: largest relative change of the values, in [0, 1).
-        flip: whether clips are mirrored; off where left and right differ.
+        flip: whether half of the clips are mirrored; it must be off if left and right have a meaning.
 
     Example:
         >>> change = VideoAugment(shift=1)
@@ -105,7 +105,7 @@ class VideoAugment:
     def __call__(
         self, batch: Float[Tensor, "sample channel frame height width"], draws: Float[Tensor, "sample draw"]
     ) -> Float[Tensor, "sample channel frame height width"]:
-        """The changed clips."""
+        """Return the changed clips."""
         for dim, number, largest in ((3, 0, self.shift), (4, 1, self.shift), (2, 2, self.frames)):
             batch = shifted(batch, _whole(draws[:, number], -largest, largest), dim)
         if self.contrast:
@@ -120,7 +120,7 @@ class VideoAugment:
 def shifted(batch: Tensor, by: Int[Tensor, " sample"], dim: int, *, wrap: bool = False) -> Tensor:
     """Move each sample of a batch along a dimension by its own number of places, to larger indices.
 
-    What leaves at one end comes back at the other with `wrap`; without, the outermost values are repeated.
+    With `wrap`, values that leave at one end return at the other; else the outermost values are repeated.
     """
     if not bool(by.any()):
         return batch
@@ -133,12 +133,12 @@ def shifted(batch: Tensor, by: Int[Tensor, " sample"], dim: int, *, wrap: bool =
 
 
 def _whole(draws: Tensor, low: int, high: int) -> Int[Tensor, " sample"]:
-    """Whole numbers from `low` to `high`, both among them."""
+    """Return whole numbers from `low` to `high`, both included."""
     return (low + (draws * (high - low + 1)).floor()).long().clamp(max=high)
 
 
 def _span(draws: Float[Tensor, "sample 2"], largest: int, size: int) -> Tensor:
-    """Which places of `size` a span of random length and place covers, bool (sample, size)."""
+    """Return which of `size` places a span of random length and start covers, bool (sample, size)."""
     length = _whole(draws[:, 0], 0, min(largest, size))
     start = (draws[:, 1] * (size - length + 1)).floor().long().minimum(size - length)
     places = torch.arange(size, device=draws.device)

@@ -1,7 +1,7 @@
-"""Samples that are decoded when they are asked for: media files, members of archives, map-style datasets.
+"""Samples that are decoded when they are read: media files, members of archives, map-style datasets.
 
-`SampleSource` knows how to decode one sample; `DecodedRows` is one of its modalities as a `PairedDataset`
-holds it: an array to look at, of which only the rows asked for ever lie in memory.
+`SampleSource` decodes samples. `DecodedRows` is one of its modalities, as a `PairedDataset` keeps it: it is
+indexed like an array, but only the rows that are read are in memory.
 """
 
 import logging
@@ -24,20 +24,21 @@ logger = logging.getLogger(__name__)
 
 
 class DamagedSampleError(InputError):
-    """A sample cannot be decoded: its own fault, and not that of a disk or a network."""
+    """A sample cannot be decoded because it is damaged, and not because of a disk or a network."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tolerant:
-    """A `decode` that gives a blank sample in place of a damaged one, so that no run ends for it.
+    """A `decode` that returns a blank sample in place of a damaged one, so that the run continues.
 
-    Each is told once, by a warning with its name. Other failures are raised, as are too many damaged samples.
+    A warning names each damaged sample once. Other errors are raised, and so are too many damaged samples.
 
     Attributes:
         decode: see `SampleSource`. It raises `DamagedSampleError`.
-        blank: modality -> what stands for a sample.
-        names: of the samples, for the warning.
-        most: share of the samples that may be damaged before it is an error.
+        blank: modality -> the blank sample.
+        names: names of the samples, for the warning.
+        most: share of the samples that may be damaged.
+        damaged: rows of the damaged samples found so far.
     """
 
     decode: Decode
@@ -53,30 +54,31 @@ class Tolerant:
         except DamagedSampleError as error:
             if row not in self.damaged:
                 self.damaged.add(row)
-                logger.warning("`%s` is damaged and a blank sample stands in: %s", self.names[row], error)
+                logger.warning(
+                    "`%s` is damaged and is replaced by a blank sample: %s", self.names[row], error
+                )
             if len(self.damaged) > max(1.0, self.most * len(self.names)):
                 raise InputError(
-                    f"{len(self.damaged)} of {len(self.names)} samples are damaged by now, more than "
-                    f"{self.most:.0%} of them. The last: {error} Prepare the data again."
+                    f"At least {len(self.damaged)} of {len(self.names)} samples are damaged, more than "
+                    f"{self.most:.0%}. The last: {error} Prepare the data again."
                 ) from error
             return self.blank
 
 
 @dataclass(frozen=True, eq=False)
 class SampleSource:
-    """Samples behind a function that decodes one of them.
+    """Samples that a function decodes one by one.
 
     Attributes:
         count: number of samples N.
         decode: function of a row 0 ... N - 1 and the names of the modalities that are needed, which returns
-            at least these as arrays or tensors. It is called from several threads at once. It is pickled
-            where samples are read by other processes, so a function or an object of a module is best.
+            at least these as arrays or tensors. Several threads call it at once. It is pickled if other
+            processes read the samples, so it should be a function or an object of a module.
         shapes: modality -> shape of one sample.
         dtypes: modality -> type of its values.
-        identity: text that differs whenever a value could: for instance `array_cache.file_key` of the files
-            behind the samples. It stands for the values in the data's fingerprint, which therefore costs
-            nothing.
-        workers: threads that decode a batch side by side; 0 decodes in the thread that asks.
+        identity: text that changes whenever a value may change, such as `array_cache.file_key` of the
+            samples' files. The data's fingerprint contains it in place of the values.
+        workers: number of threads that decode a batch; 0 decodes in the calling thread.
     """
 
     count: int
@@ -87,7 +89,7 @@ class SampleSource:
     workers: int = 4
 
     def __post_init__(self) -> None:
-        """Check what would otherwise show in the middle of a training."""
+        """Check the attributes before a training begins."""
         require(self.workers >= 0, f"`workers` must be 0 or more. Got {self.workers}.")
         require(
             set(self.shapes) == set(self.dtypes),
@@ -96,14 +98,15 @@ class SampleSource:
         )
 
     def rows(self) -> dict[str, "DecodedRows"]:
-        """Every modality, as `PairedDataset.from_arrays` takes it."""
+        """Return every modality as `PairedDataset.from_arrays` takes it."""
         return {name: DecodedRows(self, name) for name in self.shapes}
 
     def read(self, index: Index, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Some samples of some modalities, each sample decoded once, as arrays (sample, *shape).
+        """Return samples of some modalities as arrays (sample, *shape); each sample is decoded once.
 
         Raises:
-            InputError: a sample has not the shape or type that was promised; and whatever `decode` raises.
+            InputError: a sample is not of the shape and type in `shapes` and `dtypes`; and whatever `decode`
+                raises.
         """
         rows = row_numbers(index, self.count)
         batch = {name: np.empty((len(rows), *self.shapes[name]), self.dtypes[name]) for name in names}
@@ -150,12 +153,12 @@ class DecodedRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all samples together."""
+        """Shape of all samples together."""
         return (self.source.count, *self.source.shapes[self.name])
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the values."""
+        """Type of the values."""
         return self.source.dtypes[self.name]
 
     @property
@@ -165,14 +168,14 @@ class DecodedRows:
 
     @property
     def identity(self) -> str:
-        """What stands for the values in a fingerprint."""
+        """Text that replaces the values in a fingerprint."""
         return f"{self.source.identity} {self.name}"
 
     def __len__(self) -> int:
         return self.source.count
 
     def __getitem__(self, index: Index) -> np.ndarray:
-        """Decode these rows, as an array."""
+        """Decode these rows into an array."""
         return self.source.read(index, [self.name])[self.name]
 
 
@@ -180,7 +183,7 @@ Values = Tensor | np.ndarray | DecodedRows
 
 
 def row_numbers(index: Index, count: int) -> np.ndarray:
-    """The rows that an index names, as int64."""
+    """Return the row numbers of an index, as int64."""
     if isinstance(index, slice):
         return np.arange(count)[index]
     rows = index.numpy(force=True) if isinstance(index, Tensor) else np.asarray(index)
@@ -188,18 +191,18 @@ def row_numbers(index: Index, count: int) -> np.ndarray:
 
 
 def sample_bytes(values: Values) -> int:
-    """Size of one sample; nothing is read for it."""
+    """Return the size of one sample in bytes, without reading it."""
     size = values.element_size() if isinstance(values, Tensor) else values.dtype.itemsize
     return math.prod(values.shape[1:]) * size
 
 
 def read_rows(modalities: Mapping[str, Values], names: Sequence[str], index: Index) -> dict[str, Tensor]:
-    """Some rows of some modalities, on the CPU; modalities of one source are decoded together.
+    """Return rows of some modalities, on the CPU; modalities of one source are decoded together.
 
     Args:
         modalities: as in `PairedDataset`.
-        names: which of them.
-        index: which rows.
+        names: the modalities to read.
+        index: the rows to read.
     """
     found: dict[str, Tensor] = {}
     together: dict[int, list[str]] = {}
@@ -211,7 +214,7 @@ def read_rows(modalities: Mapping[str, Values], names: Sequence[str], index: Ind
             together.setdefault(id(values.source), []).append(name)
         else:  # a memory-mapped array: only these rows are read
             rows = index.numpy() if isinstance(index, Tensor) else index
-            # a view of a file that is open for reading would be handed out as if one could write to it
+            # a copy: a view of a file that is open for reading cannot be written to, but torch allows it
             found[name] = torch.from_numpy(np.require(values[rows], requirements=["C", "W"]))
     for group in together.values():
         rows_of = {name: modalities[name] for name in group}

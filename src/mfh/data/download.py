@@ -1,4 +1,4 @@
-"""Files fetched from an address, or copied from a path; a file has its name only once it was verified."""
+"""Files downloaded from an address, or copied from a path; a file gets its name after it was verified."""
 
 import logging
 import shutil
@@ -19,48 +19,49 @@ logger = logging.getLogger(__name__)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, 0 where there is none."""
+    """Return the size of a file in bytes, 0 if there is none."""
     return path.stat().st_size if path.is_file() else 0
 
 
 def fetch(
     address: str, path: Path, *, known_hash: str | None, size: int | None = None, progress: bool = True
 ) -> Path:
-    """Verify what is there, or fetch it and verify that; pooch renames it only then.
+    """Verify an existing file, or download and verify it; only then it gets its name.
 
     Args:
-        address: a URL, or the path of a file that is copied. A fetch that was stopped goes on from `.part`.
+        address: a URL, or the path of a file that is copied. A download that was stopped continues from its
+            `.part` file.
         path: the file to write.
-        known_hash: as `md5:...` or `sha256:...`; None, which the caller has to say, verifies nothing.
-        size: in bytes; None where nobody says.
+        known_hash: as `md5:...` or `sha256:...`; None verifies nothing.
+        size: in bytes; None if it is unknown.
         progress: whether to show a bar on stderr.
 
     Raises:
-        InputError: it cannot be fetched, or its checksum differs.
+        InputError: the file cannot be downloaded, or its checksum differs.
     """
     pooch, requests = media.need("pooch"), media.need("requests")
     pooch.get_logger().setLevel("WARNING")
     part = path.with_name(f"{path.name}.part")
-    way = partial(_continue, part=part, size=size) if "://" in address else _copy
+    downloader = partial(_continue, part=part, size=size) if "://" in address else _copy
     try:
         pooch.retrieve(
             address,
             known_hash=known_hash,
             fname=path.name,
             path=path.parent,
-            downloader=partial(way, progress=progress),
+            downloader=partial(downloader, progress=progress),
         )
     except requests.RequestException as error:
         raise InputError(
-            f"`{address}` cannot be fetched: {error}. Repeat the command: it goes on from there."
+            f"`{address}` cannot be downloaded: {error}. Repeat the command: it continues from there."
         ) from error
     except ValueError as error:
         raise InputError(
-            f"`{address}` does not have the checksum {(known_hash or '').partition(':')[2]} and was thrown "
-            "away. Repeat the command; if it happens again, the source is damaged."
+            f"`{address}` does not have the checksum {(known_hash or '').partition(':')[2]} and was deleted. "
+            "Repeat the command; if it happens again, the source is damaged."
         ) from error
     except OSError as error:
-        raise InputError(f"`{address}` cannot be fetched: {error.strerror or error}.") from error
+        raise InputError(f"`{address}` cannot be downloaded: {error.strerror or error}.") from error
     return path
 
 
@@ -70,7 +71,7 @@ def _copy(address: str, output: str, _: object, *, progress: bool) -> None:
 
 
 def _continue(address: str, output: str, _: object, *, part: Path, size: int | None, progress: bool) -> None:
-    """Fetch the rest of a file into `part`, which survives an interruption, then hand it over."""
+    """Download the rest of a file into `part`, which survives an interruption; then move it to `output`."""
     requests = media.need("requests")
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -85,7 +86,7 @@ def _continue(address: str, output: str, _: object, *, part: Path, size: int | N
         ) as error:
             if attempt == _ATTEMPTS:
                 raise
-            logger.warning("The connection broke after %d bytes (%s); going on", size_of(part), error)
+            logger.warning("The connection broke after %d bytes (%s); trying again", size_of(part), error)
             time.sleep(attempt - 1)
 
 
@@ -96,7 +97,7 @@ def _append(address: str, part: Path, progress: bool) -> None:
     with requests.get(address, stream=True, headers=headers, timeout=TIMEOUT) as response:
         if response.status_code == 416:
             part.unlink()
-            raise requests.ConnectionError("the server has less than was fetched")
+            raise requests.ConnectionError("the server's file is smaller than the part downloaded so far")
         response.raise_for_status()
         start = there if response.status_code == 206 else 0
         total = start + int(response.headers.get("Content-Length", 0)) or None

@@ -1,4 +1,4 @@
-"""ImageNet's normalisation of colours, which every network for pictures here takes."""
+"""ImageNet's normalisation of colours, which all networks for pictures here expect."""
 
 import torch
 from jaxtyping import Float, Num
@@ -8,7 +8,7 @@ MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def normalize(values: Num[Tensor, "sample 3 *place"]) -> Float[Tensor, "sample 3 *place"]:
-    """From 0-255 to [0, 1], then by the mean and standard deviation of red, green and blue on ImageNet.
+    """Scale 0-255 to [0, 1], then standardise red, green and blue by their mean and sd on ImageNet.
 
     Example:
         >>> normalize(torch.full((1, 3, 1, 1), 255)).amax(dim=(0, 2, 3))
@@ -16,6 +16,6 @@ def normalize(values: Num[Tensor, "sample 3 *place"]) -> Float[Tensor, "sample 3
     """
     shape = (1, 3, *(1,) * (values.ndim - 2))
     mean, sd = (torch.tensor(v, device=values.device).view(shape) for v in (MEAN, SD))
-    # in one array: fresh memory for each operation costs more than the arithmetic
+    # in place: new memory for each operation costs more than the arithmetic
     result = values.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return result.div_(255).sub_(mean).div_(sd)

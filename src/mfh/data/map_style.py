@@ -1,4 +1,4 @@
-"""Map-style PyTorch datasets of paired samples: what is in a sample, and all samples as arrays.
+"""Map-style PyTorch datasets of paired samples: the values in a sample, and all samples as arrays.
 
 A sample is a dict, `{"audio": ..., "image": ..., "label": ...}`; a tuple, `(audio, image, label)`; or a
 tuple of a dict of modalities and the label.
@@ -14,26 +14,28 @@ from torch import Tensor
 
 from mfh._checks import InputError, fail, listing, require
 from mfh.data.decoded import SampleSource
+from mfh.data.values import as_array, plain_values
 
-IN_MEMORY = 2**30  # bytes of all samples up to which they are kept
+IN_MEMORY = 2**30
+"""Bytes up to which all samples are kept in memory."""
 Where = str | int
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of a dataset, flattened to one value a name.
+    """Function from a row of a dataset to a dict with one value per name.
 
     Attributes:
         dataset: anything with `__len__` and `__getitem__`.
-        names: names of the positions where samples are tuples; None where they are dicts.
+        names: names of the values if samples are tuples; None if they are dicts.
     """
 
     dataset: Any
     names: tuple[str, ...] | None = None
 
     def __call__(self, row: int, names: Sequence[str] = ()) -> dict[str, Any]:
-        """One sample: a value under each of its names."""
-        del names  # a dataset decodes a sample whole
+        """Return one sample, name -> value."""
+        del names  # a dataset decodes all values of a sample
         sample = self.dataset[row]
         if isinstance(sample, tuple) and sample and isinstance(sample[0], Mapping):
             sample = {**sample[0], **dict(zip(self._rest(len(sample)), sample[1:], strict=True))}
@@ -41,15 +43,15 @@ class Samples:
             return {str(name): value for name, value in sample.items()}
         if not isinstance(sample, (tuple, list)):
             fail(
-                "`dataset` of `from_torch` must give samples that are dicts, such as {'audio': ..., 'image': "
-                "..., 'label': ...}, or tuples, such as (audio, image, label). Got "
+                "`dataset` of `from_torch` must return samples that are dicts, such as {'audio': ..., "
+                "'image': ..., 'label': ...}, or tuples, such as (audio, image, label). Got "
                 f"{type(sample).__name__} for sample {row}."
             )
         names = self.names or ()
         require(
             len(names) == len(sample),
-            f"`modalities` of `from_torch` must name what a sample's tuple holds before its label: sample "
-            f"{row} has {len(sample)} values. Got {listing(names)}.",
+            f"`modalities` of `from_torch` must name the values of a sample's tuple before its label. Sample "
+            f"{row} has {len(sample)} values for the names {listing(names)}.",
         )
         return dict(zip(names, sample, strict=True))
 
@@ -65,17 +67,20 @@ def read_samples(
     in_memory: bool | None,
     workers: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a dataset once.
+    """Read every sample of a dataset once.
 
     Args:
         dataset: see `Samples`.
         modalities: names; None takes every array of one dimension or more in a dict.
         columns: `label`, `group`, `split`, `id` -> name of the value in a sample, or the values themselves.
         in_memory: whether to keep the samples; None keeps up to `IN_MEMORY` bytes.
-        workers: threads that decode a batch where samples are not kept.
+        workers: number of threads that decode a batch if samples are not kept.
 
     Returns:
-        Values by modality and columns, as `PairedDataset.from_arrays` takes them.
+        Modality -> values, and the columns, both as `PairedDataset.from_arrays` takes them.
+
+    Raises:
+        InputError: a sample lacks a name, is of another shape than the first, or is not finite.
     """
     count = _count(dataset)
     kept = [role for role, where in columns.items() if isinstance(where, str)]
@@ -85,7 +90,7 @@ def read_samples(
     for name in (*names, *(columns[role] for role in kept)):
         require(
             name in first,
-            f"A sample of `dataset` holds no `{name}`. It holds {listing(first)}: name one of these.",
+            f"A sample of `dataset` has no `{name}`. It has {listing(first)}: name one of these.",
         )
     like = {name: _array(name, first[name], 0) for name in names}
     _require_same_twice(like, samples(0))
@@ -101,7 +106,7 @@ def read_samples(
             if keep:
                 values[name][row] = array
         for role in kept:
-            found[role].append(_plain(sample[columns[role]]))
+            found[role].append(_one(columns[role], sample[columns[role]], row))
     given = {role: where for role, where in columns.items() if role not in kept}
     if keep:
         return dict(values), given | found
@@ -124,36 +129,44 @@ def _count(dataset: Any) -> int:
             "`dataset` of `from_torch` must be map-style, with `__len__` and `__getitem__`. Got "
             f"{type(dataset).__name__}: collect an iterable dataset into a list."
         ) from None
-    require(count > 0, "`dataset` of `from_torch` must hold one sample or more. Got none.")
+    require(count > 0, "`dataset` of `from_torch` must have one sample or more. Got none.")
     return count
 
 
 def _positions(
     dataset: Any, modalities: Sequence[str] | None, columns: Sequence[str]
 ) -> tuple[str, ...] | None:
-    """Names of what a tuple holds: the modalities, then the columns that are read from it."""
+    """Return names for the values of a tuple: the modalities, then the columns; None if samples are dicts."""
     sample = dataset[0]
     plain = isinstance(sample, (tuple, list)) and not (sample and isinstance(sample[0], Mapping))
     if not plain:
         return None
     require(
         modalities is not None,
-        "`modalities` of `from_torch` must be given where samples are tuples, such as "
+        "`modalities` of `from_torch` must be given if samples are tuples, such as "
         "modalities=['audio', 'image'] for (audio, image, label).",
     )
     return (*(modalities or ()), *columns)
 
 
 def _arrays(sample: Mapping[str, Any], columns: set[Any]) -> list[str]:
-    return [name for name, value in sample.items() if name not in columns and np.ndim(_plain(value)) >= 1]
+    others = {name: value for name, value in sample.items() if name not in columns}
+    return [name for name, value in others.items() if plain_values(name, value).ndim >= 1]
 
 
-def _plain(value: Any) -> Any:
-    return value.numpy(force=True) if isinstance(value, Tensor) else value
+def _one(name: str, value: Any, row: int) -> Any:
+    """Return a value of a sample, a tensor as an array."""
+    require(
+        not np.ma.is_masked(value),
+        f"`{name}` must be given for every sample. It is masked in sample {row}: leave the sample out, or "
+        "fill the values in.",
+    )
+    return as_array(name, value) if isinstance(value, Tensor) else value
 
 
 def _array(name: str, value: Any, row: int, like: np.ndarray | None = None) -> np.ndarray:
-    array = np.asarray(_plain(value))
+    array = plain_values(name, _one(name, value, row))
+    assert isinstance(array, np.ndarray)  # noqa: S101 - `_one` leaves no tensors
     require(
         array.dtype.kind in "fiub" and array.ndim >= 1,
         f"Modality `{name}` must be an array or tensor of numbers. Got "
@@ -178,6 +191,6 @@ def _require_same_twice(first: Mapping[str, np.ndarray], again: Mapping[str, Any
     for name, array in first.items():
         require(
             np.array_equal(array, _array(name, again[name], 0)),
-            f"Modality `{name}` of sample 0 differs when it is read again. What a teacher answers is kept "
+            f"Modality `{name}` of sample 0 differs when it is read again. The teacher's outputs are cached "
             "per sample: take random augmentation out of the dataset.",
         )

@@ -1,21 +1,27 @@
 """Sound of a clip: decoding with FFmpeg (PyAV), MFCCs (librosa). For its pictures see `media_video`.
 
-The packages come with the extra `av` and are imported on first use. Damaged input raises `InputError` whose
-text is short enough to stand as the reason in a list of skipped clips.
+Damaged input raises `InputError` with a text short enough to be the reason in a list of skipped clips.
 """
 
-import importlib
 import io
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
-from mfh._checks import InputError, require
+from mfh._checks import require
+from mfh.data.containers import (
+    TIMELESS,
+    Reach,
+    opened,
+    promised_seconds,
+    track,
+)
+from mfh.data.containers import need as need
+from mfh.data.riff import Source, empty_chunks, require_whole
 
 SAMPLE_RATE = 22050
 NUM_MFCC = 40
@@ -23,62 +29,210 @@ AUDIO_FRAMES = 256
 WINDOW_SECONDS = 3.5
 SILENCE_DB = 30
 MAX_SECONDS = 600
-MAX_PIXELS = 2**26
-# Not those of play lists, which name other files and addresses for FFmpeg to open.
-FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav", "mpeg", "mpegts", "mpegvideo", "flv", "asf",
-    "ogg", "flac", "mp3", "aac", "aiff", "w64", "h264", "hevc", "m4v", "ivf", "nut",
-)  # fmt: skip
-OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+LARGEST = 1e15
+"""Samples beyond this size are damage: the power of a Fourier window of them exceeds 32-bit floats."""
+PAUSE = 0.05
+"""Seconds without sound, by the time stamps, from which on they are filled with silence."""
+_JITTER = 0.01  # seconds: smaller jumps of the time stamps are rounding, or a clock that runs fast or slow
+_RESET = 0.5  # seconds: a larger jump back is a new clock, as where two files were joined
 _FFT = 2048
-
-Source = Path | bytes
-
-
-def need(name: str) -> Any:
-    """Import a package of the extra `av`.
-
-    Raises:
-        InputError: it is not installed; the text says how to install it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"`{name.partition('.')[0]}` is needed here and cannot be imported: pip install 'mfh[av]'."
-        ) from error
 
 
 def decode_audio(source: Source, rate: int = SAMPLE_RATE) -> Float32[np.ndarray, " sample"]:
-    """Decode the first audio track, resampled to `rate` Hz; the channels are averaged.
+    """Decode the default audio track, resampled to `rate` Hz; the channels are averaged.
 
-    Averaged and not mixed by FFmpeg, which would make a recording with two equal channels 3 dB louder than
-    the same recording with one.
+    They are averaged here and not mixed by FFmpeg, which would make a recording with two equal channels 3 dB
+    louder than the same recording with one. Where the channels cancel each other (their mean has less than a
+    tenth of the power that unrelated channels would leave), the loudest channel is taken in their place.
+
+    The sample rate, the channels and the sample format may change midway. A pause without packets becomes
+    silence of the same length. The default track is the first that is marked so, or the first of all.
+
+    Args:
+        source: path or content of the clip.
+        rate: sample rate of the result, in Hz.
 
     Raises:
-        InputError: there is no sound, it is all zeros, longer than 10 minutes, cut short or damaged.
+        InputError: there is no sound, it is all zeros, not finite, longer than 10 minutes, cut short or
+            damaged. Where there are several tracks, the text names the one that was taken.
     """
-    _require_whole_riff(source)
-    pieces = []
+    waveform, cancelled = _decoded(source, rate, {})
+    return _decoded(source, rate, cancelled)[0] if cancelled else waveform
+
+
+def _decoded(
+    source: Source, rate: int, channels: Mapping[int, int]
+) -> tuple[Float32[np.ndarray, " sample"], dict[int, int]]:
+    """Decode a track once.
+
+    Args:
+        source: see `decode_audio`.
+        rate: see `decode_audio`.
+        channels: number of a stretch -> the one channel to take of it; of others the mean is taken.
+
+    Returns:
+        The waveform, and the loudest channel of every stretch whose channels cancel each other.
+    """
+    require_whole(source)
     with opened(source) as (av, container):
-        require(len(container.streams.audio) > 0, "no audio track")
-        stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="fltp", rate=rate)
-        heard = 0.0
-        for frame in container.decode(stream):
-            heard += frame.samples / frame.sample_rate
-            require(heard <= MAX_SECONDS, f"the audio is longer than {MAX_SECONDS} seconds")
-            pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame)]
-        pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(None)] if pieces else []
-        promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-    waveform = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    require(len(waveform) > 0, "the audio has length zero")
+        stream, name = track(container, "audio")
+        sound = _Sound(av, rate, channels, has_times=container.format.name not in TIMELESS)
+        reach = Reach(container)
+        absent = empty_chunks(source, stream.index) if container.format.name == "avi" else []
+        for packet in reach.packets(stream):
+            if _is_tag(packet):
+                continue
+            while absent and packet.pos is not None and absent[0] < packet.pos:
+                sound.silence(float(stream.time_base))
+                del absent[0]
+            for frame in packet.decode():
+                sound.add(frame)
+                require(
+                    sound.seconds <= MAX_SECONDS,
+                    f"the {name}, with its pauses, is longer than {MAX_SECONDS} seconds",
+                )
+        sound.close()
+        promised = promised_seconds(source, container, stream)
+    waveform = np.concatenate(sound.pieces) if sound.pieces else np.zeros(0, np.float32)
+    require(len(waveform) > 0, f"the {name} has length zero")
     seconds = len(waveform) / rate
     require(
-        seconds > 0.95 * promised - 0.1, f"audio cut short: {seconds:.2f} of {promised:.2f} seconds decode"
+        seconds > 0.95 * promised - 0.1,
+        f"{name} cut short: {seconds:.2f} of {promised:.2f} seconds decode",
     )
-    require(bool(waveform.any()), "the audio is silent: every sample is 0")
-    return waveform
+    reach.require_end()
+    usable = np.abs(waveform) <= LARGEST  # false for NaN
+    require(
+        bool(usable.all()),
+        f"the {name} is not finite: it has NaN, infinity or a value beyond {LARGEST:g} at "
+        f"{usable.argmin() / rate:.2f} seconds",
+    )
+    cancelled = {} if channels else sound.cancelled()
+    require(bool(cancelled) or bool(waveform.any()), f"the {name} is silent: every sample is 0")
+    return waveform, cancelled
+
+
+def _is_tag(packet: Any) -> bool:
+    """Whether a packet is an ID3 tag, as where two mp3 files were joined."""
+    return packet.size > 3 and bytes(memoryview(packet)[:3]) == b"ID3"
+
+
+@dataclass
+class _Stretch:
+    """Consecutive frames of one rate, one layout and one sample format.
+
+    Attributes:
+        resampler: PyAV's, for them.
+        channel: the one to take; None takes the mean.
+        energy: sum of squares of every channel.
+        mean_energy: sum of squares of the mean of the channels.
+    """
+
+    resampler: Any
+    channel: int | None
+    energy: Any = 0.0
+    mean_energy: float = 0.0
+
+    def add(self, frame: Any) -> list[Float32[np.ndarray, " sample"]]:
+        """Resample a frame, or with None the rest that the resampler keeps, to one channel."""
+        pieces = []
+        for resampled in self.resampler.resample(frame):
+            if resampled is None:  # nothing is kept where nothing had to be resampled
+                continue
+            values = resampled.to_ndarray()
+            mean = values.mean(axis=0)
+            self.energy = self.energy + np.square(values, dtype=np.float64).sum(axis=1)
+            self.mean_energy += float(np.square(mean, dtype=np.float64).sum())
+            pieces.append(mean if self.channel is None else values[self.channel])
+        return pieces
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the channels cancel each other when they are averaged."""
+        count = np.size(self.energy)
+        return count > 1 and 10 * count * self.mean_energy < float(np.mean(self.energy))
+
+
+@dataclass
+class _Sound:
+    """The sound of a track while it is decoded: one channel, one rate, silence in its pauses.
+
+    Attributes:
+        av: PyAV.
+        rate: of the result, in Hz.
+        channels: see `_decoded`.
+        has_times: whether the file has time stamps, which show its pauses.
+        seconds: length so far, pauses among it.
+        pieces: the waveform so far.
+        stretches: see `_Stretch`.
+    """
+
+    av: Any
+    rate: int
+    channels: Mapping[int, int]
+    has_times: bool
+    seconds: float = 0.0
+    pieces: list[np.ndarray] = field(default_factory=list)
+    stretches: list[_Stretch] = field(default_factory=list)
+    _kind: tuple[object, ...] = ()
+    _end: float | None = None
+    _missing: float = 0.0
+
+    def add(self, frame: Any) -> None:
+        """Append a frame, and before it the pause that its time stamp leaves."""
+        length = frame.samples / frame.sample_rate
+        self.silence(self._pause(frame.time, length))
+        self.seconds += length
+        kind = (frame.sample_rate, frame.layout.name, frame.layout.nb_channels, frame.format.name)
+        if kind != self._kind:
+            self.close()
+            resampler = self.av.AudioResampler(format="fltp", rate=self.rate)
+            self.stretches.append(_Stretch(resampler, self.channels.get(len(self.stretches))))
+            self._kind = kind
+        frame.pts = None  # `_pause` has dealt with jumps of the time stamps
+        self.pieces += self.stretches[-1].add(frame)
+
+    def silence(self, seconds: float) -> None:
+        """Append silence."""
+        if seconds == 0:
+            return
+        self.close()
+        self.seconds += seconds
+        if self.seconds <= MAX_SECONDS:
+            self.pieces.append(np.zeros(round(seconds * self.rate), np.float32))
+
+    def close(self) -> None:
+        """Append what the last resampler keeps, and let the next frame begin a stretch."""
+        if self._kind:
+            self.pieces += self.stretches[-1].add(None)
+        self._kind = ()
+
+    def cancelled(self) -> dict[int, int]:
+        """Return the loudest channel of every stretch whose channels cancel each other."""
+        return {
+            number: int(np.argmax(stretch.energy))
+            for number, stretch in enumerate(self.stretches)
+            if stretch.cancels
+        }
+
+    def _pause(self, time: float | None, length: float) -> float:
+        """Return the seconds of silence that belong before a frame.
+
+        Jumps of the time stamps, forward and back, are summed up, so that packets which come irregularly but
+        lose nothing leave no pause.
+        """
+        if time is None or not self.has_times:
+            self._end = None if self._end is None else self._end + length
+            return 0.0
+        jump = 0.0 if self._end is None else time - self._end
+        self._end = time + length
+        if jump < -_RESET:
+            self._missing = 0.0
+        elif abs(jump) > _JITTER:
+            self._missing += jump
+        pause = self._missing if self._missing > PAUSE else 0.0
+        self._missing -= pause
+        return pause
 
 
 def mfcc(
@@ -89,13 +243,13 @@ def mfcc(
     seconds: float = WINDOW_SECONDS,
     coefficients: int = NUM_MFCC,
 ) -> Float32[np.ndarray, "coefficient frame"]:
-    """Mel-frequency cepstral coefficients of an utterance, with a fixed number of frames.
+    """Return mel-frequency cepstral coefficients of an utterance, with a fixed number of frames.
 
-    A window of `seconds` around the middle of the utterance is taken (what is more than 30 dB under the peak
-    at either end does not count as utterance), with zeros where the clip is shorter, so that the tempo of
-    speech is kept. The hop is round(seconds x rate / frames) samples: 301 by default, 13.7 ms. Otherwise
-    librosa's defaults hold: Fourier windows of 2048 samples, 128 mel bands, power in dB with 80 dB of range,
-    DCT-II, neither scaled nor liftered.
+    They are those of a window of `seconds` around the middle of the utterance; sound at either end that is
+    more than 30 dB below the peak does not belong to the utterance. A clip that is shorter than the window is
+    padded with zeros, so that the tempo of speech stays the same. The hop is round(seconds x rate / frames)
+    samples: 301 by default, 13.7 ms. All else is librosa's default: Fourier windows of 2048 samples, 128 mel
+    bands, power in dB with a range of 80 dB, and DCT-II, neither scaled nor liftered.
 
     Args:
         waveform: samples in about [-1, 1].
@@ -105,19 +259,20 @@ def mfcc(
         coefficients: number of coefficients, from the 0th on.
 
     Raises:
-        InputError: the window is shorter than one Fourier window.
+        InputError: the window is shorter than one Fourier window, or the result is not finite.
     """
     hop = hop_length(frames, seconds, rate)
     window = _around_utterance(waveform, hop * (frames - 1))
     result = need("librosa.feature").mfcc(y=window, sr=rate, n_mfcc=coefficients, hop_length=hop, n_fft=_FFT)
+    require(bool(np.isfinite(result).all()), "its MFCCs are not finite")
     return np.ascontiguousarray(result, dtype=np.float32)
 
 
 def hop_length(frames: int, seconds: float, rate: int = SAMPLE_RATE) -> int:
-    """Samples between two of `frames` audio frames that span `seconds`.
+    """Return the number of samples between two of `frames` audio frames that span `seconds`.
 
     Raises:
-        InputError: together they are shorter than one Fourier window of 2048 samples.
+        InputError: the frames together are shorter than one Fourier window of 2048 samples.
 
     Example:
         >>> hop_length(256, 3.5)
@@ -133,7 +288,7 @@ def hop_length(frames: int, seconds: float, rate: int = SAMPLE_RATE) -> int:
 
 
 def encode_wav(waveform: Float32[np.ndarray, " sample"], *, rate: int) -> bytes:
-    """A wav, mono, 16 bits."""
+    """Return a waveform in [-1, 1] as a mono wav of 16 bits."""
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setnchannels(1)
@@ -141,42 +296,6 @@ def encode_wav(waveform: Float32[np.ndarray, " sample"], *, rate: int) -> bytes:
         file.setframerate(rate)
         file.writeframes(np.round(waveform.clip(-1, 1) * 32767).astype("<i2").tobytes())
     return content.getvalue()
-
-
-@contextmanager
-def opened(source: Source) -> Iterator[tuple[Any, Any]]:
-    """PyAV and an open container; every failure of FFmpeg inside becomes an InputError."""
-    av = need("av")
-    size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    require(size > 0, "the file is empty")
-    try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-        with av.open(file, metadata_errors="replace", container_options=OPTIONS) as container:
-            for stream in container.streams.video:
-                if stream.codec_context is not None:  # else FFmpeg has no decoder for it
-                    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-            yield av, container
-    except InputError:
-        raise
-    except (av.error.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"FFmpeg cannot decode it: {reason}") from error
-
-
-def _require_whole_riff(source: Source) -> None:
-    """A wav that was cut off still decodes without complaint; only its header tells."""
-    if isinstance(source, bytes):
-        head, size = source[:8], len(source)
-    else:
-        with source.open("rb") as file:
-            head, size = file.read(8), source.stat().st_size
-    if head[:4] == b"RIFF":
-        promised = int.from_bytes(head[4:8], "little")
-        # streaming writers leave all ones or nothing there
-        require(
-            promised in (0, 0xFFFFFFFF) or promised + 8 <= size,
-            f"wav cut short: {size} of {promised + 8} bytes are there",
-        )
 
 
 def _around_utterance(

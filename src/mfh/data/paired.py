@@ -1,4 +1,4 @@
-"""The one data type: samples that several modalities show, with a label, an id, a group and a split."""
+"""The one data type: samples of several modalities, each with a label, an id, a group and a split."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mfh._checks import InputError, listing, require
+from mfh._checks import listing, require
 from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
-from mfh.data.labels import as_given, codes_of, read_labels
+from mfh.data.labels import codes_of, labels_before, read_labels
 from mfh.data.map_style import read_samples
-from mfh.data.standardize import require_resolved
+from mfh.data.values import as_column, modality_values
 from mfh.results import read_arrays
 from mfh.tasks import TASKS, Task
 
@@ -30,22 +30,23 @@ class PairedDataset:
 
     Attributes:
         modalities: name -> values of shape (sample, *shape): a tensor, a memory-mapped array, or rows that
-            are decoded when they are asked for (`mfh.data.decoded`). Rows of all modalities belong together:
-            row i of each shows sample i.
-        label: class of each sample, 0 ... K - 1, int64, shape (sample,). For other tasks 0 and 1,
-            float (sample, label), numbers, float (sample, target), or classes, int64 (sample, *position).
-        id: distinct names of the samples; whatever is cached about a sample is kept under its id.
-        group: code 0 ... G - 1 of the actor, speaker or patient behind each sample; None without groups.
-        split: `train`, `validation` or `test` for each sample where the data bring a split; else None.
-        class_names: K names, in the order of the codes in `label`; of labels or targets for other tasks: one
-            per output of a network.
+            are decoded when they are read (`mfh.data.decoded`). Row i of every modality shows sample i.
+        label: class of each sample, 0 ... K - 1, int64, shape (sample,). For the task multi-label 0 and 1,
+            float (sample, label); for regression numbers, float (sample, target); for dense classes, int64
+            (sample, *position).
+        id: names of the samples, all different; whatever is cached about a sample has its id as key.
+        group: code 0 ... G - 1 of each sample's group, such as its actor, speaker or patient; None without
+            groups.
+        split: `train`, `validation` or `test` for each sample; None if the data have no split of their own.
+        class_names: K names, in the order of the codes in `label`; for other tasks the names of the labels or
+            targets. There is one for each output of a network.
         group_names: G names, in the order of the codes in `group`.
-        transforms: modality -> function from a batch of raw values to the network's input. Without one a
-            network is given floats; `torch.Tensor.long` leaves token ids the integers they are.
+        transforms: modality -> function from a batch of raw values to the network's input. Without one the
+            network gets floats; `torch.Tensor.long` keeps token ids as integers.
         augment: modality -> random changes of the network's input in training; see `mfh.data.augment`.
         task: what is predicted: single-label, multi-label, regression or dense; see `mfh.tasks`.
-        sources: modality -> text that stands for its values in the fingerprint, as for arrays that were
-            decoded from files; see `SampleSource.identity`.
+        sources: modality -> text that replaces its values in the fingerprint, as for arrays that were decoded
+            from files; see `SampleSource.identity`.
     """
 
     modalities: Mapping[str, Values]
@@ -74,26 +75,31 @@ class PairedDataset:
         transforms: Mapping[str, Transform] | None = None,
         task: str | None = None,
     ) -> "PairedDataset":
-        """Make a data set of arrays or tensors that lie in memory, are memory-mapped or decoded on demand.
+        """Make a data set of arrays in memory, memory-mapped arrays, or rows that are decoded on demand.
+
+        Arrays may also be tensors, columns of data frames or lists. Tensors are detached from their gradients
+        and copied to the CPU; sparse arrays up to 1 GiB become dense. Text may be bytes in UTF-8. Where one
+        value per sample is wanted, a column of shape (sample, 1) is taken too.
 
         Args:
-            modalities: name -> array (sample, *shape) of numbers. float64 and float16 become float32;
-                memory-mapped arrays, `DecodedRows` and integers stay as they are.
-            label: for single-label one integer or name per sample, of two classes or more; for multi-label
-                0 and 1, (sample, label); for regression numbers, (sample,) or (sample, target); for dense
-                classes 0, 1, ..., (sample, *position).
+            modalities: name -> array (sample, *shape) of numbers. Floats become float32; memory-mapped
+                arrays, `DecodedRows` and integers stay as they are.
+            label: for single-label one integer or name per sample, of two classes or more, or rows with
+                exactly one 1; for multi-label 0 and 1, (sample, label); for regression numbers, (sample,) or
+                (sample, target); for dense classes 0, 1, ..., (sample, *position).
             id: one name per sample, all different; by default the row numbers.
             group: one integer or name per sample.
             split: one of `train`, `validation`, `test` per sample; `validation` may be absent.
-            class_names: names of the classes 0 ... K - 1 when `label` holds these integers; of labels or
-                targets for other tasks.
+            class_names: names of the classes 0 ... K - 1 if `label` has these integers, or of its columns;
+                for other tasks names of the labels or targets.
             transforms: see the class.
-            task: `single-label`, `multi-label`, `regression` or `dense`; by default as `mfh.tasks.infer_task`
-                tells from shape and type of `label`.
+            task: `single-label`, `multi-label`, `regression` or `dense`; by default it is inferred from shape
+                and type of `label` (`mfh.tasks.explain_task`). The log tells the task and the reason.
 
         Raises:
-            InputError: lengths differ, a value is NaN or infinite (its place is named), text stands where
-                numbers belong, fewer than two classes or modalities.
+            InputError: lengths differ; a value is NaN, infinite, masked or missing (the text names its
+                sample); a label is -1, the mark of unlabelled samples; a modality has text or no values;
+                there are fewer than two classes or modalities.
 
         Example:
             >>> data = PairedDataset.from_arrays(
@@ -102,19 +108,16 @@ class PairedDataset:
             >>> len(data), data.class_names, data.shape("audio")
             (4, ('cat', 'dog'), (3,))
         """
-        require(len(modalities) >= 2, f"`modalities` must hold two or more. Got {listing(modalities)}.")
+        require(len(modalities) >= 2, f"`modalities` must have two or more. Got {listing(modalities)}.")
         codes, names, task = read_labels(label, class_names, task)
         count = len(codes)
-        values = {name: _values(name, array, count) for name, array in modalities.items()}
-        ids = np.asarray([str(i) for i in (range(count) if id is None else id)])
-        _same_length("id", ids, count)
+        values = {name: modality_values(name, array, count) for name, array in modalities.items()}
+        ids = np.asarray([str(i) for i in (range(count) if id is None else as_column("id", id, count))])
         unique, counts = np.unique(ids, return_counts=True)
         require(
             len(unique) == count, f"`id` must differ between samples. `{unique[counts.argmax()]}` repeats."
         )
-        group_codes, group_names = (None, ()) if group is None else codes_of("group", group)
-        if group_codes is not None:
-            _same_length("group", group_codes, count)
+        group_codes, group_names = (None, ()) if group is None else codes_of("group", group, count)
         return cls(
             modalities=values,
             label=codes,
@@ -142,16 +145,16 @@ class PairedDataset:
         """Read an npz with one array per modality and one value per sample for label, group, split and id.
 
         Args:
-            path: the file. It is read without pickle: arrays of objects are refused.
-            modalities: arrays to take; by default every numeric array of two or more dimensions.
-            label: array of labels.
-            group: array of groups; by default `group` where there is one. `none` ignores it.
-            split: array of splits; by default `split` where there is one. `none` ignores it.
-            id: array of ids; by default `id` where there is one.
+            path: the file. It is read without pickle, so it cannot have arrays of objects.
+            modalities: names of the arrays to take; by default every numeric array of two or more dimensions.
+            label: name of the array of labels.
+            group: name of the array of groups; by default `group` if there is one. `none` ignores it.
+            split: name of the array of splits; by default `split` if there is one. `none` ignores it.
+            id: name of the array of ids; by default `id` if there is one.
             task: see `from_arrays`.
 
         Raises:
-            InputError: as `from_arrays`; or no such file or array (those present are listed).
+            InputError: as `from_arrays`; or there is no such file or array (the text lists the arrays).
         """
         arrays = read_arrays(path)
         arrays = {name: array for name, array in arrays.items() if array.dtype != object}
@@ -194,31 +197,31 @@ class PairedDataset:
         workers: int = 4,
         task: str | None = None,
     ) -> "PairedDataset":
-        """Take a map-style PyTorch dataset whose samples show all modalities.
+        """Read a map-style PyTorch dataset whose samples have all modalities.
 
-        The dataset is read once from end to end. Samples are kept in memory up to 1 GiB, and else decoded
-        again whenever they are needed. Integers other than uint8 are taken for token ids and given to the
-        network as int64; pictures in uint8 become floats 0 ... 255.
+        Every sample is read once. The samples stay in memory if they take at most 1 GiB; otherwise they are
+        decoded again whenever they are needed. Integers other than uint8 count as token ids, which the
+        network gets as int64; pictures in uint8 become floats 0 ... 255.
 
         Args:
             dataset: anything with `__len__` and `__getitem__`. A sample is a dict, {"audio": ..., "image":
                 ..., "label": ...}; a tuple, (audio, image, label); or (dict of modalities, label). A
                 modality is an array or tensor of one shape for all samples, the same at every reading.
-            modalities: names of what is taken of a dict, by default every array in it; of a tuple the
-                names of its values in their order, and required.
+            modalities: names of the modalities in a dict, by default every array in it; for tuples the names
+                of their values in order, which are required.
             label: name of the labels in a sample (in a tuple they follow the modalities), or the labels
                 themselves, one per sample.
-            group: likewise, where there are groups.
-            split: likewise, where the data bring one.
-            id: likewise; by default the row numbers.
-            class_names: names of the classes 0 ... K - 1.
+            group: name of the groups in a sample, or the groups themselves; None without groups.
+            split: name of the splits in a sample, or the splits themselves; None if there are none.
+            id: name of the ids in a sample, or the ids themselves; by default the row numbers.
+            class_names: see `from_arrays`.
             transforms: see the class.
-            in_memory: whether to keep the samples; by default as they fit in 1 GiB.
-            workers: threads that decode a batch of samples that are not kept.
+            in_memory: whether to keep the samples in memory; by default if they take at most 1 GiB.
+            workers: number of threads that decode a batch of samples that are not kept.
             task: see `from_arrays`.
 
         Raises:
-            InputError: as `from_arrays`; samples differ in shape or from one reading to the next.
+            InputError: as `from_arrays`; samples differ in shape, or differ when they are read again.
 
         Example:
             >>> class Pairs(torch.utils.data.Dataset):
@@ -248,20 +251,20 @@ class PairedDataset:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Shape of what a network gives for one sample: (output,), or (output, *position) for dense."""
+        """Shape of a network's output for one sample: (output,), or (output, *position) for dense."""
         return (self.num_classes, *(self.label.shape[1:] if self.task == "dense" else ()))
 
     @property
     def outputs_wanted(self) -> str:
-        """What a network must give, in words."""
+        """Description of the outputs that a network must have, for messages."""
         each = f"one {self.kind.output} for each of {self.num_classes} {self.kind.names}"
         return each + (f" at every position, shape {self.output_shape}" if self.task == "dense" else "")
 
     def with_task(self, task: str) -> "PairedDataset":
-        """The same samples, with the labels read for another task; `auto` leaves them as they are.
+        """Return the same samples with the labels read for another task; `auto` leaves them as they are.
 
         Raises:
-            InputError: the labels do not fit it.
+            InputError: the labels do not fit the task.
 
         Example:
             >>> stars = {"a": np.zeros((3, 2)), "b": np.ones((3, 2))}
@@ -271,8 +274,10 @@ class PairedDataset:
         """
         if task in ("auto", self.task):
             return self
-        label, given = as_given(self.label, self.class_names, self.task)
-        values, names, task = read_labels(label, given, task)
+        label, names = labels_before(self.label, self.class_names, self.task)
+        if self.task == "single-label" and task == "multi-label":
+            label, names = np.eye(self.num_classes)[self.label], self.class_names
+        values, names, task = read_labels(label, names, task)
         return replace(self, label=values, class_names=names, task=task)
 
     @property
@@ -284,24 +289,24 @@ class PairedDataset:
         """Shape of one raw sample of a modality.
 
         Raises:
-            InputError: there is no such modality; those present are listed.
+            InputError: there is no such modality; the text lists the modalities.
         """
         self.require_modality(modality)
         return tuple(self.modalities[modality].shape[1:])
 
     def require_modality(self, name: str) -> None:
-        """Raise InputError, listing the modalities there are, unless `name` is one of them."""
+        """Raise `InputError`, with a list of the modalities, unless `name` is one of them."""
         require(
             name in self.modalities,
             f"The data hold no modality `{name}`. They hold {listing(self.modalities)}: name one of these.",
         )
 
     def read(self, modalities: Sequence[str], index: Index) -> dict[str, Tensor]:
-        """Raw rows `index` of some modalities, on the CPU; what is decoded together is decoded once."""
+        """Return raw rows `index` of some modalities, on the CPU; each sample is decoded once for all."""
         return read_rows(self.modalities, modalities, index)
 
     def inputs(self, modality: str, index: Tensor | slice, *, device: torch.device | str = "cpu") -> Tensor:
-        """What a network is fed: rows `index` of a modality, on `device`, transformed to float."""
+        """Return a network's input: rows `index` of a modality, on `device`, transformed to float."""
         batch = self.read([modality], index)[modality]
         batch = batch.to(device)
         transform = self.transforms.get(modality)
@@ -310,20 +315,20 @@ class PairedDataset:
         return batch if batch.is_floating_point() else batch.float()
 
     def with_transforms(self, transforms: Mapping[str, Transform]) -> "PairedDataset":
-        """The same samples with other transforms for the modalities named."""
+        """Return the same samples with other transforms for the modalities that are named."""
         return replace(self, transforms={**self.transforms, **transforms})
 
     def with_augment(self, augment: Mapping[str, Augment]) -> "PairedDataset":
-        """The same samples, changed at random in training, each modality named as its function says."""
+        """Return the same samples with random changes in training for the modalities that are named."""
         for name in augment:
             self.require_modality(name)
         return replace(self, augment={**self.augment, **augment})
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any value, label, id, group or split, not with transforms.
+        """16 hex digits that change with any value, label, id, group or split, but not with transforms.
 
-        What is decoded on demand is not decoded for this: its `identity` stands for it.
+        Samples that are decoded on demand are not decoded for this: their `identity` is used.
         """
         digest = hashlib.blake2b(digest_size=8)
         parts: dict[str, Any] = {**self.modalities, "label": self.label, "id": self.id}
@@ -343,51 +348,8 @@ class PairedDataset:
         return digest.hexdigest()
 
 
-def _values(name: str, array: Any, count: int) -> Values:
-    # checked where they are written or decoded, not on every start
-    if isinstance(array, (np.memmap, DecodedRows)):
-        _same_length(name, array, count)
-        return array
-    values = array if isinstance(array, Tensor) else np.asarray(array)
-    if isinstance(values, np.ndarray):
-        require(
-            values.dtype.kind in "fiub",
-            f"Modality `{name}` must hold numbers. Got "
-            f"{'text' if values.dtype.kind in 'US' else values.dtype} instead.",
-        )
-        kind = np.dtype("f8") if values.dtype.itemsize > 8 else values.dtype.newbyteorder("=")
-        values = torch.from_numpy(np.ascontiguousarray(values, kind))
-    require(values.ndim >= 2, f"Modality `{name}` must have shape (sample, ...). Got {tuple(values.shape)}.")
-    _same_length(name, values, count)
-    if values.is_floating_point():
-        bad = (~torch.isfinite(values)).flatten(1)
-        if bad.any():
-            row, column = (int(i) for i in bad.nonzero()[0])
-            value = values[row].flatten()[column].item()
-            raise InputError(
-                f"Modality `{name}` must be finite. Got {value} at sample {row}, value {column} "
-                f"({int(bad.sum())} in all): remove these samples or fill the values in."
-            )
-        if values.dtype == torch.float64:
-            require_resolved(name, values)
-        values = values.float()
-        require(
-            bool(torch.isfinite(values).all()),
-            f"Modality `{name}` must fit into 32-bit floats. Its largest value is beyond 3.4e38: rescale it.",
-        )
-    return values.contiguous()
-
-
-def _same_length(name: str, values: Any, count: int) -> None:
-    require(
-        len(values) == count,
-        f"`{name}` has {len(values)} samples, `label` has {count}: each row must show the same sample.",
-    )
-
-
 def _splits(split: Any, count: int) -> np.ndarray:
-    values = np.asarray(split).astype(str)
-    _same_length("split", values, count)
+    values = as_column("split", split, count).astype(str)
     unknown = sorted(set(values) - set(SPLITS))
     require(not unknown, f"`split` must hold {listing(SPLITS)}. Got {listing(unknown)} instead.")
     missing = sorted({"train", "test"} - set(values))

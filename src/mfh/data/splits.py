@@ -1,4 +1,4 @@
-"""Training, validation and test splits: stratified by label, group-disjoint, seeded."""
+"""Training, validation and test splits: stratified by label, without shared groups, drawn by seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ VALIDATION_OF_TRAIN = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Row numbers of each split, ascending, disjoint.
+    """Row numbers of each split, ascending and disjoint.
 
     Attributes:
-        train, validation, test: row numbers.
+        train: row numbers.
+        validation: row numbers.
+        test: row numbers.
         redrawn: whether another seed gives other rows.
     """
 
@@ -28,13 +30,18 @@ class Split:
 
 
 def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHARES) -> Split:
-    """Split the samples, or take the split that the data bring.
+    """Draw a split, or return the split that the data have.
 
-    Without a split in the data, samples are divided by `shares` (training, validation, test), each class (for
-    other tasks whatever `Task.strata` calls alike) in the same proportions; where the data have groups, no
-    group stands in two splits, and groups are dealt so that the classes stay as even as they allow. A split
-    that comes with the data is used as it is; without validation samples, 10% of its training samples
-    (stratified, by group) are taken for it.
+    Without a split in the data, samples are divided by `shares` (training, validation, test), with the same
+    proportions for each class (for other tasks each stratum of `Task.strata`). If the data have groups, no
+    group is in two splits, and the classes are as evenly divided as the groups allow. A split in the data is
+    used as it is; if it has no validation samples, 10% of its training samples (stratified, by group) become
+    validation samples.
+
+    Args:
+        data: the samples.
+        seed: of the draw.
+        shares: of training, validation and test.
 
     Raises:
         InputError: a class would be absent from a split, or there are fewer than three groups.
@@ -72,13 +79,13 @@ def require_classes(data: PairedDataset, split: Split, seed: int) -> None:
         require(
             not absent,
             f"{what} absent from the {name} split (seed {seed}): every split needs every class. Give more "
-            f"samples of {'it, drop it' if one else 'them, drop them'}, or bring a split of your own"
+            f"samples of {'it, drop it' if one else 'them, drop them'}, or give a split of your own"
             + ("." if one else ", or name the task regression if these labels are quantities."),
         )
 
 
 def _absent(data: PairedDataset, rows: np.ndarray) -> list[str]:
-    """Classes, or labels, of which a split has no sample, so that no metric could speak of them."""
+    """Return the classes, or labels, without a sample in a split: they would have no value of a metric."""
     if data.task == "single-label":
         present = set(np.unique(data.label.numpy()[rows]).tolist())
         return [data.class_names[k] for k in range(data.num_classes) if k not in present]
@@ -91,14 +98,14 @@ def _absent(data: PairedDataset, rows: np.ndarray) -> list[str]:
 def divide(
     labels: np.ndarray, groups: np.ndarray | None, shares: Sequence[float], rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Deal row numbers into parts of the given shares, stratified by label, whole groups where given."""
+    """Divide row numbers into parts of the given shares, stratified by label; groups stay together."""
     if groups is None:
         return _divide_samples(labels, shares, rng)
     count = len(np.unique(groups))
     if count < len(shares):
         raise InputError(
             f"`group` must hold {len(shares)} groups or more, one for each split. Got {count}: "
-            "bring a split of your own, or leave the groups out."
+            "give a split of your own, or leave the groups out."
         )
     return _divide_groups(labels, groups, shares, rng)
 
@@ -110,7 +117,7 @@ def _divide_samples(
     cuts = np.cumsum(shares)[:-1]
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        # a class of three samples or more is in every part, whatever rounding says
+        # a class with as many samples as parts is in every part, also where rounding gives 0
         ends = np.round(cuts * len(rows)).astype(int)
         if len(rows) >= len(shares):
             for i in range(len(ends)):
@@ -130,7 +137,7 @@ def _divide_groups(
     np.add.at(table, (codes, label_codes), 1)
     targets = np.outer(shares, table.sum(axis=0))
     filled = np.zeros_like(targets)
-    # shuffled, then large groups first while there is room to even them out; the sort is stable
+    # shuffled, then large groups first, so that small ones can even out the shares; the sort is stable
     order = rng.permutation(len(names))
     order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
     owner = np.empty(len(names), dtype=int)
@@ -138,7 +145,7 @@ def _divide_groups(
         left = len(order) - position
         empty = [p for p in range(len(shares)) if not filled[p].any()]
         candidates = empty if len(empty) == left else range(len(shares))
-        # the part that is furthest from full with this group in it, class by class
+        # the part that, with this group, is furthest below its target, as a mean over classes
         costs = [
             (((filled[p] + table[g] - targets[p]) / targets[p].clip(1e-9))[table[g] > 0]).mean()
             for p in candidates

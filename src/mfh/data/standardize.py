@@ -1,4 +1,4 @@
-"""Features with mean 0 and standard deviation 1, by the statistics of the training split."""
+"""Standardised features: mean 0 and standard deviation 1 on the training split."""
 
 import logging
 from dataclasses import dataclass
@@ -13,17 +13,26 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Standardize:
-    """Per-feature (x - mean) / sd, with training-split statistics; a constant feature becomes 0."""
+    """(x - mean) / sd for each feature, with statistics of the training split; constant features become 0.
+
+    Attributes:
+        mean: of shape (1, *shape).
+        sd: standard deviation, of shape (1, *shape); infinite for constant features.
+    """
 
     mean: Tensor
     sd: Tensor
 
     @classmethod
     def fit(cls, values: Tensor) -> "Standardize":
-        """Take mean and standard deviation over samples, in float64, of shape (1, *shape)."""
+        """Compute mean and standard deviation over samples, in float64.
+
+        Args:
+            values: training samples, (sample, *shape).
+        """
         values = values.double()
         sd, mean = torch.std_mean(values, dim=0, correction=0, keepdim=True)
-        # below rounding of the mean a feature is constant; dividing by its sd would blow up noise
+        # an sd below the rounding error of the mean is that of a constant; dividing by it would amplify noise
         constant = sd <= 1e-6 * mean.abs()
         return cls(mean.float(), torch.where(constant, torch.inf, sd).float())
 
@@ -33,22 +42,23 @@ class Standardize:
 
 
 def require_resolved(name: str, values: Tensor) -> None:
-    """Refuse 64-bit values whose differences 32 bits cannot hold: they would become constants in silence.
+    """Refuse 64-bit values that differ by less than 32-bit floats can represent: they would become constants.
 
     Raises:
-        InputError: that holds for every value of a sample. For some of them there is a warning.
+        InputError: this is the case for every feature. If only some features are affected, a warning is
+            logged.
     """
     low, high = values.amin(dim=0), values.amax(dim=0)
     fine = (high - low > 1e-6 * torch.maximum(low.abs(), high.abs())) & (high.float() > low.float())
     lost = (high > low) & ~fine
-    told = (
+    reason = (
         f"differ by less than 32-bit floats can tell, as {low[lost][0].item():.12g} and "
         f"{high[lost][0].item():.12g}" if lost.any() else ""
     )  # fmt: skip
     require(
         not bool(lost.all()) or lost.numel() == 0,
-        f"Modality `{name}` must vary. Its values {told}: subtract their mean, or rescale them.",
+        f"Modality `{name}` must vary. Its values {reason}: subtract their mean, or rescale them.",
     )
     if lost.any():
         count = f"{int(lost.sum())} of {lost.numel()}"
-        _log.warning("%s values of `%s` %s: they are constants here", count, name, told)
+        _log.warning("%s features of `%s` %s: they become constants", count, name, reason)

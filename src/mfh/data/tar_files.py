@@ -1,6 +1,7 @@
-"""Tar files, local or behind any fsspec URL, read member by member where they lie; nothing is ever extracted.
+"""Tar files, local or at any fsspec URL, read member by member; nothing is ever extracted.
 
-Free of torch. fsspec is imported on first use: it comes with torch, and with HTTP in the extra `av`.
+The module does not import torch. fsspec is imported on first use: it is installed with torch, and with HTTP
+in the extra `av`.
 """
 
 import io
@@ -23,8 +24,8 @@ class TarMember:
     Attributes:
         archive: path or URL of the tar file.
         member: its name there.
-        at: byte at which its content begins.
-        size: bytes of its content.
+        at: byte of the tar file at which its content begins.
+        size: size of its content in bytes.
     """
 
     archive: str
@@ -34,28 +35,28 @@ class TarMember:
 
     @property
     def name(self) -> str:
-        """The last part of its name."""
+        """The last part of its path."""
         return PurePosixPath(self.member).name
 
     def __str__(self) -> str:
         return f"{self.archive}:{self.member}"
 
     def source(self) -> bytes:
-        """The content."""
+        """Read the content."""
         return read_range(self.archive, self.at, self.size)
 
 
 def is_url(path: Path | str) -> bool:
-    """Whether a path names a protocol, as `https://` or `memory://`."""
+    """Whether a path has a protocol, such as `https://` or `memory://`."""
     return "://" in str(path)
 
 
 @cache
 def file_system(protocol: str) -> Any:
-    """What reads URLs of a protocol.
+    """Return the fsspec file system of a protocol.
 
     Raises:
-        InputError: fsspec does not know it, or a package that it needs is not installed.
+        InputError: fsspec does not know the protocol, or a package that it needs is not installed.
     """
     try:
         return media.need("fsspec").filesystem(protocol)
@@ -69,24 +70,29 @@ def _located(path: str) -> tuple[Any, str]:
 
 
 def read_range(path: str, at: int = 0, size: int | None = None) -> bytes:
-    """Part of a file, or all of it.
+    """Read a part of a file, or all of it.
+
+    Args:
+        path: path or URL.
+        at: first byte.
+        size: number of bytes; None reads up to the end.
 
     Raises:
-        InputError: it cannot be read, or is shorter.
+        InputError: the file cannot be read, or ends before.
     """
     system, path = _located(path)
     try:
         content = system.cat_file(path, start=at or None, end=None if size is None else at + size)
     except (OSError, ValueError) as error:
         raise InputError(f"`{path}` cannot be read: {error or type(error).__name__}.") from error
-    if size is not None and len(content) > size:  # a server that sends all whatever is asked for
+    if size is not None and len(content) > size:  # a server that ignores the range and sends all
         content = content[at : at + size]
     require(size in (None, len(content)), f"`{path}` is cut short: it ends before byte {at + (size or 0)}.")
     return content
 
 
 def open_file(path: str) -> Any:
-    """A file to be read from front to back.
+    """Open a file for reading from its start to its end.
 
     Raises:
         InputError: it cannot be opened.
@@ -99,7 +105,7 @@ def open_file(path: str) -> Any:
 
 
 def exists(path: str) -> bool:
-    """Whether there is such a file."""
+    """Whether a file exists."""
     system, path = _located(path)
     try:
         return bool(system.isfile(path))
@@ -108,10 +114,10 @@ def exists(path: str) -> bool:
 
 
 def expand(path: Path | str) -> list[str]:
-    """The tar files that are meant: a folder of them, one, or several as `train-{000000..000009}.tar`.
+    """Return the tar files of a folder, or of a path or URL with braces, as `train-{000000..000009}.tar`.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no tar files, or one of them does not exist.
 
     Example:
         >>> expand("https://example.org/{train,test}-{00..01}.tar")[:3]
@@ -123,19 +129,19 @@ def expand(path: Path | str) -> list[str]:
     else:
         found = list(media.need("braceexpand").braceexpand(str(path)))
     absent = [file for file in found if not is_url(file) and not Path(file).is_file()]
-    require(not absent, f"`{absent[0] if absent else ''}` does not exist, one of {len(found)} tar files.")
-    require(len(found) > 0, f"`{path}` holds no tar files.")
+    require(not absent, f"`{absent[0] if absent else ''}`, one of {len(found)} tar files, does not exist.")
+    require(len(found) > 0, f"`{path}` has no tar files.")
     return found
 
 
 def tar_members(archive: str, fits: Callable[[str], bool] = lambda _: True) -> tuple[list[TarMember], str]:
-    """The files in a tar file by its headers, and what is wrong with it; empty where nothing is.
+    """Return the files in a tar file by its headers, and what is wrong with the file; '' if nothing is.
 
-    Of one that is cut short, the files before the cut are returned.
+    If the tar file is cut short, the files before the cut are returned.
 
     Args:
         archive: path or URL.
-        fits: whether a file is wanted, by its name.
+        fits: function of a file's name that tells whether the file is wanted.
 
     Raises:
         InputError: a member could do harm: it has an absolute name or one with `..` or a backslash, is a
@@ -174,7 +180,7 @@ def _problem(info: tarfile.TarInfo) -> str:
 
 
 def write_tar(file: Any, contents: Iterable[tuple[str, bytes]]) -> None:
-    """Write files into a tar file, the same bytes for the same contents."""
+    """Write files into a tar file; the same contents give the same bytes."""
     with tarfile.open(fileobj=file, mode="w:", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in contents:
             info = tarfile.TarInfo(name)

@@ -195,10 +195,16 @@ def duplicates(summary: Summary) -> Found:
     if not count:
         return None
     be = "is" if count == 1 else "are"
+    equal = (summary["data"].get("leaks") or {}).get("equal") or []
+    ids = (
+        f" Equal are, for example, the samples {' and '.join(f'`{i}`' for i in equal[0][:4])}."
+        if equal
+        else ""
+    )
     return "Samples of the training split are in another split too", (
         f"{plural(count, 'validation or test sample')} of the first seed {be} equal to a training sample in "
-        "every modality. A network can remember their labels. Remove the copies, or give them a common "
-        "`--group`."
+        f"every modality.{ids} A network can remember their labels. Remove the copies, or give them a common "
+        "`--group`. `data.leaks` of results.json names more of them."
     )
 
 

@@ -1,8 +1,8 @@
 """AV-MNIST: an image and a recording of the same digit, both made hard to read.
 
-MNIST images lose the principal components that hold 75% of the energy; recordings of the Free Spoken Digit
-Dataset (six speakers, CC BY-SA 4.0) become log-mel spectrograms with noise. The two sources have nothing in
-common but the digit. (Vielzeuf and others, CentralNet, 2018, arXiv 1808.07275, who took other recordings.)
+MNIST images lose the principal components with 75% of the energy; recordings of the Free Spoken Digit Dataset
+(six speakers, CC BY-SA 4.0) become log-mel spectrograms with noise. The two sources share only the digit.
+(Vielzeuf and others, CentralNet, 2018, arXiv 1808.07275, who took other recordings.)
 """
 
 import hashlib
@@ -22,12 +22,13 @@ from mfh._system.files import read_arrays, writable_folder, write_npz
 from mfh.data import media
 from mfh.data.archives import stored_files
 from mfh.data.download import fetch
+from mfh.data.riff import require_whole
 
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 FSDD_URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.zip"
 FSDD_CONTENT = "45a9b976ba3397a2fd5c70a9f2e43c34f442a3a6be47392ecfc41174b678f37e"
-"""SHA-256 of the names and bytes of the 3,000 recordings, in order of their names: no archive matters."""
+"""SHA-256 of the names and bytes of the 3,000 recordings, in order of their names, in any archive."""
 RATE = 8000
 SECONDS = 1.0
 MELS, FRAMES = 24, 16
@@ -59,32 +60,34 @@ def prepare(
 ) -> Path:
     """Write `avmnist.npz`: `image` (sample, 784), `audio` (sample, 384), `both`, `label`, `speaker`, `id`.
 
-    Every recording is used once, with an image of its own, so splits that share no speaker share no image.
-    The principal components come from MNIST's test images, none of which becomes a sample.
+    Every recording is used once, each with another image, so splits that share no speaker share no image.
+    The principal components are those of MNIST's test images, none of which becomes a sample.
 
     Args:
         out: the npz to write.
         mnist: npz with `x_train`, `y_train`, `x_test`; by default downloaded beside `out` and verified.
-        fsdd: folder or zip of the wavs, such as the zip at `FSDD_URL`. It is not downloaded: GitHub packs it
-            anew now and then, so there is no checksum to verify it by before it is opened.
-        energy: share of the images' variance that the removed components hold, in [0, 1).
-        snr: signal-to-noise ratio of the sound in decibels, white noise; infinity adds none.
-        seed: fixes pairing and noise.
+        fsdd: folder or zip of the wavs, such as the zip at `FSDD_URL`. It is not downloaded: GitHub sometimes
+            packs it again, so no checksum can verify it before it is opened.
+        energy: share of the images' variance in the components that are removed, in [0, 1).
+        snr: signal-to-noise ratio of the sound in decibels, with white noise; infinity adds none.
+        seed: seed of pairing and noise.
         progress: whether to show downloads on stderr.
 
     Raises:
-        InputError: `fsdd` is not given; a file is absent, damaged or not what it should be; a value is out of
-            its range.
+        InputError: `fsdd` is not given; a file is absent, damaged or of another kind; a value is out of its
+            range.
     """
     out = Path(out)
     require(out.suffix == ".npz", f"`out` must name an .npz file. Got `{out}` instead.")
-    require(0 <= energy < 1, f"`energy` must lie in [0, 1). Got {energy} instead: nothing would be left.")
+    require(
+        0 <= energy < 1, f"`energy` must lie in [0, 1). Got {energy} instead: no component would be left."
+    )
     require(not np.isnan(snr) and snr > -100, f"`snr` must be a number of decibels above -100. Got {snr}.")
     rng = np.random.default_rng(seed)
     require(
         fsdd is not None,
-        f"`fsdd` must name a folder or a zip of recordings. Fetch {FSDD_URL} yourself and name that: it "
-        "cannot be verified by a checksum before it is opened, and so is not downloaded for you.",
+        f"`fsdd` must name a folder or a zip of recordings. Download {FSDD_URL} and name that: no checksum "
+        "can verify it before it is opened, so it is not downloaded for you.",
     )
     recordings = _recordings(Path(str(fsdd)))
     arrays = _mnist(mnist, out, progress)
@@ -108,7 +111,7 @@ def prepare(
 def pair_images(
     labels: Int[np.ndarray, " image"], wanted: Int[np.ndarray, " sample"], generator: np.random.Generator
 ) -> Int[np.ndarray, " sample"]:
-    """For each wanted digit an image of its own.
+    """Return for each wanted digit another image of it.
 
     Raises:
         InputError: there are fewer images of a digit than wanted.
@@ -118,7 +121,7 @@ def pair_images(
         images, places = np.flatnonzero(labels == digit), np.flatnonzero(wanted == digit)
         require(
             len(images) >= len(places),
-            f"MNIST must hold {len(places)} images of the digit {digit}, one a recording. Got {len(images)}.",
+            f"MNIST must have {len(places)} images of the digit {digit}, one a recording. Got {len(images)}.",
         )
         chosen[places] = generator.permutation(images)[: len(places)]
     return chosen
@@ -129,7 +132,7 @@ def degrade(
     reference: UInt8[np.ndarray, "other row column"],
     energy: float,
 ) -> Float32[np.ndarray, "sample row column"]:
-    """Remove the first principal components of `reference` that hold a share of its variance.
+    """Remove the first principal components of `reference` that have a share of its variance.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -142,7 +145,7 @@ def degrade(
     mean = values.mean(axis=0)
     size, axes = np.linalg.eigh(np.cov(values.T, bias=True))
     size, axes = size[::-1].clip(0), axes[:, ::-1]
-    # the fewest that hold the share, so that at most the rest of it is left
+    # the fewest components with the share, so that at most the rest of the variance is left
     count = int(np.searchsorted(np.cumsum(size) / size.sum(), energy - 1e-12) + 1) if energy > 0 else 0
     flat = images.reshape(len(images), -1) / 255.0 - mean
     left = flat - flat @ axes[:, :count] @ axes[:, :count].T
@@ -173,11 +176,15 @@ def log_mel(waveform: Float32[np.ndarray, " value"]) -> Float32[np.ndarray, "mel
 
 
 def read_wav(source: Path | bytes) -> Float32[np.ndarray, " value"]:
-    """A mono wav of 16 bits at 8 kHz, in [-1, 1].
+    """Read a mono wav of 16 bits at 8 kHz, in [-1, 1].
 
     Raises:
-        InputError: it is another kind of file, or damaged.
+        InputError: it is another kind of file, cut short or damaged.
     """
+    try:
+        require_whole(source)
+    except InputError as error:
+        raise InputError(f"is damaged: {error}") from error
     try:
         with wave.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as file:
             kind = file.getnchannels(), file.getsampwidth(), file.getframerate()
@@ -197,11 +204,11 @@ def _mnist(path: Path | str | None, out: Path, progress: bool) -> dict[str, np.n
         path = fetch(MNIST_URL, folder / "mnist.npz", known_hash=known, progress=progress)
     arrays = read_arrays(path)
     missing = [name for name in ("x_train", "y_train", "x_test") if name not in arrays]
-    require(not missing, f"`mnist` {path} must hold x_train, y_train and x_test. It lacks {missing}.")
+    require(not missing, f"`mnist` {path} must have x_train, y_train and x_test. It lacks {missing}.")
     shape, kind = arrays["x_train"].shape[1:], arrays["x_train"].dtype
     require(
         shape == IMAGE_SHAPE and kind == np.uint8,
-        f"`mnist` {path} must hold images of 28 x 28 bytes. Got {shape} of {kind}.",
+        f"`mnist` {path} must have images of 28 x 28 bytes. Got {shape} of {kind}.",
     )
     return arrays
 
@@ -211,12 +218,12 @@ def _recordings(source: Path) -> list[Recording]:
     files = sorted(((file, match) for file, match in found if match), key=lambda pair: pair[0].name)
     require(
         len(files) > 0,
-        f"`fsdd` must hold recordings named digit_speaker_take.wav. There are none in `{source}`.",
+        f"`fsdd` must have recordings named digit_speaker_take.wav. There are none in `{source}`.",
     )
     contents = [s if isinstance(s := file.source(), bytes) else s.read_bytes() for file, _ in files]
     names = (file.name for file, _ in files)
     if content_digest(zip(names, contents, strict=True)) != FSDD_CONTENT:
-        logger.info("`%s` holds other recordings than the 3,000 that the documented results are of.", source)
+        logger.info("The recordings in `%s` are not the 3,000 of the documented results.", source)
     made = []
     for (file, match), content in zip(files, contents, strict=True):
         try:
@@ -228,7 +235,7 @@ def _recordings(source: Path) -> list[Recording]:
 
 
 def content_digest(files: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 of names and contents, one after another."""
+    """Return the SHA-256 of names and contents, one after another."""
     digest = hashlib.sha256()
     for name, content in files:
         digest.update(name.encode())

@@ -1,8 +1,9 @@
 """Gaussian pairs of the paper's Figures 2 and 3 and Table 2, drawn from the released random streams.
 
-Two modalities hold standard normal noise. Some columns are overwritten by *decisive* features, whose weighted
-sum fixes the label; what both modalities hold is modality-general. The released code seeds the global
-generators of NumPy and torch; here the same numbers come from local ones, and no global state is touched.
+Two modalities are standard normal noise. Some columns are overwritten by *decisive* features, whose weighted
+sum determines the label; decisive features of both modalities are modality-general. The released code seeds
+the global generators of NumPy and torch; here local generators give the same numbers, and no global state
+changes.
 (Xue, Gao, Ren, Zhao, The Modality Focusing Hypothesis, ICLR 2023, arXiv 2206.06487.)
 
 Inputs are stored as (channel, sample), the layout that `mfh.experiments.gaussian.linear` reads.
@@ -39,18 +40,19 @@ class Split:
 
 @dataclass(frozen=True)
 class Design:
-    """How a figure shares its decisive features out.
+    """The decisive features of teacher and student in a figure.
 
-    `decisive` features fix the label. The student holds the first `seen` of them, and in each point of the
-    figure the teacher, `width` channels wide, holds a range of them.
+    `decisive` features determine the label. The student has the first `seen` of them, and at each point of
+    the figure the teacher, with `width` channels, has a range of them.
 
     Attributes:
         decisive: number of decisive features.
         width: number of channels of modality a.
-        points: per point of the figure, the range [first, last) of decisive features that the teacher holds.
+        points: for each point of the figure, the range [first, last) of the teacher's decisive features.
         seen: number of decisive features of the student.
         student_width: number of channels of modality b.
-        num_train, num_test: samples a split.
+        num_train: number of training samples.
+        num_test: number of test samples.
     """
 
     decisive: int
@@ -62,7 +64,7 @@ class Design:
     num_test: int = NUM_TEST
 
     def shares(self, point: tuple[int, int]) -> tuple[float, float, float]:
-        """Alpha, beta and gamma of a point, of the decisive features that one modality or the other holds.
+        """Return alpha, beta and gamma of a point: shares of the decisive features of either modality.
 
         Example:
             >>> [round(share, 2) for share in FIGURE_2.shares((4, 14))]
@@ -75,7 +77,7 @@ class Design:
         return only_a / total, only_b / total, both / total
 
     def teacher_share(self, point: tuple[int, int]) -> float:
-        """Gamma / (alpha + gamma): the modality-general part of what the teacher can use."""
+        """Return gamma / (alpha + gamma): the modality-general part of what the teacher can use."""
         alpha, _, gamma = self.shares(point)
         return gamma / (alpha + gamma)
 
@@ -91,10 +93,10 @@ TABLE_WIDTH = 50
 
 
 class TorchStream:
-    """The uniform numbers that torch's CPU generator gives after `torch.manual_seed(seed)`.
+    """The uniform numbers of torch's CPU generator after `torch.manual_seed(seed)`, without torch.
 
-    Torch and NumPy run the same Mersenne twister from the same seeding; a float32 uniform of torch is the low
-    24 bits of one word, scaled with a single rounding. So initial weights do without torch, which is slow to
+    Torch and NumPy use the same Mersenne twister with the same seeding; a float32 uniform of torch is the low
+    24 bits of one word, scaled with a single rounding. So initial weights need no torch, which is slow to
     import.
 
     Args:
@@ -106,13 +108,13 @@ class TorchStream:
         self._words = np.random.RandomState(seed)
 
     def uniform(self, count: int, bound: float) -> Float32[np.ndarray, " value"]:
-        """`count` numbers as of `torch.empty(count).uniform_(-bound, bound)`."""
+        """Return the numbers of `torch.empty(count).uniform_(-bound, bound)`."""
         low, high = np.float32(-bound), np.float32(bound)
         unit = self._words.randint(0, 1 << 24, size=count, dtype=np.uint32) * 2.0**-24
         return (unit * float(high - low) + float(low)).astype(np.float32)
 
     def linear(self, num_inputs: int) -> Float32[np.ndarray, "2 input_and_bias"]:
-        """Initial weights of `torch.nn.Linear(num_inputs, 2)`, the bias as last column.
+        """Return the initial weights of `torch.nn.Linear(num_inputs, 2)`, with the bias as last column.
 
         Example:
             >>> print(TorchStream(0).linear(3).round(4))
@@ -135,12 +137,13 @@ def check_seed(seed: object, name: str = "seed") -> None:
 
 @dataclass(frozen=True)
 class FigureDraw:
-    """Everything random in one run of a figure; the points of the figure differ in x1 alone.
+    """All random numbers of one run of a figure; the points of the figure differ in x1 only.
 
     Attributes:
-        train, test: the splits, x1 still without decisive features.
-        decisive: decisive features of both, (channel, sample).
-        weights: torch's stream as it stands when the first network is made.
+        train: training split, with x1 still without decisive features.
+        test: test split, with x1 still without decisive features.
+        decisive: decisive features of both splits, (channel, sample).
+        weights: torch's stream at the time when the first network is made.
     """
 
     train: Split
@@ -151,7 +154,7 @@ class FigureDraw:
     def teacher_inputs(
         self, point: tuple[int, int]
     ) -> tuple[Float32[np.ndarray, "channel1 sample"], Float32[np.ndarray, "channel1 test_sample"]]:
-        """x1 of both splits, its columns [first, last) overwritten by the decisive features of that range."""
+        """Return x1 of both splits, with the decisive features [first, last) in these columns."""
         first, last = point
         inputs = self.train.x1.copy(), self.test.x1.copy()
         for x1, features in zip(inputs, self.decisive, strict=True):
@@ -196,11 +199,12 @@ def _channels(samples: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TableDraw:
-    """Everything random in one run of Table 2 at one gamma.
+    """All random numbers of one run of Table 2 at one gamma.
 
     Attributes:
-        shared: number of decisive features in both modalities; `TABLE_ONLY_A` more stand in x1 alone.
-        a, b: the two training splits.
+        shared: number of decisive features in both modalities; `TABLE_ONLY_A` more are in x1 only.
+        a: the first training split.
+        b: the second training split.
         test: the test split.
         random_channels: channels of x1 of the mode `random`, drawn with replacement.
     """
@@ -213,15 +217,15 @@ class TableDraw:
 
     @property
     def gamma(self) -> float:
-        """Share of the decisive features that both modalities hold."""
+        """Share of the decisive features that are in both modalities."""
         return self.shared / (TABLE_ONLY_A + self.shared)
 
 
 def draw_table(*, seed: int) -> Iterator[TableDraw]:
-    """Draw one run of Table 2, gamma by gamma, rising.
+    """Draw one run of Table 2; yield the draw of each gamma, in ascending order.
 
-    Each gamma starts NumPy's stream anew, so that all of them are pieces of one sequence of normal numbers,
-    which is drawn once.
+    Each gamma restarts NumPy's stream. So all of them are pieces of one sequence of normal numbers, which is
+    drawn once.
 
     Example:
         >>> [round(draw.gamma, 3) for draw in draw_table(seed=42)]
@@ -234,7 +238,7 @@ def draw_table(*, seed: int) -> Iterator[TableDraw]:
         sizes = [n * (TABLE_ONLY_A + shared + 2 * TABLE_WIDTH) for n in (NUM_TRAIN, NUM_TEST, NUM_TRAIN)]
         normal = np.concatenate([normal, stream.randn(sum(sizes) - normal.size)])
         a, test, b = (_table_split(part, shared) for part in np.split(normal, np.cumsum(sizes[:-1])))
-        # The next gamma goes on from here as if these channels had not been drawn.
+        # a copy of the stream: the next gamma continues as if these channels had not been drawn
         here = np.random.RandomState(0)
         here.set_state(stream.get_state())
         yield TableDraw(shared, a, b, test, here.randint(0, TABLE_WIDTH, shared))

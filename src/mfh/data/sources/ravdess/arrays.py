@@ -19,28 +19,32 @@ logger = logging.getLogger(__name__)
 
 
 def _unchecked(_: Path) -> None:
-    """Files of somebody else, of which nothing is known."""
+    """Accept every file, as for a folder without checksums."""
 
 
 def audio_rows(files: Sequence[Path], check: Check = _unchecked) -> Rows:
-    """MFCC arrays as float32 rows of shape (1, coefficient, frame).
+    """Return MFCC arrays as float32 rows of shape (1, coefficient, frame).
 
-    `check` refuses a file that is not as it was written. Arrays of differing lengths are brought to the most
-    common one, with a warning: cut, or continued with their last frame.
+    Arrays of another length than most are cut, or continued with their last frame; a warning counts them.
+
+    Args:
+        files: the arrays.
+        check: function that raises `InputError` if a file is not as it was written.
 
     Raises:
-        InputError: a file is damaged, not finite, or no array of numbers, or they differ in coefficients.
+        InputError: a file is damaged, not finite, or no array of numbers; or the arrays differ in the number
+            of coefficients.
     """
     shapes = [_read_mfcc(file, mmap_mode="r").shape for file in files]
     heights = Counter(shape[0] for shape in shapes)
     odd = [
         f"{file.name} {shape}" for file, shape in zip(files, shapes, strict=True) if shape[0] != shapes[0][0]
     ]
-    require(len(heights) == 1, f"MFCC arrays must have equally many coefficients. Differing: {listing(odd)}.")
+    require(len(heights) == 1, f"MFCC arrays must have one number of coefficients. Others: {listing(odd)}.")
     (frames, _), *others = Counter(shape[1] for shape in shapes).most_common()
     if others:
         logger.warning(
-            "%d of %d MFCC arrays have not %d frames; they are cut, or go on with their last frame",
+            "%d of %d MFCC arrays do not have %d frames: they are cut, or continued with their last frame",
             sum(count for _, count in others), len(files), frames,
         )  # fmt: skip
     rows = (_fitted(file, frames, check)[None] for file in files)
@@ -67,10 +71,14 @@ def _fitted(file: Path, frames: int, check: Check) -> Float32[np.ndarray, "coeff
 
 
 def image_rows(files: Sequence[Path], check: Check = _unchecked) -> Rows:
-    """Pictures as uint8 rows of shape (3, height, width), red, green and blue; `check` as in `audio_rows`.
+    """Return pictures as uint8 rows of shape (3, height, width), red, green and blue.
+
+    Args:
+        files: the pictures.
+        check: see `audio_rows`.
 
     Raises:
-        InputError: a file is damaged, or they differ in size.
+        InputError: a file is damaged, or the pictures differ in size.
     """
     shape = _read_image(files[0]).shape
 

@@ -1,13 +1,12 @@
-"""RAVDESS clips as they are distributed: their names, and which video goes with which audio."""
+"""RAVDESS clips as they are distributed: their names, and pairs of video and audio files."""
 
-import logging
 import re
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from mfh._checks import InputError, listing, require
 from mfh.data.archives import StoredFile, stored_files
-from mfh.data.preparation import Note
+from mfh.data.preparation import Note, sort_by_name
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 CHANNELS = {1: "speech", 2: "song"}
@@ -21,8 +20,6 @@ _HIGHEST = {
     "actor": 24,
 }
 _VIDEO_AND_AUDIO, _VIDEO_ONLY, _AUDIO_ONLY = 1, 2, 3
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, order=True)
@@ -58,7 +55,7 @@ class ClipName:
         """Read a name, with or without a suffix.
 
         Raises:
-            InputError: it has not seven two-digit fields, or one is out of range.
+            InputError: it does not have seven two-digit fields, or one is out of range.
 
         Example:
             >>> clip = ClipName.parse("03-01-05-02-01-01-12.wav")
@@ -66,7 +63,7 @@ class ClipName:
             (12, 4, 'angry', '01-05-02-01-01-12')
         """
         match = re.fullmatch(r"\d\d(-\d\d){6}", Path(name).stem, flags=re.ASCII)
-        require(match is not None, "the name has not seven two-digit fields")
+        require(match is not None, "the name does not have seven two-digit fields")
         return cls(*(int(field) for field in Path(name).stem.split("-")))
 
     def __str__(self) -> str:
@@ -74,22 +71,24 @@ class ClipName:
 
     @property
     def label(self) -> int:
-        """Class of the emotion, 0-7."""
+        """The class of the emotion, 0-7."""
         return self.emotion - 1
 
     @property
     def recording(self) -> str:
-        """The last six fields: what the files of one recording have in common."""
+        """The last six fields, which all files of one recording share."""
         return str(self)[3:]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording: where its picture comes from and where its sound.
+    """One recording: the file of its picture and the file of its sound.
 
     Attributes:
-        video_name, audio_name: the names of the two files. Both are the video's where its own track is used.
-        video, audio: the files.
+        video_name: name of the video file.
+        audio_name: name of the audio file; that of the video if the video's own audio track is used.
+        video: the video file.
+        audio: the audio file.
     """
 
     video_name: ClipName
@@ -100,7 +99,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What lies in a folder of RAVDESS files.
+    """The contents of a folder of RAVDESS files.
 
     Attributes:
         clips: usable pairs, ordered by name.
@@ -117,7 +116,7 @@ def find_clips(raw: Path | str, *, speech: bool = True, song: bool = False) -> I
     """Pair the files under a folder or in its archives.
 
     The video of a recording is its `01-` mp4, or else its `02-` mp4. The audio is the `03-` wav with the same
-    last six fields, or else the `01-` mp4's own track. A file that lies there twice counts once.
+    last six fields, or else the `01-` mp4's own track. Of several files with one name the first is used.
 
     Args:
         raw: a folder with zips as downloaded, unpacked folders, or both; or a single zip.
@@ -125,32 +124,19 @@ def find_clips(raw: Path | str, *, speech: bool = True, song: bool = False) -> I
         song: whether to take clips of channel 02.
 
     Raises:
-        InputError: nothing usable is there, or an archive is damaged or could do harm.
+        InputError: there is no usable pair, or an archive is damaged or could do harm.
     """
-    require(speech or song, "`speech` or `song` must be chosen. Got neither: nothing would be left.")
+    require(speech or song, "`speech` or `song` must be True. Got False for both: no clip would be left.")
     channels = {channel for channel, chosen in ((1, speech), (2, song)) if chosen}
-    files: dict[ClipName, StoredFile] = {}
-    skipped, twice, others = [], 0, set()
-    for file in stored_files(raw, (".mp4", ".wav")):
-        try:
-            name = _checked_name(file.name)
-        except InputError as error:
-            skipped.append(Note(str(file), str(error)))
-            continue
-        if name.channel not in channels:
-            others.add(CHANNELS[name.channel])
-            continue
-        twice += name in files
-        files.setdefault(name, file)
-    if twice:
-        logger.warning("%d files lie in `%s` twice; the first of each is taken", twice, raw)
-    clips, unpaired = _pair(files)
+    files, skipped = sort_by_name(stored_files(raw, (".mp4", ".wav")), _checked_name, raw)
+    others = {CHANNELS[name.channel] for name in files if name.channel not in channels}
+    clips, unpaired = _pair({name: file for name, file in files.items() if name.channel in channels})
     if not clips:
         chosen = listing(CHANNELS[channel] for channel in sorted(channels))
-        hint = f" It holds {listing(sorted(others))}: choose that." if others else ""
+        hint = f" It contains {listing(sorted(others))}: choose that." if others else ""
         raise InputError(
-            f"`raw` must hold RAVDESS clips of {chosen} (as 01-01-05-01-01-01-12.mp4, in zips or folders). "
-            f"`{raw}` holds {len(unpaired)} files without a partner, {len(skipped)} with other names.{hint}"
+            f"`raw` must have RAVDESS clips of {chosen} (as 01-01-05-01-01-01-12.mp4, in zips or folders). "
+            f"`{raw}` has {len(unpaired)} files without a partner, {len(skipped)} with other names.{hint}"
         )
     return Inventory(tuple(clips), tuple(unpaired), tuple(skipped))
 

@@ -1,4 +1,4 @@
-"""Fetching the RAVDESS archives (Zenodo record 1188976, CC BY-NC-SA 4.0), or copying them from a mirror.
+"""Download of the RAVDESS archives (Zenodo record 1188976, CC BY-NC-SA 4.0), or copy from a mirror.
 
 An archive gets its name only after its checksum was verified, so that nothing opens it before.
 """
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DownloadReport:
-    """What `download` did.
+    """Result of `download`.
 
     Attributes:
         out: the folder.
-        archives: names of all archives that lie there now.
-        num_bytes: their size together.
-        unverified: those whose checksum nobody could tell.
+        archives: names of all archives in it.
+        num_bytes: their total size.
+        unverified: names of archives whose checksum is unknown.
     """
 
     out: Path
@@ -38,7 +38,7 @@ class DownloadReport:
         text = f"{len(self.archives)} archives, {self.num_bytes / 1e9:.2f} GB in {self.out}"
         if not self.unverified:
             return f"{text}, all checksums verified"
-        return f"{text}; NOT verified, for lack of a checksum: {', '.join(self.unverified)}"
+        return f"{text}; NOT verified, because their checksum is unknown: {', '.join(self.unverified)}"
 
 
 @holds()
@@ -51,30 +51,32 @@ def download(
     allow_unverified: bool = False,
     progress: bool = True,
 ) -> DownloadReport:
-    """Fetch the archives, each verified, and say beforehand how much room they take.
+    """Download and verify the archives, after logging how much disk space they need.
 
-    What is there already is verified and kept, a half-fetched archive (`.part`) is continued. The archives
-    are what `mfh.data.sources.ravdess.prepare.prepare` takes as `raw`.
+    Archives that exist are verified and kept; the download of a `.part` file continues. The folder is what
+    `mfh.data.sources.ravdess.prepare.prepare` takes as `raw`.
 
     Args:
-        out: gets the zips, and `md5sums.txt` with the checksums that were verified.
+        out: folder for the zips, and for `md5sums.txt` with the checksums that were verified.
         source: by default Zenodo. A mirror is a folder or URL with the zips and a manifest: `record.json`,
             the metadata of the record as Zenodo gives them, or `md5sums.txt`, as `md5sum` writes it.
         speech: whether to take the archives of speech.
         song: whether to take the archives of song.
-        allow_unverified: take zips from a folder without a manifest; the report names them.
+        allow_unverified: whether to take zips from a folder without a manifest; the report names them.
         progress: whether to show bars on stderr.
 
     Raises:
-        InputError: the source cannot be reached or has no checksums, one differs, or there is too little
-            room.
+        InputError: the source cannot be reached or has no checksums, a checksum differs, or there is too
+            little disk space.
     """
     kinds = {name for name, chosen in (("Speech", speech), ("Song", song)) if chosen}
-    require(len(kinds) > 0, "`speech` or `song` must be chosen. Got neither: nothing to fetch.")
+    require(
+        len(kinds) > 0, "`speech` or `song` must be True. Got False for both: there is nothing to download."
+    )
     archives = [a for a in find_archives(source, allow_unverified=allow_unverified) if a.kind in kinds]
     require(
         len(archives) > 0,
-        f"`source` must hold RAVDESS archives of {listing(sorted(kinds))}. It has none, by its manifest.",
+        f"`source` must have RAVDESS archives of {listing(sorted(kinds))}. Its manifest lists none.",
     )
     out = writable_folder(out)
     _require_room(out, archives)
@@ -108,7 +110,7 @@ def _require_room(out: Path, archives: Iterable[Archive]) -> None:
         known += size
         missing += max(size - there, 0)
     free = shutil.disk_usage(out).free
-    extra = f", and {unknown} archives whose size the source does not tell" if unknown else ""
-    text = f"{known / 1e9:.2f} GB, {missing / 1e9:.2f} of them still to be fetched{extra}"
-    logger.info("The archives take %s; %.2f GB are free in `%s`", text, free / 1e9, out)
+    extra = f", and {unknown} archives of unknown size" if unknown else ""
+    text = f"{known / 1e9:.2f} GB, {missing / 1e9:.2f} of them still to be downloaded{extra}"
+    logger.info("The archives need %s; %.2f GB are free in `%s`", text, free / 1e9, out)
     require(missing <= free, f"`out` must have room for {text}. `{out}` has {free / 1e9:.2f} GB free.")

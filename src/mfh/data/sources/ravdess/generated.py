@@ -1,8 +1,8 @@
-"""Clips under RAVDESS names whose tone and picture say known parts of the label.
+"""Generated clips with RAVDESS names, in which tone and picture show known parts of the label.
 
-So the teacher's share is known. The label 0-7 is three bits. Tone and picture both show the `shared` ones,
-only the tone the `audio_only` ones, only the picture the rest. A teacher that reads the tone therefore
-decides by shared + audio_only bits, of which a student that sees the picture can follow the shared ones: the
+The teacher's share is therefore known. The label 0-7 has three bits. Tone and picture both show the `shared`
+bits, only the tone shows the `audio_only` bits, and only the picture shows the rest. A teacher that hears the
+tone decides by shared + audio_only bits, and a student that sees the picture can learn the shared ones: the
 teacher's share is shared / (shared + audio_only), and the paper's gamma is shared / 3.
 """
 
@@ -29,15 +29,16 @@ _FPS = 12
 
 @dataclass(frozen=True)
 class GeneratedClips:
-    """What `generate_clips` wrote.
+    """Result of `generate_clips`.
 
     Attributes:
-        folder: where they lie, one folder per actor.
+        folder: folder of the clips, with one folder per actor.
         clips: number of recordings; each is an mp4 with sound and a wav.
         teacher_share: shared / (shared + audio_only), in [0, 1]: the modality-general part of what an audio
             teacher can use.
         gamma: shared / 3, the paper's share over both modalities.
-        best_audio, best_image: the accuracies that knowing all bits of a modality allows, in percent.
+        best_audio: the accuracy of one who knows all bits of the tone, in percent.
+        best_image: the accuracy of one who knows all bits of the picture, in percent.
     """
 
     folder: Path
@@ -62,15 +63,16 @@ def generate_clips(
 ) -> GeneratedClips:
     """Encode clips (H.264 with AAC, 16-bit wav) with the names of RAVDESS speech, normal intensity.
 
-    Tone: each bit it shows is one of two frequencies in a band of its own (320 or 480 Hz, 960 or 1440 Hz,
-    2880 or 4320 Hz), within a swelling envelope, over white noise. Picture: each bit it shows is a bright
-    disc on the left or the right, one bit above the other, over noise. Actors differ by up to 3% in pitch and
-    in the grey of the background, which says nothing of the label.
+    In the tone each bit is one of two frequencies in a band of its own (320 or 480 Hz, 960 or 1440 Hz, 2880
+    or 4320 Hz), over white noise, and the loudness rises and falls. In the picture each bit is a bright disc
+    on the left or the right, one bit above the other, over noise. Actors differ by up to 3% in pitch and in
+    the grey of the background, which is independent of the label.
 
     Args:
-        folder: gets `Actor_01` and so on.
-        shared: label bits that tone and picture show, 0-3.
-        audio_only: label bits that only the tone shows; with `shared` 1-3. The picture shows the rest.
+        folder: folder for `Actor_01` and so on.
+        shared: number of label bits that tone and picture show, 0-3.
+        audio_only: number of label bits that only the tone shows; together with `shared` 1-3. The picture
+            shows the rest.
         actors: 1-24; every actor speaks all eight emotions.
         statements: 1 or 2 per emotion.
         repetitions: 1 or 2 of each statement. The defaults give 15 x 8 x 2 x 2 = 480 clips.
@@ -124,7 +126,7 @@ def encode_mp4(
     fps: int = _FPS,
     rate: int = RATE,
 ) -> bytes:
-    """An mp4 (H.264, and AAC where there is a waveform) with its index at the front, as distributed clips."""
+    """Return an mp4 (H.264, and AAC for a waveform) with its index at the front, as in distributed clips."""
     av = media.need("av")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

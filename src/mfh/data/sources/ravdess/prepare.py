@@ -9,12 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mfh._checks import InputError, choice, require
+from mfh._checks import choice, require
 from mfh._system.files import writable_folder, write_json
 from mfh._system.lock import holds
 from mfh.data import media
 from mfh.data.manifest import Manifest
-from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_into, write_csv, write_notes
+from mfh.data.preparation import (
+    SETTINGS_FILE,
+    Note,
+    claim,
+    decode_into,
+    skipped_notes,
+    write_csv,
+    write_notes,
+)
 from mfh.data.sources.ravdess.clips import Clip, find_clips
 from mfh.data.sources.ravdess.decode import Settings, decode, targets
 
@@ -26,16 +34,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
         out: the folder.
-        clips: clips in the csv files: `decoded` now and `resumed` from an earlier call.
+        clips: number of clips in the csv files.
+        decoded: number of clips that this call decoded.
+        resumed: number of clips that an earlier call had decoded.
         skipped: damaged clips and files with other names, with reasons; also in `skipped.csv`.
         unpaired: files without a partner; also in `unpaired.csv`.
-        splits: clips in each of `train`, `validation` and `test`.
-        actors: actors in each of these.
-        warning: what is wrong with the splits, also logged; empty if nothing is.
+        splits: number of clips in each of `train`, `validation` and `test`.
+        actors: the actors in each of these.
+        warning: a problem with the splits, also logged; '' if there is none.
         seconds: wall time.
     """
 
@@ -77,16 +87,17 @@ def prepare(
 ) -> PrepareReport:
     """Decode RAVDESS clips into the authors' folder layout under `out/data`.
 
-    Each clip gives an MFCC array (`mfh.data.media.mfcc`), named by the file that its sound came from, in
-    `aud_features`, and a picture (`mfh.data.media.decode_picture`), named by its mp4, in `vid_features`.
-    Clips are decoded by several processes; a script that calls this therefore needs
-    `if __name__ == "__main__":`, or `jobs=0`. Files appear whole or not at all, also when it is interrupted,
-    and the same call goes on where it was left: clips that are there are not decoded again, damaged ones are
-    tried again.
+    Each clip gives an MFCC array (`mfh.data.media.mfcc`) in `aud_features`, named by its audio file, and a
+    picture (`mfh.data.media_video.decode_picture`) in `vid_features`, named by its mp4.
+
+    Several processes decode the clips; a script that calls this function therefore needs
+    `if __name__ == "__main__":`, or `jobs=0`. A clip that cannot be decoded is skipped, with its reason. Each
+    file is written completely or not at all, also after an interruption. The same call then continues: it
+    does not decode a clip again whose files exist, and tries damaged clips again.
 
     Args:
         raw: a folder with the archives as downloaded, unpacked folders, or both; or a single zip.
-        out: gets `data/`, `skipped.csv`, `unpaired.csv` and `prepare.json`.
+        out: folder for `data/`, `skipped.csv`, `unpaired.csv` and `prepare.json`.
         speech: whether to take speech clips.
         song: whether to take song clips.
         frames: see `Settings`.
@@ -94,16 +105,16 @@ def prepare(
         width: see `Settings`.
         audio_frames: see `Settings`.
         seconds: see `Settings`.
-        split: `actor` deals whole actors into 60/20/20% of the clips, `random` deals clips, stratified by
-            emotion; then one person is heard and seen in training and test.
-        seed: of the split.
-        jobs: processes; by default one per usable core. 0 decodes in this process, which a clip can then end
-            or hold up.
+        split: `actor` puts all clips of an actor into one split, with 60/20/20% of the clips; `random` splits
+            the clips, stratified by emotion, so that the same people are in training and test.
+        seed: seed of the split.
+        jobs: number of processes; by default one per usable core. With 0, this process decodes, and a clip
+            can crash it or block it.
         progress: whether to show a bar on stderr.
 
     Raises:
-        InputError: a setting is wrong, `raw` holds no clips or an archive that could do harm, `out` was
-            prepared with other settings or cannot be written, or no clip could be decoded.
+        InputError: a setting is wrong, `raw` has no clips or an archive that could do harm, `out` was
+            prepared with other settings or cannot be written, or no clip can be decoded.
     """
     start = time.perf_counter()
     choice("split", split, ("actor", "random"))
@@ -115,34 +126,26 @@ def prepare(
     out = writable_folder(out)
     claim(out, asdict(settings))
     manifest = Manifest(out)
-    pending = [clip for clip in inventory.clips if not manifest.holds(targets(out, clip))]
+    pending = [clip for clip in inventory.clips if not manifest.are_intact(targets(out, clip))]
     decoder = partial(decode, out=out, settings=settings)
     files = partial(targets, out)
     reasons = decode_into(manifest, pending, decoder, files, jobs=jobs, progress=progress)
-    damaged = tuple(Note(str(clip.video), reasons[clip]) for clip in pending if reasons[clip])
-    skipped = inventory.skipped + damaged
-    write_notes(out / "skipped.csv", skipped)
-    write_notes(out / "unpaired.csv", inventory.unpaired)
     clips = [clip for clip in inventory.clips if not reasons.get(clip)]
-    if not clips:
-        raise InputError(
-            f"None of {len(pending)} clips can be decoded; `{out / 'skipped.csv'}` says why. "
-            f"The first: {damaged[0].reason}."
-        )
+    write_notes(out / "unpaired.csv", inventory.unpaired)
+    by_file = {str(clip.video): reason for clip, reason in reasons.items()}
+    skipped = skipped_notes(out, by_file, inventory.skipped, len(clips))
     parts, warning = _split(clips, split, seed)
-    manifest.drop(csv_path(out, name) for name in parts)  # else a kill would leave them as damaged ones
-    manifest.save()
-    for name, part in parts.items():
-        _write_split(out, name, part)
-    write_json(out / SETTINGS_FILE, {"settings": asdict(settings), "split": split, "seed": seed}, sealed=True)
-    with manifest.kept():
-        manifest.add(csv_path(out, name) for name in parts)
+    with manifest.rewriting([csv_path(out, name) for name in parts]):
+        for name, part in parts.items():
+            _write_split(out, name, part)
+        chosen = {"settings": asdict(settings), "split": split, "seed": seed}
+        write_json(out / SETTINGS_FILE, chosen, sealed=True)
     if warning:
         logger.warning(warning)
     return PrepareReport(
         out=out,
         clips=len(clips),
-        decoded=len(pending) - len(damaged),
+        decoded=len(pending) - sum(map(bool, reasons.values())),
         resumed=len(inventory.clips) - len(pending),
         skipped=skipped,
         unpaired=inventory.unpaired,
@@ -154,22 +157,22 @@ def prepare(
 
 
 def _split(clips: Sequence[Clip], split: str, seed: int) -> tuple[dict[str, list[Clip]], str]:
-    """Clips of each split, in the order of their names, and a warning or an empty text."""
-    from mfh.data.splits import SHARES, divide  # loads torch, which the decoding processes need not
+    """Return the clips of each split, in the order of their names, and a warning or ''."""
+    from mfh.data.splits import SHARES, divide  # imports torch, which the processes that decode do not need
 
     actors = np.array([clip.video_name.actor for clip in clips])
     labels = np.array([clip.video_name.label for clip in clips])
     count = len(np.unique(actors))
     if split == "actor" and count < len(SHARES):
         warning = (
-            f"The clips are of {count} actor{'s' if count > 1 else ''}; a split by actor needs three. "
-            "All of them are training data."
+            f"The clips are of {count} actor{'s' if count > 1 else ''}, but a split by actor needs three. "
+            "All clips are training data."
         )
         return {"train": list(clips), "validation": [], "test": []}, warning
     groups = actors if split == "actor" else None
     parts = divide(labels, groups, SHARES, np.random.default_rng([seed, 0x5EED]))
     named = {name: [clips[row] for row in sorted(rows)] for name, rows in zip(CSV_FILES, parts, strict=True)}
-    warning = "Split at random, actors stand in several splits: accuracies will look better than they are."
+    warning = "With a random split, actors are in several splits: accuracies look better than they are."
     return named, warning if split == "random" and count > 1 else ""
 
 
@@ -182,5 +185,5 @@ def _write_split(out: Path, name: str, clips: Iterable[Clip]) -> None:
 
 
 def csv_path(out: Path, split: str) -> Path:
-    """Where the samples of a split are listed."""
+    """Return the path of the csv that lists the samples of a split."""
     return out / "data" / CSV_FOLDER / CSV_FILES[split]

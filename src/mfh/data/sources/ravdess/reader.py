@@ -1,4 +1,4 @@
-"""RAVDESS as `PairedDataset`: the reader of the authors' processed folder, which `prepare` writes too.
+"""Reader of the authors' processed RAVDESS folder, which `prepare` writes too, as a `PairedDataset`.
 
 data/aud_features/*.npy                       MFCC array, 40 x T
 data/vid_features/*                           picture, 256 x 512, colour
@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NormalizeAudio:
-    """The released normalisation of MFCC arrays: (x + 10.59) / 85.66.
+    """The normalisation of MFCC arrays in the released code: (x + 10.59) / 85.66.
 
     Attributes:
-        released_order: whether frames 0 and 2 are exchanged afterwards, a slip in the released loader that
-            its checkpoints were trained with.
+        released_order: whether frames 0 and 2 are exchanged afterwards. The released loader does this by
+            mistake, and the released checkpoints were trained with it.
     """
 
     released_order: bool = False
@@ -58,7 +58,7 @@ class NormalizeAudio:
 
 @dataclass(frozen=True)
 class NormalizeImage:
-    """From 0-255 to [0, 1], then by ImageNet's mean and standard deviation of red, green and blue."""
+    """The normalisation of pictures: 0-255 to [0, 1], then by ImageNet's mean and standard deviation."""
 
     def __call__(
         self, values: Num[Tensor, "sample 3 height width"]
@@ -90,19 +90,19 @@ def load(folder: Path | str, *, cache: bool = True, released_audio_order: bool =
     """Read the authors' processed folder, or one that `mfh.data.sources.ravdess.prepare.prepare` wrote.
 
     The data have the modalities `audio` (float32, (sample, 1, 40, T)) and `image` (uint8, (sample, 3, 256,
-    512)), which become the networks' inputs by `transforms`; ids are the names of the pictures, groups the
-    actors where the names tell them, splits those of the csv files. Where none of them holds test samples, no
-    split is brought, and one is drawn when it is needed.
+    512)), which `transforms` turn into the networks' inputs. Ids are the names of the pictures, groups are
+    the actors if the names contain them, and splits are those of the csv files. If the csv files have no test
+    samples, the data have no split, and one is drawn when it is needed.
 
     Args:
-        folder: the one that holds `data`, or `data` itself.
-        cache: whether everything is decoded once into memory-mapped arrays in `data/cache` (626 MB for the
-            1440 speech clips); without, it is decoded on each call and held in memory.
+        folder: the folder that contains `data`, or `data` itself.
+        cache: whether all samples are decoded once into memory-mapped arrays in `data/cache` (626 MB for the
+            1440 speech clips). Without a cache they are decoded on each call and kept in memory.
         released_audio_order: see `NormalizeAudio`; for networks with released weights.
 
     Raises:
-        InputError: a file is missing or damaged, a label out of range, one sample stands in two splits, an
-            actor does in a folder that was split by actor, or the cache cannot be written.
+        InputError: a file is missing or damaged, a label is out of range, a sample is in two splits, an actor
+            is in two splits of a folder that was split by actor, or the cache cannot be written.
     """
     media.need("PIL.Image")
     data = _data_folder(Path(folder))
@@ -124,7 +124,7 @@ def load(folder: Path | str, *, cache: bool = True, released_audio_order: bool =
     actors = [row.actor for row in rows]
     has_split = any(row.split == "test" for row in rows)
     if not has_split:
-        logger.warning("`%s` holds no test samples: a split is drawn when one is needed", data)
+        logger.warning("`%s` has no test samples: a split is drawn when one is needed", data)
     return PairedDataset.from_arrays(
         arrays,
         label=[row.label for row in rows],
@@ -141,7 +141,7 @@ def _data_folder(folder: Path) -> Path:
         if (candidate / CSV_FOLDER / CSV_FILES["train"]).is_file():
             return candidate
     raise InputError(
-        f"`folder` must hold data/{CSV_FOLDER}/{CSV_FILES['train']}, as `mfh ravdess prepare` writes it. "
+        f"`folder` must have data/{CSV_FOLDER}/{CSV_FILES['train']}, as `mfh ravdess prepare` writes it. "
         f"`{folder}` does not."
     )
 
@@ -174,7 +174,7 @@ def _read_csv(data: Path, split: str) -> Iterator[_Row]:
 
 
 def _file(folder: Path, name: str) -> Path:
-    """The file of that name; folders in the name are another machine's and are dropped."""
+    """Return the path of a file in a folder; folders in `name` are those of another machine and ignored."""
     return folder / Path(name.strip().replace("\\", "/")).name
 
 
@@ -186,16 +186,16 @@ def _is_file(path: Path) -> bool:
 
 
 def _distinct(rows: Sequence[_Row]) -> list[_Row]:
-    """The rows without repetitions, which a csv may hold within a split but not between splits."""
+    """Return the rows without repetitions, which are allowed within a split but not between splits."""
     seen: dict[tuple[Path, Path], _Row] = {}
     for row in rows:
         first = seen.setdefault((row.audio, row.image), row)
         require(
             (first.split, first.label) == (row.split, row.label),
-            f"Each sample must stand in one split with one label. `{row.audio.name}` with `{row.image.name}` "
+            f"Each sample must be in one split with one label. `{row.audio.name}` with `{row.image.name}` "
             f"is in {first.split} with label {first.label} and in {row.split} with label {row.label}.",
         )
-    require(len(seen) > 0, "The csv files hold no samples.")
+    require(len(seen) > 0, "The csv files have no samples.")
     if len(seen) < len(rows):
         logger.warning("%d repeated lines of the csv files are left out", len(rows) - len(seen))
     return list(seen.values())
@@ -216,13 +216,13 @@ def _check_actors(data: Path, rows: Sequence[_Row]) -> None:
     by_actor = isinstance(prepared, dict) and prepared.get("split") == "actor"
     require(
         not by_actor,
-        f"`{data}` was split by actor, but actor {listing(shared)} stands in two splits. Prepare it again.",
+        f"`{data}` was split by actor, but actor {listing(shared)} is in two splits. Prepare it again.",
     )
-    logger.warning("Actor %s stands in two splits: accuracies look better than they are", listing(shared))
+    logger.warning("Actor %s is in two splits: accuracies look better than they are", listing(shared))
 
 
 def _ids(rows: Sequence[_Row]) -> list[str]:
-    """Names of the pictures; with the names of the audio where a picture is used twice."""
+    """Return the names of the pictures; if a picture is used twice, with the names of the audio."""
     names = [row.image.stem for row in rows]
     if len(set(names)) == len(names):
         return names

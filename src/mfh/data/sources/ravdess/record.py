@@ -1,6 +1,6 @@
-"""Which RAVDESS archives a source has, with the checksums that its manifest gives.
+"""The RAVDESS archives of a source, with the checksums in its manifest.
 
-The checksums are those of the metadata of Zenodo's record 1188976, or of a mirror; none stand in this code.
+The checksums come from the metadata of Zenodo's record 1188976, or from a mirror; none are in this code.
 """
 
 import re
@@ -23,10 +23,10 @@ class Archive:
     """One zip of the record.
 
     Attributes:
-        name: as `Video_Speech_Actor_01.zip`.
+        name: such as `Video_Speech_Actor_01.zip`.
         address: URL, or path of a file.
-        size: in bytes; None where the source does not say.
-        md5: hexadecimal; None where the source has none.
+        size: in bytes; None if the source does not give it.
+        md5: hexadecimal; None if the source does not give it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Archive:
 
     @property
     def kind(self) -> str:
-        """`Speech`, `Song`, or nothing for files of other names."""
+        """`Speech` or `Song`; '' for files of other names."""
         match = _ARCHIVE.fullmatch(self.name)
         return match[1] if match else ""
 
@@ -47,11 +47,11 @@ class Archive:
 
 
 def find_archives(source: Path | str | None, *, allow_unverified: bool = False) -> list[Archive]:
-    """The RAVDESS archives of a source, by its manifest, with what it says of their sizes and checksums.
+    """Return the RAVDESS archives in the manifest of a source, with their sizes and checksums.
 
     Args:
-        source: None for Zenodo; or a folder or URL that holds `record.json` or `md5sums.txt`.
-        allow_unverified: whether a folder may do without.
+        source: None for Zenodo; or a folder or URL with `record.json` or `md5sums.txt`.
+        allow_unverified: whether a folder may have no manifest.
 
     Raises:
         InputError: the source cannot be reached, or its manifest is absent or cannot be read.
@@ -59,7 +59,7 @@ def find_archives(source: Path | str | None, *, allow_unverified: bool = False) 
     if source is None:
         text = _text(RECORD_URL)
         if text is None:
-            raise InputError(f"`{RECORD_URL}` is not there any more. A mirror can be named with `source`.")
+            raise InputError(f"`{RECORD_URL}` does not exist any more. Name a mirror with `source`.")
         return _of_record(text, RECORD_URL, _FILE_URL)
     way_out = f"Save {RECORD_URL} there as record.json, or the output of `md5sum *.zip` as md5sums.txt"
     if re.match(r"https?://", str(source)):
@@ -82,7 +82,7 @@ def find_archives(source: Path | str | None, *, allow_unverified: bool = False) 
             return _of_manifest(manifest, text, str(folder / "{name}"))
     require(
         allow_unverified,
-        f"`source` must have a manifest, else nothing can be verified. `{folder}` has neither "
+        f"`source` must have a manifest to verify its archives. `{folder}` has neither "
         f"{listing(MANIFESTS)}. {way_out}; or allow unverified archives.",
     )
     return [Archive(path.name, str(path), path.stat().st_size) for path in sorted(folder.glob("*.zip"))]
@@ -102,7 +102,7 @@ def _of_manifest(manifest: str, text: str, address: str) -> list[Archive]:
 
 
 def _of_record(text: str, place: str, address: str) -> list[Archive]:
-    """The files of a record's metadata, in Zenodo's present form or in its older one."""
+    """Return the archives in a record's metadata, in Zenodo's present form or in its older one."""
     archives = []
     try:
         for entry in parse_json(text)["files"]:
@@ -118,7 +118,7 @@ def _of_record(text: str, place: str, address: str) -> list[Archive]:
 
 
 def _text(url: str) -> str | None:
-    """What a URL answers; None if there is nothing."""
+    """Return the text at a URL; None if there is none."""
     requests = media.need("requests")
     try:
         response = requests.get(url, timeout=TIMEOUT)
@@ -127,6 +127,6 @@ def _text(url: str) -> str | None:
         response.raise_for_status()
     except requests.RequestException as error:
         raise InputError(
-            f"`{url}` cannot be fetched: {error}. A mirror can be named with `source`."
+            f"`{url}` cannot be downloaded: {error}. A mirror can be named with `source`."
         ) from error
     return response.text

@@ -1,4 +1,4 @@
-"""The authors' processed VGGSound folder as it is: no index, only files and `label.json`."""
+"""The authors' processed VGGSound folder, which has no index but only files and `label.json`."""
 
 import logging
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 from mfh._checks import InputError, listing, parse_json, require
 from mfh._system.files import read_npy
 from mfh.data import media
+from mfh.data.riff import require_whole
 from mfh.data.sources.vggsound.index import LABEL_FILE, MOST_CLASSES, Record
 
 FRAMES = 32
@@ -20,13 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 def scan(root: Path) -> tuple[list[str], list[Record]]:
-    """Names of the classes, which are their numbers, and the clips, by name.
+    """Return the names of the classes, which are their numbers, and the clips, ordered by name.
 
-    A clip without sound, without a picture, cut short or without a label is left out with a warning that
-    counts them and names the first.
+    Clips without sound, without a label or cut short are left out; a warning counts them and names the first.
 
     Raises:
-        InputError: there is no `label.json` or no clip; the file is damaged.
+        InputError: there is no `label.json` or no clip, or `label.json` is damaged.
     """
     labels = _read_labels(root / LABEL_FILE)
     clips: list[Record] = []
@@ -43,7 +43,7 @@ def scan(root: Path) -> tuple[list[str], list[Record]]:
         logger.warning("%d clips of `%s` are left out: %s", len(left_out), root, listing(left_out, limit=3))
     require(
         len(clips) > 0,
-        f"`{root}` must hold <split>/video_jpg/<name>.jpg and <split>/audio_npy/<name>.npy. It holds no such "
+        f"`{root}` must have <split>/video_jpg/<name>.jpg and <split>/audio_npy/<name>.npy. It has no such "
         f"clip; {len(left_out)} cannot be used{': ' + listing(left_out, limit=1) if left_out else ''}.",
     )
     clips.sort(key=attrgetter("name"))
@@ -56,19 +56,20 @@ def _read_labels(path: Path) -> dict[str, int]:
         table = {str(key): int(code) for key, code in labels.items()}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"`{path}` must map youtube ids to classes. It cannot be read: {error}.") from error
-    require(bool(table) and min(table.values()) >= 0, f"`{path}` must hold classes 0, 1, and so on.")
+    require(bool(table) and min(table.values()) >= 0, f"`{path}` must have classes 0, 1, and so on.")
     require(
         max(table.values()) < MOST_CLASSES,
-        f"`{path}` must hold classes below {MOST_CLASSES}. Got {max(table.values())}.",
+        f"`{path}` must have classes below {MOST_CLASSES}. Got {max(table.values())}.",
     )
     return table
 
 
 def label_of(name: str, labels: Mapping[str, int]) -> int | None:
-    """The class of a clip: by everything before the last underscore, by its name, or as the released code.
+    """Return the class of a clip, by the part of its name before the last underscore.
 
-    That takes the second field from the end of the name, split at underscores, which is another id where the
-    id holds an underscore; a file that was written with such keys is read all the same.
+    If that is not in `labels`, the class is looked up by the name, and then as the released code does it: by
+    the second field from the end, if the name is split at underscores. This is another id if the id contains
+    an underscore, but a file that was written with such keys can be read too.
 
     >>> label_of("a_b_000030", {"a_b": 1, "b": 2}), label_of("a_b_000030", {"b": 2})
     (1, 2)
@@ -81,7 +82,7 @@ def label_of(name: str, labels: Mapping[str, int]) -> int | None:
 
 
 def _clip(folder: Path, labels: Mapping[str, int], picture: Path) -> Record | str:
-    """A clip, or why it cannot be used; files are looked at, not decoded."""
+    """Return a clip, or why it cannot be used; its files are not decoded."""
     name = picture.stem
     label = label_of(name, labels)
     if re.fullmatch(r".+_\d+", name) is None or label is None:
@@ -103,4 +104,5 @@ def _clip(folder: Path, labels: Mapping[str, int], picture: Path) -> Record | st
 def _samples(path: Path) -> int:
     if path.suffix == ".npy":
         return int(read_npy(path, mmap_mode="r").size)
+    require_whole(path)
     return int(media.need("soundfile").info(str(path)).frames)

@@ -1,4 +1,4 @@
-"""VGGSound as it is distributed: the csv of its clips, their names, and the choice of classes."""
+"""VGGSound as it is distributed: the csv of clips, the names of files, and the choice of classes."""
 
 import csv
 import difflib
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from mfh._checks import InputError, listing, require
 from mfh.config import SPLITS
 from mfh.data.archives import StoredFile, stored_files
-from mfh.data.preparation import Note
+from mfh.data.preparation import Note, sort_by_name
 from mfh.data.tar_files import TarMember, expand, is_url, tar_members
 
 CLIP_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".mpg", ".mpeg")
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, order=True)
 class ClipName:
-    """What a clip is cut from: a video and the second at which it starts.
+    """The name of a clip: the video that it is cut from, and the second at which it starts.
 
     Attributes:
-        video: id of the YouTube video; it may hold underscores and dashes.
+        video: id of the YouTube video; it may contain underscores and dashes.
         start: second, 0 or more.
     """
 
@@ -36,10 +36,10 @@ class ClipName:
 
     @classmethod
     def parse(cls, name: str) -> "ClipName":
-        """Read a name, with or without a suffix; the start stands behind the last underscore.
+        """Read a name, with or without a suffix; the start follows the last underscore.
 
         Raises:
-            InputError: there is no start.
+            InputError: the name has no start.
 
         Example:
             >>> ClipName.parse("a_b-_000030.mp4"), ClipName.parse("x_7")
@@ -72,13 +72,13 @@ class Entry:
 def read_entries(path: Path | str) -> tuple[list[Entry], list[Note]]:
     """Read a csv of youtube id, start second, label and split, with or without a header.
 
-    Lines that repeat each other count once. A clip that has several labels or splits is left out.
+    Repeated lines count once. A clip that has several labels or splits is left out.
 
     Returns:
         The clips, in order of name, and notes on those that are left out.
 
     Raises:
-        InputError: the file cannot be read, or a line has not these four fields.
+        InputError: the file cannot be read, or a line does not have these four fields.
     """
     path = Path(path)
     try:
@@ -89,7 +89,7 @@ def read_entries(path: Path | str) -> tuple[list[Entry], list[Note]]:
         raise InputError(f"`csv` must be a file of clips. `{path}` cannot be read: {error}.") from error
     if lines and len(lines[0][1]) == 4 and not lines[0][1][1].isdecimal():
         lines = lines[1:]  # the header
-    require(len(lines) > 0, f"`csv` must hold clips: id, start second, label, split. `{path}` holds none.")
+    require(len(lines) > 0, f"`csv` must contain clips: id, start second, label, split. `{path}` has none.")
     entries = {_entry(line, f"`{path}` line {number}") for number, line in lines}
     if len(entries) < len(lines):
         logger.warning("%d repeated lines of `%s` are left out", len(lines) - len(entries), path)
@@ -106,7 +106,7 @@ def _entry(line: Sequence[str], place: str) -> Entry:
     require(
         len(line) == 4,
         f"{place} must have four fields: id, start second, label, split. It has {len(line)}: quote labels "
-        "that hold a comma.",
+        "that contain a comma.",
     )
     video, start, label, split = line
     require(bool(video) and bool(label), f"{place} must name a video and a label. Got {', '.join(line)!r}.")
@@ -125,15 +125,16 @@ def _different(entries: Iterable[Entry]) -> str:
 
 
 def choose_classes(entries: Sequence[Entry], classes: int | Path | str | None) -> list[str]:
-    """Names of the classes that are used, in the order of their codes 0, 1, ....
+    """Return the names of the classes that are used, in the order of their codes 0, 1, ....
 
     Args:
         entries: the clips.
-        classes: None takes all, in alphabetical order. A number takes so many of the most frequent ones (in
-            the csv; the first in the alphabet of equals). A file names one a line, in the order wanted.
+        classes: None takes all, in alphabetical order. A number n takes the n classes with the most clips in
+            the csv; of equally frequent ones the first in the alphabet. A file has one name per line, in the
+            order wanted.
 
     Raises:
-        InputError: the file cannot be read, repeats a class or names one that the csv does not hold; there
+        InputError: the file cannot be read, repeats a class or names one that the csv does not have; there
             are fewer classes than asked for, or fewer than two.
     """
     count = Counter(entry.label for entry in entries)
@@ -147,7 +148,7 @@ def choose_classes(entries: Sequence[Entry], classes: int | Path | str | None) -
         chosen = sorted(sorted(count, key=lambda label: (-count[label], label))[:classes])
     else:
         chosen = _read_classes(Path(classes), count)
-    require(len(chosen) >= 2, f"`classes` must be two or more. Got {listing(chosen)}: nothing to tell apart.")
+    require(len(chosen) >= 2, f"`classes` must be two or more. Got {listing(chosen)}: add a class.")
     return chosen
 
 
@@ -156,24 +157,24 @@ def _read_classes(path: Path, known: Iterable[str]) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"`classes` must be a number, or a file with a class a line. `{path}` cannot be read: {error}."
+            f"`classes` must be a number, or a file of one class per line. `{path}` cannot be read: {error}."
         ) from error
     names = [line.strip() for line in lines if line.strip()]
     known = set(known)
     for name in names:
-        require(names.count(name) == 1, f"`{path}` must name each class once. {name!r} stands there twice.")
+        require(names.count(name) == 1, f"`{path}` must name each class once. It names {name!r} twice.")
         if name not in known:
             near = difflib.get_close_matches(name, known, 3)
-            hint = f" Is it {listing(near)}?" if near else f" The csv holds {listing(sorted(known))}."
+            hint = f" Is it {listing(near)}?" if near else f" The csv has {listing(sorted(known))}."
             raise InputError(f"`{path}` names the class {name!r}, which no clip of the csv has.{hint}")
     return names
 
 
 def find_clips(clips: Path | str) -> tuple[dict[ClipName, StoredFile | TarMember], list[Note]]:
-    """The clips in a folder or in tar files, by name, and notes on what cannot be used.
+    """Return the clips in a folder or in tar files, by name, and notes on files that cannot be used.
 
     Args:
-        clips: a folder that holds clips, at any depth, in zips and tar files too; or tar files, see
+        clips: a folder of clips, at any depth, in zips and tar files too; or tar files, see
             `mfh.data.tar_files.expand`.
 
     Raises:
@@ -185,25 +186,14 @@ def find_clips(clips: Path | str) -> tuple[dict[ClipName, StoredFile | TarMember
     if folder:
         stored += stored_files(clips, CLIP_SUFFIXES, argument="clips")
         packed = sorted(str(path) for path in Path(clips).rglob("*") if path.name.endswith(COMPRESSED))
-        notes += [Note(path, "compressed: unpack it to a plain .tar first") for path in packed]
+        notes += [Note(path, "it is compressed: convert it to a plain .tar first") for path in packed]
     archives = [] if folder and not any(Path(clips).rglob("*.tar")) else expand(clips)
     for archive in archives:
         members, problem = tar_members(archive, _is_clip)
         stored += members
         notes += [Note(archive, problem)] if problem else []
-    found: dict[ClipName, StoredFile | TarMember] = {}
-    twice = 0
-    for file in stored:
-        try:
-            name = ClipName.parse(file.name)
-        except InputError as error:
-            notes.append(Note(str(file), str(error)))
-            continue
-        twice += name in found
-        found.setdefault(name, file)
-    if twice:
-        logger.warning("%d clips lie in `%s` twice; the first of each is taken", twice, clips)
-    return found, notes
+    found, other_names = sort_by_name(stored, ClipName.parse, clips)
+    return found, notes + other_names
 
 
 def _is_clip(name: str) -> bool:

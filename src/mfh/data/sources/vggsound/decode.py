@@ -1,4 +1,4 @@
-"""Decoding a VGGSound clip into one waveform and one picture of stacked frames. Free of torch."""
+"""Decoding a VGGSound clip into one waveform and one picture of stacked frames, without torch."""
 
 import io
 from collections.abc import Callable
@@ -6,30 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
-from mfh._checks import InputError, require
+from mfh._checks import require
+from mfh._system.files import npy_bytes
 from mfh.data import media
 from mfh.data.archives import StoredFile
-from mfh.data.media_video import Crop, decode_frames
-from mfh.data.preparation import write_bytes
+from mfh.data.media_video import Crop, decode_frames, encode_jpg
+from mfh.data.preparation import UnusableClipError, part, write_bytes
 from mfh.data.sources.vggsound.clips import ClipName
 from mfh.data.tar_files import TarMember
 
 RATE = 16_000
 PARTS_FOLDER = "parts"
 JPEG_LIMIT = 65_500  # pixels: no JPEG is higher
-_JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a prepared clip depends on.
+    """Settings that change the files of a prepared clip.
 
     Attributes:
         frames: number of frames, evenly spaced in time.
         size: height and width of a frame, in pixels.
-        crop: top, bottom, left, right of the part of the clip's frames to take; None takes all.
+        crop: top, bottom, left and right of the part of the frames to take; None takes all. See
+            `mfh.data.media_video.decode_frames`.
     """
 
     frames: int = 32
@@ -37,7 +38,7 @@ class Settings:
     crop: Crop | None = None
 
     def __post_init__(self) -> None:
-        """Check what can be checked before any clip is opened."""
+        """Check the settings before any clip is opened."""
         height, width = self.size
         for name, value in (("frames", self.frames), ("size", height), ("size", width)):
             require(value >= 1, f"`{name}` must be 1 or more. Got {value}.")
@@ -57,7 +58,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A clip to decode: where it lies, its name, and the folder of its split, `train` or `test`."""
+    """A clip to decode.
+
+    Attributes:
+        stored: its file.
+        name: its name.
+        split: the folder of its split, `train` or `test`.
+    """
 
     stored: StoredFile | TarMember
     name: ClipName
@@ -65,10 +72,10 @@ class Job:
 
 
 def targets(out: Path, name: ClipName, split: str, *, sharded: bool) -> dict[str, Path]:
-    """The files that a clip becomes, by their kind.
+    """Return the paths of a clip's files, by their kind.
 
-    In the authors' layout `npy`, `jpg` and, of test clips, `wav`; else `flac` and `jpg` in `parts`, where
-    they wait for being packed.
+    In the authors' layout the kinds are `npy`, `jpg` and, for test clips, `wav`. With `sharded` they are
+    `flac` and `jpg`, in the folder `parts` until they are packed into a tar file.
     """
     if sharded:
         return {kind: out / PARTS_FOLDER / f"{name}.{kind}" for kind in ("flac", "jpg")}
@@ -77,56 +84,49 @@ def targets(out: Path, name: ClipName, split: str, *, sharded: bool) -> dict[str
 
 
 def decode(job: Job, *, out: Path, settings: Settings, sharded: bool) -> str:
-    """Write a clip's files; returns why it cannot be decoded, empty if it can.
+    """Write a clip's files; return why it cannot be decoded, or '' if it can.
+
+    Args:
+        job: the clip.
+        out: the prepared folder.
+        settings: see `Settings`.
+        sharded: see `targets`.
 
     Raises:
         InputError: a file cannot be written.
     """
-    part, (height, width) = "file", settings.size
-    try:
-        source = job.stored.source()
-        part = "audio"
-        waveform = media.decode_audio(source, RATE)
-        part = "video"
-        frames = decode_frames(
-            source,
-            frames=settings.frames,
-            height=height,
-            width=width,
-            crop=settings.crop,
-            repeat=True,
-        )
-    except (InputError, OSError) as error:
-        return f"{part}: {error}"
+    height, width = settings.size
     encoders: dict[str, Callable[[], bytes]] = {
-        "npy": lambda: encode_npy(waveform),
+        "npy": lambda: npy_bytes(waveform[None]),
         "wav": lambda: media.encode_wav(waveform, rate=RATE),
         "flac": lambda: encode_flac(waveform),
-        "jpg": lambda: encode_jpg(frames),
+        "jpg": lambda: encode_jpg(frames.reshape(-1, *frames.shape[2:])),  # stacked from top to bottom
     }
-    for kind, path in targets(out, job.name, job.split, sharded=sharded).items():
-        write_bytes(path, encoders[kind]())
+    paths = targets(out, job.name, job.split, sharded=sharded)
+    try:
+        with part("file"):
+            source = job.stored.source()
+        with part("audio"):
+            waveform = media.decode_audio(source, RATE)
+        with part("video"):
+            frames = decode_frames(
+                source, frames=settings.frames, height=height, width=width, crop=settings.crop, repeat=True
+            )
+        with part("encoding"):
+            contents = {kind: encoders[kind]() for kind in paths}
+    except UnusableClipError as error:
+        return str(error)
+    for kind, path in paths.items():
+        write_bytes(path, contents[kind])
     return ""
 
 
-def encode_npy(waveform: Float32[np.ndarray, " sample"]) -> bytes:
-    """A waveform as an array of shape (1, samples)."""
-    content = io.BytesIO()
-    np.save(content, waveform[None], allow_pickle=False)
-    return content.getvalue()
-
-
 def encode_flac(waveform: Float32[np.ndarray, " sample"]) -> bytes:
-    """A waveform, 16 bits, scaled so that its largest absolute value is 1: networks see it so in any case."""
+    """Return a waveform as FLAC of 16 bits, scaled so that its largest absolute value is 1.
+
+    The networks' inputs are scaled in the same way in any case.
+    """
     content = io.BytesIO()
     scaled = waveform / np.abs(waveform).max()
     media.need("soundfile").write(content, scaled, RATE, format="FLAC", subtype="PCM_16")
-    return content.getvalue()
-
-
-def encode_jpg(frames: UInt8[np.ndarray, "frame height width 3"]) -> bytes:
-    """Frames stacked from top to bottom in one picture; colour at full resolution."""
-    content = io.BytesIO()
-    picture = media.need("PIL.Image").fromarray(frames.reshape(-1, *frames.shape[2:]))
-    picture.save(content, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return content.getvalue()

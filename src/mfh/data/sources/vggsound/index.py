@@ -1,4 +1,4 @@
-"""The index of a prepared VGGSound folder: what is there, and where each clip lies. Free of torch."""
+"""The index of a prepared VGGSound folder: the clips and the places of their files. Without torch."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from mfh.data.tar_files import exists, is_url, read_range
 INDEX_FILE, CLASSES_FILE, LABEL_FILE = "clips.csv", "classes.txt", "label.json"
 _LONGEST = 2**28  # samples, more than four hours
 MOST_CLASSES = 100_000
-"""A class's number is below this: a list is made of so many names."""
+"""Limit of a class's number, because a list of so many names is made."""
 _HEADER = (
     *("name", "id", "start", "label", "split", "place", "samples"),
     *("picture_at", "picture_bytes", "audio_at", "audio_bytes"),
@@ -35,18 +35,18 @@ class Record:
     """A prepared clip.
 
     Attributes:
-        name: of its files, without suffix; the id of the sample.
+        name: name of its files, without suffix; the id of the sample.
         video: youtube id.
         label: code of its class.
         split: `train`, `validation` or `test`.
-        place: the folder of its files, `train` or `test`, or the tar file in which they lie.
+        place: the folder of its files, `train` or `test`, or the tar file that contains them.
         samples: length of the waveform.
         picture_at: byte of the tar file at which the picture begins; 0 in a folder.
-        picture_bytes: its size.
-        audio_at: likewise of the sound.
-        audio_bytes: its size.
-        picture_sha256: its checksum; empty where none is known.
-        audio_sha256: likewise of the sound.
+        picture_bytes: size of the picture.
+        audio_at: byte of the tar file at which the sound begins; 0 in a folder.
+        audio_bytes: size of the sound.
+        picture_sha256: checksum of the picture; '' if it is unknown.
+        audio_sha256: checksum of the sound; '' if it is unknown.
     """
 
     name: str
@@ -63,14 +63,14 @@ class Record:
     audio_sha256: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse, with a ValueError, numbers that no clip has."""
+        """Raise `ValueError` for numbers that no clip can have."""
         numbers = (self.samples, self.picture_at, self.picture_bytes, self.audio_at, self.audio_bytes)
         if not (min(numbers) >= 0 and max(numbers) < 2**63 and self.samples <= _LONGEST):
             raise ValueError(f"the numbers {listing(numbers)}")
 
 
 def joined(root: str, name: str) -> str:
-    """A file in a folder or under a URL."""
+    """Return the path or URL of a file in a folder."""
     return f"{root.rstrip('/')}/{name}" if is_url(root) else str(Path(root) / name)
 
 
@@ -87,12 +87,12 @@ def write_index(out: Path, names: Sequence[str], clips: Iterable[Record]) -> Non
 
 
 def has_index(root: str) -> bool:
-    """Whether a folder or URL holds one."""
+    """Whether a folder or URL has an index."""
     return exists(joined(root, INDEX_FILE))
 
 
 def read_index(root: str) -> tuple[list[str], list[Record]]:
-    """Names of the classes, and the clips.
+    """Return the names of the classes, and the clips.
 
     Raises:
         InputError: a file is absent or damaged.
@@ -109,7 +109,7 @@ def read_index(root: str) -> tuple[list[str], list[Record]]:
         clips = [_record(line, codes) for line in csv.DictReader(io.StringIO(text, newline=""))]
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(f"`{path}` is damaged: {error!r}. Prepare the folder again.") from error
-    require(len(clips) > 0, f"`{path}` holds no clips. Prepare the folder again.")
+    require(len(clips) > 0, f"`{path}` has no clips. Prepare the folder again.")
     return names, clips
 
 
@@ -126,7 +126,7 @@ def _record(line: Mapping[str, str], codes: Mapping[str, int]) -> Record:
 
 
 def read_settings(root: str) -> dict[str, Any]:
-    """The settings with which a folder was prepared; `frames` is a number above 0.
+    """Return the settings with which a folder was prepared; `frames` is a number above 0.
 
     Raises:
         InputError: the file is absent or damaged.
@@ -144,7 +144,7 @@ def read_settings(root: str) -> dict[str, Any]:
 def write_labels(out: Path, clips: Sequence[Record]) -> None:
     """Write the authors' `label.json`: youtube id -> class.
 
-    A video with clips of several classes cannot be told by its id; its clips stand there by name.
+    For a video with clips of several classes the keys are the names of its clips.
     """
     found: dict[str, set[int]] = {}
     for clip in clips:
@@ -156,12 +156,18 @@ def write_labels(out: Path, clips: Sequence[Record]) -> None:
 def held_out(
     splits: Sequence[str], labels: Sequence[object], videos: Sequence[str], *, seed: int
 ) -> list[str]:
-    """The split of each clip, with 10% of the training clips held out for validation.
+    """Return the split of each clip, with 10% of the training clips held out for validation.
 
-    They are stratified by label, and clips of one video stay together. Where there are validation clips
-    already all stays as it is, and fewer than ten training clips are kept whole.
+    They are stratified by label, and clips of one video stay together. Nothing is held out if there are
+    validation clips already, or fewer than ten training clips.
+
+    Args:
+        splits: split of each clip.
+        labels: class of each clip.
+        videos: video of each clip.
+        seed: of the choice.
     """
-    from mfh.data.splits import VALIDATION_OF_TRAIN, divide  # loads torch, which decoding need not
+    from mfh.data.splits import VALIDATION_OF_TRAIN, divide  # imports torch, which decoding does not need
 
     result = list(splits)
     train = [row for row, split in enumerate(splits) if split == "train"]

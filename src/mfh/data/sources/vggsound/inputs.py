@@ -1,4 +1,4 @@
-"""What the VGGSound networks are fed: magnitude spectrograms and normalised frames, made on the device."""
+"""Inputs of the VGGSound networks: magnitude spectrograms and normalised frames, made on the device."""
 
 from dataclasses import dataclass
 
@@ -17,13 +17,13 @@ HEADROOM = 1.1
 class Spectrogram:
     """Magnitude of the short-time Fourier transform of a waveform divided by 1.1 times its largest value.
 
-    Windows of 1024 samples (Hann, periodic), hop 512, centred, with zeros beyond both ends, as librosa's
-    default. A clip of L samples has 1 + L // 512 frames; it is resized bilinearly to `frames` where these
-    differ.
+    The windows have 1024 samples (Hann, periodic), hop 512, and are centred, with zeros beyond both ends, as
+    by librosa's default. A clip of L samples has 1 + L // 512 frames; if this is not `frames`, it is resized
+    bilinearly.
 
     Attributes:
         frames: number of frames T; 313 for 10 seconds at 16 kHz.
-        log: whether the logarithm log(1 + magnitude) is taken. The released networks see the magnitude.
+        log: whether to take log(1 + magnitude). The released networks get the magnitude.
     """
 
     frames: int = 313
@@ -32,7 +32,7 @@ class Spectrogram:
     def __call__(
         self, waveforms: Float32[Tensor, "sample 1 time"]
     ) -> Float32[Tensor, "sample 1 513 {self.frames}"]:
-        """Transform a batch; NaN stands behind the end of a waveform that is shorter than the others."""
+        """Transform a batch; a waveform that is shorter than the others ends with NaN."""
         lengths = (~waveforms.isnan()).sum(dim=-1).flatten()
         result = waveforms.new_empty(len(waveforms), 1, FFT // 2 + 1, self.frames)
         for length in lengths.unique().tolist():
@@ -50,7 +50,7 @@ class Spectrogram:
 
 
 def magnitude(waveforms: Float[Tensor, "sample time"]) -> Float[Tensor, "sample 513 frame"]:
-    """|STFT| of waveforms of one length, each divided by 1.1 times its largest absolute value."""
+    """Return |STFT| of waveforms of one length, each divided by 1.1 times its largest absolute value."""
     peaks = waveforms.abs().amax(dim=-1, keepdim=True)
     peaks = peaks.where(peaks > 0, 1)  # silence stays silence
     window = torch.hann_window(FFT, dtype=waveforms.dtype, device=waveforms.device)
@@ -65,7 +65,7 @@ class NormalizeVideo:
     """Frames as a batch of (3, frames, height, width), by ImageNet's mean and standard deviation.
 
     Attributes:
-        size: height and width to which they are resized (bilinear, antialiased); None leaves them.
+        size: height and width to which they are resized (bilinear, antialiased); None keeps their size.
     """
 
     size: tuple[int, int] | None = None
@@ -77,7 +77,7 @@ class NormalizeVideo:
         planes = values.movedim(-1, 1)
         if self.size is None or self.size == tuple(planes.shape[-2:]):
             return imagenet.normalize(planes)
-        # colours and frames are channels here; what is left after resizing is usually less to normalise
+        # colours and frames are channels here; resizing first usually leaves less to normalise
         flat = planes.contiguous().flatten(1, 2).float()
         resized = interpolate(flat, self.size, mode="bilinear", antialias=True, align_corners=False)
         return imagenet.normalize(resized.unflatten(1, (3, -1)))

@@ -1,4 +1,4 @@
-"""Prepared VGGSound clips packed into tar files, as webdataset reads them. Free of torch."""
+"""Packing of prepared VGGSound clips into tar files, as webdataset reads them, without torch."""
 
 import io
 import json
@@ -29,21 +29,21 @@ def pack(
     megabytes: float,
     seed: int,
 ) -> None:
-    """Move the clips in `out/parts` into `<split>-<number>.tar` files, numbered after those that are there.
+    """Move the clips in `out/parts` into new `<split>-<number>.tar` files.
 
-    Each clip is three members: `<name>.json` (id, class, split, samples, frames), `.jpg` and `.flac`. The
-    clips of a split are shuffled, so that neighbours in a file have nothing in common, in an order that does
-    not depend on which of them are packed already. A tar file appears whole or not at all, is noted in the
-    manifest, and then its parts go.
+    Each clip has three members: `<name>.json` (id, class, split, samples, frames), `.jpg` and `.flac`. The
+    clips of a split are shuffled, so that neighbours in a file are unrelated; the order does not depend on
+    which clips are packed already. A tar file is written completely or not at all and noted in the manifest;
+    then its parts are removed.
 
     Args:
         out: the prepared folder.
-        names: of the classes.
-        clips: what lies in `parts`.
-        manifest: of the folder.
-        frames: frames in a picture.
+        names: names of the classes.
+        clips: the clips in `parts`.
+        manifest: manifest of the folder.
+        frames: number of frames in a picture.
         megabytes: size at which a tar file is closed.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
     """
     for split in sorted({clip.split for clip in clips}):
         chosen = [clip for clip in clips if clip.split == split]
@@ -67,7 +67,7 @@ def discard_parts(out: Path, names: Iterable[str]) -> None:
 
 
 def parts_of(out: Path, name: str) -> dict[str, Path]:
-    """Where the files of a clip wait for being packed."""
+    """Return the paths of a clip's files before they are packed."""
     return {kind: out / PARTS_FOLDER / f"{name}.{kind}" for kind in ("jpg", "flac")}
 
 
@@ -108,15 +108,15 @@ def _write(out: Path, names: Sequence[str], frames: int, clips: Sequence[Record]
 
 
 def flac_samples(source: Path | bytes) -> int:
-    """Length of a FLAC file's waveform, by its header."""
+    """Return the length of a FLAC file's waveform, by its header."""
     file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     return int(media.need("soundfile").info(file).frames)
 
 
 def packed(archives: Sequence[str]) -> tuple[dict[str, dict[str, TarMember]], list[str]]:
-    """What lies in tar files: name of a clip -> kind -> member, and what is wrong with them.
+    """Return the clips in tar files, name -> kind -> member, and what is wrong with the files.
 
-    A clip counts when its picture and its sound are there.
+    A clip counts if its picture and its sound are there.
     """
     found: dict[str, dict[str, TarMember]] = {}
     problems = []
@@ -132,7 +132,7 @@ def packed(archives: Sequence[str]) -> tuple[dict[str, dict[str, TarMember]], li
 
 
 def located(clip: Record, kinds: Mapping[str, TarMember], place: str) -> Record:
-    """A clip with the place of its picture and its sound in a tar file."""
+    """Return a clip with the places of its picture and its sound in a tar file."""
     picture, audio = kinds["jpg"], kinds["flac"]
     return replace(
         clip,
@@ -145,15 +145,15 @@ def located(clip: Record, kinds: Mapping[str, TarMember], place: str) -> Record:
 
 
 def index_of(archives: Sequence[str]) -> tuple[list[str], list[Record], int]:
-    """What the tar files of `pack` hold, without their index: names of classes, clips, frames in a picture.
+    """Return names of classes, clips and frames per picture of tar files that `pack` wrote.
 
-    Every header is read, and each clip's JSON; no picture and no sound.
+    Their index is not needed: every header is read, and the JSON of each clip, but no picture and no sound.
 
     Raises:
-        InputError: a tar file is damaged, or not of `pack`.
+        InputError: a tar file is damaged, or `pack` did not write it.
     """
     found, problems = packed(archives)
-    require(not problems, f"{'; '.join(problems)}. Get it again.")
+    require(not problems, f"{'; '.join(problems)}. Download it again.")
     clips, names, stored = [], {}, 0
     for name, kinds in sorted(found.items()):
         try:
@@ -173,5 +173,5 @@ def index_of(archives: Sequence[str]) -> tuple[list[str], list[Record], int]:
                 f"`{kinds['jpg']}` is not a clip that `mfh vggsound prepare --shards` packed: {error!r}."
             ) from error
         clips.append(located(record, kinds, PurePosixPath(kinds["jpg"].archive).name))
-    require(len(clips) > 0, f"{listing(archives, limit=3)} hold no clips.")
+    require(len(clips) > 0, f"{listing(archives, limit=3)} have no clips.")
     return [names.get(code, str(code)) for code in range(1 + max(names))], clips, stored

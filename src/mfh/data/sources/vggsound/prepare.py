@@ -1,4 +1,4 @@
-"""From VGGSound clips as mirrors ship them to waveforms and stacked frames, in folders or tar files."""
+"""From VGGSound clips as mirrors distribute them to waveforms and stacked frames, in folders or tar files."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from mfh.data import media
 from mfh.data.archives import StoredFile
 from mfh.data.manifest import Manifest
 from mfh.data.media_video import Crop
-from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_into, write_csv, write_notes
+from mfh.data.preparation import SETTINGS_FILE, Note, claim, decode_into, skipped_notes, write_csv
 from mfh.data.sources.vggsound.clips import ClipName, Entry, choose_classes, find_clips, read_entries
 from mfh.data.sources.vggsound.decode import Job, Settings, decode, targets
 from mfh.data.sources.vggsound.index import (
@@ -39,15 +39,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
         out: the folder.
-        clips: clips that are ready: `decoded` now and `resumed` from an earlier call.
-        absent: names of clips of the csv that are not there; also in `absent.csv`.
+        clips: number of clips that are ready.
+        decoded: number of clips that this call decoded.
+        resumed: number of clips that an earlier call had decoded.
+        absent: names of the clips of the csv that have no file; also in `absent.csv`.
         skipped: damaged clips, files with other names, contradictions in the csv, with reasons; also in
             `skipped.csv`.
-        splits: clips in each of `train`, `validation` and `test`.
+        splits: number of clips in each of `train`, `validation` and `test`.
         classes: number of classes.
         seconds: wall time.
     """
@@ -90,35 +92,36 @@ def prepare(
     In the authors' layout each clip gives its waveform (16 kHz, channels averaged, shape (1, samples),
     float32) in `<split>/audio_npy`, a test clip the same as wav in `<split>/audio`, and its frames (see
     `mfh.data.media_video.decode_frames`), stacked from top to bottom in one JPEG, in `<split>/video_jpg`.
-    `<split>` is that of the csv; which training clips are held out for validation stands in `clips.csv`.
+    `<split>` is that of the csv; `clips.csv` tells which training clips are held out for validation.
     In `<split>-<number>.tar` files it gives the same JPEG, the waveform as FLAC and its class as JSON; such
     files are small and few, and can be read from anywhere (`mfh.data.sources.vggsound.pack`).
 
-    Clips are decoded by several processes; a script that calls this therefore needs
-    `if __name__ == "__main__":`, or `jobs=0`. Files appear whole or not at all, also when it is interrupted,
-    and the same call goes on where it was left: clips that are there are not decoded again, damaged ones are
-    tried again. Clips of the csv that are not there are listed and counted, never an error.
+    Several processes decode the clips; a script that calls this function therefore needs
+    `if __name__ == "__main__":`, or `jobs=0`. A clip that cannot be decoded is skipped, with its reason. Each
+    file is written completely or not at all, also after an interruption. The same call then continues: it
+    does not decode a clip again whose files exist, and tries damaged clips again. Clips of the csv without a
+    file are listed and counted; they are no error.
 
     Args:
         csv: youtube id, start second, label, split (`vggsound.csv`), with or without a header.
         clips: folder of clips, at any depth, in tar files or zips too, or tar files as
             `mirror/shard-{000000..000009}.tar`. A clip is named `<id>_<start>.mp4`, the start with zeros
             before it or not.
-        out: gets the folders and `label.json`, or the tar files; and `clips.csv`, `classes.txt`,
+        out: folder for the folders and `label.json`, or the tar files; and `clips.csv`, `classes.txt`,
             `absent.csv`, `skipped.csv` and `prepare.json`.
         classes: see `mfh.data.sources.vggsound.clips.choose_classes`.
         frames: see `Settings`.
         size: height and width of a frame, or one number for both.
         crop: see `Settings`.
         shards: megabytes of a tar file; None gives the authors' layout.
-        seed: of the choice of 10% of the training clips for validation (stratified, by video), where the csv
-            has none.
-        jobs: processes; by default one per usable core. 0 decodes in this process, which a clip can then end
-            or hold up.
+        seed: seed of the choice of 10% of the training clips for validation (stratified, by video), if the
+            csv has no validation clips.
+        jobs: number of processes; by default one per usable core. With 0, this process decodes, and a clip
+            can crash it or block it.
         progress: whether to show a bar on stderr.
 
     Raises:
-        InputError: a setting or the csv is wrong, none of its clips is there or can be decoded, `out` was
+        InputError: a setting or the csv is wrong, none of its clips has a file or can be decoded, `out` was
             prepared with other settings or cannot be written.
     """
     start = time.perf_counter()
@@ -135,19 +138,14 @@ def prepare(
     there = _in_tars(out, manifest) if sharded else {}
     work = {entry: Job(found.files[entry.name], entry.name, _folder(entry)) for entry in found.present}
     files = partial(_files, out, sharded)
-    ready = {e for e, job in work.items() if str(e.name) in there or manifest.holds(files(job))}
+    ready = {e for e, job in work.items() if str(e.name) in there or manifest.are_intact(files(job))}
     pending = [job for entry, job in work.items() if entry not in ready]
     decoder = partial(decode, out=out, settings=settings, sharded=sharded)
     reasons = decode_into(manifest, pending, decoder, files, jobs=jobs, progress=progress)
-    damaged = tuple(Note(str(job.stored), reasons[job]) for job in pending if reasons[job])
-    write_notes(out / "skipped.csv", (*found.notes, *damaged))
-    write_csv(out / "absent.csv", ("name",), [(name,) for name in found.absent])
     usable = [entry for entry in found.present if not reasons.get(work[entry])]
-    if not usable:
-        raise InputError(
-            f"None of {len(pending)} clips can be decoded; `{out / 'skipped.csv'}` says why. "
-            f"The first: {damaged[0].reason}."
-        )
+    write_csv(out / "absent.csv", ("name",), [(name,) for name in found.absent])
+    by_file = {str(job.stored): reason for job, reason in reasons.items()}
+    skipped = skipped_notes(out, by_file, found.notes, len(usable))
     records = _records(out, found.names, usable, there, sharded, seed, manifest)
     if shards is not None:
         fresh = [record for record in records if record.name not in there]
@@ -156,24 +154,21 @@ def prepare(
         tars = _in_tars(out, manifest)
         records = [located(r, tars[r.name], Path(tars[r.name]["jpg"].archive).name) for r in records]
     lists = [out / name for name in (INDEX_FILE, CLASSES_FILE, *([] if sharded else [LABEL_FILE]))]
-    manifest.drop(lists)  # else a kill would leave them as damaged ones
-    manifest.save()
-    if not sharded:
-        write_labels(out, records)
-    records.sort(key=attrgetter("name"))
-    write_index(out, found.names, records)
-    told = {"settings": asdict(settings) | {"sharded": sharded}, "seed": seed}
-    write_json(out / SETTINGS_FILE, told, sealed=True)
-    with manifest.kept():
-        manifest.add(lists)
+    with manifest.rewriting(lists):
+        if not sharded:
+            write_labels(out, records)
+        records.sort(key=attrgetter("name"))
+        write_index(out, found.names, records)
+        chosen = {"settings": asdict(settings) | {"sharded": sharded}, "seed": seed}
+        write_json(out / SETTINGS_FILE, chosen, sealed=True)
     _warn(found, records)
     return PrepareReport(
         out=out,
         clips=len(usable),
-        decoded=len(pending) - len(damaged),
+        decoded=len(pending) - sum(map(bool, reasons.values())),
         resumed=len(ready),
         absent=found.absent,
-        skipped=(*found.notes, *damaged),
+        skipped=skipped,
         splits={name: sum(record.split == name for record in records) for name in SPLITS},
         classes=len(found.names),
         seconds=time.perf_counter() - start,
@@ -182,7 +177,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Found:
-    """What the csv wants and what is there."""
+    """The clips of the csv: those with a file (`present`) and those without one (`absent`)."""
 
     names: list[str]
     present: list[Entry]
@@ -200,7 +195,7 @@ def _find(csv: Path | str, clips: Path | str, classes: int | Path | str | None) 
     if not present:
         first = [f" `{note.file}` cannot be used: {note.reason}." for note in unusable[:1]]
         raise InputError(
-            f"`clips` must hold clips of the csv, named as `{wanted[0].name}.mp4`. `{clips}` holds none of "
+            f"`clips` must contain clips of the csv, named as `{wanted[0].name}.mp4`. `{clips}` has none of "
             f"{len(wanted)}, and {len(files)} others.{''.join(first)}"
         )
     absent = tuple(str(entry.name) for entry in wanted if entry.name not in files)
@@ -208,28 +203,28 @@ def _find(csv: Path | str, clips: Path | str, classes: int | Path | str | None) 
 
 
 def _folder(entry: Entry) -> str:
-    """The authors' layout knows two splits; what is held out for validation is training data there."""
+    """Return the folder of a clip: the authors' layout has two, and validation clips are in `train`."""
     return "test" if entry.split == "test" else "train"
 
 
 def _in_tars(out: Path, manifest: Manifest) -> Packed:
-    """What earlier calls have packed."""
+    """Return the clips that earlier calls have packed into tar files."""
     archives = sorted(out.glob("*.tar"))
     for path in archives:
         if manifest.name(path) not in manifest.known:
             _adopt_tar(out, path, manifest)
     archives = [path for path in archives if path.exists()]
     found, problems = packed([str(path) for path in archives])
-    problems += [f"`{path}` is damaged or exchanged" for path in archives if not manifest.fits(path)]
-    require(not problems, f"{'; '.join(problems)}: remove it, and its clips are decoded again.")
+    problems += [f"`{path}` is damaged or exchanged" for path in archives if not manifest.is_intact(path)]
+    require(not problems, f"{'; '.join(problems)}: remove it, then its clips are decoded again.")
     return found
 
 
 def _adopt_tar(out: Path, path: Path, manifest: Manifest) -> None:
-    """A tar file that is not noted: packed again where its parts are still there, else taken as it is."""
+    """Take a tar file that is not in the manifest as it is, or remove it if its parts still exist."""
     held, _ = packed([str(path)])
     if all(part.exists() for name in held for part in parts_of(out, name).values()):
-        path.unlink()  # a kill came before it was noted
+        path.unlink()  # the run was killed before it noted the file; the parts are packed again
     else:
         manifest.add([path])
         manifest.save()
@@ -248,9 +243,10 @@ def _records(
     seed: int,
     manifest: Manifest,
 ) -> list[Record]:
-    """What the index says of each clip. One that lies in a tar file keeps the split it was packed with.
+    """Return the line of the index for each clip. A clip in a tar file keeps the split of that file.
 
-    Clips are held out among all of them, so that a call that goes on decides as one that was not stopped.
+    The clips for validation are chosen among all clips, so that a call that continues an interrupted one
+    chooses the same clips.
     """
     codes = {name: code for code, name in enumerate(names)}
     columns = [[e.split for e in entries], [e.label for e in entries], [e.name.video for e in entries]]
@@ -279,7 +275,7 @@ def _records(
 def _warn(found: _Found, records: Sequence[Record]) -> None:
     if found.absent:
         count = len(found.absent), len(found.absent) + len(found.present)
-        logger.info("%d of %d clips of the csv are not there: see absent.csv", *count)
+        logger.info("%d of %d clips of the csv have no file: see absent.csv", *count)
     train = Counter(record.label for record in records if record.split == "train")
     few = [f"{name} ({train[code]})" for code, name in enumerate(found.names) if train[code] < 2]
     if few:

@@ -1,4 +1,4 @@
-"""Reading prepared VGGSound clips: from files of a folder, or from tar files wherever they lie."""
+"""Reading of prepared VGGSound clips, from files of a folder or from local or remote tar files."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,20 @@ from mfh._checks import InputError
 from mfh._system.files import checksum, read_npy
 from mfh.data import media
 from mfh.data.decoded import DamagedSampleError
+from mfh.data.riff import require_whole
 from mfh.data.sources.vggsound.index import Record, joined
 from mfh.data.tar_files import read_range
 
 
 @dataclass(frozen=True)
 class ClipDecoder:
-    """Decodes one clip; see `mfh.data.decoded.SampleSource`.
+    """Function that decodes one clip; see `mfh.data.decoded.SampleSource`.
 
     Attributes:
-        root: the folder or URL that holds the splits' folders or the tar files.
+        root: the folder or URL of the splits' folders or of the tar files.
         clips: the clips, in the order of the rows.
-        stored: frames in a picture.
-        frames: frames wanted of them, evenly spaced.
+        stored: number of frames in a picture.
+        frames: number of frames to take of them, evenly spaced.
         span: part of the clip that they are taken from, as shares of its length.
         samples: length of a waveform's row.
     """
@@ -37,10 +38,10 @@ class ClipDecoder:
     samples: int
 
     def __call__(self, row: int, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """The waveform, the frames, or both."""
+        """Decode the waveform, the frames, or both."""
         clip = self.clips[row]
         contents = read_clip(self.root, clip, names)
-        require_whole(clip, contents)
+        require_unchanged(clip, contents)
         found = {}
         if "audio" in names:
             found["audio"] = fitted(waveform_of(contents["audio"], clip.name), self.samples)
@@ -51,10 +52,10 @@ class ClipDecoder:
 
 
 def read_clip(root: str, clip: Record, names: Sequence[str]) -> dict[str, bytes]:
-    """The stored bytes of a clip's `audio`, `video` or both; what lies together is read in one piece.
+    """Return the stored bytes of a clip's `audio`, `video` or both; from a tar file both are read at once.
 
     Raises:
-        InputError: a file is gone or cannot be read.
+        InputError: a file does not exist or cannot be read.
     """
     if not clip.place.endswith(".tar"):
         return {name: read_file(root, clip, name) for name in names}
@@ -67,23 +68,23 @@ def read_clip(root: str, clip: Record, names: Sequence[str]) -> dict[str, bytes]
     return {name: content[places[name][0] - first : places[name][1] - first] for name in names}
 
 
-def require_whole(clip: Record, contents: Mapping[str, bytes]) -> None:
-    """Refuse what is not as the index says; a wav in place of an array has no checksum there.
+def require_unchanged(clip: Record, contents: Mapping[str, bytes]) -> None:
+    """Compare a clip's checksums with those in the index, which has none for a wav in place of an array.
 
     Raises:
-        DamagedSampleError: a checksum does not fit.
+        DamagedSampleError: a checksum differs.
     """
     for name, content in contents.items():
         wanted = clip.picture_sha256 if name == "video" else clip.audio_sha256
         if wanted and content[:4] != b"RIFF" and checksum(content) != wanted:
             what = "picture" if name == "video" else "sound"
             raise DamagedSampleError(
-                f"The {what} of `{clip.name}` is damaged or exchanged: its checksum does not fit."
+                f"The {what} of `{clip.name}` is damaged or exchanged: its checksum differs."
             )
 
 
 def read_file(root: str, clip: Record, name: str) -> bytes:
-    """A clip's file in the authors' layout; the wav stands in for an array that is not there."""
+    """Return the content of a clip's file in the authors' layout; without an array that of the wav."""
     if name == "video":
         return read_range(joined(root, f"{clip.place}/video_jpg/{clip.name}.jpg"))
     path = Path(joined(root, f"{clip.place}/audio_npy/{clip.name}.npy"))
@@ -96,15 +97,20 @@ def read_file(root: str, clip: Record, name: str) -> bytes:
 
 
 def waveform_of(content: bytes, name: str) -> Float32[np.ndarray, "1 samples"]:
-    """A waveform, stored as an array, as FLAC or as wav.
+    """Decode a waveform that is stored as an array, as FLAC or as wav.
+
+    Args:
+        content: of the file.
+        name: of the clip, for errors.
 
     Raises:
-        DamagedSampleError: it is none of these, or has not the shape (1, samples) or (samples,).
+        DamagedSampleError: it is none of these, or not finite, or not of shape (1, samples) or (samples,).
     """
     try:
         if content[:6] == b"\x93NUMPY":
             array = read_npy(content)
         else:
+            require_whole(content)
             array, _ = media.need("soundfile").read(io.BytesIO(content), dtype="float32")
             array = array if array.ndim == 1 else array.mean(axis=1)
     except (OSError, ValueError, EOFError, RuntimeError) as error:  # soundfile's own are RuntimeErrors
@@ -120,10 +126,15 @@ def waveform_of(content: bytes, name: str) -> Float32[np.ndarray, "1 samples"]:
 
 
 def frames_of(content: bytes, stored: int, name: str) -> UInt8[np.ndarray, "frame height width 3"]:
-    """Frames stacked in a JPEG.
+    """Decode the frames that are stacked in a JPEG.
+
+    Args:
+        content: of the file.
+        stored: number of frames.
+        name: of the clip, for errors.
 
     Raises:
-        DamagedSampleError: it cannot be decoded, or is not `stored` frames high.
+        DamagedSampleError: it cannot be decoded, or its height is not that of `stored` frames.
     """
     image = media.need("PIL.Image")
     try:
@@ -139,14 +150,14 @@ def frames_of(content: bytes, stored: int, name: str) -> UInt8[np.ndarray, "fram
 
 
 def fitted(waveform: Float32[np.ndarray, "1 samples"], length: int) -> Float32[np.ndarray, "1 length"]:
-    """A waveform cut to a length, or continued with NaN."""
+    """Return a waveform cut to a length, or continued with NaN."""
     row = np.full((1, length), np.nan, np.float32)
     row[:, : waveform.shape[1]] = waveform[:, :length]
     return row
 
 
 def spread(stored: int, wanted: int, span: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
-    """Numbers of `wanted` evenly spaced frames of those stored, within a span of the clip.
+    """Return the numbers of `wanted` evenly spaced frames of those stored, within a span of the clip.
 
     >>> spread(32, 4).tolist(), spread(32, 4, (0.5, 1.0)).tolist()
     ([4, 12, 20, 28], [18, 22, 26, 30])

@@ -38,7 +38,7 @@ from mfh.data.sources.vggsound.read import ClipDecoder, fitted, frames_of, read_
 from mfh.data.tar_files import expand, is_url
 
 CACHE_FOLDER = "cache"
-_LONGEST = 1.1  # times the median length: no stray clip makes all rows long
+_LONGEST = 1.1  # times the median length, so that one long clip does not make all rows long
 _GREY = (124, 116, 104)  # ImageNet's mean, which normalises to 0
 
 logger = logging.getLogger(__name__)
@@ -61,33 +61,34 @@ def load(
     The data have the modalities `audio`, waveforms of float32 (sample, 1, samples), and `video`, frames of
     uint8 (sample, frames, height, width, 3). `transforms` make them the networks' inputs: magnitude
     spectrograms (sample, 1, 513, audio_frames), see `Spectrogram`, and normalised frames (sample, 3, frames,
-    height, width), see `NormalizeVideo`. A waveform that is shorter than the rows goes on with NaN, which the
-    transform knows to leave out; what is longer than 1.1 times the median clip is cut.
+    height, width), see `NormalizeVideo`. A waveform that is shorter than the rows ends with NaN, which the
+    transform leaves out; a waveform longer than 1.1 times the median clip is cut.
 
-    Ids are the names of the clips, groups the videos where several clips are of one. Splits are those of
-    `clips.csv`; in the authors' folder, which has none, 10% of the training clips are held out for validation
-    (stratified, by video). Clips are decoded when they are needed, so memory does not grow with their number,
-    by row, so the order of the samples is the same for every number of processes. A damaged clip is told once
-    and replaced by a blank one (`mfh.data.decoded.Tolerant`); more than 1% of them are an error.
+    Ids are the names of the clips, and groups are the videos if there are several clips of a video. Splits
+    are those of `clips.csv`; in the authors' folder, which has none, 10% of the training clips are held out
+    for validation (stratified, by video). Clips are decoded when they are needed, so memory does not grow
+    with their number. They are read by row, so their order does not depend on the number of processes. A
+    damaged clip is replaced by a blank one, with a warning (`mfh.data.decoded.Tolerant`); more than 1% of
+    damaged clips are an error.
 
     Args:
-        source: the folder, or the URL of one that was prepared as tar files (any protocol of fsspec); or tar
-            files alone, as `https://host/train-{000000..000009}.tar`, whose headers are then read first.
-        frames: how many of the stored frames, evenly spaced; by default all.
+        source: the folder, or the URL of a folder that was prepared as tar files (any protocol of fsspec); or
+            tar files without their index, as `https://host/train-{000000..000009}.tar`, whose headers are
+            then read first.
+        frames: number of the stored frames to take, evenly spaced; by default all.
         span: part of the clip that they are taken from, as shares of its length, such as (0.5, 1.0) for the
             second half.
         size: height and width, or one number for both, to which frames are resized on the device; by default
-            as they are.
+            they keep their size.
         audio_frames: frames T of a spectrogram; by default those of the median clip, 313 for 10 seconds.
         log: see `Spectrogram`.
-        cache: where everything is decoded once into memory-mapped arrays (6.3 MB for a clip of 32 x 256 x 256
-            and 0.64 MB for its 10 seconds of sound): a folder, or True for `cache` in the data's own.
-        workers: threads that decode a batch side by side.
-        seed: of what is held out where the data do not say.
+        cache: folder for memory-mapped arrays into which all clips are decoded once (6.3 MB for a clip of
+            32 x 256 x 256 and 0.64 MB for its 10 seconds of sound); True takes `cache` in the data's folder.
+        workers: number of threads that decode a batch.
+        seed: seed of the choice of validation clips, if the data have none.
 
     Raises:
-        InputError: there is nothing as above, a file is damaged that must not be, or the cache cannot be
-            written.
+        InputError: the source has no such data, its index is damaged, or the cache cannot be written.
     """
     for package in ("PIL.Image", "soundfile"):
         media.need(package)
@@ -126,13 +127,13 @@ def load(
 
 @dataclass(frozen=True)
 class Found:
-    """What there is.
+    """The clips of a source.
 
     Attributes:
         root: folder or URL.
-        names: of the classes.
+        names: names of the classes.
         clips: see `Record`.
-        stored: frames in a picture.
+        stored: number of frames in a picture.
     """
 
     root: str
@@ -142,7 +143,7 @@ class Found:
 
 
 def find(source: Path | str, *, seed: int = 0) -> Found:
-    """Look for prepared clips; see `load`."""
+    """Find the prepared clips of a source; see `load`."""
     root = str(source)
     if "{" in root or root.endswith(".tar"):
         return _without_index(root)
@@ -159,7 +160,7 @@ def find(source: Path | str, *, seed: int = 0) -> Found:
     if not is_url(root) and any(folder.glob("*.tar")):
         return _without_index(root)
     raise InputError(
-        f"`data` must hold {INDEX_FILE}, as `mfh vggsound prepare` writes it, tar files that it wrote, or "
+        f"`data` must have {INDEX_FILE}, as `mfh vggsound prepare` writes it, tar files that it wrote, or "
         f"{LABEL_FILE} and the authors' folders. `{root}` does not."
     )
 
@@ -167,13 +168,13 @@ def find(source: Path | str, *, seed: int = 0) -> Found:
 def _without_index(pattern: str) -> Found:
     archives = expand(pattern)
     root, *others = sorted({archive.rpartition("/")[0] for archive in archives})
-    require(not others, f"Tar files must lie in one folder. `{pattern}` names {1 + len(others)}.")
+    require(not others, f"Tar files must be in one folder. `{pattern}` names {1 + len(others)}.")
     names, clips, stored = index_of(archives)
     return Found(root, names, clips, stored)
 
 
 def _num_frames(wanted: int | None, stored: int, span: tuple[float, float]) -> int:
-    """How many frames are taken; by default all that are stored in the span."""
+    """Return the number of frames to take; by default all that are stored in the span."""
     start, stop = span
     require(
         0 <= start < stop <= 1,
@@ -181,13 +182,13 @@ def _num_frames(wanted: int | None, stored: int, span: tuple[float, float]) -> i
     )
     held = max(1, int(round((stop - start) * stored, 6)))
     wanted = held if wanted is None else wanted
-    told = "those stored" if held == stored else f"those stored in `span` {start:g} to {stop:g}"
-    require(1 <= wanted <= held, f"`frames` must lie in 1 ... {held}, {told}. Got {wanted}.")
+    meaning = "those stored" if held == stored else f"those stored in `span` {start:g} to {stop:g}"
+    require(1 <= wanted <= held, f"`frames` must lie in 1 ... {held}, {meaning}. Got {wanted}.")
     return wanted
 
 
 def _frame_size(found: Found) -> tuple[int, int]:
-    """Height and width of a frame, by the first picture that is whole."""
+    """Return height and width of a frame, by the first picture that can be decoded."""
     for clip in found.clips:
         try:
             content = read_clip(found.root, clip, ["video"])["video"]
@@ -198,7 +199,7 @@ def _frame_size(found: Found) -> tuple[int, int]:
 
 
 def row_length(clips: Sequence[Record]) -> tuple[int, int]:
-    """Length of the rows of waveforms and of the median clip, in samples."""
+    """Return the length of the rows of waveforms and of the median clip, in samples."""
     lengths = np.sort([clip.samples for clip in clips])
     median = int(lengths[len(lengths) // 2])
     longest = int(min(lengths[-1], median * _LONGEST))
@@ -211,13 +212,13 @@ def row_length(clips: Sequence[Record]) -> tuple[int, int]:
 def _cache_folder(root: str, cache: bool | Path | str) -> Path:
     require(
         cache is not True or not is_url(root),
-        f"`cache` must name a folder for data that lie behind a URL. Got {cache} for `{root}`.",
+        f"`cache` must name a folder if the data are at a URL. Got {cache} for `{root}`.",
     )
     return Path(root) / CACHE_FOLDER if cache is True else Path(str(cache))
 
 
 def _cached(source: SampleSource, folder: Path) -> dict[str, np.memmap]:
-    """Every modality decoded once, see `mfh.data.array_cache`."""
+    """Return every modality, decoded once; see `mfh.data.array_cache`."""
     return {
         name: cached_array(
             folder / name, text_key(f"{source.identity} {source.shapes[name]}"), partial(_rows, source, name)
@@ -227,7 +228,7 @@ def _cached(source: SampleSource, folder: Path) -> dict[str, np.memmap]:
 
 
 def _rows(source: SampleSource, name: str) -> Rows:
-    """Every row, decoded a few at a time, for the cache."""
+    """Return all rows for the cache; a few are decoded at a time."""
 
     def rows() -> Iterator[np.ndarray]:
         step = max(1, 2 * source.workers)

@@ -1,8 +1,8 @@
-"""Prepared VGGSound tar files read from front to back, for loops other than ours.
+"""Streaming of prepared VGGSound tar files, for training loops other than ours.
 
-`mfh.data.sources.vggsound.reader.load` reads samples by row instead, which keeps their order for any number
-of processes. Reading from front to back is the cheaper way where storage is far, and deals whole tar files to
-nodes and workers.
+`mfh.data.sources.vggsound.reader.load` reads samples by row instead, so that their order does not depend on
+the number of processes. Streaming reads each tar file from its start to its end, which is cheaper for remote
+storage, and divides tar files among nodes and workers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,23 +24,23 @@ from mfh.data.tar_files import open_file
 
 @dataclass
 class ClipStream(IterableDataset):
-    """The clips of one split, each once an epoch over all nodes and workers together.
+    """The clips of one split; all nodes and workers together yield each clip once per epoch.
 
-    Nodes are told apart by `RANK` and `WORLD_SIZE` or torch's process group, workers by `DataLoader`. The tar
-    files are shuffled by seed and epoch and dealt in turn, so nodes get unequal numbers of clips, and one
-    that gets no file gets none. Use as many files as nodes times workers, or more.
+    The number of a node comes from `RANK` and `WORLD_SIZE` or torch's process group, that of a worker from
+    `DataLoader`. The tar files are shuffled by seed and epoch and distributed in turn, so nodes get unequal
+    numbers of clips, and a node without a file gets none. Use at least nodes times workers files.
 
-    A sample is a dict: `id`, `label`, `audio` (float32, (1, samples), NaN behind its end) and `video` (uint8,
-    (frames, height, width, 3)), as `load` has them raw.
+    A sample is a dict: `id`, `label`, `audio` (float32, (1, samples), NaN after its end) and `video` (uint8,
+    (frames, height, width, 3)), as in `load` before its transforms.
 
     Attributes:
         archives: paths or URLs of the tar files.
-        stored: frames in a picture.
-        frames: frames wanted of them.
+        stored: number of frames in a picture.
+        frames: number of frames to take of them.
         samples: length of a waveform's row.
-        seed: of the order.
-        epoch: likewise; set it before each epoch.
-        buffer: clips among which the next one is drawn; 1 keeps the order within a file.
+        seed: seed of the order.
+        epoch: changes the order; set it before each epoch.
+        buffer: number of clips from which the next one is drawn; 1 keeps the order within a file.
     """
 
     archives: tuple[str, ...]
@@ -71,7 +71,7 @@ class ClipStream(IterableDataset):
             label = int(parse_json(sample["json"])["label"])
             audio, video = sample["flac"], sample["jpg"]
         except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise InputError(f"The clip `{name}` is not one that `mfh` packed: {error!r}.") from error
+            raise InputError(f"`mfh` did not pack the clip `{name}`: {error!r}.") from error
         return {
             "id": name,
             "label": label,
@@ -94,13 +94,13 @@ def stream(
     seed: int = 0,
     buffer: int = 256,
 ) -> ClipStream:
-    """Stream what `mfh vggsound prepare --shards` wrote.
+    """Stream the tar files that `mfh vggsound prepare --shards` wrote.
 
     Args:
         source: the folder or its URL, or tar files; see `mfh.data.sources.vggsound.reader.load`.
         split: `train`, `validation` or `test`.
-        frames: how many of the stored frames, evenly spaced; by default all.
-        seed: of the order.
+        frames: number of the stored frames to take, evenly spaced; by default all.
+        seed: seed of the order.
         buffer: see `ClipStream`.
 
     Raises:
@@ -110,7 +110,7 @@ def stream(
     found = find(source)
     places = sorted({clip.place for clip in found.clips if clip.split == split})
     packed = all(place.endswith(".tar") for place in places)
-    require(bool(places) and packed, f"`{source}` holds no tar files of the {split} split.")
+    require(bool(places) and packed, f"`{source}` has no tar files of the {split} split.")
     return ClipStream(
         tuple(joined(found.root, place) for place in places),
         found.stored,
