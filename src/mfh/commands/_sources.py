@@ -55,6 +55,8 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
             "ignores it",
         ),
         "id": (None, "name of the sample ids; by default `id` if an npz has it"),
+        "fold-column": (None, "name of an array with folds of your own, for cross-validation"),
+        "split-by-time": (None, "name of an array with a time for each sample: tests on the last 20% only"),
     }
     for column, (default, text) in columns.items():
         parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
@@ -69,13 +71,20 @@ def load_data(options: Namespace) -> "PairedDataset":
     """
     from mfh.data.paired import PairedDataset
 
-    columns = {"group": options.group, "split": options.split, "id": options.id}
+    columns = {
+        "group": options.group, "split": options.split, "id": options.id,
+        "fold": options.fold_column, "time": options.split_by_time,
+    }  # fmt: skip
     task = None if options.get("task", "auto") == "auto" else options.task
     if not isinstance(options.data, str):
         made = ClassSpec.parse(_plain(options.data))()
         if isinstance(made, PairedDataset):
             return made
         given = {role: name for role, name in columns.items() if name not in (None, "none")}
+        require(
+            not {"fold", "time"} & given.keys(),
+            "`fold_column` and `split_by_time` need an npz: give folds or splits in your dataset.",
+        )
         return PairedDataset.from_torch(
             made, modalities=options.modalities, label=options.label, task=task, **given
         )
@@ -101,7 +110,10 @@ def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
 def described(options: Namespace) -> dict[str, Any]:
     """Return data and networks as plain values, for the results of a run."""
     data = options.data if isinstance(options.data, str) else ClassSpec.parse(_plain(options.data)).to_dict()
-    columns = {name: options[name] for name in ("label", "group", "split", "id", "modalities")}
+    columns = {
+        name: options[name]
+        for name in ("label", "group", "split", "id", "fold_column", "split_by_time", "modalities")
+    }
     made = (None if spec is None else spec.to_dict() for spec in networks(options))
     columns["modalities"] = _modalities(options)
     return {"data": data, **columns, **dict(zip(NETWORKS, made, strict=True))}

@@ -15,6 +15,7 @@ from mfh._checks import listing, require
 from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
+from mfh.data.held_out import read_folds, read_splits, split_by_time
 from mfh.data.labels import codes_of, labels_before, read_labels
 from mfh.data.map_style import read_samples
 from mfh.data.values import as_column, modality_values
@@ -38,6 +39,7 @@ class PairedDataset:
         group: code 0 ... G - 1 of each sample's group, such as its actor, speaker or patient; None without
             groups.
         split: `train`, `validation` or `test` for each sample; None if the data have no split of their own.
+        fold: code 0 ... K - 1 of the fold of each sample; None if the data have no folds of their own.
         class_names: K names, in the order of the codes in `label`; for other tasks the names of the labels or
             targets. There is one for each output of a network.
         group_names: G names, in the order of the codes in `group`.
@@ -71,6 +73,8 @@ class PairedDataset:
         id: Any = None,
         group: Any = None,
         split: Any = None,
+        fold: Any = None,
+        time: Any = None,
         class_names: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
         task: str | None = None,
@@ -90,6 +94,10 @@ class PairedDataset:
             id: one name per sample, all different; by default the row numbers.
             group: one integer or name per sample.
             split: one of `train`, `validation`, `test` per sample; `validation` may be absent.
+            fold: one integer or name per sample: folds of your own for cross-validation, two or more.
+            time: one number or date per sample, from which a split is made: the first 60% of the samples are
+                for training, the next 20% for validation, and the last 20% for testing. Samples of the same
+                time stay together.
             class_names: names of the classes 0 ... K - 1 if `label` has these integers, or of its columns;
                 for other tasks names of the labels or targets.
             transforms: see the class.
@@ -118,12 +126,19 @@ class PairedDataset:
             len(unique) == count, f"`id` must differ between samples. `{unique[counts.argmax()]}` repeats."
         )
         group_codes, group_names = (None, ()) if group is None else codes_of("group", group, count)
+        require(
+            sum(given is not None for given in (split, fold, time)) <= 1,
+            "`split`, `fold` and `time` must not be given together: each says which samples are for testing.",
+        )
+        if time is not None:
+            split = split_by_time(as_column("time", time, count))
         return cls(
             modalities=values,
             label=codes,
             id=ids,
             group=group_codes,
-            split=None if split is None else _splits(split, count),
+            split=None if split is None else read_splits(split, count),
+            fold=None if fold is None else read_folds(fold, group_codes, count),
             class_names=names,
             group_names=group_names,
             transforms=dict(transforms or {}),
@@ -140,6 +155,8 @@ class PairedDataset:
         group: str | None = None,
         split: str | None = None,
         id: str | None = None,
+        fold: str | None = None,
+        time: str | None = None,
         task: str | None = None,
     ) -> "PairedDataset":
         """Read an npz with one array per modality and one value per sample for label, group, split and id.
@@ -151,6 +168,8 @@ class PairedDataset:
             group: name of the array of groups; by default `group` if there is one. `none` ignores it.
             split: name of the array of splits; by default `split` if there is one. `none` ignores it.
             id: name of the array of ids; by default `id` if there is one.
+            fold: name of the array of folds; see `from_arrays`.
+            time: name of the array of times; see `from_arrays`.
             task: see `from_arrays`.
 
         Raises:
@@ -163,6 +182,9 @@ class PairedDataset:
             role: None if name == "none" else (name or (role if role in arrays else None))
             for role, name in optional.items()
         }
+        chosen |= {"fold": fold, "time": time}
+        if fold is not None or time is not None:
+            chosen["split"] = split
         taken = {label, *filter(None, chosen.values())}
         if modalities is None:
             modalities = [
@@ -326,13 +348,18 @@ class PairedDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any value, label, id, group or split, but not with transforms.
+        """16 hex digits that change with any value, label, id, group, split or fold, not with transforms.
 
         Samples that are decoded on demand are not decoded for this: their `identity` is used.
         """
         digest = hashlib.blake2b(digest_size=8)
         parts: dict[str, Any] = {**self.modalities, "label": self.label, "id": self.id}
-        parts |= {"group": self.group, "split": self.split, "classes": np.asarray(self.class_names)}
+        parts |= {
+            "group": self.group,
+            "split": self.split,
+            "fold": self.fold,
+            "classes": np.asarray(self.class_names),
+        }
         for name, part in parts.items():
             if part is None:
                 continue
@@ -346,15 +373,6 @@ class PairedDataset:
             for start in range(0, len(array), step):
                 digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
         return digest.hexdigest()
-
-
-def _splits(split: Any, count: int) -> np.ndarray:
-    values = as_column("split", split, count).astype(str)
-    unknown = sorted(set(values) - set(SPLITS))
-    require(not unknown, f"`split` must hold {listing(SPLITS)}. Got {listing(unknown)} instead.")
-    missing = sorted({"train", "test"} - set(values))
-    require(not missing, f"`split` must hold train and test samples. No sample is in {listing(missing)}.")
-    return values
 
 
 def _described(arrays: Mapping[str, np.ndarray]) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mfh._checks import InputError, listing, require
+from mfh.data.held_out import SHARES
 from mfh.data.paired import SPLITS, PairedDataset
 
-SHARES = (0.6, 0.2, 0.2)
 VALIDATION_OF_TRAIN = 0.1
 
 
