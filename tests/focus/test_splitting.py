@@ -448,3 +448,70 @@ def test_layers_of_tuples_and_scalars():
     rnn, loss = layers(model, {"x": draw(2, 5, 4)})
     assert (rnn.shape, rnn.channels) == ((2, 5, 6), 6)
     assert (loss.shape, loss.channels) == ((), None)
+
+
+def squared(module):
+    """The module with a `forward` of the object's own."""
+    plain = module.forward
+    module.forward = lambda x: plain(x).square()
+    return module
+
+
+class Squared(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).square()
+
+
+class Reversed(nn.Sequential):
+    def __iter__(self):
+        return reversed(self._modules.values())
+
+
+def with_hook(module):
+    module.register_forward_hook(lambda module, inputs, output: output.square())
+    return module
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda *steps: Squared(*steps),
+        lambda *steps: Reversed(*steps),
+        lambda *steps: squared(nn.Sequential(*steps)),
+        lambda *steps: with_hook(nn.Sequential(*steps)),
+    ],
+)
+@pytest.mark.parametrize("place", ["whole", "cut", "head"])
+def test_containers_with_code_of_their_own_are_kept(container, place):
+    linear = [nn.Linear(4, 4) for _ in range(3)]
+    model = {
+        "whole": lambda: container(*linear),
+        "cut": lambda: nn.Sequential(container(*linear), nn.Linear(4, 2)),
+        "head": lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), container(*linear), nn.Linear(4, 2)),
+    }[place]()
+    x = draw(5, 4)
+    trunk, head = split(model, {"whole": "1", "cut": "0.1", "head": "1"}[place], example=x)
+    torch.testing.assert_close(head(trunk(x)), model(x))
+
+
+def test_backward_hooks_inside_the_head_are_kept():
+    seen = []
+    inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    inner.register_full_backward_hook(lambda module, grad_input, grad_output: seen.append(1))
+    trunk, head = split(nn.Sequential(nn.Linear(4, 4), inner, nn.Linear(4, 2)), "0")
+    head(trunk(draw(5, 4))).sum().backward()
+    assert seen
+
+
+def test_a_hook_that_writes_in_place_leaves_the_input_as_it_is():
+    def double_in_place(module, inputs):
+        inputs[0].mul_(2)
+
+    model = nn.Sequential(nn.ReLU(), nn.Linear(4, 2))
+    model[1].register_forward_pre_hook(double_in_place)
+    features = draw(5, 4)
+    kept = features.clone()
+    _, head = split(model, "0")
+    with torch.no_grad():
+        head(features)
+    assert torch.equal(features, kept)

@@ -111,3 +111,26 @@ def test_rounding_alone_warns_of_nothing():
     head.weight.data[:, 1] = 0
     saliency(features, head, head(features).detach())
     saliency(features, lambda x: head(x), head(features).detach(), num_permutations=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "head", "options"),
+    [
+        ((4,), lambda: nn.Linear(4, 3), {}),
+        ((4,), lambda: nn.Linear(4, 3), {"distance": "l1"}),
+        ((4, 2), lambda: nn.Sequential(nn.Flatten(), nn.Linear(8, 3)), {}),
+        ((4, 2), lambda: nn.Conv1d(4, 3, 1), {}),
+        ((4,), lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh()), {"num_permutations": 4}),
+        ((4,), lambda: torch.tanh, {"num_permutations": 99, "precision": 0.1}),
+    ],
+)
+def test_features_that_carry_gradients_are_taken_by_their_values(shape, head, options):
+    head = head()
+    features = torch.randn(30, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        student = 0.5 * head(features).detach() + 0.1
+    expected = saliency(features, head, student, warn=False, **options)
+    carrying = features.clone().requires_grad_() * 1
+    result = saliency(carrying, head, student.clone().requires_grad_(), warn=False, **options)
+    np.testing.assert_array_equal(result.increase, expected.increase)
+    assert carrying.grad_fn is not None

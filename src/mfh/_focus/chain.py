@@ -9,18 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from mfh._saliency.plain import has_backward_hooks, is_plain
+
 
 def sequence(modules: Sequence[nn.Module]) -> nn.Module:
     """Modules in turn as one that leaves its input as it is: an nn.Sequential, the only one, or nothing."""
     steps = list(_unrolled(modules))
     steps = [_Copy(), *steps] if _may_write_input(steps) else steps
     return nn.Sequential(*steps) if len(steps) > 1 else steps[0] if steps else nn.Identity()
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether to call the module is to call its children in turn, and nothing else."""
-    own_forward = type(module).forward is nn.Sequential.forward and "forward" not in vars(module)
-    return own_forward and not module._forward_hooks and not module._forward_pre_hooks
 
 
 def leading_modules(whole: fx.GraphModule) -> tuple[list[nn.Module], fx.Node]:
@@ -106,7 +102,7 @@ _POOLS: dict[Any, Callable[[Any], nn.Module]] = {
 
 def _unrolled(modules: Iterable[nn.Module | None]) -> Iterator[nn.Module]:
     for module in modules:
-        if module is not None and is_plain(module):
+        if is_plain(module, nn.Sequential) and not has_backward_hooks(module):
             yield from _unrolled(module._modules.values())
         elif module is not None:
             yield module
@@ -140,10 +136,11 @@ def _may_write_input(steps: Sequence[nn.Module]) -> bool:
     for step in steps:
         if any(getattr(m, "inplace", False) or not _is_known(m) for m in step.modules()):
             return True
-        if isinstance(step, _NEW_OUTPUT):
+        if isinstance(step, _NEW_OUTPUT):  # plain, else it would not be known
             return False
     return False
 
 
 def _is_known(module: nn.Module) -> bool:
-    return module.__module__.startswith(("torch.nn.", "mfh._focus."))
+    known = module.__module__.startswith(("torch.nn.", "mfh._focus."))
+    return known and is_plain(module, type(module))

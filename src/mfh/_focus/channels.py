@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from mfh._checks import InputError, require
 from mfh._focus.chain import Mean, sequence
+from mfh._saliency.plain import is_plain
 
 SECOND, LAST = 1, -1
 _READ_AND_WRITE = {
@@ -28,7 +29,9 @@ _HAND_ON = re.compile(
     r"contiguous|detach|to|float|double|half|bfloat16|type_as|where|cat|concat|pad"
 )
 _JOINS = ("cat", "concat", "pad")  # the shape changes, what the dimensions mean does not
-_LAST_BY_TYPE = (nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+_CHANNELS_LAST: tuple[type[nn.Module], ...] = (  # modules whose code has no function of `_READ_AND_WRITE`
+    nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
+)  # fmt: skip
 
 
 class ChannelFlow(TorchFunctionMode):
@@ -74,11 +77,6 @@ class ChannelFlow(TorchFunctionMode):
         votes = self._votes.get(self._root(tensor), set())
         return next(iter(votes)) if len(votes) == 1 else None
 
-    def note_module(self, module: nn.Module, tensor: Tensor) -> None:
-        """Modules whose own code is not made of functions that say so."""
-        if isinstance(module, _LAST_BY_TYPE) and tensor.ndim > 2:
-            self.vote(tensor, LAST)
-
     def _root(self, tensor: Tensor) -> int:
         at = id(tensor)
         if at not in self._parent:
@@ -93,6 +91,11 @@ class ChannelFlow(TorchFunctionMode):
         if one != two:
             self._parent[one] = two
             self._votes.setdefault(two, set()).update(self._votes.pop(one, ()))
+
+
+def has_channels_last(module: nn.Module) -> bool:
+    """Return whether the class of a module says that the last dimension of its output is its channels."""
+    return any(is_plain(module, kind) for kind in _CHANNELS_LAST)
 
 
 def _is_joint(args: Sequence[Any]) -> bool:
@@ -133,8 +136,8 @@ def with_channels_second(
     """
     if channel_dim % ndim == SECOND:
         return trunk, head
-    steps = list(head) if isinstance(head, nn.Sequential) else [head]
-    if channel_dim % ndim == 2 and ndim == 3 and isinstance(steps[0], Mean):
+    steps = list(head) if is_plain(head, nn.Sequential) else [head]
+    if channel_dim % ndim == 2 and ndim == 3 and is_plain(steps[0], Mean):
         return Moved(trunk, LAST, SECOND), sequence([nn.AdaptiveAvgPool1d(1), nn.Flatten(), *steps[1:]])
     return Moved(trunk, channel_dim, SECOND), sequence([Moved(nn.Identity(), SECOND, channel_dim), *steps])
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
-from mfh._focus.channels import ChannelFlow, ambiguous
+from mfh._focus.channels import LAST, ChannelFlow, ambiguous, has_channels_last
 from mfh._focus.outputs import part_of
 from mfh._saliency.heads import evaluating
 
@@ -73,6 +73,7 @@ def layers(model: nn.Module, example: object, *, channel_dim: int | None = None)
     order: list[nn.Module] = []
     outputs: dict[nn.Module, list[Tensor | None]] = {}
     flow = ChannelFlow()
+    channels_last = set(filter(has_channels_last, names))  # asked before the hooks below, which count as code
 
     def begin(module: nn.Module, _: object) -> None:
         if module not in outputs:
@@ -82,8 +83,8 @@ def layers(model: nn.Module, example: object, *, channel_dim: int | None = None)
     def note(module: nn.Module, _: object, output: Any) -> None:
         first = part_of(output)[1]
         outputs[module].append(first)
-        if first is not None:
-            flow.note_module(module, first)
+        if first is not None and first.ndim > 2 and module in channels_last:
+            flow.vote(first, LAST)
 
     handles = [module.register_forward_pre_hook(begin) for module in names]
     handles += [module.register_forward_hook(note) for module in names]

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import fail, require
-from mfh._focus.chain import is_plain, sequence
+from mfh._focus.chain import sequence
 from mfh._focus.channels import channels_second, with_channels_second
 from mfh._focus.inventory import arguments, call, find, find_channel_dim, running_eagerly, uncompiled
 from mfh._focus.outputs import part_of
 from mfh._focus.tracing import INSTEAD, UntraceableError, trace_head, trace_rest
 from mfh._saliency.heads import evaluating, logits_of
+from mfh._saliency.plain import is_plain
 
 
 def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.Module, nn.Module]:
@@ -248,7 +249,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 def _slice(model: nn.Module, path: list[str]) -> tuple[list[nn.Module], list[nn.Module]] | None:
     """The modules up to the named one and those after it; None unless plain Sequentials lead to it."""
-    if not is_plain(model):
+    if not is_plain(model, nn.Sequential):
         return None
     children = [child for child in model._modules.values() if child is not None]
     at = list(model._modules).index(path[0])

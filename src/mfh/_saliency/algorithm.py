@@ -1,16 +1,17 @@
 """Algorithm 1: the modality-general saliency of a teacher's channels."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, choice, require
 from mfh._saliency.dense import exact_dense, pointwise
-from mfh._saliency.heads import Head, LinearStart, evaluating, linear_start
+from mfh._saliency.heads import Head, LinearStart, evaluating, linear_start, logits_of, weights_of
 from mfh._saliency.inputs import check_pair, check_width, warn_of_negatives
 from mfh._saliency.l1 import exact_l1
 from mfh._saliency.linear import SaliencyAccumulator
+from mfh._saliency.plain import require_sized
 from mfh._saliency.result import Distance, SaliencyResult, Score
 from mfh._saliency.sampled import sampled
 from mfh._saliency.spatial import exact_spatial
@@ -89,22 +90,18 @@ def saliency(
     _check_options(distance, num_permutations, score, memory_budget)
     _check_precision(precision, num_permutations)
     check_pair(features, student_logits.flatten(1) if student_logits.ndim > 2 else student_logits)
+    if isinstance(head, nn.Module):
+        require_sized(head, "head")
     if channel_dim % features.ndim != 1:
         features, head = _channels_second(features, head, channel_dim)
     features, student_logits = features.detach(), student_logits.detach().to(features.device)
-    if student_logits.ndim > 2:
-        if num_permutations == "exact":
-            result = _exact_dense(features, head, student_logits, distance, cast(Score, score))
-        else:
-            flat = nn.Sequential(head, nn.Flatten()) if isinstance(head, nn.Module) else _Flat(head)
-            result = saliency(
-                features, flat, student_logits.flatten(1), distance=distance, score=score, warn=False,
-                num_permutations=num_permutations, generator=generator, precision=precision,
-                memory_budget=memory_budget,
-            )  # fmt: skip
+    if student_logits.ndim > 2 and num_permutations == "exact":
+        result = _exact_dense(features, head, student_logits, distance, cast(Score, score))
         if warn:
             warn_of_negatives(result)
         return result
+    if student_logits.ndim > 2:
+        head, student_logits = _FlatOutput(head), student_logits.flatten(1)
     with evaluating(head):
         start = linear_start(head, features)
         if start is not None and start.rest is None:
@@ -136,22 +133,31 @@ def _channels_second(features: Tensor, head: Head, channel_dim: int) -> tuple[Te
         f"`channel_dim` must be a dimension of `features` other than the first, the samples. Got "
         f"{channel_dim} for shape {tuple(features.shape)}.",
     )
-    back = (
-        _Back(head, channel_dim) if isinstance(head, nn.Module) else lambda x: head(x.movedim(1, channel_dim))
-    )
-    return features.movedim(channel_dim, 1), back
+    return features.movedim(channel_dim, 1), _MovedInput(head, channel_dim)
 
 
-class _Back(nn.Module):
-    """A head that is given channels as dimension 1, and takes them as another."""
+class _MovedInput(nn.Module):
+    """A head that receives channels as dimension 1 and passes them on as another dimension."""
 
     def __init__(self, head: Head, channel_dim: int) -> None:
         super().__init__()
         self.head, self.channel_dim = head, channel_dim
 
     def forward(self, features: Tensor) -> object:
-        """What the head returns."""
+        """Return what the head returns."""
         return self.head(features.movedim(1, self.channel_dim))
+
+
+class _FlatOutput(nn.Module):
+    """A head whose logits are (sample, output x position)."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the head's logits, flattened."""
+        return logits_of(self.head(features)).flatten(1)
 
 
 def _exact(
@@ -189,26 +195,23 @@ def _exact_dense(
             "`num_permutations` must be a number for outputs with positions unless `head` is a 1 x 1 "
             "convolution and distance='mse', such as num_permutations=100. Got 'exact'."
         )
+    wanted = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
+    ndim = next(count for kind, count in wanted.items() if isinstance(conv, kind))
+    require(
+        features.ndim == ndim and features.shape[1] == conv.in_channels,
+        f"`features` must have {ndim} dimensions and {conv.in_channels} channels for this `head`, "
+        f"{type(conv).__name__}. Got shape {tuple(features.shape)}.",
+    )
     require(
         student_logits.shape[1:] == (conv.out_channels, *features.shape[2:]),
         "`student_logits` must have the shape that `head` gives, "
         f"{(len(features), conv.out_channels, *features.shape[2:])}. Got {tuple(student_logits.shape)}.",
     )
+    own_weight, own_bias = weights_of(conv)
     device = "cpu" if features.device.type == "mps" else features.device
-    weight = conv.weight.detach().to(device, torch.float64).flatten(1)
-    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().to(weight)
+    weight = own_weight.to(device, torch.float64).flatten(1)
+    bias = weight.new_zeros(len(weight)) if own_bias is None else own_bias.to(weight)
     return exact_dense(features, weight, bias, student_logits, score=score)
-
-
-class _Flat:
-    """A head whose outputs stand in one row."""
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-
-    def __call__(self, features: Tensor) -> Tensor:
-        answer: Any = self.head(features)
-        return getattr(answer, "logits", answer).flatten(1)
 
 
 def _check_options(distance: str, num_permutations: int | str, score: str, memory_budget: int | None) -> None:

@@ -9,18 +9,24 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mfh._saliency.heads import active_modules
+from mfh._saliency.plain import is_plain
 from mfh._saliency.result import SaliencyResult, Score
 
 
 def pointwise(head: object) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
-    """The convolution that a head consists of, if it looks at one position at a time; else None."""
-    while isinstance(head, nn.Sequential) and len(head) == 1:
-        head = head[0]
-    if not isinstance(head, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) or head.groups > 1:
+    """Return the convolution that `head` consists of if it reads one position at a time, else None.
+
+    Dropout and Identity before or after it count as absent. A layer that is not plain (see `is_plain`) is
+    not recognised, since its output may be another than that of a convolution.
+    """
+    modules = active_modules(head)
+    conv = modules[0] if len(modules) == 1 else None
+    if not (is_plain(conv, nn.Conv1d) or is_plain(conv, nn.Conv2d) or is_plain(conv, nn.Conv3d)):
         return None
-    plain = all(size == 1 for size in (*head.kernel_size, *head.stride))
-    unpadded = head.padding == "valid" or (head.padding != "same" and not any(head.padding))
-    return head if plain and (unpadded or head.padding == "same") else None
+    pixelwise = conv.groups == 1 and all(size == 1 for size in (*conv.kernel_size, *conv.stride))
+    unpadded = conv.padding in ("valid", "same") or not any(conv.padding)
+    return conv if pixelwise and unpadded else None
 
 
 def exact_dense(
