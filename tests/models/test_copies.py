@@ -72,7 +72,7 @@ def test_a_copy_gives_the_same_and_is_trained_apart(name):
 def test_what_cannot_be_copied_is_refused_in_one_line():
     network = seeded()
     network.lock = threading.Lock()
-    with pytest.raises(InputError, match="Sequential is not: cannot pickle") as refused:
+    with pytest.raises(InputError, match="It cannot copy Sequential: cannot pickle") as refused:
         copied(network)
     assert "\n" not in str(refused.value)
 

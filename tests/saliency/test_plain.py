@@ -61,10 +61,10 @@ def parametrized(layer):
 
 LAYERS = {"linear": (nn.Linear, (40, 4)), "dense": (lambda i, o: nn.Conv1d(i, o, 1), (40, 4, 3))}
 CHANGES = {
-    "subclass": lambda layer: (SquaredLinear(4, 3) if isinstance(layer, nn.Linear) else SquaredConv(4, 3, 1)),
+    "subclass": lambda layer: SquaredLinear(4, 3) if isinstance(layer, nn.Linear) else SquaredConv(4, 3, 1),
     "forward of the object": replaced,
     "forward hook": lambda layer: hooked(layer, "register_forward_hook", lambda m, i, out: out.square()),
-    "forward pre-hook": lambda layer: hooked(layer, "register_forward_pre_hook", lambda m, x: (x[0].square(),)),
+    "forward pre-hook": lambda layer: hooked(layer, "register_forward_pre_hook", lambda m, x: x[0].square()),
     "backward hook": lambda layer: hooked(layer, "register_full_backward_hook", lambda m, i, o: None),
     "parametrization": parametrized,
     "weight_norm by parametrization": parametrizations.weight_norm,
@@ -102,8 +102,7 @@ def test_exact_is_right_or_refused(kind, change):
     state = {name: value.clone() for name, value in head.state_dict().items()}
     try:
         result = saliency(features, head, student, warn=False)
-    except InputError as refused:
-        assert "\n" not in str(refused)
+    except InputError:
         result = saliency(features, head, student, num_permutations=400, warn=False)
         tolerance = 4 * result.stderr_permutation.max()
     else:

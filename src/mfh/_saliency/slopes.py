@@ -24,6 +24,9 @@ LARGEST = 2**28  # bytes for the slopes
 WORTHWHILE = 6  # channels an output, from which on a pass back for each output costs less than it saves
 RIDGE = 1e-9  # for terms that say the same
 ENOUGH = 10  # equations a factor, from which on factors are fitted
+FEWEST_DECIDING = (
+    6  # equations a factor that decide the fit; with fewer, as by outliers, nothing is taken out
+)
 
 
 @dataclass
@@ -96,11 +99,12 @@ class Factors:
 
     Attributes:
         values: (term,).
-        optimism: how much larger squared errors are than they look where these factors were fitted.
+        leverage: for each draw and sample that the factors were fitted to, how much it decided the fit, from
+            0 to 1; None where nothing was fitted.
     """
 
     values: Float[Tensor, " term"]
-    optimism: float = 1.0
+    leverage: PerSample | None = None
 
     def times(self, terms: Terms) -> PerSample:
         """The noise that the terms explain."""
@@ -130,10 +134,12 @@ def factors_of(drawn: PerSample, terms: Terms, whole: int) -> Factors:
     unit = differences * scale[:, None]
     gram = unit @ unit.T
     gram.diagonal().add_(RIDGE)
-    values = torch.linalg.solve_ex(gram, unit @ gaps.flatten()).result * scale
-    if not torch.isfinite(values).all():
+    solved = torch.linalg.solve_ex(gram, torch.cat([unit @ gaps.flatten()[:, None], unit], dim=1)).result
+    leverage = (unit * solved[:, 1:]).sum(0)
+    deciding = leverage.sum() ** 2 / leverage.square().sum()
+    if not torch.isfinite(solved).all() or deciding < FEWEST_DECIDING * count:
         return Factors(torch.zeros_like(plain))
-    return Factors(values, equations / (equations - count))
+    return Factors(solved[:, 0] * scale, leverage.view_as(gaps))
 
 
 def slopes_of(

@@ -36,8 +36,8 @@ def copied(network: N) -> N:
     except Exception as error:
         reason = one_line(error).partition(". ")[0]
         raise InputError(
-            f"A network must be one that `copy.deepcopy` can copy. {type(network).__name__} is not: {reason}. "
-            "Keep what cannot be copied outside of the network."
+            f"`copy.deepcopy` must be able to copy a network. It cannot copy {type(network).__name__}: "
+            f"{reason}. Keep what cannot be copied outside of the network."
         ) from error
 
 
