@@ -1,38 +1,17 @@
 """The teachers of one seed, trained: those that the arms of the study learn from."""
 
-<<<<<<< HEAD
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-=======
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypedDict
->>>>>>> e634703 (Heads with code of their own are never taken for what they look like; networks with weight_norm are copied, lazy ones refused before training)
 
 import numpy as np
 from torch import Tensor, nn
 
 from mfh._study.describe import curve
-<<<<<<< HEAD
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
 from mfh.data.paired import PairedDataset
-from mfh.training.objectives import Pair
-=======
-from mfh._study.losses import study_losses
-from mfh._study.parts import Parts, Ranked
-from mfh.config import StudyConfig
-from mfh.data.paired import SPLITS, PairedDataset
-from mfh.data.splits import Split, draw_split
-from mfh.losses import DistillLoss
 from mfh.models.copies import copied
-from mfh.results import TeacherRecord
-from mfh.tasks import TASKS
-from mfh.training.device import make_accelerator
-from mfh.training.loop import predict
-from mfh.training.objectives import Distill, Pair
->>>>>>> e634703 (Heads with code of their own are never taken for what they look like; networks with weight_norm are copied, lazy ones refused before training)
+from mfh.training.objectives import Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded
 
@@ -148,15 +127,8 @@ def _train_joint(
     return pair, {"joint_loss": curve(fit.loss), "joint_validation": curve(fit.validation)}
 
 
-<<<<<<< HEAD
 def _trained(job: StudentJob, fit: StudentFit) -> nn.Module:
     """Return a network of its own with the trained weights."""
     model = copied(job.model)
     model.load_state_dict(fit.state)
-=======
-def load(job: StudentJob, done: StudentFit) -> nn.Module:
-    """A network of its own with the trained weights."""
-    model = copied(job.model)
-    model.load_state_dict(done.state)
->>>>>>> e634703 (Heads with code of their own are never taken for what they look like; networks with weight_norm are copied, lazy ones refused before training)
     return model.eval()
