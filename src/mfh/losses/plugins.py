@@ -1,8 +1,9 @@
 """Distillation losses as plug-ins: one signature, what each needs, and the names they go by."""
 
 import importlib
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,8 @@ from torch import Tensor
 
 from mfh._checks import InputError, listing, require
 from mfh._system.import_paths import require_own
-from mfh.config import LOSSES, DistillConfig
-from mfh.losses.basic import kl_divergence
-from mfh.losses.features import crd, hints, rkd
-from mfh.losses.logits import c2kd, dist, dkd, ntdh
+from mfh.config import DistillConfig
+from mfh.loss_options import BUILT_IN, LOSSES, LossOptions, loss_options, require_known
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class DistillLoss:
 
     Example:
         >>> import torch
-        >>> loss = build_loss("dkd", DistillConfig(dkd_beta=2.0))
+        >>> loss = build_loss("dkd", DistillConfig(loss_options={"dkd": {"beta": 2.0}}))
         >>> logits = Outputs(torch.tensor([[1.0, 0.0]]))
         >>> loss(logits, logits, torch.tensor([0])).item()
         0.0
@@ -89,27 +88,31 @@ class DistillLoss:
 
 
 def build_loss(name: str, config: DistillConfig) -> DistillLoss:
-    """The loss of that name with the parameters of a config.
+    """Build the loss of that name with the options that a config gives it.
 
     Args:
-        name: one of those that exist (`kl`, `dkd`, `dist`, `hints`, `rkd`, `crd`, `ntdh`, `c2kd`), one that
-            `register_loss` was told of, or the import path of your own, such as `mypackage.losses:mine`.
-        config: holds the parameters.
+        name: a loss that comes with mfh (see `mfh.loss_options`), one that `register_loss` added, or the
+            import path of your own, such as `mypackage.losses:mine`.
+        config: gives the options (`loss_options`) and the temperature.
 
     Raises:
-        InputError: there is no such loss; the text lists those there are.
+        InputError: there is no such loss, or it has no such option; the text lists those there are.
     """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name](config)
+    values = config.loss_options.get(name, {})
+    if name in BUILT_IN:
+        return _built_in(name, loss_options(name, values), config.temperature)
     found = LOSSES[name] if name in LOSSES else _imported(name)
-    if isinstance(found, DistillLoss):
+    if not isinstance(found, DistillLoss):
+        require(
+            callable(found),
+            f"`loss` {name} must be a function of (student, teacher, label). Got {type(found).__name__}.",
+        )
+        traits = {trait: bool(getattr(found, trait)) for trait in TRAITS if hasattr(found, trait)}
+        found = DistillLoss(name, found, **traits)
+    if not values:
         return found
-    require(
-        callable(found),
-        f"`loss` {name} must be a function of (student, teacher, label). Got {type(found).__name__} instead.",
-    )
-    traits = {trait: bool(getattr(found, trait)) for trait in TRAITS if hasattr(found, trait)}
-    return DistillLoss(name, found, **traits)
+    require_known(name, values, _keywords(found.function))
+    return replace(found, function=partial(found.function, **values))
 
 
 def register_loss(name: str, loss: LossFunction | DistillLoss) -> None:
@@ -132,7 +135,7 @@ def register_loss(name: str, loss: LossFunction | DistillLoss) -> None:
         >>> build_loss("logits-mse", DistillConfig(loss="logits-mse")).batchwise
         False
     """
-    require(name not in _BUILT_IN, f"`name` must not be that of a loss of mfh. Got {name!r}: take another.")
+    require(name not in BUILT_IN, f"`name` must not be that of a loss of mfh. Got {name!r}: take another.")
     LOSSES[name] = loss
 
 
@@ -152,8 +155,30 @@ def _imported(path: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(
-            f"`loss` {path} cannot be imported: {error}. Losses that come with mfh are {listing(_BUILT_IN)}."
+            f"`loss` {path} cannot be imported: {error}. Losses that come with mfh are {listing(BUILT_IN)}."
         ) from error
+
+
+def _keywords(function: Callable[..., Any]) -> list[str]:
+    """Names of the parameters of a loss function that follow student, teacher and label."""
+    parameters = list(inspect.signature(function).parameters.values())[3:]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _built_in(name: str, options: LossOptions, temperature: float) -> DistillLoss:
+    """Build a loss that comes with mfh."""
+    function = getattr(importlib.import_module("mfh.losses"), options.function)
+    parameters = options.parameters | ({"temperature": temperature} if options.takes_temperature else {})
+    call = _CALLS[options.reads]
+    return DistillLoss(
+        name,
+        partial(call, function, **parameters),
+        batchwise=options.batchwise,
+        features=options.features,
+        regressor=options.regressor,
+        needs_labels=options.needs_labels,
+        memory=options.uses_memory,
+    )
 
 
 def _of_logits(
@@ -174,57 +199,15 @@ def _of_features(
     return function(student.features, teacher.features, **parameters)
 
 
-def _contrast(student: Outputs, teacher: Outputs, label: Tensor, *, temperature: float) -> Tensor:
-    assert student.features is not None and teacher.features is not None  # noqa: S101, PT018 - its trait
-    return crd(student.features, teacher.features, label, temperature=temperature, memory=teacher.memory)
+def _of_contrast(
+    function: Callable[..., Tensor], student: Outputs, teacher: Outputs, label: Tensor, **parameters: float
+) -> Tensor:
+    return function(student.features, teacher.features, label, memory=teacher.memory, **parameters)
 
 
-def _kl(config: DistillConfig) -> DistillLoss:
-    function = partial(_of_logits, kl_divergence, temperature=config.temperature)
-    return DistillLoss("kl", function, batchwise=False)
-
-
-def _dkd(config: DistillConfig) -> DistillLoss:
-    alpha, temperature = config.dkd_alpha, config.temperature
-    function = partial(_of_labelled_logits, dkd, alpha=alpha, beta=config.dkd_beta, temperature=temperature)
-    return DistillLoss("dkd", function, batchwise=False, needs_labels=alpha == 0)
-
-
-def _dist(config: DistillConfig) -> DistillLoss:
-    inter, intra, temperature = config.dist_inter, config.dist_intra, config.temperature
-    function = partial(_of_logits, dist, inter=inter, intra=intra, temperature=temperature)
-    return DistillLoss("dist", function, batchwise=intra > 0)
-
-
-def _hints(config: DistillConfig) -> DistillLoss:
-    function = partial(_of_features, hints, weight=config.hints_weight)
-    return DistillLoss("hints", function, batchwise=False, features=True, regressor=True, needs_labels=True)
-
-
-def _rkd(config: DistillConfig) -> DistillLoss:
-    function = partial(_of_features, rkd, distance=config.rkd_distance, angle=config.rkd_angle)
-    return DistillLoss("rkd", function, features=True, needs_labels=True)
-
-
-def _crd(config: DistillConfig) -> DistillLoss:
-    function = partial(_contrast, temperature=config.crd_temperature)
-    memory = config.crd_memory
-    return DistillLoss("crd", function, not memory, True, True, needs_labels=True, memory=memory)
-
-
-def _ntdh(config: DistillConfig) -> DistillLoss:
-    similarity, temperature = config.ntdh_similarity, config.temperature
-    function = partial(_of_labelled_logits, ntdh, similarity=similarity, temperature=temperature)
-    return DistillLoss("ntdh", function, batchwise=False)
-
-
-def _c2kd(config: DistillConfig) -> DistillLoss:
-    threshold, temperature = config.c2kd_threshold, config.temperature
-    function = partial(_of_labelled_logits, c2kd, threshold=threshold, temperature=temperature)
-    return DistillLoss("c2kd", function, batchwise=False, needs_labels=True)
-
-
-_BUILT_IN: dict[str, Callable[[DistillConfig], DistillLoss]] = {
-    "kl": _kl, "dkd": _dkd, "dist": _dist, "hints": _hints, "rkd": _rkd, "crd": _crd, "ntdh": _ntdh,
-    "c2kd": _c2kd,
-}  # fmt: skip
+_CALLS: dict[str, Callable[..., Tensor]] = {
+    "logits": _of_logits,
+    "labelled logits": _of_labelled_logits,
+    "features": _of_features,
+    "contrast": _of_contrast,
+}
