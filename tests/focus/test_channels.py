@@ -194,7 +194,7 @@ def test_more_of_an_object_than_its_tensor_is_refused():
             out, (state, _) = self.rnn(x)
             return self.fc(out.mean(1) + state[0])
 
-    with pytest.raises(InputError, match="cannot cut at `rnn`: what follows it needs more of the tuple"):
+    with pytest.raises(InputError, match="cannot cut at `rnn`: the code after it needs more of its tuple"):
         split(Both(), "rnn", example=draw(2, 5, 4))
 
 

@@ -302,7 +302,7 @@ def test_layer_called_twice_is_refused():
     model = Calls(lambda self, x: self.fc(self.act(self.h(self.act(x)))),
                   act=nn.ReLU(), h=nn.Linear(4, 4), fc=nn.Linear(4, 3))  # fmt: skip
     with pytest.raises(
-        InputError, match="`act`: a forward pass calls it 2 times, and a head follows one call"
+        InputError, match="`act`: a forward pass calls it 2 times instead of once"
     ):
         split(model, "act")
     with pytest.raises(InputError, match="2 times"):
@@ -355,9 +355,9 @@ def test_untraceable_model_whose_head_needs_more():
 
 
 def test_numbers_from_the_example_are_refused():
-    with pytest.raises(InputError, match="fits the example's number of samples only"):
+    with pytest.raises(InputError, match="works only for the example's number of samples"):
         split(Branching(lambda x, h: h.view(len(x), 6)), "fc1", example=draw(4, 4))
-    with pytest.raises(InputError, match="do not equal the model on `example`"):
+    with pytest.raises(InputError, match="differ from the model on `example`"):
         split(Branching(lambda x, h: h * float(x.sum())), "fc1", example=draw(4, 4))
 
 
@@ -367,7 +367,7 @@ def test_code_that_symbols_lead_astray_is_caught_by_the_example():
         return self.fc(-h if isinstance(h, Tensor) else h)
 
     model = Calls(run, h=nn.Linear(4, 6), fc=nn.Linear(6, 3))
-    with pytest.raises(InputError, match="do not equal the model"):
+    with pytest.raises(InputError, match="differ from the model"):
         split(model, "h", example=draw(4, 4))
 
 
@@ -393,7 +393,7 @@ def test_layer_that_returns_a_tuple():
         lambda self, x: self.fc(self.rnn(x)[0]), rnn=nn.GRU(4, 6, batch_first=True), fc=nn.Linear(6, 3)
     )
     trunk, _ = split(model, "rnn")
-    with pytest.raises(InputError, match="`rnn` returns tuple: give an `example` where its first tensor"):
+    with pytest.raises(InputError, match="`rnn` returns tuple: give an `example` to use its first tensor"):
         trunk(draw(2, 5, 4))
     trunk, head = split(model, "rnn", example=draw(2, 5, 4))
     assert head is model.fc

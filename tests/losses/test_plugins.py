@@ -144,7 +144,7 @@ def test_a_wrong_import_path_is_told(path: str, text: str) -> None:
 
 
 def test_the_names_of_mfh_stay_its_own() -> None:
-    with pytest.raises(InputError, match=r"`name` must not be that of a loss of mfh\. Got 'kl'"):
+    with pytest.raises(InputError, match=r"`name` must not be the name of a loss of mfh\. Got 'kl'"):
         register_loss("kl", mine)
 
 

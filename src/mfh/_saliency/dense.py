@@ -1,8 +1,8 @@
 """Saliency of channels that lead to outputs with positions: a class for every pixel.
 
-Samples are permuted, whole maps at a time, so a pixel only ever meets the same pixel of other samples. For a
-1 x 1 convolution each pixel is then a linear head by itself, with the same weights, and what is permuted in a
-channel changes the K logits of a pixel by W_c h_c: as in `exact_spatial`, with means over pixels too.
+A permutation of samples moves whole maps, so a pixel is exchanged only with the same pixel of other samples.
+For a 1 x 1 convolution each pixel then has a linear head, with the same weights for all, and a channel adds
+W_c h_c to the K logits of a pixel: as in `exact_spatial`, with means over pixels too.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def exact_dense(
     *,
     score: Score,
 ) -> SaliencyResult:
-    """Saliency of every channel, averaged over all permutations, samples, outputs and positions.
+    """Compute the saliency of every channel, averaged over all permutations, samples, outputs and positions.
 
     `weight` and `bias` are float64 on the device to compute on.
     """
@@ -48,10 +48,10 @@ def exact_dense(
     baseline = float(residual.square().sum() / (n * values))
     centred = maps - maps.mean(dim=0)
     away = residual - residual.mean(dim=0)
-    told = student - student.mean(dim=0)
+    centred_student = student - student.mean(dim=0)
     power = centred.square().sum(dim=2) * weight.square().sum(dim=0)
     phi = power - (centred * (weight.T @ away)).sum(dim=2)
-    psi = (centred * (weight.T @ told)).sum(dim=2)
+    psi = (centred * (weight.T @ centred_student)).sum(dim=2)
     rows = [2 / values * each.cpu().numpy() for each in (phi, psi, power)]
     increase, followed, importance = (row.mean(axis=0) + 0.0 for row in rows)
     chosen = rows[0] if score == "increase" else rows[1]

@@ -1,13 +1,13 @@
-"""Saliency by drawing permutations, for any head: the trunk is never run, and of the head only what changes.
+"""Saliency of any head by drawing permutations. Only the part of the head that changes is run again.
 
-Every channel meets the same permutations, so that differences between channels owe nothing to the draw.
+All channels use the same permutations, so that differences between channels are not due to the draw.
 
-Asked for a precision, permutations are drawn in rounds. A round gives each sample one value from each stratum
+With a precision, permutations are drawn in rounds. A round gives each sample one value from each stratum
 of the channel's distribution, at random within it, and each of its draws is a permutation. Where the distance
 is smooth in the value received, the error of q such draws falls as q^-1.5 instead of q^-0.5 (stratified
-sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522). What is known of the head beforehand is taken
-out besides, where it can be differentiated (see `mfh._saliency.slopes`): then short rounds come first, the
-first of which may do, and what they drew is left aside when a finer precision needs long ones.
+sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522). If the head can be differentiated, the part of
+the distance that its slopes predict is removed too (see `mfh._saliency.slopes`). Short rounds then come first
+and often suffice; if a finer precision needs long rounds, the draws of the short ones are not used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,10 +28,10 @@ from mfh._saliency.tallies import IndependentTally, RoundTally
 Donors = Int[Tensor, "permutation sample"]
 STRATA = 8  # of a long round
 SHORT = 4  # of a short one
-SHORT_OF_MAPS = 2  # where channels have positions, which strata, by their means, tell little of
+SHORT_OF_MAPS = 2  # for channels with positions, which strata by mean describe poorly
 FEW = 8  # draws before long rounds begin
-FEWEST_ROUNDS = 2  # by which errors are told from how rounds differ
-PILOT = 8  # of as many channels one is drawn for once more, to tell the error of a single round
+FEWEST_ROUNDS = 2  # differences between rounds give the error
+PILOT = 8  # one in so many channels gets a second round, which calibrates the error of a single round
 FEWEST_PILOTS = 8
 
 
@@ -48,15 +48,15 @@ def sampled(
     memory_budget: int,
     precision: float | None = None,
 ) -> SaliencyResult:
-    """Saliency of every channel, the mean over `num_permutations` permutations of the samples.
+    """Return the saliency of every channel, the mean over `num_permutations` permutations of the samples.
 
-    `head` must be in evaluation mode, and no gradients recorded. `start` is what `linear_start` says of it.
-    With `precision` there are as many as the ranking needs, and `num_permutations` at the most.
+    `head` must be in evaluation mode, without recording gradients. `start` is the result of `linear_start`.
+    With `precision`, draws stop when the ranking is precise enough, after about `num_permutations` at most.
     """
     require(
         features.device.type != "mps",
-        "`features` must not be on mps to draw permutations, since it has no float64. Move them and the "
-        "head to the cpu.",
+        "`features` must not be on mps, which has no float64, to draw permutations. Move `features` and "
+        "`head` to the CPU.",
     )
     if start is not None and start.pooled:
         features = features.flatten(2).mean(2)
@@ -105,7 +105,7 @@ def _until_precise(
     generator: torch.Generator,
     size: int,
 ) -> tuple[list[RoundTally], int]:
-    """Draw rounds until the ranking is as precise as asked, about `limit` permutations at the most."""
+    """Draw rounds until the ranking is precise enough, about `limit` permutations at most."""
     keys = features if features.ndim == 2 else features.flatten(2).mean(2)
     few = limit < 2 * STRATA * FEWEST_ROUNDS
     short = SHORT if features.ndim == 2 else SHORT_OF_MAPS
@@ -149,16 +149,16 @@ def _calibrate(pilots: Sequence[RoundTally], others: Sequence[RoundTally]) -> No
 
 
 def _independent(count: int, number: int, generator: torch.Generator) -> Donors:
-    """Permutations, each drawn by itself."""
+    """Draw permutations independently of each other."""
     device = generator.device
     return torch.stack([torch.randperm(count, generator=generator, device=device) for _ in range(number)])
 
 
 def _rounds(count: int, rounds: int, generator: torch.Generator, strata: int = STRATA) -> Iterator[Donors]:
-    """Rounds of permutations that give each sample one rank from each stratum, in random order.
+    """Yield rounds of permutations in which each sample receives one rank from each stratum.
 
-    The ranks are cut into `strata` blocks and the samples dealt into as many groups. In draw q, group g
-    receives block g + q, shuffled. What does not divide evenly is exchanged among itself.
+    The ranks are cut into `strata` blocks, and the samples at random into as many groups. In draw q, group g
+    receives block g + q, shuffled. Samples that are left over exchange values among themselves.
     """
     device, size = generator.device, count // strata
 
@@ -178,7 +178,7 @@ def _rounds(count: int, rounds: int, generator: torch.Generator, strata: int = S
 
 
 def _imprecision(tallies: Sequence[RoundTally]) -> float:
-    """1 - the correlation to be expected between the scores and those of all permutations.
+    """Return 1 - the expected correlation of the scores with those of all permutations.
 
     With v the variance of the scores over channels and e the mean of their squared standard errors, the
     scores of all permutations vary by v - e, and the correlation is sqrt((v - e) / v).

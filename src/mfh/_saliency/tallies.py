@@ -208,7 +208,7 @@ class RoundTally(Tally):
             return donors, increase, followed, contributions
         terms = self.slopes.terms(self.channel, donors)
         if self.factors is None:
-            first_order = self.slopes.whole, 1
+            first_order = self.slopes.num_first_order, 1
             drawn = increase, followed
             one, two = (factors_of(*given) for given in zip(drawn, terms, first_order, strict=True))
             self.factors = one, two

@@ -1,4 +1,4 @@
-"""Distillation losses as plug-ins: one signature, what each needs, and the names they go by."""
+"""Distillation losses by name: their common signature, and what each needs."""
 
 import importlib
 import inspect
@@ -18,12 +18,12 @@ from mfh.loss_options import BUILT_IN, LOSSES, LossOptions, loss_options, requir
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives for a batch: logits, and features of a layer where a loss compares them.
+    """Outputs of a network for a batch: logits and, for losses that compare them, features of a layer.
 
     Attributes:
         logits: one row per sample.
-        features: output of a layer, averaged over positions; None where no loss asks for it.
-        memory: of a teacher, its features of all training samples, and their labels; None likewise.
+        features: output of a layer, averaged over positions; None if no loss needs it.
+        memory: a teacher's features of all training samples, and their labels; None if no loss needs them.
     """
 
     logits: Float[Tensor, "sample ..."]
@@ -32,7 +32,7 @@ class Outputs:
 
 
 LossFunction = Callable[[Outputs, Outputs, Any], Tensor]
-"""From the student's outputs, the teacher's, and the labels of a batch to a loss (a tensor of one number)."""
+"""Maps the student's outputs, the teacher's outputs and the labels of a batch to a tensor of one number."""
 TRAITS = ("batchwise", "features", "regressor", "needs_labels", "memory")
 
 
@@ -41,14 +41,14 @@ class DistillLoss:
     """A distillation loss and what it needs.
 
     Attributes:
-        name: what records, reports and flags call it.
-        function: from the student's outputs, the teacher's and the labels to the loss.
-        batchwise: whether it compares the samples of a batch with each other. If not, it must be a mean over
-            samples of something that each has by itself: only then may a batch be divided among processes or
-            by `micro_batch`.
+        name: its name in records, reports and flags.
+        function: maps the student's outputs, the teacher's outputs and the labels to the loss.
+        batchwise: whether it compares the samples of a batch with each other. If not, it must be a mean of
+            one value per sample that does not depend on other samples: only then may a batch be divided
+            among processes or by `micro_batch`.
         features: whether it compares features of a layer.
-        regressor: whether the student's features go through a trained linear map to the teacher's width.
-        needs_labels: whether it says too little about classes to train a student without labels.
+        regressor: whether a trained linear map brings the student's features to the teacher's width.
+        needs_labels: whether a student needs a `label_weight` above 0 to learn classes.
         memory: whether it compares samples with the teacher's features of all training samples.
 
     Example:
@@ -68,10 +68,10 @@ class DistillLoss:
     memory: bool = False
 
     def __call__(self, student: Outputs, teacher: Outputs, label: Tensor) -> Float[Tensor, ""]:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Raises:
-            InputError: the function is not one of (student, teacher, label), or gives no number.
+            InputError: the function does not take (student, teacher, label), or returns no number.
         """
         try:
             value = self.function(student, teacher, label)
@@ -116,16 +116,17 @@ def build_loss(name: str, config: DistillConfig) -> DistillLoss:
 
 
 def register_loss(name: str, loss: LossFunction | DistillLoss) -> None:
-    """Give a loss of your own a name, by which configs and flags find it.
+    """Register a loss of your own under a name for configs and flags.
 
     Args:
         name: a new name, or one that was registered before.
-        loss: a function of (student, teacher, label), each of the first two an `Outputs`, or a `DistillLoss`
-            that says what it needs. A function says so by attributes of the same names; without them it is
-            taken to compare the samples of a batch, to need no features and no labels.
+        loss: a function of (student, teacher, label), the first two of type `Outputs`, or a `DistillLoss`.
+            Attributes of a function with the names of those of `DistillLoss` state what it needs; by default
+            it compares the samples of a batch, and needs neither features nor labels. Further arguments of
+            the function are its options (`loss_options`).
 
     Raises:
-        InputError: the name is that of a loss which comes with mfh.
+        InputError: a loss that comes with mfh has this name.
 
     Example:
         >>> def logits_mse(student, teacher, label):
@@ -135,7 +136,9 @@ def register_loss(name: str, loss: LossFunction | DistillLoss) -> None:
         >>> build_loss("logits-mse", DistillConfig(loss="logits-mse")).batchwise
         False
     """
-    require(name not in BUILT_IN, f"`name` must not be that of a loss of mfh. Got {name!r}: take another.")
+    require(
+        name not in BUILT_IN, f"`name` must not be the name of a loss of mfh. Got {name!r}: choose another."
+    )
     LOSSES[name] = loss
 
 
