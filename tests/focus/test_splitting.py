@@ -301,9 +301,7 @@ def test_modes_and_hooks_are_restored():
 def test_layer_called_twice_is_refused():
     model = Calls(lambda self, x: self.fc(self.act(self.h(self.act(x)))),
                   act=nn.ReLU(), h=nn.Linear(4, 4), fc=nn.Linear(4, 3))  # fmt: skip
-    with pytest.raises(
-        InputError, match="`act`: a forward pass calls it 2 times instead of once"
-    ):
+    with pytest.raises(InputError, match="`act`: a forward pass calls it 2 times instead of once"):
         split(model, "act")
     with pytest.raises(InputError, match="2 times"):
         split(model, "act", example=draw(3, 4))

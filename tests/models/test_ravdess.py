@@ -219,7 +219,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be read as a state dict"):
             load_released(tmp_path / name, "audio")
     torch.save([torch.ones(2)], tmp_path / "list.pkl")
-    with pytest.raises(InputError, match="maps names to tensors. Got list"):
+    with pytest.raises(InputError, match=r"maps names to tensors\. Got list"):
         load_released(tmp_path / "list.pkl", "audio")
 
 
