@@ -123,7 +123,7 @@ def test_a_channel_that_cannot_matter_scores_exactly_zero(setting):
     [
         ({"precision": 0.0, "num_permutations": 9}, r"`precision` must lie between 0 and 1. Got 0.0"),
         ({"precision": 2.0, "num_permutations": 9}, r"Got 2.0"),
-        ({"precision": 0.1}, r"`precision` needs a number of permutations to end at"),
+        ({"precision": 0.1}, r"`precision` needs a largest number of permutations"),
     ],
 )
 def test_what_cannot_be_used_is_refused(setting, options, text):
