@@ -312,6 +312,15 @@ class StudyConfig(DistillConfig):
     def _check(self, problems: _Problems) -> None:
         super()._check(problems)
         check = problems.check
+        for name in ("teacher", "student"):
+            modality = getattr(self, name)
+            check(
+                modality is None or isinstance(modality, str),
+                name,
+                "be the name of one modality",
+                modality,
+                "For a network that sees several, put them into one array, side by side",
+            )
         check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
         for ratio in self.ratio:
             why = "Removing every channel leaves nothing to teach"
