@@ -13,7 +13,7 @@ ORDER = [
     ("_system",),
     ("_rows",),
     ("_formulas",),
-    ("arms", "metrics"),
+    ("arms", "metrics", "loss_options"),
     ("config",),
     ("results",),
     ("stats",),

@@ -3,22 +3,17 @@
 Each class checks itself when it is made and reports every broken rule at once.
 """
 
-import logging
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from mfh._checks import BrokenRulesError, listing
 from mfh.arms import DEFAULT, PILOT, why_no_arm
+from mfh.loss_options import LOSSES, broken_rules
 from mfh.metrics import why_no_metric
 
-LOSSES: dict[str, Any] = dict.fromkeys(("kl", "dkd", "dist", "hints", "rkd", "crd", "ntdh", "c2kd"))
-"""Names of distillation losses; `mfh.losses.register_loss` adds to them."""
-
 TaskName = Literal["single-label", "multi-label", "regression", "dense"]
-
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 MOST_SEEDS = 100_000
@@ -33,7 +28,8 @@ class _Problems:
     def check(self, holds: bool, name: str, rule: str, value: object, way_out: str = "") -> None:
         if not holds:
             told = f"`{name}` must {rule}. Got {value!r} instead{'. ' + way_out if way_out else ''}."
-            self.found.append((name.partition("`")[0], told))
+            field_name = name.partition("`")[0].partition(".")[0]
+            self.found.append((field_name, told))
 
     def raise_all(self) -> None:
         if self.found:
@@ -171,18 +167,8 @@ class DistillConfig(TrainConfig):
         metric: what chooses epochs and ratios, and what the verdict is about: accuracy, balanced-accuracy,
             macro-f1, auroc, average-precision, log-loss, brier, mAP, R2, mIoU, or a name given to
             mfh.register_metric; it must fit the task. auto takes the task's own: accuracy, mAP, R2 or mIoU.
-        dkd_alpha: weight in dkd of the label's class against all others, 0 or more.
-        dkd_beta: weight in dkd of the classes other than the label, 0 or more.
-        dist_inter: weight in dist of the correlation along classes, 0 or more.
-        dist_intra: weight in dist of the correlation along the batch, 0 or more.
-        hints_weight: weight of hints, above 0.
-        rkd_distance: weight in rkd of distances, 0 or more.
-        rkd_angle: weight in rkd of angles, 0 or more.
-        crd_temperature: temperature of crd, above 0.
-        crd_memory: whether crd takes its negatives from all training samples, not from the batch.
-        ntdh_similarity: cosine of the logits, in [-1, 1], from which on ntdh keeps a sample that the teacher
-            gets wrong.
-        c2kd_threshold: rank correlation of the logits, in [-1, 1), above which c2kd keeps a sample.
+        loss_options: options of losses, by loss and option, such as {dkd: {beta: 4}}; see
+            mfh.loss_options. Options of a loss of your own are keyword arguments of its function.
 
     Example:
         >>> DistillConfig(temperature=0.0)
@@ -196,21 +182,21 @@ class DistillConfig(TrainConfig):
     loss: str = "kl"
     task: Literal["auto", "single-label", "multi-label", "regression", "dense"] = "auto"
     metric: str = "auto"
-    dkd_alpha: float = 1.0
-    dkd_beta: float = 8.0
-    dist_inter: float = 1.0
-    dist_intra: float = 1.0
-    hints_weight: float = 1.0
-    rkd_distance: float = 25.0
-    rkd_angle: float = 50.0
-    crd_temperature: float = 0.07
-    crd_memory: bool = False
-    ntdh_similarity: float = 0.996
-    c2kd_threshold: float = 0.0
+    loss_options: Mapping[str, Mapping[str, int | float | bool]] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Copy the options of losses, then check every field."""
+        given = {} if self.loss_options is None else self.loss_options
+        if isinstance(given, Mapping):
+            given = {k: dict(v) if isinstance(v, Mapping) else v for k, v in given.items()}
+        object.__setattr__(self, "loss_options", given)
+        super().__post_init__()
 
     def _check(self, problems: _Problems) -> None:
         super()._check(problems)
-        self._check_losses(problems)
+        _check_loss(problems, "loss", self.loss)
+        for place, rule, value in broken_rules(self.loss_options):
+            problems.check(False, place, rule, value)
         weights = {"label_weight": self.label_weight, "distill_weight": self.distill_weight}
         for name, value in weights.items():
             problems.check(0 <= value < float("inf"), name, "be 0 or more", value)
@@ -225,22 +211,8 @@ class DistillConfig(TrainConfig):
 
         tasks = ("auto", *get_args(TaskName))
         problems.check(self.task in tasks, "task", f"be one of {listing(tasks)}", self.task)
-        rule = why_no_metric(self.metric, self.task if self.task in get_args(TaskName) else None)
-        problems.check(rule is None, "metric", str(rule), self.metric)
-
-    def _check_losses(self, problems: _Problems) -> None:
-        _check_loss(problems, "loss", self.loss)
-        pairs = (("dkd_alpha", "dkd_beta"), ("dist_inter", "dist_intra"), ("rkd_distance", "rkd_angle"))
-        for pair in pairs:
-            values = [getattr(self, name) for name in pair]
-            for name, value in zip(pair, values, strict=True):
-                problems.check(0 <= value < float("inf"), name, "be 0 or more", value)
-            problems.check(any(values), "` and `".join(pair), "not both be 0", tuple(values))
-        for name in ("hints_weight", "crd_temperature"):
-            problems.check(0 < getattr(self, name) < float("inf"), name, "be above 0", getattr(self, name))
-        cosine, rank = self.ntdh_similarity, self.c2kd_threshold
-        problems.check(-1 <= cosine <= 1, "ntdh_similarity", "lie in [-1, 1]", cosine)
-        problems.check(-1 <= rank < 1, "c2kd_threshold", "lie in [-1, 1)", rank)
+        why = why_no_metric(self.metric, self.task if self.task in get_args(TaskName) else None)
+        problems.check(why is None, "metric", str(why), self.metric)
 
 
 STUDY_CHOICES = {
@@ -370,6 +342,15 @@ class StudyConfig(DistillConfig):
         super()._check(problems)
         check = problems.check
         self._check_resampling(problems)
+        for name in ("teacher", "student"):
+            modality = getattr(self, name)
+            check(
+                modality is None or isinstance(modality, str),
+                name,
+                "be the name of one modality",
+                modality,
+                "For a network that sees several, put them into one array, side by side",
+            )
         check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
         for ratio in self.ratio:
             why = "Removing every channel leaves nothing to teach"

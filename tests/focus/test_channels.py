@@ -194,7 +194,7 @@ def test_more_of_an_object_than_its_tensor_is_refused():
             out, (state, _) = self.rnn(x)
             return self.fc(out.mean(1) + state[0])
 
-    with pytest.raises(InputError, match="cannot cut at `rnn`: what follows it needs more of the tuple"):
+    with pytest.raises(InputError, match="cannot cut at `rnn`: the code after it needs more of its tuple"):
         split(Both(), "rnn", example=draw(2, 5, 4))
 
 
@@ -286,3 +286,26 @@ def test_outputs_without_samples_first_are_refused():
     )
     with pytest.raises(InputError, match=r"samples as the first dimension.*batch_first=True"):
         mfh.study(data, TimeFirst, lambda: nn.Linear(2, 2), config=config)
+
+
+def test_a_head_that_is_a_container_with_code_of_its_own_is_kept_whole():
+    class Centred(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) - 1
+
+    model = nn.Sequential(nn.Linear(4, 6), Centred(nn.LayerNorm(6), nn.Flatten(), nn.Linear(18, 2)))
+    x = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    trunk, head = channel_split(model, "0", x)
+    assert trunk(x).shape == (5, 6, 3)
+    torch.testing.assert_close(head(trunk(x)), model(x))
+
+
+def test_subclasses_with_code_of_their_own_do_not_vote_by_their_class():
+    class Turned(nn.GRU):
+        def forward(self, x):
+            return super().forward(x)[0].movedim(2, 1)
+
+    torch.manual_seed(0)
+    example = torch.zeros(2, 7, 4)
+    assert layers(nn.Sequential(nn.GRU(4, 3, batch_first=True)), example)[0].channel_dim == -1
+    assert layers(nn.Sequential(Turned(4, 3, batch_first=True)), example)[0].channel_dim is None

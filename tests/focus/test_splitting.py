@@ -301,9 +301,7 @@ def test_modes_and_hooks_are_restored():
 def test_layer_called_twice_is_refused():
     model = Calls(lambda self, x: self.fc(self.act(self.h(self.act(x)))),
                   act=nn.ReLU(), h=nn.Linear(4, 4), fc=nn.Linear(4, 3))  # fmt: skip
-    with pytest.raises(
-        InputError, match="`act`: a forward pass calls it 2 times, and a head follows one call"
-    ):
+    with pytest.raises(InputError, match="`act`: a forward pass calls it 2 times instead of once"):
         split(model, "act")
     with pytest.raises(InputError, match="2 times"):
         split(model, "act", example=draw(3, 4))
@@ -355,9 +353,9 @@ def test_untraceable_model_whose_head_needs_more():
 
 
 def test_numbers_from_the_example_are_refused():
-    with pytest.raises(InputError, match="fits the example's number of samples only"):
+    with pytest.raises(InputError, match="works only for the example's number of samples"):
         split(Branching(lambda x, h: h.view(len(x), 6)), "fc1", example=draw(4, 4))
-    with pytest.raises(InputError, match="do not equal the model on `example`"):
+    with pytest.raises(InputError, match="differ from the model on `example`"):
         split(Branching(lambda x, h: h * float(x.sum())), "fc1", example=draw(4, 4))
 
 
@@ -367,7 +365,7 @@ def test_code_that_symbols_lead_astray_is_caught_by_the_example():
         return self.fc(-h if isinstance(h, Tensor) else h)
 
     model = Calls(run, h=nn.Linear(4, 6), fc=nn.Linear(6, 3))
-    with pytest.raises(InputError, match="do not equal the model"):
+    with pytest.raises(InputError, match="differ from the model"):
         split(model, "h", example=draw(4, 4))
 
 
@@ -393,7 +391,7 @@ def test_layer_that_returns_a_tuple():
         lambda self, x: self.fc(self.rnn(x)[0]), rnn=nn.GRU(4, 6, batch_first=True), fc=nn.Linear(6, 3)
     )
     trunk, _ = split(model, "rnn")
-    with pytest.raises(InputError, match="`rnn` returns tuple: give an `example` where its first tensor"):
+    with pytest.raises(InputError, match="`rnn` returns tuple: give an `example` to use its first tensor"):
         trunk(draw(2, 5, 4))
     trunk, head = split(model, "rnn", example=draw(2, 5, 4))
     assert head is model.fc
@@ -448,3 +446,70 @@ def test_layers_of_tuples_and_scalars():
     rnn, loss = layers(model, {"x": draw(2, 5, 4)})
     assert (rnn.shape, rnn.channels) == ((2, 5, 6), 6)
     assert (loss.shape, loss.channels) == ((), None)
+
+
+def squared(module):
+    """The module with a `forward` of the object's own."""
+    plain = module.forward
+    module.forward = lambda x: plain(x).square()
+    return module
+
+
+class Squared(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).square()
+
+
+class Reversed(nn.Sequential):
+    def __iter__(self):
+        return reversed(self._modules.values())
+
+
+def with_hook(module):
+    module.register_forward_hook(lambda module, inputs, output: output.square())
+    return module
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        lambda *steps: Squared(*steps),
+        lambda *steps: Reversed(*steps),
+        lambda *steps: squared(nn.Sequential(*steps)),
+        lambda *steps: with_hook(nn.Sequential(*steps)),
+    ],
+)
+@pytest.mark.parametrize("place", ["whole", "cut", "head"])
+def test_containers_with_code_of_their_own_are_kept(container, place):
+    linear = [nn.Linear(4, 4) for _ in range(3)]
+    model = {
+        "whole": lambda: container(*linear),
+        "cut": lambda: nn.Sequential(container(*linear), nn.Linear(4, 2)),
+        "head": lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), container(*linear), nn.Linear(4, 2)),
+    }[place]()
+    x = draw(5, 4)
+    trunk, head = split(model, {"whole": "1", "cut": "0.1", "head": "1"}[place], example=x)
+    torch.testing.assert_close(head(trunk(x)), model(x))
+
+
+def test_backward_hooks_inside_the_head_are_kept():
+    seen = []
+    inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    inner.register_full_backward_hook(lambda module, grad_input, grad_output: seen.append(1))
+    trunk, head = split(nn.Sequential(nn.Linear(4, 4), inner, nn.Linear(4, 2)), "0")
+    head(trunk(draw(5, 4))).sum().backward()
+    assert seen
+
+
+def test_a_hook_that_writes_in_place_leaves_the_input_as_it_is():
+    def double_in_place(module, inputs):
+        inputs[0].mul_(2)
+
+    model = nn.Sequential(nn.ReLU(), nn.Linear(4, 2))
+    model[1].register_forward_pre_hook(double_in_place)
+    features = draw(5, 4)
+    kept = features.clone()
+    _, head = split(model, "0")
+    with torch.no_grad():
+        head(features)
+    assert torch.equal(features, kept)

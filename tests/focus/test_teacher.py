@@ -142,14 +142,14 @@ RATIO = "`ratio` of `select` must lie in [0, 1). Got"
     (VALUES, -0.1, "general", f"{RATIO} -0.1: it is a share of the channels."),
     (VALUES, float("nan"), "general", f"{RATIO} nan: it is a share of the channels."),
     (VALUES, 0.5, "best",
-     "`arm` must be one of `general`, `specific`, `important`, `random`. Got 'best' instead."),
+     "`arm` of `select` must be one of `general`, `important`, `random`, `specific`. Got 'best'."),
     (VALUES, 0.5, "random",
      "`generator` of `select` must be given for the arm `random`, so that its channels can be drawn again. "
      "Pass torch.Generator().manual_seed(...)."),
     (torch.zeros(2, 3), 0.5, "general",
-     "`saliency` of `select` must hold one value per channel. Got shape (2, 3) instead."),
+     "`saliency` of `select` must contain one value per channel. Got shape (2, 3)."),
     (torch.tensor([1.0, float("nan")]), 0.5, "general",
-     "`saliency` of `select` must be finite. Channels [1] are not: they have no rank."),
+     "`saliency` of `select` must be finite. Channels [1] are not, so they have no rank."),
 ])  # fmt: skip
 def test_select_errors(saliency, ratio, arm, text):
     with pytest.raises(InputError) as error:
@@ -327,7 +327,7 @@ def test_a_focused_teacher_cannot_be_split(mlp):
         split(FocusedTeacher(mlp, "0", [0], 0), "model.1")
 
 
-DISTINCT = "must be distinct indices of channels, as `select` gives them. Got"
+DISTINCT = "must be distinct indices of channels, as from `select`. Got"
 BELOW = "must be below the layer's number of channels, 6. Got"
 
 
@@ -340,9 +340,9 @@ BELOW = "must be below the layer's number of channels, 6. Got"
     ("1", [2, 6], 0, "`removed` {} " + BELOW + " 6."),
     ("1", [7], torch.zeros(6), "`removed` {} " + BELOW + " 7."),
     ("1", [2], torch.zeros(5),
-     "`fill` {} must hold a value for each of 1 removed channels or of all 6 of `1`. Got 5 values."),
+     "`fill` {} must contain a value for each of 1 removed channels or of all 6 of `1`. Got 5 values."),
     ("1", [2], float("nan"),
-     "`fill` {} must be finite. Got NaN or infinity: is there any in the training split?"),
+     "`fill` {} must be finite. Got NaN or infinity: check the training split for such values."),
     ("1", [2], "mean", "`fill` must be one of `zero`. Got 'mean' instead."),
 ])  # fmt: skip
 def test_errors(mlp, layer, removed, fill, text):

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 
 from mfh import DistillConfig, InputError, StudyConfig
-from mfh.config import LOSSES
+from mfh._checks import BrokenRulesError
+from mfh.loss_options import BUILT_IN, LOSSES, broken_rules, moved
 from mfh.losses import DistillLoss, Outputs, build_loss, dkd, kl_divergence, register_loss
-from mfh.losses.plugins import _BUILT_IN
 
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.5, 1.0, -1.0]])
 LABEL = torch.tensor([0, 1])
+
+
+def options(**losses: object) -> dict[str, object]:
+    return {"loss_options": losses}
 
 
 def mine(student: Outputs, teacher: Outputs, label: Tensor) -> Tensor:
@@ -21,13 +25,15 @@ def mine(student: Outputs, teacher: Outputs, label: Tensor) -> Tensor:
 
 
 def test_the_config_knows_the_names_that_can_be_built() -> None:
-    assert set(_BUILT_IN) <= set(LOSSES)
-    for name in _BUILT_IN:
+    assert set(BUILT_IN) <= set(LOSSES)
+    for name in BUILT_IN:
         assert build_loss(name, DistillConfig()).name == name
 
 
 def test_parameters_come_from_the_config() -> None:
-    loss = build_loss("dkd", DistillConfig(dkd_alpha=2.0, dkd_beta=3.0, temperature=4.0))
+    loss = build_loss(
+        "dkd", DistillConfig(loss_options={"dkd": {"alpha": 2.0, "beta": 3.0}}, temperature=4.0)
+    )
     student, teacher = Outputs(LOGITS), Outputs(-LOGITS)
     expected = dkd(LOGITS, -LOGITS, LABEL, alpha=2.0, beta=3.0, temperature=4.0)
     assert loss(student, teacher, LABEL) == expected
@@ -52,9 +58,9 @@ def test_traits(name: str, traits: tuple[bool, ...]) -> None:
 
 
 def test_traits_follow_the_parameters() -> None:
-    assert not build_loss("dist", DistillConfig(dist_intra=0.0)).batchwise
-    assert build_loss("dkd", DistillConfig(dkd_alpha=0.0)).needs_labels
-    crd = build_loss("crd", DistillConfig(crd_memory=True))
+    assert not build_loss("dist", DistillConfig(loss_options={"dist": {"intra": 0.0}})).batchwise
+    assert build_loss("dkd", DistillConfig(loss_options={"dkd": {"alpha": 0.0}})).needs_labels
+    crd = build_loss("crd", DistillConfig(loss_options={"crd": {"memory": True}}))
     assert crd.memory
     assert crd.features
     assert crd.regressor
@@ -101,10 +107,22 @@ def test_an_import_path() -> None:
             "`loss` must be one of `kl`, `dkd`, .*, or the import path of your own. Got",
         ),
         ({"losses": ["kl", "dk"]}, "`losses` must be one of `kl`"),
-        ({"dkd_alpha": -1.0}, "`dkd_alpha` must be 0 or more. Got -1.0"),
-        ({"dkd_alpha": 0.0, "dkd_beta": 0.0}, "`dkd_alpha` and `dkd_beta` must not both be 0"),
-        ({"crd_temperature": 0.0}, "`crd_temperature` must be above 0"),
-        ({"c2kd_threshold": 1.0}, r"`c2kd_threshold` must lie in \[-1, 1\)"),
+        (options(dkd={"alpha": -1.0}), r"`loss_options.dkd.alpha` must be 0 or more. Got -1.0 instead\."),
+        (
+            options(dkd={"alpha": 0, "beta": 0}),
+            "options.dkd.alpha` and `loss_options.dkd.beta` must not both be 0",
+        ),
+        (options(crd={"temperature": 0.0}), "`loss_options.crd.temperature` must be above 0. Got 0.0"),
+        (options(c2kd={"threshold": 1.0}), r"`loss_options.c2kd.threshold` must lie in \[-1, 1\). Got 1.0"),
+        (options(hints={"weight": float("nan")}), "`loss_options.hints.weight` must be above 0. Got nan"),
+        (options(hints={"weight": True}), "`loss_options.hints.weight` must be a number. Got True"),
+        (options(crd={"memory": 1}), "`loss_options.crd.memory` must be true or false. Got 1"),
+        (
+            options(dkd={"gamma": 1}),
+            "`loss_options.dkd` must name options of dkd: `alpha`, `beta`. Got 'gamma'",
+        ),
+        (options(kl={"beta": 1}), "`loss_options.kl` must name options of kl: none. Got 'beta'"),
+        (options(dk={"beta": 1}), "`loss_options` must name losses: `kl`, `dkd`, .* Got 'dk'"),
     ],
 )
 def test_wrong_values_are_named(values: dict[str, object], text: str) -> None:
@@ -126,7 +144,7 @@ def test_a_wrong_import_path_is_told(path: str, text: str) -> None:
 
 
 def test_the_names_of_mfh_stay_its_own() -> None:
-    with pytest.raises(InputError, match=r"`name` must not be that of a loss of mfh\. Got 'kl'"):
+    with pytest.raises(InputError, match=r"`name` must not be the name of a loss of mfh\. Got 'kl'"):
         register_loss("kl", mine)
 
 
@@ -140,3 +158,72 @@ def test_losses_of_a_study() -> None:
 def test_the_config_alone_does_not_load_torch() -> None:
     code = "import sys, mfh.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_all_broken_rules_of_options_are_told_at_once() -> None:
+    wrong = {"dkd": {"alpha": -1, "gamma": 2}, "rkd": {"angle": -3}}
+    with pytest.raises(BrokenRulesError) as broken:
+        DistillConfig(temperature=0.0, loss_options=wrong)
+    assert [name for name, _ in broken.value.problems] == ["loss_options"] * 3 + ["temperature"]
+
+
+def weighted(student: Outputs, teacher: Outputs, label: Tensor, *, weight: float = 1.0) -> Tensor:
+    return weight * (student.logits - teacher.logits).abs().mean()
+
+
+@pytest.mark.parametrize("given", [weighted, DistillLoss("weighted", weighted, batchwise=False)])
+def test_a_loss_of_ones_own_takes_options(given: object) -> None:
+    register_loss("weighted", given)  # type: ignore[arg-type]
+    try:
+        config = DistillConfig(loss="weighted", loss_options={"weighted": {"weight": 3}})
+        loss = build_loss("weighted", config)
+        assert loss(Outputs(LOGITS), Outputs(LOGITS + 1), LABEL).item() == pytest.approx(3.0)
+        assert loss.batchwise == (given is weighted)
+        plain = build_loss("weighted", DistillConfig(loss="weighted"))
+        assert plain(Outputs(LOGITS), Outputs(LOGITS + 1), LABEL).item() == pytest.approx(1.0)
+        wrong = DistillConfig(loss="weighted", loss_options={"weighted": {"label": 3}})
+        with pytest.raises(
+            InputError, match=r"must name options of weighted, which has `weight`\. Got `label`"
+        ):
+            build_loss("weighted", wrong)
+    finally:
+        del LOSSES["weighted"]
+
+
+def test_options_belong_to_a_config_that_can_be_compared_and_hashed() -> None:
+    given = {"dkd": {"beta": 4.0}}
+    config = DistillConfig(loss_options=given)
+    given["dkd"]["beta"] = 5.0
+    assert config.to_dict()["loss_options"] == {"dkd": {"beta": 4.0}}
+    assert hash(config) == hash(DistillConfig(loss_options={"dkd": {"beta": 4.0}}))
+    assert config != DistillConfig()
+
+
+def test_options_are_checked_without_torch() -> None:
+    code = (
+        "import sys, mfh\n"
+        "try: mfh.StudyConfig(loss_options={'dkd': {'beta': -1}})\n"
+        "except ValueError as error: print(error)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "`loss_options.dkd.beta` must be 0 or more. Got -1 instead.\nFalse\n"
+
+
+def test_spellings_of_earlier_versions() -> None:
+    assert moved("dkd_beta") == moved("dkd-beta") == "loss_options: {dkd: {beta: ...}}"
+    assert moved("crd_memory") == "loss_options: {crd: {memory: ...}}"
+    assert moved("dkd_gamma") is moved("seeds") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "rule"),
+    [
+        ([1], "loss_options", "map names of losses to their options, such as {dkd: {beta: 4}}"),
+        ({"dkd": 4}, "loss_options.dkd", "map options to values, such as {beta: 4}"),
+        ({"hints": {"weight": "2"}}, "loss_options.hints.weight", "be a number"),
+    ],
+)
+def test_values_of_other_types(given: object, place: str, rule: str) -> None:
+    ((found, text, _),) = broken_rules(given)
+    assert (found, text) == (place, rule)

@@ -144,7 +144,7 @@ def test_place_names_a_layer(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert layer_of_place(6) == "fc3"
     assert "its channels are the classes" in caplog.text
-    with pytest.raises(InputError, match=r"1 \.\.\. 6 for audio. Got 0: the input has a single channel"):
+    with pytest.raises(InputError, match=r"1 \.\.\. 6 for audio. Got 0: the input has one channel"):
         layer_of_place(0)
     with pytest.raises(InputError, match=r"`place` must lie in 0 \.\.\. 6\. Got 7"):
         layer_of_place(7)
@@ -184,7 +184,7 @@ def test_missing_unknown_and_broken_parameters_are_named(tmp_path: Path) -> None
         load_weights(net, path)
     for text in (
         "`fc2.bias` is missing",
-        "`conv2.bias` holds NaN",
+        "`conv2.bias` contains NaN",
         "`bn.weight` is not in this network",
         "`fc1.bias` is not a tensor",
     ):
@@ -219,7 +219,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be read as a state dict"):
             load_released(tmp_path / name, "audio")
     torch.save([torch.ones(2)], tmp_path / "list.pkl")
-    with pytest.raises(InputError, match="It holds a list"):
+    with pytest.raises(InputError, match=r"maps names to tensors\. Got list"):
         load_released(tmp_path / "list.pkl", "audio")
 
 

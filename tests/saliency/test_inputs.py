@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -55,12 +56,12 @@ MLP = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
         (FEATURES, HEAD, STUDENT[:, :1], {"num_permutations": 2}, "Got 1 for a head with 3 outputs"),
         (FEATURES, MLP, STUDENT[:, :1], {"num_permutations": 2}, r"\(20, 1\) here\. Got \(20, 3\)"),
         (FEATURES[:, :3], HEAD, STUDENT, {}, "Got 3 channels for a head that takes 4"),
-        (FEATURES, MLP, STUDENT, {}, r"`num_permutations` must be a number .* num_permutations=100"),
+        (FEATURES, MLP, STUDENT, {}, r"`num_permutations` must be a number, such as num_permutations=100"),
         (FEATURES[:, :, None, None].expand(20, 4, 2, 2), HEAD, STUDENT, {}, "must be a number"),
         (FEATURES[:, :, None].expand(20, 4, 4), HEAD, STUDENT, {"num_permutations": 2}, r"Got \(20, 4, 3\)"),
         (FEATURES, lambda x: x @ x, STUDENT, {"num_permutations": 2}, r"It failed on \(20, 4\) of torch"),
         (FEATURES, lambda x: {"a": x}, STUDENT, {"num_permutations": 2}, "must return logits.*Got dict"),
-        (FEATURES, lambda x: x[:, :3] / 0, STUDENT, {"num_permutations": 2}, "must give finite logits"),
+        (FEATURES, lambda x: x[:, :3] / 0, STUDENT, {"num_permutations": 2}, "must return finite logits"),
     ],
 )  # fmt: skip
 def test_refusals_name_the_argument_and_the_way_out(features, head, student, options, message):
@@ -111,3 +112,26 @@ def test_rounding_alone_warns_of_nothing():
     head.weight.data[:, 1] = 0
     saliency(features, head, head(features).detach())
     saliency(features, lambda x: head(x), head(features).detach(), num_permutations=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "head", "options"),
+    [
+        ((4,), lambda: nn.Linear(4, 3), {}),
+        ((4,), lambda: nn.Linear(4, 3), {"distance": "l1"}),
+        ((4, 2), lambda: nn.Sequential(nn.Flatten(), nn.Linear(8, 3)), {}),
+        ((4, 2), lambda: nn.Conv1d(4, 3, 1), {}),
+        ((4,), lambda: nn.Sequential(nn.Linear(4, 3), nn.Tanh()), {"num_permutations": 4}),
+        ((4,), lambda: torch.tanh, {"num_permutations": 99, "precision": 0.1}),
+    ],
+)
+def test_features_that_carry_gradients_are_taken_by_their_values(shape, head, options):
+    head = head()
+    features = torch.randn(30, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        student = 0.5 * head(features).detach() + 0.1
+    expected = saliency(features, head, student, warn=False, **options)
+    carrying = features.clone().requires_grad_() * 1
+    result = saliency(carrying, head, student.clone().requires_grad_(), warn=False, **options)
+    np.testing.assert_array_equal(result.increase, expected.increase)
+    assert carrying.grad_fn is not None

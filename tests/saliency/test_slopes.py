@@ -53,7 +53,7 @@ def test_the_mean_over_all_donors_is_zero(kind, each):
         residual = head(features) - student
     centred = student - student.mean(0)
     known = slopes_of(features, head, None, residual, centred, memory_budget=2**12)
-    assert known.whole == 1 + each
+    assert known.num_first_order == 1 + each
     for channel in range(features.shape[1]):
         terms = known.terms(channel, every_donor(40))
         assert [len(found) for found in terms] == [3 + each, 3]
@@ -72,7 +72,7 @@ def test_the_first_terms_are_what_small_changes_do(kind, each):
         known = slopes_of(features, head, None, residual, centred, memory_budget=2**25)
         donors = every_donor(40)[[7, 11]]
         increase, followed = known.terms(1, donors)
-        first = increase[: known.whole].sum(0), followed[0]
+        first = increase[: known.num_first_order].sum(0), followed[0]
         for draw, row in enumerate(donors):
             permuted = features.clone()
             permuted[:, 1] = features[row, 1]
@@ -136,8 +136,8 @@ def test_fitted_factors_take_out_more_than_the_first_order():
             change = head(permuted.flatten(0, 1)).unflatten(0, donors.shape) - logits
             drawn = (change * (change + 2 * residual)).mean(2).double()
             terms, _ = known.terms(channel, donors)
-            factors = factors_of(drawn[:2], terms[:, :2], known.whole)
-            assert factors.optimism == 200 / 196
+            factors = factors_of(drawn[:2], terms[:, :2], known.num_first_order)
+            assert float(factors.leverage.sum()) == pytest.approx(4, rel=1e-6)
             left.append(
                 [
                     float((drawn - part)[2:].var(0).mean())

@@ -125,7 +125,7 @@ def test_the_state_of_another_head_is_refused(tmp_path, head, arrays, monkeypatc
     monkeypatch.setattr(streaming._Kept, "save", _save_and_stop(streaming._Kept.save))
     with pytest.raises(KeyboardInterrupt):
         streaming_saliency(*args, head.weight, head.bias, state=state, warn=False)
-    with pytest.raises(InputError, match="`state` must be of the same files, head and options"):
+    with pytest.raises(InputError, match="`state` must belong to the same files, head and options"):
         streaming_saliency(*args, 2 * head.weight, head.bias, state=state, warn=False)
 
 
@@ -158,8 +158,8 @@ def test_a_value_that_is_not_finite_is_found(tmp_path, head, arrays):
 BAD = {
     "absent": ("x-none.npy", None, "No such file"),
     "no npy": ("x.npy", b"not an array", "cannot be read as an npy file"),
-    "integers": ("x.npy", np.ones((1000, CHANNELS), dtype=np.int64), "must hold floats"),
-    "one dimension": ("x.npy", np.ones(1000), "must hold floats of shape"),
+    "integers": ("x.npy", np.ones((1000, CHANNELS), dtype=np.int64), "must contain floats"),
+    "one dimension": ("x.npy", np.ones(1000), "must contain floats of shape"),
     "Fortran order": ("x.npy", np.asfortranarray(np.ones((1000, CHANNELS))), "C order"),
     "other count": ("x.npy", np.ones((900, CHANNELS)), "same samples in the same order. Got 900 and 1000"),
     "other width": ("x.npy", np.ones((1000, 5)), r"`weight` must be \(output, channel\), \(4, 5\)"),
@@ -183,7 +183,7 @@ def test_files_that_cannot_be_used_are_refused(tmp_path, head, arrays, case):
 def test_a_file_that_is_cut_short_is_refused(tmp_path, head, arrays):
     features, student = write(tmp_path, "f", arrays[0], []), write(tmp_path, "s", arrays[1], [])
     os.truncate(features[0], features[0].stat().st_size - 100)
-    with pytest.raises(InputError, match="cut short"):
+    with pytest.raises(InputError, match="is incomplete"):
         streaming_saliency(features, student, head.weight, head.bias)
 
 

@@ -25,7 +25,7 @@ FEATURES = torch.randn(240, 6, generator=generator)
 
 
 def objective(name: str, **values: float) -> Distill:
-    loss = build_loss(name, DistillConfig(**values))  # type: ignore[arg-type]
+    loss = build_loss(name, DistillConfig(loss_options={name: values}))
     return Distill(LOGITS, 1.0, 1.0, loss=loss, teacher_features=FEATURES if loss.features else None)
 
 
@@ -45,7 +45,7 @@ def test_students_learn_by_every_loss_and_by_each_otherwise(name: str) -> None:
 
 
 def test_with_a_memory_a_batch_may_be_divided() -> None:
-    whole = job("crd", crd_memory=True)
+    whole = job("crd", memory=True)
     whole = replace(whole, objective=replace(whole.objective, memory=(TRAIN, DATA.label[TRAIN])))
     one, parts, batch = (
         train_students([j], replace(CONFIG, epochs=2, micro_batch=size))[0]
@@ -54,7 +54,7 @@ def test_with_a_memory_a_batch_may_be_divided() -> None:
     assert parts.loss == pytest.approx(one.loss, rel=1e-4)
     assert one.loss[0] > batch.loss[0]  # more negatives
     with pytest.raises(InputError, match="`loss` crd needs a `memory`"):
-        train_students([job("crd", crd_memory=True)], CONFIG)
+        train_students([job("crd", memory=True)], CONFIG)
 
 
 def test_students_that_compare_features_are_trained_alone() -> None:
@@ -134,7 +134,7 @@ def test_the_regressor_is_trained_and_resumed(paired: PairedDataset, tmp_path: P
 def test_a_checkpoint_of_another_loss_is_refused(paired: PairedDataset, tmp_path: Path) -> None:
     train(paired, objective=objective("dkd"), checkpoint=tmp_path)
     with pytest.raises(InputError, match="`objective` was "):
-        train(paired, objective=objective("dkd", dkd_beta=2.0), checkpoint=tmp_path)
+        train(paired, objective=objective("dkd", beta=2.0), checkpoint=tmp_path)
 
 
 def test_watched_answers_as_the_network_does() -> None:
@@ -166,6 +166,6 @@ def test_what_is_missing_is_named(paired: PairedDataset) -> None:
 
 
 def test_a_loss_that_is_not_finite_tells_which(paired: PairedDataset) -> None:
-    bad = job("dkd", mlp(10, 3, hidden=(8,)), dkd_beta=1e30)
+    bad = job("dkd", mlp(10, 3, hidden=(8,)), beta=1e30)
     with pytest.raises(InputError, match="A student with the loss dkd: The loss is"):
         train_students([bad], CONFIG, engine="loop")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
+from mfh._saliency.plain import require_sized
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
 from mfh.arms import BASELINE
@@ -21,6 +21,7 @@ from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
 from mfh.metrics import find_metric, metrics_of
+from mfh.models.copies import copied
 from mfh.models.mlp import mlp
 from mfh.results import environment, read_arrays
 from mfh.training.evaluate import evaluate, predict
@@ -185,6 +186,7 @@ def outputs_of(
     if teacher is None:
         return None
     if isinstance(teacher, nn.Module):
+        require_sized(teacher, "teacher")
         logits = teacher_logits(uncompiled(teacher), data, modality, folder=out)
     elif isinstance(teacher, (str, Path)):
         logits = _read(Path(teacher), data)
@@ -233,11 +235,13 @@ def _read(path: Path, data: PairedDataset) -> Tensor:
 def make_student(student: Student, data: PairedDataset, modality: str, seed: int) -> nn.Module:
     """Make or copy the network to train, and check the shape of its outputs."""
     if isinstance(student, nn.Module):
-        model = deepcopy(uncompiled(student))
+        require_sized(student, "student")
+        model = copied(uncompiled(student))
     else:
         size = int(np.prod(data.shape(modality)))
         build = student or (lambda: mlp(size, data.num_classes))
         model = uncompiled(seeded(build, derived_seed(seed, "student")))
+        require_sized(model, "student")
     output = predict(model, data, modality, torch.arange(min(2, len(data))))
     require(
         tuple(output.shape[1:]) == data.output_shape,

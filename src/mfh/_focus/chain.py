@@ -1,4 +1,4 @@
-"""Modules in turn: what an nn.Sequential does, and what other code does that could be one."""
+"""Chains of modules: build an nn.Sequential, and recognise code that is equivalent to one."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -9,45 +9,45 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from mfh._saliency.plain import has_backward_hooks, is_plain
+
 
 def sequence(modules: Sequence[nn.Module]) -> nn.Module:
-    """Modules in turn as one that leaves its input as it is: an nn.Sequential, the only one, or nothing."""
+    """Return one module that calls modules in turn and does not change its input.
+
+    It is an nn.Sequential, the only module, or an nn.Identity.
+    """
     steps = list(_unrolled(modules))
     steps = [_Copy(), *steps] if _may_write_input(steps) else steps
     return nn.Sequential(*steps) if len(steps) > 1 else steps[0] if steps else nn.Identity()
 
 
-def is_plain(module: nn.Module) -> bool:
-    """Whether to call the module is to call its children in turn, and nothing else."""
-    own_forward = type(module).forward is nn.Sequential.forward and "forward" not in vars(module)
-    return own_forward and not module._forward_hooks and not module._forward_pre_hooks
+def leading_modules(graph_module: fx.GraphModule) -> tuple[list[nn.Module], fx.Node]:
+    """Return the chain of modules that a graph of one input begins with.
 
-
-def leading_modules(whole: fx.GraphModule) -> tuple[list[nn.Module], fx.Node]:
-    """The modules that a graph of one input begins with, each the only use of what comes before it.
-
-    Functions that flatten or pool all of a map, or average over tokens, count as modules.
+    Each module of the chain is the only user of the value before it. Functions that flatten or pool a whole
+    map, or average over tokens, count as modules.
 
     Returns:
-        The modules, and the node whose value they give.
+        The modules, and the node with the value of the last one.
     """
     for pattern, replacement in _rewritings():
-        fx.replace_pattern(whole, pattern, replacement)
+        fx.replace_pattern(graph_module, pattern, replacement)
     steps: list[nn.Module] = []
-    node = next(iter(whole.graph.nodes))
-    while (step := _step(whole, node)) is not None:
+    node = next(iter(graph_module.graph.nodes))
+    while (step := _step(graph_module, node)) is not None:
         steps.append(step)
         node = next(iter(node.users))
     return steps, node
 
 
-def _step(whole: fx.GraphModule, source: fx.Node) -> nn.Module | None:
-    """The module that makes the only use of a node, if that is all there is to its use."""
+def _step(graph_module: fx.GraphModule, source: fx.Node) -> nn.Module | None:
+    """Return the module that is the only user of a node; None if there is another user or none."""
     node = next(iter(source.users), None)
     if node is None or len(source.users) > 1 or node.args[:1] != (source,):
         return None
     if node.op == "call_module" and len(node.args) == 1 and not node.kwargs:
-        return whole.get_submodule(str(node.target))
+        return graph_module.get_submodule(str(node.target))
     if node.target is torch.mean and node.args == (source, 1) and not node.kwargs:
         return Mean(1)
     if node.target is torch.flatten and node.args == (source, 1) and not node.kwargs:
@@ -61,12 +61,12 @@ def _step(whole: fx.GraphModule, source: fx.Node) -> nn.Module | None:
 
 @cache
 def _rewritings() -> list[tuple[fx.GraphModule, Callable[[Any], Any]]]:
-    """What can be written in many ways, and how it is written here."""
+    """Return pairs of traced code and the form that replaces it."""
     found: list[tuple[fx.GraphModule, Callable[[Any], Any]]] = []
-    for ways, replacement in ((_FLATTENINGS, _flatten), (_AVERAGINGS, _average)):
-        for way in ways:
-            with suppress(TypeError):  # older releases of torch trace no reshape to a tuple
-                found.append((fx.symbolic_trace(way), replacement))
+    for variants, replacement in ((_FLATTENINGS, _flatten), (_AVERAGINGS, _average)):
+        for variant in variants:
+            with suppress(TypeError):  # older releases of torch cannot trace a reshape to a tuple
+                found.append((fx.symbolic_trace(variant), replacement))
     return found
 
 
@@ -106,29 +106,29 @@ _POOLS: dict[Any, Callable[[Any], nn.Module]] = {
 
 def _unrolled(modules: Iterable[nn.Module | None]) -> Iterator[nn.Module]:
     for module in modules:
-        if module is not None and is_plain(module):
+        if is_plain(module, nn.Sequential) and not has_backward_hooks(module):
             yield from _unrolled(module._modules.values())
         elif module is not None:
             yield module
 
 
 class Mean(nn.Module):
-    """Averages over a dimension."""
+    """The mean over a dimension."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, features: Tensor) -> Tensor:
-        """The mean."""
+        """Return the mean."""
         return features.mean(self.dim)
 
 
 class _Copy(nn.Module):
-    """Keeps what follows from writing into what it is given."""
+    """A copy of the input, so that later in-place operations do not change the input."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """A copy."""
+        """Return a copy."""
         return features.clone()
 
 
@@ -136,14 +136,15 @@ _NEW_OUTPUT = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _may_write_input(steps: Sequence[nn.Module]) -> bool:
-    """Whether an in-place operation may reach the input; code other than torch's and ours is not trusted."""
+    """Return whether an in-place operation may change the input; code other than torch's and ours may."""
     for step in steps:
         if any(getattr(m, "inplace", False) or not _is_known(m) for m in step.modules()):
             return True
-        if isinstance(step, _NEW_OUTPUT):
+        if isinstance(step, _NEW_OUTPUT):  # it is plain, else `_is_known` were false
             return False
     return False
 
 
 def _is_known(module: nn.Module) -> bool:
-    return module.__module__.startswith(("torch.nn.", "mfh._focus."))
+    known = module.__module__.startswith(("torch.nn.", "mfh._focus."))
+    return known and is_plain(module, type(module))

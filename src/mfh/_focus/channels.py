@@ -1,8 +1,8 @@
-"""Which dimension of a layer's output counts as channels: the one that weights mix or normalise.
+"""Find the dimension of a layer's output that is the channels: the one that weights mix or normalise.
 
-A convolution's channels are dimension 1, a token model's the last. Nothing in a shape tells them apart, so
-a forward pass is watched: functions with weights say what they take as channels in what they read and
-write, and element-wise functions hand that on.
+A convolution's channels are dimension 1, those of a token model the last dimension. The shape does not show
+which, so a forward pass is observed: functions with weights show the channel dimension of their inputs and
+outputs, and element-wise functions pass it on.
 """
 
 import re
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from mfh._checks import InputError, require
 from mfh._focus.chain import Mean, sequence
+from mfh._saliency.plain import is_plain
 
 SECOND, LAST = 1, -1
 _READ_AND_WRITE = {
@@ -22,28 +23,30 @@ _READ_AND_WRITE = {
     ),
     LAST: re.compile(r"linear|(layer|rms)_norm"),
 }
-_HAND_ON = re.compile(
+_PASS_ON = re.compile(
     r"[ir]?(add|sub|mul|div|truediv|pow)|(leaky_|p|r|rr)?relu6?|gelu|silu|[cs]?elu|mish|tanh|(log|hard)?sigmoid|"
     r"hard(swish|tanh)|soft(plus|sign)|(alpha_|feature_)?dropout[123]?d?|clamp|abs|exp|sqrt|square|clone|"
     r"contiguous|detach|to|float|double|half|bfloat16|type_as|where|cat|concat|pad"
 )
-_JOINS = ("cat", "concat", "pad")  # the shape changes, what the dimensions mean does not
-_LAST_BY_TYPE = (nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+_JOINS = ("cat", "concat", "pad")  # the shape changes, but not the meaning of its dimensions
+_CHANNELS_LAST: tuple[type[nn.Module], ...] = (  # modules that call no function of `_READ_AND_WRITE`
+    nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
+)  # fmt: skip
 
 
 class ChannelFlow(TorchFunctionMode):
-    """Collects, while it is active, what functions say of the channels of the tensors they meet."""
+    """Collect, while it is active, what functions show about the channel dimension of tensors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._alive: list[Tensor] = []  # an id names a tensor only as long as it lives
+        self._alive: list[Tensor] = []  # an id identifies a tensor only while the tensor exists
         self._parent: dict[int, int] = {}
         self._votes: dict[int, set[int]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], _types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """Call the function, and note what it says."""
+        """Call the function, and note what it shows."""
         out = func(*args, **(kwargs or {}))
         if isinstance(out, Tensor) and out.ndim > 2:
             self._note(getattr(func, "__name__", ""), list(_tensors(args)), out, args)
@@ -58,26 +61,21 @@ class ChannelFlow(TorchFunctionMode):
         elif name in ("matmul", "mm") and len(inputs) == 2 and inputs[1].ndim == 2:
             for tensor in (inputs[0], out):
                 self.vote(tensor, LAST)
-        elif _HAND_ON.fullmatch(name):
+        elif _PASS_ON.fullmatch(name):
             for tensor in inputs:
                 if tensor.ndim == out.ndim and (tensor.shape == out.shape or name in _JOINS):
                     self._join(tensor, out)
 
     def vote(self, tensor: Tensor, dim: int) -> None:
-        """Something takes that dimension as channels."""
+        """Note that a function uses that dimension as channels."""
         self._votes.setdefault(self._root(tensor), set()).add(dim)
 
     def dim(self, tensor: Tensor) -> int | None:
-        """The dimension all agree on; None where they do not or nothing was said."""
+        """Return the dimension on which all votes agree; None if they differ or there are none."""
         if tensor.ndim == 2:
             return SECOND
         votes = self._votes.get(self._root(tensor), set())
         return next(iter(votes)) if len(votes) == 1 else None
-
-    def note_module(self, module: nn.Module, tensor: Tensor) -> None:
-        """Modules whose own code is not made of functions that say so."""
-        if isinstance(module, _LAST_BY_TYPE) and tensor.ndim > 2:
-            self.vote(tensor, LAST)
 
     def _root(self, tensor: Tensor) -> int:
         at = id(tensor)
@@ -95,8 +93,13 @@ class ChannelFlow(TorchFunctionMode):
             self._votes.setdefault(two, set()).update(self._votes.pop(one, ()))
 
 
+def has_channels_last(module: nn.Module) -> bool:
+    """Return whether the class of a module determines that its channels are the last dimension."""
+    return any(is_plain(module, kind) for kind in _CHANNELS_LAST)
+
+
 def _is_joint(args: Sequence[Any]) -> bool:
-    """Whether a norm takes several dimensions together, which says nothing of any."""
+    """Return whether a norm uses several dimensions together, which does not show which one is channels."""
     return len(args) > 1 and isinstance(args[1], Sequence) and len(args[1]) > 1
 
 
@@ -109,14 +112,15 @@ def _tensors(args: Any) -> Iterator[Tensor]:
 
 
 def channels_second(features: Any, channel_dim: int, caller: str) -> Tensor:
-    """The features with channels as dimension 1."""
+    """Return the features with channels as dimension 1."""
     if not isinstance(features, Tensor):
         raise InputError(
-            f"The layer of `{caller}` must return a tensor. Got {type(features).__name__}: name another."
+            f"The layer of `{caller}` must return a tensor. Got {type(features).__name__}: "
+            "name another layer."
         )
-    held = -features.ndim <= channel_dim < features.ndim and channel_dim % features.ndim != 0
+    valid = -features.ndim <= channel_dim < features.ndim and channel_dim % features.ndim != 0
     require(
-        held,
+        valid,
         f"`channel_dim` of `{caller}` must be a dimension of the layer's output other than the first, the "
         f"samples. Got {channel_dim} for shape {tuple(features.shape)}.",
     )
@@ -126,35 +130,35 @@ def channels_second(features: Any, channel_dim: int, caller: str) -> Tensor:
 def with_channels_second(
     trunk: nn.Module, head: nn.Module, channel_dim: int, ndim: int
 ) -> tuple[nn.Module, nn.Module]:
-    """Trunk and head that exchange features of `ndim` dimensions with channels as dimension 1.
+    """Return trunk and head with channels as dimension 1 of the features of `ndim` dimensions between them.
 
     A head that begins with the mean over tokens becomes one that begins with global average pooling, for
     which saliency is exact.
     """
     if channel_dim % ndim == SECOND:
         return trunk, head
-    steps = list(head) if isinstance(head, nn.Sequential) else [head]
-    if channel_dim % ndim == 2 and ndim == 3 and isinstance(steps[0], Mean):
+    steps = list(head) if is_plain(head, nn.Sequential) else [head]
+    if channel_dim % ndim == 2 and ndim == 3 and is_plain(steps[0], Mean):
         return Moved(trunk, LAST, SECOND), sequence([nn.AdaptiveAvgPool1d(1), nn.Flatten(), *steps[1:]])
     return Moved(trunk, channel_dim, SECOND), sequence([Moved(nn.Identity(), SECOND, channel_dim), *steps])
 
 
 class Moved(nn.Module):
-    """A module with a dimension of its output moved."""
+    """A module whose output has one dimension moved."""
 
     def __init__(self, module: nn.Module, source: int, destination: int) -> None:
         super().__init__()
         self.module, self.source, self.destination = module, source, destination
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """What the module returns, moved."""
+        """Return the module's output, moved."""
         return self.module(*args, **kwargs).movedim(self.source, self.destination)
 
 
 def ambiguous(layer: str, shape: tuple[int, ...]) -> str:
-    """What to say where the channels of a layer are not found."""
+    """Return the error message for a layer whose channel dimension cannot be found."""
     return (
-        f"`channel_dim` must be given for `{layer}`: nothing in the model tells which dimension of its "
-        f"output {shape} counts as channels. Give 1 for (sample, channel, ...), -1 for the last, as in "
-        "(sample, token, channel)."
+        f"`channel_dim` must be given for `{layer}`: the model does not show which dimension of its output "
+        f"{shape} is the channels. Give 1 for (sample, channel, ...), or -1 for the last, as in (sample, "
+        "token, channel)."
     )

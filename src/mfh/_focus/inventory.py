@@ -1,4 +1,4 @@
-"""The layers of a model that one can name, with what they return and which dimension of it is channels."""
+"""List the layers of a model: names, output shapes and the dimension that is the channels."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
-from mfh._focus.channels import ChannelFlow, ambiguous
+from mfh._focus.channels import LAST, ChannelFlow, ambiguous, has_channels_last
 from mfh._focus.outputs import part_of
 from mfh._saliency.heads import evaluating
 
@@ -19,14 +19,14 @@ class LayerInfo:
     """One submodule that a forward pass calls.
 
     Attributes:
-        name: what `split` and `FocusedTeacher` take as `layer`.
+        name: the `layer` argument of `split` and `FocusedTeacher`.
         kind: the module's class.
-        shape: of its output, the batch included; of the first tensor where it returns a tuple or an object
-            (`last_hidden_state` or `logits` where it has one); empty where there is none.
-        channels: size of the channel dimension; None where that is not known.
-        calls: how often the forward pass calls it. Only a layer called once can be split at.
-        channel_dim: the dimension that counts as channels: 1, or -1 for the last, as in token models; None
-            where nothing in the model tells, and it has to be given.
+        shape: shape of its output, including the batch. For a tuple or an object it is the shape of the
+            first tensor (`last_hidden_state` or `logits` if there is one); empty if there is no tensor.
+        channels: size of the channel dimension; None if that is unknown.
+        calls: number of calls in a forward pass. A model can be split only at a layer that is called once.
+        channel_dim: the dimension that is the channels: 1, or -1 for the last, as in token models. None if
+            the model does not show it; then it must be given.
 
     Example:
         >>> layer = layers(nn.Sequential(nn.Linear(4, 3)), torch.zeros(2, 7, 4))[0]
@@ -46,16 +46,16 @@ def layers(model: nn.Module, example: object, *, channel_dim: int | None = None)
     """List every submodule that a forward pass on `example` calls, in the order of the first calls.
 
     The model runs once, in evaluation mode and without gradients; its modes are restored. A compiled model
-    is run as it was before `torch.compile`.
+    runs without `torch.compile`.
 
-    The channel dimension of a layer's output is 1 where it has two dimensions, and else what the weights
-    that wrote or read it take as channels: 1 beside convolutions and batch normalisation, -1 beside linear
-    layers, layer normalisation and attention; element-wise functions between them hand it on.
+    The channel dimension of an output with two dimensions is 1. For other outputs the layers that write or
+    read them decide: 1 for convolutions and batch normalisation, -1 for linear layers, layer normalisation
+    and attention. Element-wise functions pass the dimension on.
 
     Args:
         model: any module.
         example: its input: a tensor, a tuple of positional inputs, or a dict of named ones.
-        channel_dim: the dimension of every layer's output that counts as channels; by default it is found.
+        channel_dim: the dimension of every layer's output that is the channels; by default it is found.
 
     Raises:
         InputError: the model does not accept the example.
@@ -73,6 +73,9 @@ def layers(model: nn.Module, example: object, *, channel_dim: int | None = None)
     order: list[nn.Module] = []
     outputs: dict[nn.Module, list[Tensor | None]] = {}
     flow = ChannelFlow()
+    channels_last = set(
+        filter(has_channels_last, names)
+    )  # found before the hooks below are added, since they count as code
 
     def begin(module: nn.Module, _: object) -> None:
         if module not in outputs:
@@ -82,8 +85,8 @@ def layers(model: nn.Module, example: object, *, channel_dim: int | None = None)
     def note(module: nn.Module, _: object, output: Any) -> None:
         first = part_of(output)[1]
         outputs[module].append(first)
-        if first is not None:
-            flow.note_module(module, first)
+        if first is not None and first.ndim > 2 and module in channels_last:
+            flow.vote(first, LAST)
 
     handles = [module.register_forward_pre_hook(begin) for module in names]
     handles += [module.register_forward_hook(note) for module in names]
@@ -99,19 +102,19 @@ def layers(model: nn.Module, example: object, *, channel_dim: int | None = None)
         shape = () if first is None else tuple(first.shape)
         found = None if first is None or len(shape) < 2 else flow.dim(first)
         dim = found if channel_dim is None else channel_dim
-        held = dim is not None and -len(shape) <= dim < len(shape)
-        channels = shape[dim] if held and dim is not None else None
+        valid = dim is not None and -len(shape) <= dim < len(shape)
+        channels = shape[dim] if valid and dim is not None else None
         kind = type(module).__name__
-        return LayerInfo(names[module], kind, shape, channels, len(outputs[module]), dim if held else None)
+        return LayerInfo(names[module], kind, shape, channels, len(outputs[module]), dim if valid else None)
 
     return [info(module) for module in order]
 
 
 def find_channel_dim(model: nn.Module, layer: str, example: object) -> int:
-    """The dimension of a layer's output that counts as channels; see `layers`.
+    """Find the dimension of a layer's output that is the channels; see `layers`.
 
     Raises:
-        InputError: nothing in the model tells.
+        InputError: the model does not show it.
     """
     infos = [info for info in layers(model, example) if info.name == layer]
     if not infos:
@@ -122,10 +125,10 @@ def find_channel_dim(model: nn.Module, layer: str, example: object) -> int:
 
 
 def find(model: nn.Module, layer: str, caller: str, example: object = None) -> nn.Module:
-    """The submodule of that name.
+    """Return the submodule of that name.
 
     Raises:
-        InputError: there is none; the text lists those there are, with shapes where an example is given.
+        InputError: there is none. The message lists the submodules, with shapes if an example is given.
     """
     named = dict(model.named_modules(remove_duplicate=False))
     if layer and layer in named:
@@ -140,7 +143,7 @@ def find(model: nn.Module, layer: str, caller: str, example: object = None) -> n
 
 
 def uncompiled(model: nn.Module) -> nn.Module:
-    """The module that `torch.compile` wrapped; the module itself where it did not."""
+    """Return the module that `torch.compile` wrapped, or the module itself."""
     while isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
         model = inner
     return model
@@ -152,28 +155,28 @@ def _is_compiled(module: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def running_eagerly(model: nn.Module) -> Iterator[None]:
-    """Run compiled parts of a model as the code they were made from: compiled code ignores new hooks."""
+    """Run compiled parts of a model without compilation, since compiled code ignores new hooks."""
     compiled = any(map(_is_compiled, model.modules()))
     if not compiled:
         yield
         return
     require(
         hasattr(torch.compiler, "set_stance"),
-        "`model` must not have compiled parts with torch below 2.6. Compile it afterwards.",
+        "`model` must not have compiled parts with torch older than 2.6. Compile it afterwards.",
     )
     with torch.compiler.set_stance("force_eager"):
         yield
 
 
 def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """An example as positional and named arguments."""
+    """Return an example as positional and named arguments."""
     if isinstance(example, Mapping):
         return (), dict(example)
     return (tuple(example) if isinstance(example, (tuple, list)) else (example,)), {}
 
 
 def call(module: Callable[..., Any], example: object) -> Any:
-    """The module's output on an example; its failure told as the example's."""
+    """Return the module's output on an example; errors are raised again with a message about `example`."""
     args, kwargs = arguments(example)
     try:
         return module(*args, **kwargs)

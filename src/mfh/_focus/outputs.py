@@ -1,4 +1,4 @@
-"""What a layer returns: a tensor, or a tuple, a mapping or an object that holds the one that is meant."""
+"""Outputs of layers: a tensor, or a tuple, a mapping or an object that contains the tensor to use."""
 
 import copy
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ from typing import Any
 from torch import Tensor
 
 Part = int | str | None
-"""Where the tensor is: an index, a name, or None where the output is the tensor itself."""
+"""Place of the tensor: an index, a name, or None if the output is the tensor itself."""
 
 _MAIN = ("last_hidden_state", "logits")
 
 
 def part_of(output: Any) -> tuple[Part, Tensor | None]:
-    """Find the tensor of a layer's output: itself, the first of a tuple, or the main field of an object.
+    """Find the tensor of a layer's output: the output, the first item of a tuple, or a field of an object.
 
-    The main field is `last_hidden_state` or `logits` where there is one, else the first that is a tensor.
+    The field is `last_hidden_state` or `logits` if there is one, else the first that is a tensor.
 
     Returns:
-        Where it is, and the tensor; None twice where there is none.
+        The place of the tensor, and the tensor; (None, None) if there is none.
 
     Example:
         >>> import torch
@@ -38,7 +38,7 @@ def part_of(output: Any) -> tuple[Part, Tensor | None]:
 
 
 def with_part(output: Any, part: Part, value: Any) -> Any:
-    """A copy of the output with another value in that place; the output itself is left as it was."""
+    """Return a copy of the output with another value in that place; the output itself does not change."""
     if part is None:
         return value
     if isinstance(part, int):
@@ -55,7 +55,7 @@ def with_part(output: Any, part: Part, value: Any) -> Any:
 
 
 def is_access(part: Part, key: object, output: Any) -> bool:
-    """Whether `output[key]` or `output.key` is the tensor."""
+    """Return whether `output[key]` or `output.key` is the tensor."""
     held = list(_fields(output))
     return key == part or (isinstance(key, int) and 0 <= key < len(held) and held[key] == part)
 

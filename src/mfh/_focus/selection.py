@@ -1,4 +1,4 @@
-"""Which channels to remove, and what replaces them."""
+"""Choose the channels to remove, and the values that replace them."""
 
 import math
 import warnings
@@ -21,8 +21,8 @@ def select(
 ) -> Int[Tensor, " removed"]:
     """Choose the channels that an arm removes: floor(ratio x C) of C, in ascending order.
 
-    The product is rounded at the ninth decimal first, so that .3 of 10 channels is 3, not 2 by the error of
-    floating point. Channels are ranked by descending saliency; of equal ones the lower index ranks higher.
+    The product is first rounded to nine decimals, so that .3 of 10 channels is 3, not 2 by rounding error.
+    Channels are ranked by descending saliency; of equal ones the lower index ranks higher.
 
     Args:
         saliency: one value per channel, finite: an array, a tensor, or an object with `.values`.
@@ -30,10 +30,10 @@ def select(
         arm: `general` removes the least salient channels (mode 1 of the MFH paper's released code),
             `specific` the most salient (mode 2), `random` any (mode 0); `important` does as `general`, for a
             ranking by the teacher alone. An `Arm` of your own removes the end of the ranking that it names.
-        generator: fixes the channels of `random`, which needs it; on the CPU.
+        generator: source of the channels of `random`, which requires it; on the CPU.
 
     Raises:
-        InputError: one of these breaks its rule.
+        InputError: an argument breaks its rule.
 
     Warns:
         UserWarning: the ratio is above 0 but too small to remove a channel.
@@ -50,12 +50,12 @@ def select(
         raise InputError(f"`saliency` of `select` must be an array of numbers. {error}") from error
     require(
         values.ndim == 1 and len(values) > 0,
-        f"`saliency` of `select` must hold one value per channel. Got shape {tuple(values.shape)} instead.",
+        f"`saliency` of `select` must contain one value per channel. Got shape {tuple(values.shape)}.",
     )
     require(
         bool(values.isfinite().all()),
         "`saliency` of `select` must be finite. "
-        f"Channels {(~values.isfinite()).nonzero().flatten().tolist()[:12]} are not: they have no rank.",
+        f"Channels {(~values.isfinite()).nonzero().flatten().tolist()[:12]} are not, so they have no rank.",
     )
     num_removed = _num_removed(ratio, len(values))
     if chosen.is_drawn:
@@ -101,17 +101,18 @@ def channel_means(
     per_position: bool = False,
     channel_dim: int = 1,
 ) -> Float[Tensor, "channel *position"]:
-    """Mean of every channel of a layer's output over samples: what removed channels are replaced by.
+    """Return the mean of every channel of a layer's output over samples, which replaces removed channels.
 
-    Sums are kept in float64, whatever the number of batches; the means have the type of the layer's output.
-    The trunk runs in evaluation mode and without gradients.
+    Sums are float64; the means have the type of the layer's output. The trunk runs in evaluation mode and
+    without gradients.
 
     Args:
-        inputs: of the training split: a tensor, sample first, or batches, each a tensor or, for a trunk, a
-            tuple or a dict of inputs.
-        trunk: what maps inputs to the layer's output (sample, channel, *position); None when they are that.
-        per_position: keep a mean for each position instead of one for all.
-        channel_dim: the dimension of the layer's output that counts as channels.
+        inputs: inputs of the training split: a tensor with samples first, or batches. Each batch is a tensor
+            or, for a trunk, a tuple or a dict of inputs.
+        trunk: maps inputs to the layer's output (sample, channel, *position); None if `inputs` are that
+            output.
+        per_position: whether to return a mean for each position instead of one per channel.
+        channel_dim: the dimension of the layer's output that is the channels.
 
     Raises:
         InputError: there are no samples, or the layer's output has no channels or changes its shape.
@@ -136,5 +137,5 @@ def channel_means(
             total = total.to(sums.device) + sums
             count += moved.numel() // sums.numel()
             dtype = torch.result_type(moved, 1.0)
-    require(count > 0, "`inputs` of `channel_means` must hold at least one sample. Got none.")
+    require(count > 0, "`inputs` of `channel_means` must contain at least one sample. Got none.")
     return (total / count).to(dtype)

@@ -1,4 +1,4 @@
-"""A model cut at a layer, without touching its code: the trunk, the head."""
+"""Cut a model at a layer into trunk and head, without changing its code."""
 
 import io
 import threading
@@ -11,41 +11,42 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import fail, require
-from mfh._focus.chain import is_plain, sequence
+from mfh._focus.chain import sequence
 from mfh._focus.channels import channels_second, with_channels_second
 from mfh._focus.inventory import arguments, call, find, find_channel_dim, running_eagerly, uncompiled
 from mfh._focus.outputs import part_of
 from mfh._focus.tracing import INSTEAD, UntraceableError, trace_head, trace_rest
 from mfh._saliency.heads import evaluating, logits_of
+from mfh._saliency.plain import is_plain
 
 
 def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.Module, nn.Module]:
     """Cut a model in two at a layer: `head(trunk(x))` equals `model(x)`.
 
     Both share the model's parameters and buffers. The head takes any number of samples, passes gradients on,
-    leaves its input as it is, and never runs the trunk. It is made of the model's own modules: plain
-    `nn.Sequential` models are sliced, others traced by `torch.fx` through the `forward` of only those modules
-    that contain the layer; branches there on `self.training` are taken as in evaluation. A head that begins
-    with a linear layer is an `nn.Sequential` that begins with that `nn.Linear`, or just it. Where the code
-    that leads to the layer cannot be traced, the example is run up to the layer and only the rest is traced.
-    A compiled model is cut as it was before `torch.compile`.
+    does not change its input, and never runs the trunk. It consists of the model's own modules. Plain
+    `nn.Sequential` models are sliced. In other models `torch.fx` traces the `forward` of the modules that
+    contain the layer, with branches on `self.training` as in evaluation. A head that begins with a linear
+    layer is this `nn.Linear`, or an `nn.Sequential` that begins with it. If the code that leads to the layer
+    cannot be traced, the example runs up to the layer and only the rest is traced. A compiled model is cut
+    without `torch.compile`.
 
-    A layer may return a tuple or an object, given an example: the trunk returns its tensor (the first of a
-    tuple, `last_hidden_state`, `logits`, or the first tensor), which has to be all that the head needs. Where
+    With an example, a layer may return a tuple or an object. The trunk then returns its tensor (the first of
+    a tuple, `last_hidden_state`, `logits`, or the first tensor), which must be all that the head needs. If
     the model returns an object with `.logits` that cannot be traced, the head returns these logits.
 
     Args:
         model: any module.
         layer: name of a submodule that is called once in a forward pass; see `layers`.
-        example: an input, as for `layers`, best of several samples; with it the two parts are compared with
-            the whole on two batch sizes.
+        example: an input, as for `layers`, preferably of several samples. With it, trunk and head are
+            compared with the model on two batch sizes.
 
     Returns:
         The trunk, which takes what the model takes and stops at the layer, and the head.
 
     Raises:
-        InputError: the name is wrong; the layer is called more than once or never; the head needs more than
-            the layer's output; the head cannot be traced or, on the example, is not equal to the model.
+        InputError: the name is wrong; the layer is not called exactly once; the head needs more than the
+            layer's output; the head cannot be traced or, on the example, differs from the model.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -77,13 +78,13 @@ def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.M
 def channel_split(
     model: nn.Module, layer: str, example: object, channel_dim: int | None = None
 ) -> tuple[nn.Module, nn.Module]:
-    """As `split`, with channels as dimension 1 of what goes from trunk to head, whichever it is in the model.
+    """Cut as `split`, with channels as dimension 1 of the features between trunk and head.
 
     Args:
         model: any module.
         layer: name of a submodule.
         example: an input, as for `layers`.
-        channel_dim: the dimension of the layer's output that counts as channels; None finds it.
+        channel_dim: the dimension of the layer's output that is the channels; None finds it.
 
     Raises:
         InputError: as `split`; there is no such dimension, or none can be found.
@@ -97,7 +98,7 @@ def channel_split(
 
 
 def _traced(model: nn.Module, layer: str, example: object) -> tuple[nn.Module, nn.Module]:
-    """Both parts; the head by tracing all of the model or, where that fails, only what follows the layer."""
+    """Return trunk and head. Trace the head through the whole model or, if that fails, from the layer on."""
     trunk = Trunk(model, layer)
     with evaluating(model), running_eagerly(model):
         if example is None:
@@ -106,7 +107,7 @@ def _traced(model: nn.Module, layer: str, example: object) -> tuple[nn.Module, n
         output = call(trunk.stop, example)
         require(
             part_of(output)[1] is not None,
-            f"`layer` of `split` must return a tensor, or something that holds one. `{layer}` returns "
+            f"`layer` of `split` must return a tensor, or an object that contains one. `{layer}` returns "
             f"{type(output).__name__}: name a layer after it, {INSTEAD}",
         )
         trunk.any_output = True
@@ -120,25 +121,25 @@ def _traced(model: nn.Module, layer: str, example: object) -> tuple[nn.Module, n
 
 
 def _compare(model: nn.Module, layer: str, trunk: nn.Module, head: nn.Module, example: object) -> None:
-    """Refuse a head that differs from the model on the example or on another number of samples."""
+    """Raise if the head differs from the model on the example or on another number of samples."""
     cut = f"`split` cannot cut at `{layer}`"
     for inputs in (example, _resized(example)):
-        whole = call(model, inputs)
+        expected_output = call(model, inputs)
         try:
             features = call(trunk, inputs)
             with redirect_stderr(io.StringIO()):  # torch.fx writes its generated code there when it fails
-                answer = head(features)
+                output = head(features)
         except RuntimeError as error:
             raise UntraceableError(
-                f"{cut}: what follows it fits the example's number of samples only ({error}). "
+                f"{cut}: the code after it works only for the example's number of samples ({error}). "
                 f"Take sizes from the layer's output in the model's code, {INSTEAD}"
             ) from error
-        found = list(_tensors(answer))
-        only_logits = isinstance(answer, Tensor) and not isinstance(whole, Tensor)
-        expected = [logits_of(whole)] if only_logits else list(_tensors(whole))
+        found = list(_tensors(output))
+        only_logits = isinstance(output, Tensor) and not isinstance(expected_output, Tensor)
+        expected = [logits_of(expected_output)] if only_logits else list(_tensors(expected_output))
         if len(found) != len(expected) or not all(map(_same, found, expected)):
             raise UntraceableError(
-                f"{cut}: trunk and head do not equal the model on `example`, for its code depends on more "
+                f"{cut}: trunk and head differ from the model on `example`, since its code depends on more "
                 f"than the layer's output. Name a later layer, {INSTEAD}"
             )
 
@@ -150,9 +151,9 @@ def _same(found: Tensor, expected: Tensor) -> bool:
 
 
 class Hooked(nn.Module):
-    """A model with a hook on one layer, which is there only while this runs and acts only in its thread.
+    """A model with a hook on one layer, which exists only during a call and acts only in its thread.
 
-    So the model itself, and others that wrap it, never see the hook.
+    The model itself, and other modules that wrap it, are not affected.
     """
 
     def __init__(self, model: nn.Module, layer: str) -> None:
@@ -161,7 +162,7 @@ class Hooked(nn.Module):
         self.layer = layer
 
     def run(self, hook: Callable[[Any], Any], *args: Any, **kwargs: Any) -> Any:
-        """The model's output where `hook` maps the layer's output to another one, or None to leave it."""
+        """Return the model's output after `hook` replaced the layer's output; None keeps that output."""
         thread = threading.get_ident()
 
         def in_this_thread(_: nn.Module, __: object, output: Any) -> Any:
@@ -175,20 +176,20 @@ class Hooked(nn.Module):
             handle.remove()
 
     def extra_repr(self) -> str:
-        """The layer, for `print`."""
+        """Return the layer, for `print`."""
         return f"layer={self.layer!r}"
 
 
 class Trunk(Hooked):
-    """The model up to a layer: runs the model's own code and leaves it when the layer is done.
+    """The model up to a layer: run the model's own code and leave it after the layer.
 
-    With `any_output` it returns the tensor in a tuple or object too; the head must be made for that.
+    With `any_output`, return also the tensor in a tuple or object; the head must fit that.
     """
 
     any_output = False
 
     def stop(self, *args: Any, **kwargs: Any) -> Any:
-        """Whatever the layer returns."""
+        """Return the layer's output, of any type."""
 
         def stop(output: Any) -> None:
             raise _ReachedError(output)
@@ -202,23 +203,23 @@ class Trunk(Hooked):
         return output
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The layer's output."""
+        """Return the layer's output."""
         output = self.stop(*args, **kwargs)
         tensor = part_of(output)[1]
         if tensor is None or not (self.any_output or isinstance(output, Tensor)):
             fail(
                 f"`layer` of `split` must return a tensor. `{self.layer}` returns {type(output).__name__}: "
-                f"give an `example` where its first tensor is meant, name a layer after it, {INSTEAD}"
+                f"give an `example` to use its first tensor, name a layer after it, {INSTEAD}"
             )
         return tensor
 
 
 class _ReachedError(BaseException):
-    """Carries a layer's output out of the model; not an Exception, which model code might catch."""
+    """Carry a layer's output out of the model. It is no `Exception`, since model code might catch one."""
 
 
 def _resized(example: Any) -> Any:
-    """The example with its first sample only, or twice if that is all there is."""
+    """Return the first sample of the example, or twice the example if it has one sample."""
     args, kwargs = arguments(example)
     count = next((len(value) for value in (*args, *kwargs.values()) if _is_batch(value)), 0)
 
@@ -235,7 +236,7 @@ def _is_batch(value: object) -> bool:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors in what a model returns."""
+    """Yield the tensors in a model's output."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
@@ -247,8 +248,8 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _slice(model: nn.Module, path: list[str]) -> tuple[list[nn.Module], list[nn.Module]] | None:
-    """The modules up to the named one and those after it; None unless plain Sequentials lead to it."""
-    if not is_plain(model):
+    """Return the modules up to the named one and those after it; None unless plain Sequentials contain it."""
+    if not is_plain(model, nn.Sequential):
         return None
     children = [child for child in model._modules.values() if child is not None]
     at = list(model._modules).index(path[0])

@@ -1,4 +1,4 @@
-"""The teacher that is left when channels of a layer are removed."""
+"""A teacher with some channels of a layer removed."""
 
 import inspect
 from pathlib import Path
@@ -21,25 +21,24 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "focus.json"
 
 
 class FocusedTeacher(Hooked):
-    """A model with some channels of one layer's output replaced by fixed values, and nothing retrained.
+    """A model with some channels of one layer's output replaced by fixed values, without retraining.
 
-    The values are the same for every sample, so that no output depends on the other samples of a batch (the
-    released code's batch means made it so). The model is shared, not copied, and not changed: used directly,
-    or wrapped by another teacher, it does not know of this one. Of a tuple or an object from the layer the
-    tensor is focused that `layers` shows. A compiled model runs as it was before `torch.compile`.
+    The values are the same for every sample, so no output depends on the other samples of a batch (in the
+    released code batch means did that). The model is shared, not copied, and does not change when it is used
+    directly or wrapped by another teacher. If the layer returns a tuple or an object, the tensor that
+    `layers` shows is changed. A compiled model runs without `torch.compile`.
 
     Args:
-        model: the teacher, any module; it keeps its mode, so call `.eval()` for fixed outputs.
+        model: the teacher, any module. Its mode does not change, so call `.eval()` for deterministic outputs.
         layer: name of a submodule that is called once in a forward pass; see `layers`.
         removed: indices of the removed channels; see `select`.
-        fill: what replaces them, finite: their values or those of all channels, (channel,) or
+        fill: finite values that replace them: for each removed channel or for all channels, (channel,) or
             (channel, *position), as from `channel_means`; "zero"; or a number.
-        channel_dim: the dimension of the layer's output that counts as channels; by default it is found, as
-            `layers` does, when the teacher is first called.
+        channel_dim: the dimension of the layer's output that is the channels; by default it is found, as by
+            `layers`, at the first call.
 
     Raises:
-        InputError: one of these breaks its rule, at once or, where only the layer's output shows it, when the
-            teacher is called.
+        InputError: an argument breaks its rule. If only the layer's output shows this, the first call raises.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
@@ -62,7 +61,9 @@ class FocusedTeacher(Hooked):
         indices, order = _indices(removed)
         self.channel_dim = channel_dim
         self.num_channels: int | None = None
-        self.largest = int(indices[-1]) if len(indices) else -1  # read once: it may sit on an accelerator
+        self.largest = (
+            int(indices[-1]) if len(indices) else -1
+        )  # read once, since it may be on an accelerator
         values = _fill_values(fill, len(indices))
         if len(values) == len(indices):
             values = values[order]
@@ -75,7 +76,7 @@ class FocusedTeacher(Hooked):
         self.register_buffer("fill", values.to(device))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the model returns, with the channels replaced."""
+        """Return the model's output with the channels replaced."""
         calls = 0
 
         def focus(output: Any) -> Any:
@@ -94,7 +95,7 @@ class FocusedTeacher(Hooked):
         require(
             calls == 1,
             "`layer` of `FocusedTeacher` must be called once in a forward pass. "
-            f"`{self.layer}` is called {calls} times: name another.",
+            f"`{self.layer}` is called {calls} times: name another layer.",
         )
         return result
 
@@ -111,8 +112,8 @@ class FocusedTeacher(Hooked):
         num_samples, num_channels, *positions = features.shape
         require(
             self.num_channels in (None, num_channels),
-            f"`fill` of `FocusedTeacher` must hold a value for each of {len(self.removed)} removed channels "
-            f"or of all {num_channels} of `{self.layer}`. Got {self.num_channels} values.",
+            f"`fill` of `FocusedTeacher` must contain a value for each of {len(self.removed)} removed "
+            f"channels or of all {num_channels} of `{self.layer}`. Got {self.num_channels} values.",
         )
         _check_range(self.largest, num_channels)
         if len(self.removed) == 0:
@@ -128,11 +129,11 @@ class FocusedTeacher(Hooked):
         return replaced.movedim(1, dim)
 
     def extra_repr(self) -> str:
-        """Layer and number of removed channels, for `print`."""
+        """Return layer and number of removed channels, for `print`."""
         return f"{super().extra_repr()}, removed={len(self.removed)}"
 
     def save(self, folder: Path | str) -> Path:
-        """Write the model's weights to `model.safetensors` and the rest to `focus.json`; returns the folder.
+        """Write the model's weights to `model.safetensors` and the rest to `focus.json`; return the folder.
 
         Raises:
             InputError: the folder cannot be written.
@@ -140,8 +141,11 @@ class FocusedTeacher(Hooked):
         folder = Path(folder)
         state = self.model.state_dict()
         other = [name for name, value in state.items() if not isinstance(value, Tensor)]
-        require(not other, f"`model` must have a state of tensors only to be saved. It has {listing(other)}.")
-        # copies, for the format refuses tensors that share memory, as tied weights do
+        require(
+            not other,
+            f"`model` must have a state dict of tensors only to be saved. {listing(other)} are none.",
+        )
+        # copies, since the format refuses tensors that share memory, such as tied weights
         weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         content = safetensors.torch.save(weights)
         description = {
@@ -164,14 +168,14 @@ class FocusedTeacher(Hooked):
 
     @classmethod
     def load(cls, folder: Path | str, model: nn.Module) -> "FocusedTeacher":
-        """Read what `save` wrote; the weights go into `model`, which is shared, not copied.
+        """Read what `save` wrote, and load the weights into `model`, which is shared, not copied.
 
         Args:
-            folder: as given to `save`.
-            model: a module of the same architecture; it is unchanged if anything does not fit.
+            folder: the folder of `save`.
+            model: a module of the same architecture; it does not change if anything does not fit.
 
         Raises:
-            InputError: files are absent, damaged or of two different teachers, or a parameter does not fit.
+            InputError: files are missing, damaged or of two different teachers, or a parameter does not fit.
         """
         folder = Path(folder)
         try:
@@ -206,12 +210,12 @@ class FocusedTeacher(Hooked):
         except Exception as error:
             reason = one_line(error)
             raise InputError(
-                f"`{folder}` cannot be read as a focused teacher: {reason}. Save it anew."
+                f"`{folder}` cannot be read as a focused teacher: {reason}. Save it again."
             ) from error
 
 
 class _UnknownDimensionError(BaseException):
-    """The layer's output has positions, and its channels are still to be found; model code lets it pass."""
+    """The channel dimension of a layer's output is unknown. Model code that catches `Exception` passes it."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape)
@@ -219,13 +223,13 @@ class _UnknownDimensionError(BaseException):
 
 
 def _indices(removed: Any) -> tuple[Int[Tensor, " removed"], Int[Tensor, " removed"]]:
-    """Indices of channels in ascending order, and the order that makes them so."""
+    """Return indices of channels in ascending order, and the permutation that sorts them."""
     indices = torch.as_tensor(removed).detach().cpu()
     indices = indices.long() if indices.numel() == 0 else indices
-    whole = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
+    integers = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
     require(
-        whole and indices.ndim == 1 and len(indices.unique()) == len(indices),
-        "`removed` of `FocusedTeacher` must be distinct indices of channels, as `select` gives them. "
+        integers and indices.ndim == 1 and len(indices.unique()) == len(indices),
+        "`removed` of `FocusedTeacher` must be distinct indices of channels, as from `select`. "
         f"Got {indices.tolist()}.",
     )
     ascending = indices.long().sort()
@@ -252,13 +256,14 @@ def _fill_values(fill: Any, num_removed: int) -> Float[Tensor, "channel *positio
     values = values.clone() if values.is_floating_point() else values.to(torch.get_default_dtype())
     require(
         bool(values.isfinite().all()),
-        "`fill` of `FocusedTeacher` must be finite. Got NaN or infinity: is there any in the training split?",
+        "`fill` of `FocusedTeacher` must be finite. Got NaN or infinity: check the training "
+        "split for such values.",
     )
     return values.repeat(num_removed) if values.ndim == 0 else values
 
 
 def _check_shapes(saved: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], of: str) -> None:
-    """Refuse weights whose names or shapes differ, naming them."""
+    """Raise if names or shapes of weights differ."""
     for names, verb in ((wanted.keys() - saved.keys(), "lacks"), (saved.keys() - wanted.keys(), "also has")):
         require(not names, f"`{WEIGHTS}` {verb} {listing(sorted(names))}, compared with {of}.")
     for name, shape in wanted.items():

@@ -1,4 +1,4 @@
-"""What a model does after a layer, as a module of its own, by torch.fx with the model's modules as steps."""
+"""Trace what a model does after a layer into a module, by torch.fx with the model's modules as steps."""
 
 import inspect
 import operator
@@ -20,7 +20,7 @@ _CONSTANTS = "_constants"
 
 
 class UntraceableError(InputError):
-    """The code around a layer does not become a head."""
+    """The code around a layer cannot be traced into a head."""
 
 
 def trace_head(
@@ -29,17 +29,18 @@ def trace_head(
     example: tuple[tuple[Any, ...], Mapping[str, Any]] | None,
     output: Any,
 ) -> nn.Module:
-    """The head of a model cut at a layer, from the code of those modules that contain the layer.
+    """Trace the head of a model that is cut at a layer, from the code of the modules that contain the layer.
 
-    All other modules are steps of the head as they are. The inputs of the model are symbols, so it shows
-    where the head needs them.
+    All other modules become steps of the head, unchanged. The inputs of the model are symbols, so that the
+    graph shows whether the head needs them.
 
     Args:
         model: a module, in evaluation mode.
         layer: name of a submodule.
-        example: positional and named inputs, to know which are given; None for those without a default.
-        output: what the layer returns on the example, to know which part of it the head is given; None for
-            a tensor.
+        example: positional and named inputs, which show the arguments to trace; None for those without a
+            default.
+        output: the layer's output on the example, which shows the part that the head receives; None for a
+            tensor.
 
     Raises:
         UntraceableError: the code cannot be traced, or does not call the layer exactly once.
@@ -60,22 +61,22 @@ def trace_head(
 
 
 def trace_rest(model: nn.Module, layer: str, run: Callable[[Callable[[Any], Any]], Any]) -> nn.Module:
-    """As `trace_head`, where the code that leads to the layer cannot be traced: that part runs on an example.
+    """Trace as `trace_head`, but run the code that leads to the layer on an example instead of tracing it.
 
-    Python numbers that it takes from the example become constants of the head, so the caller has to compare
-    the head with the model on other inputs.
+    Python numbers from the example become constants of the head, so the caller must compare the head with
+    the model on other inputs.
 
     Args:
         model: a module, in evaluation mode.
         layer: name of a submodule.
-        run: runs the model on an example; its argument gives what takes the place of the layer's output.
+        run: runs the model on an example; its argument maps the layer's output to what replaces it.
     """
     tracer = _Tracer(model, layer, recording=False)
     return _module(tracer, tracer.record(lambda: _traceable(run(tracer.start))))
 
 
 def _traceable(output: Any) -> Any:
-    """What a model returns, or the logits in it where torch.fx does not know the object."""
+    """Return a model's output, or its `.logits` if torch.fx cannot trace the object."""
     known = (fx.Proxy, Tensor, Mapping, tuple, list)
     if isinstance(output, known) or is_dataclass(output) or not hasattr(output, "logits"):
         return output
@@ -83,7 +84,7 @@ def _traceable(output: Any) -> Any:
 
 
 def _main_part(graph: fx.Graph, layer: fx.Node, output: Any, cut: str) -> fx.Node:
-    """One node for the tensor in a layer's output, in the place of all that take it from there."""
+    """Insert one node for the tensor in a layer's output, and let it replace all accesses to the tensor."""
     part = part_of(output)[0]
     with graph.inserting_after(layer):
         main = graph.call_function(operator.getitem, (layer, part))
@@ -94,8 +95,8 @@ def _main_part(graph: fx.Graph, layer: fx.Node, output: Any, cut: str) -> fx.Nod
         accesses = user.op == "call_function" and user.target in (operator.getitem, getattr)
         if not (accesses and is_access(part, user.args[1], output)):
             fail(
-                f"{cut}: what follows it needs more of the {type(output).__name__} it returns than "
-                f"`{part}`. Name a layer after it, {INSTEAD}"
+                f"{cut}: the code after it needs more of its {type(output).__name__} than `{part}`. Name a "
+                f"layer after it, {INSTEAD}"
             )
         user.replace_all_uses_with(main)
         graph.erase_node(user)
@@ -103,9 +104,9 @@ def _main_part(graph: fx.Graph, layer: fx.Node, output: Any, cut: str) -> fx.Nod
 
 
 class _Tracer(fx.Tracer):
-    """Records calls of modules, save of those that contain the layer: their code is traced through.
+    """Record calls of modules, and trace the code of those that contain the layer.
 
-    With `recording` False everything up to the layer just runs.
+    With `recording` False everything up to the layer runs without being recorded.
     """
 
     def __init__(self, model: nn.Module, layer: str, *, recording: bool) -> None:
@@ -120,7 +121,7 @@ class _Tracer(fx.Tracer):
         self.paths = {id(tensor): path for path, tensor in self.tensors.items()}
 
     def record(self, run: Callable[[], Any]) -> fx.Graph:
-        """Trace `run`, in which the layer has to be called once."""
+        """Trace `run`, which must call the layer once."""
         try:
             graph = self.trace(run)
         except InputError:
@@ -132,32 +133,32 @@ class _Tracer(fx.Tracer):
             ) from error
         if self.calls != 1:
             raise UntraceableError(
-                f"{self.cut}: a forward pass calls it {self.calls} times, and a head follows one call. "
-                f"Name a layer that is called once, {INSTEAD}"
+                f"{self.cut}: a forward pass calls it {self.calls} times instead of once. Name a layer that "
+                f"is called once, {INSTEAD}"
             )
         return graph
 
     def start(self, output: object) -> Any:
-        """Begin to record, with a symbol in the place of the tensor in the layer's output."""
+        """Begin to record, with a symbol in place of the tensor in the layer's output."""
         self.recording = True
         return with_part(output, part_of(output)[0], self.create_proxy("placeholder", "features", (), {}))
 
     def is_target(self, path: str) -> bool:
-        """Whether that is the layer."""
+        """Return whether this is the path of the layer."""
         return self.model.get_submodule(path) is self.target
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        """Whether a call of the module is one step; one made in passing is not, for it has no name."""
+        """Return whether a call of the module is one step; a module made during the call is not."""
         return m in self.names and m not in self.around
 
     def path_of_module(self, mod: nn.Module) -> str:
-        """The module's name in the model."""
+        """Return the module's name in the model."""
         return self.names.get(mod, "")
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Record the call; before the layer, just make it."""
+        """Record the call; before the layer, only make it."""
         self.calls += m is self.target
         return super().call_module(m, forward, args, kwargs) if self.recording else forward(*args, **kwargs)
 
@@ -167,13 +168,13 @@ class _Tracer(fx.Tracer):
         return attr_val if path is None else self.create_proxy("get_attr", path, (), {})
 
     def create_arg(self, a: Any) -> Any:
-        """A step's argument; a tensor is one of the model's own, or else a constant of its code."""
+        """Return a step's argument; a tensor is a parameter, a buffer, or a constant of the model's code."""
         if not isinstance(a, Tensor):
             return super().create_arg(a)
         if id(a) not in self.paths:
-            if not self.symbolic:  # computed from the example, for all one can tell
+            if not self.symbolic:  # it may have been computed from the example
                 fail(
-                    f"{self.cut}: what follows it also needs a tensor of shape {tuple(a.shape)} that is "
+                    f"{self.cut}: the code after it also needs a tensor of shape {tuple(a.shape)} that is "
                     f"neither its output nor a parameter or buffer. Name a layer after the place where "
                     f"both meet, {INSTEAD}"
                 )
@@ -185,7 +186,7 @@ class _Tracer(fx.Tracer):
 def _symbols(
     tracer: _Tracer, model: nn.Module, example: tuple[tuple[Any, ...], Mapping[str, Any]] | None
 ) -> inspect.BoundArguments:
-    """The arguments of a call of the model with a symbol for every tensor."""
+    """Return the arguments of a call of the model with a symbol for every tensor."""
     signature = inspect.signature(model.forward)
     if example is None:
         required = [p for p in signature.parameters.values() if p.default is p.empty]
@@ -206,9 +207,9 @@ def _symbols(
 
 
 def _after(graph: fx.Graph, start: fx.Node, cut: str) -> fx.Graph:
-    """The part of a graph that depends on a node, with that node as its only input.
+    """Return the part of a graph that depends on a node, with that node as its only input.
 
-    What it needs besides is taken along if no input of the graph goes into it, else refused.
+    Other values that it needs are copied along if they do not depend on an input of the graph; else raise.
     """
     part = fx.Graph()
     copies = {start: part.placeholder("features")}
@@ -219,8 +220,8 @@ def _after(graph: fx.Graph, start: fx.Node, cut: str) -> fx.Graph:
         if node not in copies:
             if node in reads_input:
                 fail(
-                    f"{cut}: what follows it also needs {_describe(node)}, which the layer's output does not "
-                    f"hold. Name a layer before both or after the place where they meet, {INSTEAD}"
+                    f"{cut}: the code after it also needs {_describe(node)}, which is not part of the "
+                    f"layer's output. Name a layer before both or after the place where they meet, {INSTEAD}"
                 )
             copies[node] = part.node_copy(node, copy)
         return copies[node]
@@ -245,20 +246,20 @@ def _describe(node: fx.Node) -> str:
 
 
 def _module(tracer: _Tracer, graph: fx.Graph) -> nn.Module:
-    """A graph with one input as a module: an nn.Sequential for as far as it is a chain of modules."""
+    """Return a graph with one input as a module: an nn.Sequential as far as it is a chain of modules."""
     calls = graph.find_nodes(op="call_module")
     parts = tracer.tensors | {node.target: tracer.model.get_submodule(node.target) for node in calls}
-    whole = fx.GraphModule(parts, graph)
-    steps, node = leading_modules(whole)
+    traced = fx.GraphModule(parts, graph)
+    steps, node = leading_modules(traced)
     if not all(user.op == "output" and user.args == (node,) for user in node.users):
-        rest = fx.GraphModule(whole, _after(whole.graph, node, tracer.cut))
+        rest = fx.GraphModule(traced, _after(traced.graph, node, tracer.cut))
         _share_buffers(rest, tracer.model)
         steps.append(rest)
     return sequence(steps)
 
 
 def _share_buffers(rest: nn.Module, model: nn.Module) -> None:
-    """Let buffers that code of the model reads follow the model to another device, as parameters do."""
+    """Share the buffers that the model's code reads, so that they move with the model to another device."""
     for path, _ in list(rest.named_buffers(remove_duplicate=False)):
         owner, _, _ = path.rpartition(".")
         if owner != _CONSTANTS:

@@ -1,4 +1,4 @@
-"""Algorithm 1: how salient each channel of a teacher is, exactly or by sampling."""
+"""Algorithm 1: the saliency of each channel of a teacher, exact or by sampling."""
 
 from mfh._saliency.algorithm import saliency as saliency
 from mfh._saliency.heads import linear_start as linear_start

@@ -1,9 +1,9 @@
 """How the distance to the student changes, sample by sample, when one channel is permuted.
 
-Three ways to the same numbers, from the cheapest: a linear head changes the squared distance in closed form;
-a head that begins with a linear layer changes its first activations by a term of low rank; any other head
-is run again. With e the change of the logits and r = z - s, the squared distance of a sample changes by
-e . (e + 2 r) / K: written so, nothing cancels, and what does not change gives an exact 0.
+There are three ways, from the cheapest: a linear head changes the squared distance in closed form; a head
+that begins with a linear layer changes its first activations by a term of low rank; any other head is run
+again. With e the change of the logits and r = z - s, the squared distance of a sample changes by
+e . (e + 2 r) / K. In this form no large numbers cancel, and a change of 0 gives exactly 0.
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ def changes_of(
     distance: Distance,
     memory_budget: int,
 ) -> "Changes":
-    """The cheapest way that fits the head.
+    """Return the cheapest way that fits the head.
 
     Raises:
         InputError: the head cannot be run on the features, or its outputs do not fit the student's.
@@ -44,11 +44,11 @@ def changes_of(
 
 
 class Changes(ABC):
-    """The change of every sample's distance; `select` a channel, then ask for permutations.
+    """The change of every sample's distance. Call `select` for a channel, then `of` for permutations.
 
     Attributes:
-        baseline: the distance with nothing permuted.
-        knows_importance: whether the head is linear, so that `importance` means something.
+        baseline: the distance without permutation.
+        knows_importance: whether the head is linear, so that `importance` is defined.
     """
 
     baseline: float
@@ -56,32 +56,32 @@ class Changes(ABC):
     _constant: Bool[Tensor, " channel"]
 
     def without_effect(self, channel: int) -> bool:
-        """Whether permuting the channel cannot change anything."""
+        """Return whether permuting the channel cannot change the logits."""
         return bool(self._constant[channel])
 
     @abstractmethod
     def select(self, channel: int) -> None:
-        """Make `channel` the one that is permuted."""
+        """Choose the channel to permute."""
 
     @abstractmethod
     def of(self, donors: Donors) -> tuple[PerSample, PerSample]:
-        """Increase and part followed of every sample, float64, when it receives its donor's value."""
+        """Return increase and part followed of every sample that receives its donor's value, in float64."""
 
     def importance(self) -> float:
-        """2 ||W_c||^2 Var(h_c) / K where the head is linear."""
+        """Return 2 ||W_c||^2 Var(h_c) / K if the head is linear, else 0."""
         return 0.0
 
     def slopes(self, make: Callable[[Tensor, Tensor], Slopes | None]) -> Slopes | None:  # noqa: ARG002
-        """What `make` makes of residual and centred student; None where a closed form says everything."""
+        """Return `make` of residual and centred student; None if there is a closed form."""
         return None
 
     def center_influence(self) -> Float[Tensor, " sample"] | float:
-        """What each sample adds to the part followed through the mean of the student's logits."""
+        """Return what each sample adds to the part followed through the mean of the student's logits."""
         return 0.0
 
 
 class _LinearHead(Changes):
-    """Linear head, MSE, no positions: a few numbers a sample."""
+    """A linear head under MSE, without positions: a few numbers per sample."""
 
     knows_importance = True
 
@@ -124,7 +124,7 @@ class _LinearHead(Changes):
 
 
 class _Rerun(Changes):
-    """Heads of which at least a part must be run again, in blocks of (permutation, sample) pairs."""
+    """Heads of which a part must be run again, in blocks of (permutation, sample) pairs."""
 
     def __init__(
         self, logits: Tensor, student_logits: Tensor, distance: Distance, pairs_per_call: int
@@ -144,7 +144,7 @@ class _Rerun(Changes):
 
     @abstractmethod
     def _changed_logits(self, donors: Donors, rows: slice) -> Float[Tensor, "permutation sample output"]:
-        """Logits of the samples in `rows`, each with its donor's value of the selected channel."""
+        """Return the logits of the samples in `rows`, each with its donor's value of the selected channel."""
 
     def select(self, channel: int) -> None:
         self._channel = channel
@@ -177,7 +177,7 @@ class _Rerun(Changes):
 
 
 class _LinearStartHead(_Rerun):
-    """Linear layer first: its output changes by the response to one channel, the rest is run again."""
+    """A head that begins with a linear layer, whose output changes by its response to one channel."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class _LinearStartHead(_Rerun):
                 for part in features.split(max(1, memory_budget // (4 * features[0].numel())))
             ]
         )
-        logits = _run_whole(self._after, self._first, student_logits, pairs)
+        logits = _run_all(self._after, self._first, student_logits, pairs)
         super().__init__(logits, student_logits, distance, pairs)
         self._constant = _constant_channels(features) | ~self._weight.any(0).any(1)
 
@@ -232,7 +232,7 @@ class _LinearStartHead(_Rerun):
 
 
 class _AnyHead(_Rerun):
-    """No structure known: the head is run on copies in which one channel is exchanged."""
+    """Any other head, run on copies of the features in which one channel is exchanged."""
 
     def __init__(
         self, features: Tensor, head: Head, student_logits: Tensor, distance: Distance, memory_budget: int
@@ -240,7 +240,7 @@ class _AnyHead(_Rerun):
         self._features, self._head = features, head
         width = 4 * (features[0].numel() + student_logits.shape[1])
         pairs = max(1, memory_budget // (features.element_size() * width))
-        logits = _run_whole(lambda x: _logits(head, x), features, student_logits, pairs)
+        logits = _run_all(lambda x: _logits(head, x), features, student_logits, pairs)
         super().__init__(logits, student_logits, distance, pairs)
         self._constant = _constant_channels(features)
         self._copies = features.new_empty(0)
@@ -255,11 +255,11 @@ class _AnyHead(_Rerun):
         if copies._version == version:
             copies[:, :, self._channel] = column[rows]
         else:
-            self._loaded = None  # the head has worked in place
+            self._loaded = None  # the head changed its input
         return logits
 
     def _load(self, count: int, rows: slice) -> Tensor:
-        """Copies of the samples in `rows`, made only when others are there."""
+        """Return copies of the samples in `rows`, made again only if other samples were copied last."""
         if self._loaded != rows or len(self._copies) < count:
             block = self._features[rows]
             self._copies = block.expand(count, *block.shape).clone()
@@ -277,12 +277,12 @@ def _logits(head: Head, x: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _run_whole(head: Head, x: Tensor, student_logits: Tensor, size: int) -> Tensor:
-    """Logits of all samples, and the proof that the head fits its input and the student's outputs."""
+def _run_all(head: Head, x: Tensor, student_logits: Tensor, size: int) -> Tensor:
+    """Return the logits of all samples; check that the head fits its input and the student's outputs."""
     parts = []
     for part in x.split(size):
         try:
-            parts.append(_logits(head, part.clone()))  # a head may work in place
+            parts.append(_logits(head, part.clone()))  # a head may change its input
         except InputError:
             raise
         except Exception as error:
@@ -293,12 +293,12 @@ def _run_whole(head: Head, x: Tensor, student_logits: Tensor, size: int) -> Tens
         expected = (len(part), student_logits.shape[1])
         require(
             tuple(parts[-1].shape) == expected,
-            f"`head` must give one row of logits per sample, as wide as `student_logits`: {expected} here. "
+            f"`head` must return logits of the shape of `student_logits`, {expected} here. "
             f"Got {tuple(parts[-1].shape)}.",
         )
     logits = torch.cat(parts)
     require(
         bool(torch.isfinite(logits).all()),
-        "`head` must give finite logits. Got NaN or infinity: the training that made it diverged.",
+        "`head` must return finite logits. Got NaN or infinity: its training diverged.",
     )
     return logits

@@ -1,26 +1,32 @@
 """Saliency of channels that lead to outputs with positions: a class for every pixel.
 
-Samples are permuted, whole maps at a time, so a pixel only ever meets the same pixel of other samples. For a
-1 x 1 convolution each pixel is then a linear head by itself, with the same weights, and what is permuted in a
-channel changes the K logits of a pixel by W_c h_c: as in `exact_spatial`, with means over pixels too.
+A permutation of samples moves whole maps, so a pixel is exchanged only with the same pixel of other samples.
+For a 1 x 1 convolution each pixel then has a linear head, with the same weights for all, and a channel adds
+W_c h_c to the K logits of a pixel: as in `exact_spatial`, with means over pixels too.
 """
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mfh._saliency.heads import active_modules
+from mfh._saliency.plain import is_plain
 from mfh._saliency.result import SaliencyResult, Score
 
 
 def pointwise(head: object) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
-    """The convolution that a head consists of, if it looks at one position at a time; else None."""
-    while isinstance(head, nn.Sequential) and len(head) == 1:
-        head = head[0]
-    if not isinstance(head, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) or head.groups > 1:
+    """Return the convolution that `head` consists of if it reads one position at a time, else None.
+
+    Dropout and Identity before or after it count as absent. A layer that is not plain (see `is_plain`) is
+    not recognised, since its output may be another than that of a convolution.
+    """
+    modules = active_modules(head)
+    conv = modules[0] if len(modules) == 1 else None
+    if not (is_plain(conv, nn.Conv1d) or is_plain(conv, nn.Conv2d) or is_plain(conv, nn.Conv3d)):
         return None
-    plain = all(size == 1 for size in (*head.kernel_size, *head.stride))
-    unpadded = head.padding == "valid" or (head.padding != "same" and not any(head.padding))
-    return head if plain and (unpadded or head.padding == "same") else None
+    pixelwise = conv.groups == 1 and all(size == 1 for size in (*conv.kernel_size, *conv.stride))
+    unpadded = conv.padding in ("valid", "same") or not any(conv.padding)
+    return conv if pixelwise and unpadded else None
 
 
 def exact_dense(
@@ -31,7 +37,7 @@ def exact_dense(
     *,
     score: Score,
 ) -> SaliencyResult:
-    """Saliency of every channel, averaged over all permutations, samples, outputs and positions.
+    """Compute the saliency of every channel, averaged over all permutations, samples, outputs and positions.
 
     `weight` and `bias` are float64 on the device to compute on.
     """
@@ -42,10 +48,10 @@ def exact_dense(
     baseline = float(residual.square().sum() / (n * values))
     centred = maps - maps.mean(dim=0)
     away = residual - residual.mean(dim=0)
-    told = student - student.mean(dim=0)
+    centred_student = student - student.mean(dim=0)
     power = centred.square().sum(dim=2) * weight.square().sum(dim=0)
     phi = power - (centred * (weight.T @ away)).sum(dim=2)
-    psi = (centred * (weight.T @ told)).sum(dim=2)
+    psi = (centred * (weight.T @ centred_student)).sum(dim=2)
     rows = [2 / values * each.cpu().numpy() for each in (phi, psi, power)]
     increase, followed, importance = (row.mean(axis=0) + 0.0 for row in rows)
     chosen = rows[0] if score == "increase" else rows[1]

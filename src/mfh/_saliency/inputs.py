@@ -1,4 +1,4 @@
-"""Checks of what callers of the saliency functions pass in, and the warning about what came out."""
+"""Checks of the arguments of saliency functions, and the warning about negative increases."""
 
 import warnings
 
@@ -11,8 +11,8 @@ from mfh._saliency.result import SaliencyResult
 
 
 def check_samples(count: int) -> None:
-    """Raise `InputError` when there are too few samples to permute."""
-    require(count >= 2, f"Saliency must have at least 2 samples, to exchange values among. Got {count}.")
+    """Raise `InputError` if there are too few samples to permute."""
+    require(count >= 2, f"Saliency needs at least 2 samples, which exchange values. Got {count}.")
 
 
 def check_width(student_logits: Tensor, num_outputs: int) -> None:
@@ -40,18 +40,18 @@ def check_pair(features: Tensor, student_logits: Tensor, *, minimum: int = 2) ->
         require(x[:1].numel() > 0 or len(x) == 0, f"`{name}` must not be empty. Got {tuple(x.shape)}.")
     require(
         len(features) == len(student_logits),
-        "`features` and `student_logits` must hold the same samples in the same order. Got "
+        "`features` and `student_logits` must contain the same samples in the same order. Got "
         f"{len(features)} and {len(student_logits)} samples.",
     )
     if minimum >= 2:
         check_samples(len(features))
-    require(len(features) > 0, "`features` must hold at least one sample. Got none.")
+    require(len(features) > 0, "`features` must contain at least one sample. Got none.")
     _check_finite(features, "features", "channel")
     _check_finite(student_logits, "student_logits", "output")
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether no number is NaN or infinite. The sum tells at the cost of one pass and no copy."""
+    """Return whether no number is NaN or infinite. The sum shows it in one pass, without a copy."""
     return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
 
 
@@ -63,13 +63,13 @@ def _check_finite(x: Tensor, name: str, axis: str) -> None:
     value = x[tuple(bad[0])].item()
     raise InputError(
         f"`{name}` must be finite. Got {value} at sample {sample}, {axis} {channel}, and {len(bad)} such "
-        f"number{'s' * (len(bad) != 1)} in {len(bad[:, 0].unique())} of {len(x)} samples: leave those "
-        "samples out, or find out why they are not finite."
+        f"number{'s' * (len(bad) != 1)} in {len(bad[:, 0].unique())} of {len(x)} samples: remove these "
+        "samples, or find out why they are not finite."
     )
 
 
 def warn_of_negatives(result: SaliencyResult) -> None:
-    """Warn when the ranking goes by increases and some are negative beyond rounding."""
+    """Warn if increases rank the channels and some are negative beyond rounding."""
     if result.score != "increase":
         return
     rounding = (1e-12 if result.num_permutations == "exact" else 1e-6) * max(
@@ -83,9 +83,9 @@ def warn_of_negatives(result: SaliencyResult) -> None:
     remedy = "" if result.distance == "mse" else "distance='mse', "
     warnings.warn(
         f"{int(negative.sum())} of {result.num_channels} channels have a negative increase{beyond}: "
-        "permuting them brings the teacher closer to the student, so ranking by the increase can mislead. It "
-        "happens on held-out samples, with networks trained independently and with correlated channels. Rank "
-        f"with {remedy}score='followed', or silence this with warn=False.",
+        "permuting them brings the teacher closer to the student, so ranking by the increase can mislead. "
+        "This happens on held-out samples, with networks trained independently and with correlated channels. "
+        f"Rank with {remedy}score='followed', or turn this warning off with warn=False.",
         UserWarning,
         stacklevel=3,
     )

@@ -1,12 +1,12 @@
 """Exact saliency of a linear head under L1.
 
-For output k and channel c let u be the head's response to the channel alone and A = r - u what remains of the
-difference to the student. Under a uniformly random permutation sample i meets every u_j equally often, so
+For output k and channel c, let u be the head's response to the channel alone and A = r - u the rest of the
+difference to the student. Under a uniformly random permutation sample i receives every u_j equally often, so
 
     D_c = mean over i, j and k of |A_ik + u_jk|.
 
 With u sorted, m_i = #{j: u_j < -A_i} and P the prefix sums of u, the sum over j is
-A_i (n - 2 m_i) + P_n - 2 P_(m_i): n log n work instead of n^2. It needs all the samples at once.
+A_i (n - 2 m_i) + P_n - 2 P_(m_i): n log n operations instead of n^2. This needs all samples at once.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch import Tensor
 from mfh._saliency.linear import row_blocks
 from mfh._saliency.result import SaliencyResult
 
-_ELEMENTS = 2**18  # of float64, for a few outputs at all samples
+_ELEMENTS = 2**18  # float64 numbers, for a few outputs of all samples
 
 Unsort = Callable[[Tensor], Tensor]
 
@@ -30,7 +30,7 @@ def exact_l1(
     bias: Float[Tensor, " output"],
     student_logits: Float[Tensor, "sample output"],
 ) -> SaliencyResult:
-    """Saliency of every channel; `weight` and `bias` are float64 on the device to compute on."""
+    """Compute the saliency of every channel; `weight` and `bias` are float64 on the device to compute on."""
     n, channels, outputs = *features.shape[:2], len(weight)
     maps = features.reshape(n, channels, -1)
     per_channel = weight.reshape(outputs, channels, -1)
@@ -70,7 +70,7 @@ def _pair_sums(
     weight: Float[Tensor, "output position"],
     residual: Float[Tensor, "output sample"],
 ) -> tuple[Float[Tensor, " sample"], Float[Tensor, " sample"]]:
-    """Sums over k of |A_ik + u_jk|: for every i over all j, and for every j over all i."""
+    """Return sums over k of |A_ik + u_jk|: for every i over all j, and for every j over all i."""
     n = len(x)
     received, given = x.new_zeros(n), x.new_zeros(n)
     for part in row_blocks(len(weight), n, _ELEMENTS):
@@ -89,7 +89,7 @@ def _pair_sums(
 
 
 def _histogram(place: Tensor, amount: Float[Tensor, "output sample"]) -> Float[Tensor, "output sample"]:
-    """For every j, the sum of the amounts at places up to j."""
+    """Return for every j the sum of the amounts at places up to j."""
     sums = amount.new_zeros(len(amount), amount.shape[1] + 1).scatter_add_(1, place, amount)
     return sums[:, :-1].cumsum(1)
 
@@ -97,11 +97,11 @@ def _histogram(place: Tensor, amount: Float[Tensor, "output sample"]) -> Float[T
 def _sorted(
     response: Float[Tensor, "output sample"], x: Tensor, weight: Tensor
 ) -> tuple[Float[Tensor, "output sample"], Unsort]:
-    """The responses sorted per output, and a function that undoes the order and sums over outputs."""
+    """Return the responses sorted per output, and a function that undoes the order and sums over outputs."""
     if x.shape[1] > 1:
         ordered, order = response.sort(dim=1)
         return ordered, lambda values: torch.empty_like(values).scatter_(1, order, values).sum(0)
-    # without positions every output's response is a multiple of the channel: one sort serves them all
+    # without positions every output's response is a multiple of the channel: one sort is enough
     rank = x[:, 0].argsort()
     falling = weight[:, 0] < 0
     ordered = response[:, rank]

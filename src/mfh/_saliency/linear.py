@@ -22,7 +22,7 @@ from mfh._checks import choice, require
 from mfh._saliency.inputs import all_finite, check_pair, check_samples, check_width, warn_of_negatives
 from mfh._saliency.result import SaliencyResult, Score
 
-_BLOCK_ELEMENTS = 2**18  # of a matrix: a block's few matrices stay in a processor's cache
+_BLOCK_ELEMENTS = 2**18  # numbers of a matrix: the few matrices of a block fit into a CPU's cache
 
 
 class _Moments(NamedTuple):
@@ -46,7 +46,7 @@ class _Moments(NamedTuple):
         return _Moments(*(a + b for a, b in zip(self, other, strict=True)))
 
     def shifted(self, count: int, x: Tensor, y: Tensor) -> "_Moments":
-        """The moments of `count` samples about centres that lie `x` and `y` below their means."""
+        """Return the moments of `count` samples about centres that are `x` and `y` below their means."""
         xx, yy, xy, xxy, xyy, xxyy = self
         return _Moments(
             xx + count * x * x,
@@ -60,7 +60,7 @@ class _Moments(NamedTuple):
 
 @dataclass
 class _State:
-    """What a set of samples leaves behind; `other` is the covariance sum of the score that is not chosen."""
+    """Moments of a set of samples; `other` is the covariance sum of the score that is not chosen."""
 
     count: int
     features: Tensor
@@ -76,22 +76,21 @@ class _State:
 
 
 class SaliencyAccumulator:
-    """Exact saliency of a linear head under MSE, one batch at a time, in memory that does not grow.
+    """Exact saliency of a linear head under MSE, one batch at a time, in constant memory.
 
-    Keeps centred float64 moments and joins them by the formula of Chan, Golub and LeVeque (1983) and its
+    Keeps centred float64 moments and merges them by the formula of Chan, Golub and LeVeque (1983) and its
     extension to higher orders (Pebay, 2008, SAND2008-6212), so the order of the batches and large means do
-    not matter. Copies can work on shares of the data, in other processes too, and be merged.
+    not matter. Several accumulators can each take a part of the data, also in other processes, and be merged.
 
     Args:
         weight: the head's weight, (output, channel).
         bias: the head's bias, (output,), or None.
         score: `increase` or `followed`; see `saliency`.
-        dtype: in which products are taken, float64 or float32. Sums over blocks of samples are float64
-            either way. float32 takes half the time, and scores are right to about 1e-6 of the largest
-            one instead of 1e-14.
+        dtype: type of products, float64 or float32. Sums over blocks of samples are always float64. float32
+            takes half the time; its scores have errors of about 1e-6 of the largest one, instead of 1e-14.
 
     Raises:
-        InputError: a shape or value that cannot be used.
+        InputError: a shape or a value is not valid.
 
     Example:
         >>> generator = torch.Generator().manual_seed(0)
@@ -131,7 +130,7 @@ class SaliencyAccumulator:
         self._bias = zeros if bias is None else bias.detach().to(device, torch.float64)
         require(
             all_finite(self._weight) and all_finite(self._bias),
-            "`weight` and `bias` must be finite. Got NaN or infinity: the training that made them diverged.",
+            "`weight` and `bias` must be finite. Got NaN or infinity: their training diverged.",
         )
         self._norm = (self._weight**2).sum(0)
         self._dtype = dtype
@@ -144,10 +143,10 @@ class SaliencyAccumulator:
 
     @torch.no_grad()
     def update(self, features: Tensor, student_logits: Tensor) -> "SaliencyAccumulator":
-        """Take in paired samples, (sample, channel) and (sample, output); returns the accumulator.
+        """Add paired samples, (sample, channel) and (sample, output); return the accumulator.
 
         Raises:
-            InputError: shapes that do not fit the head or each other, no floating-point numbers, NaN.
+            InputError: shapes do not fit the head or each other, or values are NaN or not floating-point.
         """
         outputs, channels = self._weight.shape
         check_pair(features, student_logits, minimum=1)
@@ -162,24 +161,24 @@ class SaliencyAccumulator:
 
     @torch.no_grad()
     def merge(self, other: "SaliencyAccumulator") -> "SaliencyAccumulator":
-        """Take in everything that another accumulator of the same head has seen; returns this one.
+        """Add all samples of another accumulator of the same head; return this one.
 
         Raises:
-            InputError: the other one has another head or score.
+            InputError: the other one has a different head or score.
         """
         same = self._weight.shape == other._weight.shape and self.score == other.score
         require(
             same
             and torch.equal(self._weight, other._weight.to(self._weight.device))
             and torch.equal(self._bias, other._bias.to(self._bias.device)),
-            "`other` of `merge` must be made with the same weight, bias and score. Got different ones.",
+            "`other` of `merge` must have the same weight, bias and score. Got different ones.",
         )
         if other._state is not None:
             self._absorb(other._state.to(self._weight.device))
         return self
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the accumulator has seen, as arrays that `restore` takes back; empty before any sample."""
+        """Return the state as arrays for `restore`; empty before the first sample."""
         if self._state is None:
             return {}
         state = self._state
@@ -189,7 +188,7 @@ class SaliencyAccumulator:
         return {"count": np.asarray(state.count), **arrays}
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> "SaliencyAccumulator":
-        """Take back what `arrays` gave, in place of what was seen; returns the accumulator."""
+        """Replace the state by one that `arrays` returned; return the accumulator."""
         if not arrays:
             self._state = None
             return self
@@ -200,7 +199,7 @@ class SaliencyAccumulator:
         return self
 
     def compute(self, *, warn: bool = True) -> SaliencyResult:
-        """The saliency of all samples so far.
+        """Return the saliency of all samples so far.
 
         Args:
             warn: whether to warn when increases are negative and the score is `increase`.
@@ -237,7 +236,7 @@ class SaliencyAccumulator:
     def _variables(
         self, features: Tensor, logits: Tensor, out: tuple[Tensor | None, ...] = (None, None, None)
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The variable whose covariance with h is the score, that of the other score, and the residual."""
+        """Return the variables whose covariance with h is the score and the other score, and the residual."""
         weight, norm = self._weight.to(features.dtype), self._norm.to(features.dtype)
         residual = torch.mm(features, weight.T, out=out[0]).sub_(logits)
         increase = torch.mul(features, norm, out=out[1]).addmm_(residual, weight, alpha=-1)
@@ -253,7 +252,7 @@ class SaliencyAccumulator:
         state = _State(
             len(features), center.to(zero), target.to(zero), _Moments(*[zero] * 6), zero, zero.sum()
         )
-        # memory that is fresh for every block would cost as much as the arithmetic
+        # allocating memory for every block would take as long as the arithmetic
         wide = center.new_empty(4, blocks[0].stop, len(center))
         narrow = target.new_empty(2, blocks[0].stop, len(target))
         for rows in blocks:
@@ -288,13 +287,13 @@ class SaliencyAccumulator:
 
 
 def row_blocks(count: int, width: int, elements: int = _BLOCK_ELEMENTS) -> Iterator[slice]:
-    """Slices that cover `count` rows of `width` numbers, about `elements` numbers each."""
+    """Return slices that cover `count` rows of `width` numbers, about `elements` numbers each."""
     size = min(max(elements // max(width, 1), 16), 8192)
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
 def mean_of(x: Tensor, like: Tensor, blocks: list[slice]) -> Tensor:
-    """Mean over samples in the type of `like`, taken about the first one: exact where all are equal."""
+    """Return the mean over samples in the type of `like`, relative to the first: exact if all are equal."""
     first = x[0].to(like)
     return first + sum((x[rows].to(like.device) - first).sum(0) for rows in blocks) / len(x)
 

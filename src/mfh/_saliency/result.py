@@ -1,4 +1,4 @@
-"""What a saliency computation gives back."""
+"""The result of a saliency computation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -35,13 +35,13 @@ class SaliencyResult:
             student.
         followed: the part of `increase` that depends on how the student's logits vary over samples,
             increase(s) - increase(mean of s); 2 W_c . Cov(s, h_c) / K for a linear head. None under L1.
-        importance: 2 ||W_c||^2 Var(h_c) / K, what `increase` would be for a student that copies the teacher:
-            it never looks at the student. None unless the head is linear and the distance is MSE.
+        importance: 2 ||W_c||^2 Var(h_c) / K, the `increase` for a student that copies the teacher. It does
+            not use the student. None unless the head is linear and the distance is MSE.
         stderr_data: standard error of `values` from the finite number of samples.
         stderr_permutation: standard error of `values` from the finite number of permutations; 0 when exact,
             nan for a single permutation.
-        baseline: D, the distance with nothing permuted.
-        score: which of `increase` and `followed` the ranking goes by.
+        baseline: D, the distance without permutation.
+        score: what ranks the channels, `increase` or `followed`.
         distance: `mse` or `l1`.
         num_samples: number of samples.
         num_permutations: permutations drawn per channel, or `exact`.
@@ -60,12 +60,12 @@ class SaliencyResult:
     num_permutations: int | Literal["exact"]
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no longer say anything."""
+        """Check that all numbers are finite."""
         finite = bool(np.isfinite(self.baseline)) and bool(np.isfinite(self.increase).all())
         require(
             finite,
-            "Saliency must be finite. It is not: `features` or `student_logits` are so large that their "
-            "squares overflow, or the file is damaged. Rescale them.",
+            "Saliency must be finite. Got NaN or infinity: `features` or `student_logits` are so large that "
+            "their squares overflow, or the file is damaged. Rescale them.",
         )
 
     @property
@@ -82,23 +82,23 @@ class SaliencyResult:
 
     @property
     def scaled(self) -> PerChannel:
-        """`values` mapped to [0, 1] by minimum and maximum over channels; zeros when all are equal."""
+        """`values` scaled to [0, 1] by minimum and maximum over channels; zeros if all are equal."""
         values = self.values
         span = values.max() - values.min()
         return (values - values.min()) / span if span > 0 else np.zeros_like(values)
 
     @property
     def ranking(self) -> Int[np.ndarray, " channel"]:
-        """Channels from the most to the least salient; equal ones in the order of their index."""
+        """Channels from the most to the least salient; equal ones in order of index."""
         return np.argsort(-self.values, kind="stable")
 
     @property
     def stderr(self) -> PerChannel:
-        """Standard error of `values` from samples and permutations together."""
+        """Standard error of `values` from samples and permutations combined."""
         return np.hypot(self.stderr_data, self.stderr_permutation)
 
     def frame(self) -> "pd.DataFrame":
-        """One row per channel, as a pandas data frame; `rank` counts from 0, the most salient.
+        """Return a pandas data frame with one row per channel; `rank` 0 is the most salient.
 
         Example:
             >>> import torch
@@ -124,11 +124,11 @@ class SaliencyResult:
         return pd.DataFrame(columns)
 
     def save(self, path: Path | str, *, mark: str = "") -> Path:
-        """Write everything to an npz file, atomically and free of pickle; returns its path.
+        """Write everything to an npz file, atomically and without pickle; return its path.
 
         Args:
             path: the file.
-            mark: of what it belongs to; `load` refuses it to a reader with another one.
+            mark: name of what it belongs to; `load` with another mark refuses the file.
 
         Raises:
             InputError: the name does not end in `.npz`, or the file cannot be written.
@@ -148,11 +148,11 @@ class SaliencyResult:
 
         Args:
             path: the file.
-            mark: with which it must have been written; empty takes any.
+            mark: the mark that the file must have; any if empty.
 
         Raises:
-            InputError: the file is absent, damaged, no saliency that this version can read, or has another
-                mark.
+            InputError: the file is missing or damaged, is no saliency that this version can read, or has
+                another mark.
         """
         arrays = read_arrays(path, mark=mark)
         optional = {"followed", "importance"}
@@ -170,16 +170,16 @@ class SaliencyResult:
         return {name: getattr(self, name) for name in _ARRAYS}
 
     def _repr_html_(self) -> str:
-        """The ten most salient channels and what the ranking rests on, for notebooks."""
+        """Return the ten most salient channels and facts about the ranking, for notebooks."""
         facts = [
             f"{self.num_channels} channels, {self.num_samples} samples, distance {self.distance}, "
             f"score {self.score}, permutations: {self.num_permutations}",
-            f"distance with nothing permuted: {self.baseline:.6g}",
+            f"distance without permutation: {self.baseline:.6g}",
             f"channels with a negative increase: {int((self.increase < 0).sum())}",
         ]
         if self.importance is not None and self.num_channels > 1:
             facts.append(
-                "rank correlation with importance, which never looks at the student: "
+                "rank correlation with importance, which does not use the student: "
                 f"{_rank_correlation(self.values, self.importance):.2f}"
             )
         head = "".join(f"<th>{name}</th>" for name in ("channel", "value", "scaled", "standard error"))
@@ -193,7 +193,7 @@ class SaliencyResult:
 
 
 def _problems(given: Mapping[str, Any]) -> list[str]:
-    """Which fields hold something else than what is written there."""
+    """Return the names of fields whose value has another type than `save` writes."""
     size: tuple[int, ...] = getattr(given["mean"], "shape", ())
     score, distance, drawn = (
         value if isinstance(value := given[name], (str, int)) else ""
@@ -212,11 +212,11 @@ def _problems(given: Mapping[str, Any]) -> list[str]:
         "num_samples": isinstance(given["num_samples"], int),
         "num_permutations": drawn == "exact" or isinstance(drawn, int),
     }
-    return [name for name, whole in right.items() if not whole]
+    return [name for name, fits in right.items() if not fits]
 
 
 def _rank_correlation(a: PerChannel, b: PerChannel) -> float:
-    """Spearman's rank correlation; nan where one is constant."""
+    """Return Spearman's rank correlation; NaN if one is constant."""
     from scipy.stats import rankdata  # slow to import, and only needed here
 
     ranks = np.stack([rankdata(a), rankdata(b)])

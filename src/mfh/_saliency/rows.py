@@ -1,4 +1,4 @@
-"""Rows of an npy file, read some at a time: unlike those of a memory map, they do not stay in memory."""
+"""Read an npy file some rows at a time. Unlike with a memory map, the rows do not stay in memory."""
 
 import math
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class RowFile:
 
     Attributes:
         path: the file.
-        dtype: of its numbers.
-        shape: rows and columns.
-        offset: bytes before the first number.
+        dtype: type of its numbers.
+        shape: number of rows and columns.
+        offset: number of bytes before the first number.
     """
 
     path: Path
@@ -31,8 +31,8 @@ class RowFile:
         """Read a file's header.
 
         Raises:
-            InputError: the file is absent, no npy, shorter than its header says, not in C order, or holds
-                something else than rows of floating-point numbers.
+            InputError: the file is missing, not an npy file, shorter than its header requires, not in C
+                order, or does not contain rows of floating-point numbers.
         """
         path = Path(path)
         try:
@@ -44,18 +44,20 @@ class RowFile:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"`{path}` cannot be read as an npy file: {reason}.") from error
         fits = len(shape) == 2 and dtype.kind == "f" and shape[0] > 0 and shape[1] > 0
-        require(fits, f"`{path}` must hold floats of shape (sample, column). Got {dtype}, {shape}.")
+        require(fits, f"`{path}` must contain floats of shape (sample, column). Got {dtype}, {shape}.")
         require(not fortran, f"`{path}` must be in C order: save np.ascontiguousarray(x) instead.")
         expected = offset + math.prod(shape) * dtype.itemsize
-        require(size >= expected, f"`{path}` is cut short: {size} bytes of {expected}. Write it again.")
+        require(
+            size >= expected, f"`{path}` is incomplete: it has {size} of {expected} bytes. Write it again."
+        )
         return cls(path, dtype, (shape[0], shape[1]), offset)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """The rows `start` to `stop`, in memory of their own."""
+        """Return the rows from `start` up to `stop` as a new array."""
         width = self.shape[1]
         count = (stop - start) * width
         with self.path.open("rb") as file:
             file.seek(self.offset + start * width * self.dtype.itemsize)
             values = np.fromfile(file, dtype=self.dtype, count=count)
-        require(len(values) == count, f"`{self.path}` became shorter while it was read. Write it again.")
+        require(len(values) == count, f"`{self.path}` became shorter during reading. Write it again.")
         return values.reshape(-1, width).astype(self.dtype.newbyteorder("="), copy=False)

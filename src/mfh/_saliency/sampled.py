@@ -1,17 +1,16 @@
-"""Saliency by drawing permutations, for any head: the trunk is never run, and of the head only what changes.
+"""Saliency of any head by drawing permutations. Only the part of the head that changes is run again.
 
-Every channel meets the same permutations, so that differences between channels owe nothing to the draw.
+All channels use the same permutations, so that differences between channels are not due to the draw.
 
-Asked for a precision, permutations are drawn in rounds. A round gives each sample one value from each stratum
+With a precision, permutations are drawn in rounds. A round gives each sample one value from each stratum
 of the channel's distribution, at random within it, and each of its draws is a permutation. Where the distance
 is smooth in the value received, the error of q such draws falls as q^-1.5 instead of q^-0.5 (stratified
-sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522). What is known of the head beforehand is taken
-out besides, where it can be differentiated (see `mfh._saliency.slopes`): then short rounds come first, the
-first of which may do, and what they drew is left aside when a finer precision needs long ones.
+sampling; McKay, Beckman, Conover, 1979, doi 10.2307/1268522). If the head can be differentiated, the part of
+the distance that its slopes predict is removed too (see `mfh._saliency.slopes`). Short rounds then come first
+and often suffice; if a finer precision needs long rounds, the draws of the short ones are not used.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -23,15 +22,16 @@ from mfh._checks import require
 from mfh._saliency.changes import Changes, changes_of
 from mfh._saliency.heads import Head, LinearStart
 from mfh._saliency.result import Distance, SaliencyResult, Score
-from mfh._saliency.slopes import Factors, Slopes, factors_of, slopes_of
+from mfh._saliency.slopes import Slopes, slopes_of
+from mfh._saliency.tallies import IndependentTally, RoundTally
 
 Donors = Int[Tensor, "permutation sample"]
 STRATA = 8  # of a long round
 SHORT = 4  # of a short one
-SHORT_OF_MAPS = 2  # where channels have positions, which strata, by their means, tell little of
+SHORT_OF_MAPS = 2  # for channels with positions, which strata by mean describe poorly
 FEW = 8  # draws before long rounds begin
-FEWEST_ROUNDS = 2  # by which errors are told from how rounds differ
-PILOT = 8  # of as many channels one is drawn for once more, to tell the error of a single round
+FEWEST_ROUNDS = 2  # differences between rounds give the error
+PILOT = 8  # one in so many channels gets a second round, which calibrates the error of a single round
 FEWEST_PILOTS = 8
 
 
@@ -48,15 +48,15 @@ def sampled(
     memory_budget: int,
     precision: float | None = None,
 ) -> SaliencyResult:
-    """Saliency of every channel, the mean over `num_permutations` permutations of the samples.
+    """Return the saliency of every channel, the mean over `num_permutations` permutations of the samples.
 
-    `head` must be in evaluation mode, and no gradients recorded. `start` is what `linear_start` says of it.
-    With `precision` there are as many as the ranking needs, and `num_permutations` at the most.
+    `head` must be in evaluation mode, without recording gradients. `start` is the result of `linear_start`.
+    With `precision`, draws stop when the ranking is precise enough, after about `num_permutations` at most.
     """
     require(
         features.device.type != "mps",
-        "`features` must not be on mps to draw permutations, since it has no float64. Move them and the "
-        "head to the cpu.",
+        "`features` must not be on mps, which has no float64, to draw permutations. Move `features` and "
+        "`head` to the CPU.",
     )
     if start is not None and start.pooled:
         features = features.flatten(2).mean(2)
@@ -66,9 +66,10 @@ def sampled(
     size = max(1, memory_budget // (64 * len(features)))
     if precision is None:
         draws = _independent(len(features), num_permutations, generator)
-        tallies = [_Tally(changes, channel, score) for channel in range(features.shape[1])]
-        for tally in tallies:
-            tally.add(draws.to(features.device).split(size), one_each=True)
+        independent = [IndependentTally(changes, channel, score) for channel in range(features.shape[1])]
+        for tally in independent:
+            tally.add(draws.to(features.device).split(size))
+        rows = [tally.result() for tally in independent]
     else:
         slopes = None
         if distance == "mse":
@@ -77,7 +78,7 @@ def sampled(
         tallies, num_permutations = _until_precise(
             changes, slopes, features, score, precision, num_permutations, generator, size
         )
-    rows = [tally.result() for tally in tallies]
+        rows = [tally.result() for tally in tallies]
     increase, followed, importance, stderr_data, stderr_permutation = np.array(rows).T + 0.0
     return SaliencyResult(
         mean=changes.baseline + increase,
@@ -103,8 +104,8 @@ def _until_precise(
     limit: int,
     generator: torch.Generator,
     size: int,
-) -> tuple[list["_Tally"], int]:
-    """Draw rounds until the ranking is as precise as asked, about `limit` permutations at the most."""
+) -> tuple[list[RoundTally], int]:
+    """Draw rounds until the ranking is precise enough, about `limit` permutations at most."""
     keys = features if features.ndim == 2 else features.flatten(2).mean(2)
     few = limit < 2 * STRATA * FEWEST_ROUNDS
     short = SHORT if features.ndim == 2 else SHORT_OF_MAPS
@@ -115,14 +116,17 @@ def _until_precise(
         stages.append((STRATA, max(FEWEST_ROUNDS, (limit - FEW * len(stages)) // STRATA)))
     before = 0
     for strata, rounds in stages:
-        tallies = [_Tally(changes, channel, score, key, slopes) for channel, key in enumerate(keys.unbind(1))]
+        tallies = [
+            RoundTally(changes, channel, score, key=key, slopes=slopes)
+            for channel, key in enumerate(keys.unbind(1))
+        ]
         for number, ranks in enumerate(_rounds(len(features), rounds, generator, strata)):
             groups = ranks.to(features.device).split(max(size, short))
             piloted = number == 1 and len(groups) == 1 and len(tallies) >= PILOT * FEWEST_PILOTS
             pilots, others = (tallies[::PILOT], [t for t in tallies if t.channel % PILOT])
             for part in (pilots, others) if piloted else (tallies,):
                 for tally in part:
-                    tally.add(groups, one_each=False)
+                    tally.add(groups)
                 if part is pilots:
                     _calibrate(pilots, others)
                 if _imprecision(tallies) <= precision:
@@ -131,27 +135,30 @@ def _until_precise(
     return tallies, before
 
 
-def _calibrate(pilots: Sequence["_Tally"], others: Sequence["_Tally"]) -> None:
-    """Tell the error of the only round of `others` by that of `pilots`, which have two."""
-    known = [tally for tally in pilots if tally.received is not None]
-    told = sum(tally.within for tally in known)
-    if told > 0:
-        noise = sum(2 * float(tally.received.noise().sum()) for tally in known if tally.received)
+def _calibrate(pilots: Sequence[RoundTally], others: Sequence[RoundTally]) -> None:
+    """Scale the errors of `others` after their only round, by what a second round of `pilots` shows.
+
+    The error of a single round is estimated from how its draws differ. That is too much, since they differ
+    by their strata too; how much too much is alike for all channels.
+    """
+    estimated = sum(tally.error_of_first_round() ** 2 for tally in pilots)
+    found = sum(tally.error_between_rounds() ** 2 for tally in pilots)
+    if estimated > 0:
         for tally in others:
-            tally.within *= noise / told
+            tally.calibrate(2 * found / estimated)
 
 
 def _independent(count: int, number: int, generator: torch.Generator) -> Donors:
-    """Permutations, each drawn by itself."""
+    """Draw permutations independently of each other."""
     device = generator.device
     return torch.stack([torch.randperm(count, generator=generator, device=device) for _ in range(number)])
 
 
 def _rounds(count: int, rounds: int, generator: torch.Generator, strata: int = STRATA) -> Iterator[Donors]:
-    """Rounds of permutations that give each sample one rank from each stratum, in random order.
+    """Yield rounds of permutations in which each sample receives one rank from each stratum.
 
-    The ranks are cut into `strata` blocks and the samples dealt into as many groups. In draw q, group g
-    receives block g + q, shuffled. What does not divide evenly is exchanged among itself.
+    The ranks are cut into `strata` blocks, and the samples at random into as many groups. In draw q, group g
+    receives block g + q, shuffled. Samples that are left over exchange values among themselves.
     """
     device, size = generator.device, count // strata
 
@@ -170,8 +177,8 @@ def _rounds(count: int, rounds: int, generator: torch.Generator, strata: int = S
         yield result
 
 
-def _imprecision(tallies: Sequence["_Tally"]) -> float:
-    """1 - the correlation to be expected between the scores and those of all permutations.
+def _imprecision(tallies: Sequence[RoundTally]) -> float:
+    """Return 1 - the expected correlation of the scores with those of all permutations.
 
     With v the variance of the scores over channels and e the mean of their squared standard errors, the
     scores of all permutations vary by v - e, and the correlation is sqrt((v - e) / v).
@@ -180,137 +187,3 @@ def _imprecision(tallies: Sequence["_Tally"]) -> float:
     errors = np.mean([tally.error**2 for tally in tallies])
     spread = scores.var(ddof=1) if len(scores) > 1 else 0.0
     return 1 - float(np.sqrt(max(spread - errors, 0.0) / spread)) if spread > 0 else float(errors > 0)
-
-
-@dataclass
-class _Spread:
-    """Sums over independent draws of a per-sample quantity and of its square."""
-
-    total: Tensor
-    square: Tensor
-    count: int = 0
-
-    @classmethod
-    def of(cls, values: Float[Tensor, "draw sample"]) -> "_Spread":
-        return cls(values.sum(0), values.square().sum(0), len(values))
-
-    def plus(self, other: "_Spread") -> "_Spread":
-        return _Spread(self.total + other.total, self.square + other.square, self.count + other.count)
-
-    def noise(self) -> Float[Tensor, " sample"]:
-        """Variance of each sample's mean over the draws."""
-        square = self.square - self.total**2 / self.count
-        return square / (self.count * max(self.count - 1, 1))
-
-    def variance(self, correction: Float[Tensor, " sample"] | float = 0.0) -> float:
-        """Variance over samples of the mean over all permutations, free of the noise of those drawn."""
-        mean = self.total / self.count
-        noise = self.noise().mean() if self.count > 1 else 0.0
-        return max(float((mean + correction).var() - noise), 0.0)
-
-
-@dataclass
-class _Tally:
-    """What the draws so far say of one channel.
-
-    Attributes:
-        changes: of the head, for any channel.
-        channel: which one this is.
-        kind: the score that ranks.
-        key: what orders the samples where draws are ranks; None where they name the samples.
-        within: squared error of the first round, summed over samples: by how its draws differ, which is too
-            large, since they differ by their strata too, until it is calibrated.
-        slopes: what is known beforehand, and taken out; None for nothing.
-        factors: of increase and part followed, from the first draws.
-    """
-
-    changes: Changes
-    channel: int
-    kind: Score
-    key: Float[Tensor, " sample"] | None = None
-    slopes: Slopes | None = None
-    factors: tuple[Factors, Factors] | None = None
-    rounds: int = 0
-    means: list[Tensor] = field(default_factory=list)
-    follows: list[Tensor] = field(default_factory=list)
-    received: _Spread | None = None
-    spread: _Spread | None = None
-    importance: float = 0.0
-    within: float = float("inf")
-    correction: Tensor | float = 0.0
-
-    def add(self, groups: Sequence[Tensor], *, one_each: bool) -> None:
-        """Take in some draws; `one_each` says that each stands for itself, else all make one round."""
-        self.rounds += 1
-        if self.changes.without_effect(self.channel):
-            return
-        self.changes.select(self.channel)
-        order = None if self.key is None else self.key.argsort(stable=True)
-        sums: list[Tensor] = []
-        for group in groups:
-            donors = group if order is None else order[group]
-            increase, followed = self.changes.of(donors)
-            chosen = followed if self.kind == "followed" else increase
-            # a sample matters twice: by the value it receives and by the value it gives
-            both = torch.empty_like(chosen).scatter_(1, donors, chosen).add_(chosen)
-            if self.slopes is not None:
-                increase, followed = self._corrected(donors, increase, followed)
-                chosen = followed if self.kind == "followed" else increase
-            self.means.append(increase.mean(1))
-            self.follows.append(followed.mean(1))
-            if one_each:
-                self._note(chosen, both)
-                continue
-            if self.rounds == 1 and len(groups) == 1:
-                self.within = float(chosen.var(0).sum()) / len(chosen)
-            sums = [sums[0] + chosen.sum(0), sums[1] + both.sum(0)] if sums else [chosen.sum(0), both.sum(0)]
-        if sums:
-            self._note(*(total[None] / sum(map(len, groups)) for total in sums))
-        if self.kind == "followed":
-            self.correction = self.changes.center_influence()
-        self.importance = self.changes.importance()
-
-    def _corrected(self, donors: Donors, increase: Tensor, followed: Tensor) -> tuple[Tensor, Tensor]:
-        """Without the noise that is known beforehand; the first draws decide how much of it that is."""
-        assert self.slopes is not None  # noqa: S101
-        terms = self.slopes.terms(self.channel, donors)
-        if self.factors is None:
-            wholes = self.slopes.whole, 1
-            increases, follows = (
-                factors_of(drawn, found, whole)
-                for drawn, found, whole in zip((increase, followed), terms, wholes, strict=True)
-            )
-            self.factors = increases, follows
-        known = [factors.times(found) for factors, found in zip(self.factors, terms, strict=True)]
-        return increase - known[0], followed - known[1]
-
-    def _note(self, chosen: Tensor, both: Tensor) -> None:
-        received, spread = _Spread.of(chosen), _Spread.of(both)
-        self.received = received if self.received is None else self.received.plus(received)
-        self.spread = spread if self.spread is None else self.spread.plus(spread)
-
-    @property
-    def score(self) -> float:
-        """Mean of the score over all draws."""
-        draws = self.follows if self.kind == "followed" else self.means
-        return float(torch.cat(draws).mean()) if draws else 0.0
-
-    @property
-    def error(self) -> float:
-        """Standard error of `score` from the draws."""
-        if self.received is None or self.spread is None:
-            return 0.0
-        if self.key is not None:  # samples receive their values independently of each other, but for 1 / n
-            used = None if self.factors is None else self.factors[self.kind == "followed"]
-            noise = float(self.received.noise().sum()) if self.received.count > 1 else self.within
-            return float((noise * (1.0 if used is None else used.optimism)) ** 0.5 / len(self.received.total))
-        means = torch.cat(self.follows if self.kind == "followed" else self.means)
-        return float(means.std() / len(means) ** 0.5) if len(means) > 1 else float("nan")
-
-    def result(self) -> tuple[float, float, float, float, float]:
-        """Increase, part followed, importance and both standard errors."""
-        if self.spread is None:
-            return 0.0, 0.0, 0.0, 0.0, 0.0
-        data = self.spread.variance(self.correction) / len(self.spread.total)
-        increase, followed = (float(torch.cat(draws).mean()) for draws in (self.means, self.follows))
-        return increase, followed, self.importance, float(np.sqrt(data)), self.error

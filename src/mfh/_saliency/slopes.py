@@ -1,12 +1,12 @@
-"""What is known of a head before anything is drawn, which takes most of the noise out of permutations.
+"""Slopes of a head, which predict most of the noise of permutations before anything is drawn.
 
-With J_i the slope of sample i's logits along one channel, exchanging its value h_i for h_j changes them by
-J_i (h_j - h_i), nearly. The distance that follows from that change is quadratic in h_j, so its mean over all
-donors j is known from the channel's mean and covariance. Besides, a large change of any channel makes a head
-with normalisation or saturation say less: its logits move towards their means, nearly in proportion to
-|h_j - h_i|^2, whose mean is known too. Drawn values are corrected by these terms (control variates; Owen,
-Monte Carlo theory, 2013, sections 8.9 and 8.10): f + b . (E[g] - g) has the mean of f whatever the slopes
-are, and with factors b from regression only the noise of what no term explains.
+With J_i the slope of sample i's logits along one channel, exchanging its value h_i for h_j changes the logits
+by about J_i (h_j - h_i). The resulting distance is quadratic in h_j, so its mean over all donors j follows
+from the channel's mean and covariance. A large change of any channel also shrinks the logits of a head with
+normalisation or saturation: they move towards their means, about in proportion to |h_j - h_i|^2, whose mean
+is known too. These terms g correct the drawn values f (control variates; Owen, Monte Carlo theory, 2013,
+sections 8.9 and 8.10): f + b . (E[g] - g) has the mean of f for any slopes, and with factors b from a
+regression its noise is only what no term explains.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ from mfh._saliency.heads import Head, LinearStart, logits_of
 PerSample = Float[Tensor, "permutation sample"]
 Terms = Float[Tensor, "term permutation sample"]
 Donors = Int[Tensor, "permutation sample"]
-LARGEST = 2**28  # bytes for the slopes
-WORTHWHILE = 6  # channels an output, from which on a pass back for each output costs less than it saves
-RIDGE = 1e-9  # for terms that say the same
-ENOUGH = 10  # equations a factor, from which on factors are fitted
+LARGEST = 2**28  # bytes of the slopes
+WORTHWHILE = 6  # channels per output that make one backward pass per output worthwhile
+RIDGE = 1e-9  # for terms that depend on each other
+ENOUGH = 10  # equations per factor that are needed to fit factors
+FEWEST_DECIDING = 6  # equations per factor that must decide the fit; if outliers decide it, no term is used
 
 
 @dataclass
@@ -48,12 +49,12 @@ class Slopes:
     shrinking: Float[Tensor, "score sample"]
 
     @property
-    def whole(self) -> int:
-        """How many of the terms of the increase are its first order."""
+    def num_first_order(self) -> int:
+        """Number of terms of the increase that are its first order."""
         return 1 if self.along is None and self.square is None else 2
 
     def terms(self, channel: int, donors: Donors) -> tuple[Terms, Float[Tensor, "other permutation sample"]]:
-        """What explains increase and part followed, each minus its mean over all donors.
+        """Return terms that explain increase and part followed, each minus its mean over all donors.
 
         The first terms are the first order: linear in the change of the logits, then quadratic if known.
         The last ones are the squared change of the channel, plain and times what shrinking adds.
@@ -92,32 +93,32 @@ class Slopes:
 
 @dataclass(frozen=True)
 class Factors:
-    """What the terms are multiplied by.
+    """Factors of the terms.
 
     Attributes:
         values: (term,).
-        optimism: how much larger squared errors are than they look where these factors were fitted.
+        leverage: how much each draw and sample decided the fit, from 0 to 1; None if nothing was fitted.
     """
 
     values: Float[Tensor, " term"]
-    optimism: float = 1.0
+    leverage: PerSample | None = None
 
     def times(self, terms: Terms) -> PerSample:
-        """The noise that the terms explain."""
+        """Return the noise that the terms explain."""
         return torch.tensordot(self.values, terms, dims=1)
 
 
-def factors_of(drawn: PerSample, terms: Terms, whole: int) -> Factors:
-    """Factors by least squares over draws of the same sample; with too few, the first order or nothing.
+def factors_of(drawn: PerSample, terms: Terms, num_first_order: int) -> Factors:
+    """Fit factors by least squares over draws of the same sample; with too few, use the first order or none.
 
     Args:
         drawn: a score of every sample.
-        terms: what may explain it.
-        whole: how many of the terms are the first order.
+        terms: terms that may explain it.
+        num_first_order: number of the terms, from the first, that are the first order.
     """
     count = len(terms)
     plain = torch.zeros(count, dtype=terms.dtype, device=terms.device)
-    plain[:whole] = 1
+    plain[:num_first_order] = 1
     if len(drawn) < 2:
         return Factors(plain)
     gaps, differences = drawn - drawn.mean(0), (terms - terms.mean(1, keepdim=True)).flatten(1)
@@ -130,10 +131,12 @@ def factors_of(drawn: PerSample, terms: Terms, whole: int) -> Factors:
     unit = differences * scale[:, None]
     gram = unit @ unit.T
     gram.diagonal().add_(RIDGE)
-    values = torch.linalg.solve_ex(gram, unit @ gaps.flatten()).result * scale
-    if not torch.isfinite(values).all():
+    solved = torch.linalg.solve_ex(gram, torch.cat([unit @ gaps.flatten()[:, None], unit], dim=1)).result
+    leverage = (unit * solved[:, 1:]).sum(0)
+    deciding = leverage.sum() ** 2 / leverage.square().sum()
+    if not torch.isfinite(solved).all() or deciding < FEWEST_DECIDING * count:
         return Factors(torch.zeros_like(plain))
-    return Factors(values, equations / (equations - count))
+    return Factors(solved[:, 0] * scale, leverage.view_as(gaps))
 
 
 def slopes_of(
@@ -145,18 +148,18 @@ def slopes_of(
     *,
     memory_budget: int,
 ) -> Slopes | None:
-    """Slopes along all channels, by two passes back through the head, or one an output if these are few.
+    """Compute slopes along all channels by two backward passes, or one per output if there are few outputs.
 
     Args:
-        features: of the layer.
-        head: what follows it.
-        start: its first layer, where that is linear.
+        features: output of the layer.
+        head: what follows the layer.
+        start: the head's first layer if that is linear.
         residual: logits minus the student's.
         student: the student's logits minus their means.
-        memory_budget: bytes to work in.
+        memory_budget: bytes to use.
 
     Returns:
-        None where the head cannot be differentiated, or the slopes take too much memory.
+        The slopes; None if the head cannot be differentiated or they take too much memory.
     """
     maps = features.flatten(2) if features.ndim > 2 else features[:, :, None]
     n, channels, positions = maps.shape
@@ -178,7 +181,7 @@ def slopes_of(
         weights = 2 / outputs * residual[block], -2 / outputs * student[block]
         try:
             with torch.enable_grad():
-                logits = _run(head, start, given * 1)  # a head may work in place
+                logits = _run(head, start, given * 1)  # a head may change its input
                 for index, towards in enumerate(eye if each else weights):
                     (slope,) = torch.autograd.grad(
                         logits, given, towards.expand_as(logits), retain_graph=True
@@ -193,7 +196,7 @@ def slopes_of(
                         square[block] += found[:, :, 0].square() / outputs
                     elif along is not None:
                         along[block, :, index] = found
-        except RuntimeError:  # nothing to differentiate, or not by autograd
+        except RuntimeError:  # autograd cannot differentiate it
             return None
     if not torch.isfinite(increase.sum() + followed.sum()):
         return None

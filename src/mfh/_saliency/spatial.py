@@ -1,9 +1,9 @@
 """Exact saliency of channels that have positions, for a linear head under MSE.
 
-With u_c = W_c h_c, the head's response to channel c alone (K numbers a sample), everything about a channel
-is a mean over samples of phi = 2 u . (u - r) / K and psi = 2 u . s / K, all centred: those means are the
-increase and the part followed, and their spread gives the standard errors. No block of positions by positions
-is ever formed. The means are needed first, so this takes two passes and cannot be merged.
+Let u_c = W_c h_c be the head's response to channel c alone (K numbers per sample). The means over samples of
+phi = 2 u . (u - r) / K and psi = 2 u . s / K, with all variables centred, are the increase and the part
+followed; the spread of phi and psi gives the standard errors. No matrix of positions by positions is formed.
+The means are needed first, so this takes two passes and cannot be merged.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from mfh._saliency.linear import mean_of, row_blocks
 from mfh._saliency.result import SaliencyResult, Score
 
-_RESPONSE_ELEMENTS = 2**20  # of float64, for the responses of a few channels
+_RESPONSE_ELEMENTS = 2**20  # float64 numbers, for the responses of a few channels
 
 
 def exact_spatial(
@@ -24,7 +24,7 @@ def exact_spatial(
     *,
     score: Score,
 ) -> SaliencyResult:
-    """Saliency of every channel; `weight` and `bias` are float64 on the device to compute on."""
+    """Compute the saliency of every channel; `weight` and `bias` are float64 on the device to compute on."""
     n, channels, outputs = *features.shape[:2], len(weight)
     maps = features.flatten(2)
     per_channel = (

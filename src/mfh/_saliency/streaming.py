@@ -1,4 +1,4 @@
-"""Exact saliency of features that do not fit into memory: one pass over files, in parts that are merged."""
+"""Exact saliency of features that do not fit into memory, in one pass over files."""
 
 import hashlib
 import logging
@@ -24,7 +24,7 @@ from mfh._system.progress import Bar
 from mfh._system.signals import raise_if_stopped, shield_workers
 from mfh.results import read_arrays
 
-PART = 65_536  # samples that are merged at once: what a stop can cost, and what processes share out
+PART = 65_536  # samples of a part: the unit of work of a process, and the most that a stop can lose
 CHUNK = 4_096  # samples in memory at once
 logger = logging.getLogger(__name__)
 Files = Path | str | Sequence[Path | str]
@@ -43,29 +43,29 @@ def streaming_saliency(
     progress: bool = False,
     warn: bool = True,
 ) -> SaliencyResult:
-    """Exact saliency of a linear head (see `saliency`) from features in files, in one pass over them.
+    """Compute the exact saliency of a linear head (see `saliency`) from features in files, in one pass.
 
-    Memory holds some thousand samples a process and a few numbers a channel, whatever the number of samples;
-    the work is proportional to samples x channels x outputs. Samples are taken in parts whose moments are
-    merged in their order, so the result depends neither on `jobs` nor on being stopped.
+    Each process has a few thousand samples and a few numbers per channel in memory, for any number of
+    samples. The work is proportional to samples x channels x outputs. The moments of parts are merged in
+    order, so the result depends neither on `jobs` nor on interruptions.
 
     Args:
         features: npy file of floats, (sample, channel), or several that follow each other.
-        student_logits: npy file of floats, (sample, output), or several; they hold the same samples in the
-            same order, and need not be cut in the same places.
-        weight: the head's weight. Products are taken on its device.
+        student_logits: npy file of floats, (sample, output), or several. They contain the same samples in the
+            same order; the files may be divided at other places.
+        weight: the head's weight. Products are computed on its device.
         bias: the head's bias.
         score: `increase` or `followed`.
-        dtype: in which products are taken; see `SaliencyAccumulator`.
-        jobs: processes, 1 or more.
-        state: file (npz) that keeps what is done, so that the same call goes on after a stop; it is gone
-            once the call has come to its end. None keeps nothing.
+        dtype: type of products; see `SaliencyAccumulator`.
+        jobs: number of processes, 1 or more.
+        state: npz file that stores finished parts, so that the same call continues after a stop; it is
+            deleted at the end. None stores nothing.
         progress: whether to show progress on stderr.
         warn: whether to warn when increases are negative and the score is `increase`.
 
     Raises:
-        InputError: a file is absent, damaged, not in C order or of a shape that does not fit; a value is not
-            finite (file and rows are named); `state` is of other files or another head.
+        InputError: a file is missing, damaged, not in C order or has a shape that does not fit; a value is
+            not finite (file and rows are named); `state` belongs to other files or another head.
 
     Example:
         >>> import tempfile
@@ -106,10 +106,10 @@ def streaming_saliency(
 
 
 def read_head(path: Path | str, *, dtype: str, device: str) -> tuple[Tensor, Tensor | None, torch.dtype]:
-    """A head's weight, its bias if there is one, and the type called `dtype`, from safetensors or an npz.
+    """Read a head's weight and bias (None if absent) from safetensors or an npz; return them with the type.
 
     Raises:
-        InputError: the file cannot be read or holds no `weight`; there is no such type or device.
+        InputError: the file cannot be read or has no `weight`; there is no such type or device.
     """
     path = Path(path)
     choice("dtype", dtype, ("float32", "float64"))
@@ -122,8 +122,8 @@ def read_head(path: Path | str, *, dtype: str, device: str) -> tuple[Tensor, Ten
             raise InputError(f"`head` must be safetensors or an npz. `{path}`: {error}.") from error
     require(
         "weight" in found,
-        f"`head` must hold `weight` (output, channel), and `bias` if there is one. `{path}` holds "
-        f"{listing(found) or 'nothing'}.",
+        f"`head` must contain `weight` (output, channel), and `bias` if there is one. `{path}` contains "
+        f"{listing(found)}.",
     )
     try:
         weight = found["weight"].to(device)
@@ -134,7 +134,7 @@ def read_head(path: Path | str, *, dtype: str, device: str) -> tuple[Tensor, Ten
 
 
 def _run(tasks: Iterable[object], jobs: int) -> Iterator[SaliencyAccumulator]:
-    """Results in the order of the tasks, computed side by side by `jobs` processes."""
+    """Yield the results of the tasks in order, computed by `jobs` processes at the same time."""
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
     with shield_workers():
         return parallel(tasks)
@@ -146,7 +146,7 @@ def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Files that follow each other, as one table."""
+    """Several files as one table."""
 
     name: str
     files: tuple[RowFile, ...]
@@ -164,8 +164,8 @@ class _Rows:
         for before, after in pairwise(files):
             require(
                 before.shape[1] == after.shape[1],
-                f"`{name}` must have as many columns in every file. Got {before.shape[1]} in `{before.path}` "
-                f"and {after.shape[1]} in `{after.path}`.",
+                f"`{name}` must have the same number of columns in every file. Got {before.shape[1]} in "
+                f"`{before.path}` and {after.shape[1]} in `{after.path}`.",
             )
         return cls(name, files)
 
@@ -178,7 +178,7 @@ class _Rows:
         return self.files[0].shape[1]
 
     def read(self, start: int, stop: int) -> Tensor:
-        """Some rows, from as many files as hold them."""
+        """Return rows from `start` up to `stop`, which may be in several files."""
         pieces = []
         for file, end in zip(self.files, self.ends, strict=True):
             begin = end - file.shape[0]
@@ -200,7 +200,7 @@ class _Source:
         features, logits = self.features, self.logits
         require(
             features.count == logits.count,
-            "`features` and `student_logits` must hold the same samples in the same order. Got "
+            "`features` and `student_logits` must contain the same samples in the same order. Got "
             f"{features.count} and {logits.count} samples.",
         )
         require(
@@ -210,7 +210,7 @@ class _Source:
         )
 
     def fingerprint(self, weight: Tensor, bias: Tensor | None, score: str, dtype: torch.dtype) -> str:
-        """What tells one computation from another: head, options, and names, sizes and times of the files."""
+        """Return a digest of head, options, and names, sizes and times of the files."""
         digest = hashlib.sha256()
         for tensor in (weight, weight.new_zeros(len(weight)) if bias is None else bias):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -224,7 +224,7 @@ class _Source:
 def _absorb(
     source: _Source, empty: "partial[SaliencyAccumulator]", start: int, stop: int
 ) -> SaliencyAccumulator:
-    """What a part of the samples leaves behind."""
+    """Accumulate one part of the samples."""
     found = empty()
     for low, high in _spans(stop - start, CHUNK):
         rows = slice(start + low, start + high)
@@ -239,13 +239,13 @@ def _absorb(
 
 @dataclass(frozen=True)
 class _Kept:
-    """The merged moments of the parts that are done, in a file."""
+    """A file with the merged moments of finished parts."""
 
     path: Path
     mark: str
 
     def load(self, total: SaliencyAccumulator) -> int:
-        """Take over what is there; returns the number of parts that are done."""
+        """Restore the state from the file if there is one; return the number of finished parts."""
         if not self.path.exists():
             return 0
         try:
@@ -255,12 +255,12 @@ class _Kept:
             return 0
         require(
             str(arrays.pop("mark", "")) == self.mark,
-            f"`state` must be of the same files, head and options. `{self.path}` is of others: remove it, or "
-            "name another file.",
+            f"`state` must belong to the same files, head and options. `{self.path}` belongs to others: "
+            "remove it, or name another file.",
         )
         done = int(arrays.pop("parts"))
         total.restore(arrays)
-        logger.info("Going on after %d samples", total.num_samples)
+        logger.info("Continuing after %d samples", total.num_samples)
         return done
 
     def save(self, total: SaliencyAccumulator, parts: int) -> None:

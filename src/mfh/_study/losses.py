@@ -2,10 +2,8 @@
 
 from mfh._checks import listing, require
 from mfh.config import StudyConfig
+from mfh.loss_options import BUILT_IN
 from mfh.losses import DistillLoss, build_loss
-
-OF_CLASSES = ("dkd", "dist", "crd", "ntdh", "c2kd")
-"""Losses that need one class for each sample."""
 
 
 def study_losses(config: StudyConfig, task: str = "single-label") -> dict[str, DistillLoss]:
@@ -17,7 +15,7 @@ def study_losses(config: StudyConfig, task: str = "single-label") -> dict[str, D
         InputError: a loss does not exist, or needs what the configuration does not give.
     """
     losses = {name: build_loss(name, config) for name in config.losses}
-    classes = [name for name in losses if name in OF_CLASSES]
+    classes = [name for name in losses if name in BUILT_IN and BUILT_IN[name].needs_classes]
     require(
         task == "single-label" or not classes,
         f"`losses` must not contain {listing(classes)} for the task {task}: they need one class for each "

@@ -6,6 +6,7 @@ from torch import nn
 from mfh._checks import InputError, require
 from mfh._focus import channel_split
 from mfh._saliency.heads import evaluating, logits_of
+from mfh._saliency.plain import require_sized
 from mfh._study.ranking import last_hidden
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
@@ -22,6 +23,7 @@ def require_networks(
     """
     rows = torch.arange(min(2, len(data)))
     for side, network in (("teacher", teacher), ("student", student)):
+        require_sized(network, side)
         modality = str(getattr(config, side))
         example = data.inputs(modality, rows)
         with evaluating(network):

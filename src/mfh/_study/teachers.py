@@ -1,7 +1,6 @@
 """The teachers of one seed, trained: those that the arms of the study learn from."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +10,7 @@ from mfh._study.describe import curve
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
 from mfh.data.paired import PairedDataset
+from mfh.models.copies import copied
 from mfh.training.objectives import Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded
@@ -129,6 +129,6 @@ def _train_joint(
 
 def _trained(job: StudentJob, fit: StudentFit) -> nn.Module:
     """Return a network of its own with the trained weights."""
-    model = deepcopy(job.model)
+    model = copied(job.model)
     model.load_state_dict(fit.state)
     return model.eval()

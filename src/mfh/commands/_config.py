@@ -17,6 +17,7 @@ from mfh._system.paths import expanded, is_inside
 from mfh.commands._options import path_options
 from mfh.commands._values import Problem, typed_values
 from mfh.commands._yaml import File
+from mfh.loss_options import moved
 
 NOT_IN_FILES = ("help", "config", "print_config", "print_shtab", "version", "no_imports")
 
@@ -79,6 +80,8 @@ def _raise_all(file: File, problems: Sequence[Problem]) -> None:
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
+    if spelling := moved(name):
+        return f"`{name}` is an option of its loss now: write `{spelling}`."
     near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
     return f"`{name}` is no option. " + (
         f"Did you mean `{near[0]}`?" if near else f"There are {listing(known)}."

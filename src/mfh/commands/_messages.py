@@ -6,8 +6,15 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from mfh.loss_options import moved
+
 WRONG_TYPE = r'Parser key "(\w+)"(?: element \d+)?: Expected an? (\S.*?)\. Got value: (.*)'
-TYPES = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'str'>": "text"}
+TYPES = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'str'>": "text",
+    "<class 'collections.abc.Mapping'>": "a mapping, such as {dkd: {beta: 4}}",
+}
 
 
 def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
@@ -32,7 +39,18 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
         sentence = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
     elif found := re.match(WRONG_TYPE, message):
         sentence = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
+    elif spelling := _moved(message):
+        sentence = spelling
     return f"{sentence}. See `{_program(whose)} --help`."
+
+
+def _moved(message: str) -> str | None:
+    """Return how an option of a loss is set now if the message is about its flag of earlier versions."""
+    found = re.match(r"[Uu]nrecognized arguments: (--(?:no-)?([a-z0-9-]+))", message)
+    spelling = moved(found[2]) if found else None
+    if found is None or spelling is None:
+        return None
+    return f"`{found[1]}` is now `--loss-options '{spelling.removeprefix('loss_options: ')}'`"
 
 
 def _parser_at(parser: ArgumentParser, commands: list[str]) -> ArgumentParser:

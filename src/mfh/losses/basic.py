@@ -1,4 +1,4 @@
-"""The losses that everything here is trained with, and the entropy of soft labels."""
+"""Cross-entropy, mean squared error and KL divergence, and the entropy of soft labels."""
 
 import torch
 from jaxtyping import Float, Int
@@ -12,11 +12,11 @@ def kl_divergence(
     *,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Distillation loss: T^2 x mean over samples of sum_k p_k log(p_k / q_k).
+    """Return the distillation loss T^2 x mean over samples of sum_k p_k log(p_k / q_k).
 
-    p is the teacher's softmax and q the student's, both at temperature T; the factor T^2 keeps the gradient's
-    size (Hinton, Vinyals, Dean, 2015, arXiv 1503.02531). It is 0 when both agree. The released MFH code takes
-    the mean over samples and outputs instead, which is 1/K of this at T = 1 for K outputs.
+    p is the teacher's softmax and q the student's, both at temperature T. The factor T^2 keeps the size of
+    the gradient (Hinton, Vinyals, Dean, 2015, arXiv 1503.02531). The loss is 0 when both agree. The released
+    MFH code takes the mean over samples and outputs instead, which is 1/K of this at T = 1 for K outputs.
 
     Example:
         >>> import torch
@@ -32,19 +32,19 @@ def kl_divergence(
 def cross_entropy(
     logits: Float[Tensor, "sample output"], label: Int[Tensor, " sample"], *, smoothing: float = 0.0
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy, in nats; `smoothing` in [0, 1) spreads that share of the label over all classes."""
+    """Return the mean cross-entropy in nats; `smoothing` in [0, 1) spreads that share over all classes."""
     return functional.cross_entropy(logits, label, label_smoothing=smoothing)
 
 
 def mse(
     logits: Float[Tensor, "sample output *position"], other: Float[Tensor, "sample output *position"]
 ) -> Float[Tensor, ""]:
-    """Mean of the squared difference over samples and outputs: Dist of Algorithm 1."""
+    """Return the mean squared difference over samples and outputs: Dist of Algorithm 1."""
     return functional.mse_loss(*alike(logits, other))
 
 
 def alike(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the wider of their types: the gradient of torch's losses wants one up to release 2.9."""
+    """Return both in the wider of their types; torch before 2.10 needs one type for gradients of losses."""
     kind = torch.promote_types(one.dtype, two.dtype)
     return one.to(kind), two.to(kind)
 
@@ -52,6 +52,6 @@ def alike(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
 def soft_label_entropy(
     logits: Float[Tensor, "sample output"], *, temperature: float = 1.0
 ) -> Float[Tensor, " sample"]:
-    """Entropy of each sample's softmax at a temperature, in nats, between 0 and log K."""
+    """Return the entropy of each sample's softmax at a temperature, in nats, between 0 and log K."""
     log_p = functional.log_softmax(logits / temperature, dim=1)
     return -(log_p.exp() * log_p).sum(dim=1)

@@ -1,7 +1,7 @@
 """Distillation losses that compare features of a layer: hints, RKD, CRD.
 
-Features are (sample, channel); the teacher's are fixed. RKD takes any two widths. Hints and CRD need one
-width: the student's features go through a linear map that is trained with it.
+Features are (sample, channel); the teacher's are fixed. RKD takes features of different widths. Hints and CRD
+need equal widths: the student's features go through a linear map that is trained with the student.
 """
 
 import torch
@@ -18,11 +18,11 @@ def hints(
     *,
     weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """FitNets: weight x mean squared difference between the regressed student's and the teacher's features.
+    """Return weight x mean squared difference of the student's mapped and the teacher's features (FitNets).
 
     The paper takes half the squared norm (Romero et al., ICLR 2015, arXiv 1412.6550, equation 3), which is
-    C / 2 times this for C channels, and trains up to the hint first and everything afterwards; here both
-    happen at once.
+    C / 2 times this for C channels, and first trains the layers up to the hint, then all of them; here all
+    are trained at once.
     """
     return weight * functional.mse_loss(*alike(student_features, teacher_features))
 
@@ -34,7 +34,7 @@ def rkd(
     distance: float = 25.0,
     angle: float = 50.0,
 ) -> Float[Tensor, ""]:
-    """Relational distillation: the samples of a batch lie to each other as they lie for the teacher.
+    """Return the relational loss (RKD): distances and angles between samples should equal the teacher's.
 
     distance x mean over pairs of Huber(d) + angle x mean over triples of Huber(a), where d is the difference
     of two samples' distances, each over its mean in the batch, and a that of the cosines of the angle at a
@@ -62,23 +62,23 @@ def crd(
     temperature: float = 0.07,
     memory: tuple[Float[Tensor, "other channel"], Int[Tensor, " other"]] | None = None,
 ) -> Float[Tensor, ""]:
-    """Contrastive distillation: tell the teacher's view of a sample from those of other classes.
+    """Return the contrastive loss (CRD): match the teacher's features of the sample, not of other classes.
 
     Mean over samples i of -log(exp(s_ii) / (exp(s_ii) + sum_j exp(s_ij))), j over the samples of the batch,
     or of `memory`, with another label, s_ij the cosine of the student's features of i and the teacher's of j
-    over `temperature`. It bounds the mutual information of both from below as the objective of the paper does
-    (Tian, Krishnan, Isola, ICLR 2020, arXiv 1910.10699), in the form of InfoNCE (arXiv 1807.03748) instead
-    of the paper's binary one, and it trains a projection of the student alone, not one of the teacher.
+    over `temperature`. Like the objective of the paper it is a lower bound of the mutual information of both
+    (Tian, Krishnan, Isola, ICLR 2020, arXiv 1910.10699). Differences: it has the form of InfoNCE (arXiv
+    1807.03748) instead of the paper's binary form, and only the student has a projection, not the teacher.
 
     Args:
         student_features: of the batch, projected to the teacher's width.
         teacher_features: of the batch.
         label: classes of the batch.
         temperature: above 0.
-        memory: the teacher's features of many samples, and their classes. The paper keeps a moving average
-            of past features and draws 16384 from it, because its projection of the teacher moves; a fixed
-            teacher's features are known, so this memory is exact, is used whole, and nothing is remembered
-            between steps. Each sample then has its loss by itself.
+        memory: the teacher's features of many samples, and their classes. The paper stores a moving average
+            of past features and draws 16384 from it, because its projection of the teacher changes. Here the
+            teacher is fixed, so the memory is exact, all of it is used, and nothing is stored between steps.
+            The loss of a sample then does not depend on its batch.
     """
     others, classes = (teacher_features, label) if memory is None else memory
     every = student_features, teacher_features, others
@@ -91,18 +91,18 @@ def crd(
 def _distances(
     features: Float[Tensor, "sample channel"], different: Bool[Tensor, "sample sample"]
 ) -> Float[Tensor, " pair"]:
-    """Distances of all pairs over their mean."""
+    """Return the distances of all pairs, divided by their mean."""
     pairs = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")[different]
     return pairs / _or_infinite(pairs.mean())
 
 
 def _cosines(features: Float[Tensor, "sample channel"]) -> Float[Tensor, "sample sample sample"]:
-    """[j, i, k]: cosine of the angle at j between i and k; 0 where two of them are the same point."""
+    """Return at [j, i, k] the cosine of the angle at j between i and k; 0 if two of them are equal."""
     toward = features[None] - features[:, None]
     toward = toward / _or_infinite(torch.linalg.vector_norm(toward, dim=2, keepdim=True))
     return toward @ toward.transpose(1, 2)
 
 
 def _or_infinite(length: Tensor) -> Tensor:
-    """Lengths to divide by: a length of 0 gives 0, and no gradient instead of a huge one."""
+    """Replace lengths of 0 by infinity, so that dividing by them gives 0 and no gradient."""
     return torch.where(length > 0, length, torch.inf)

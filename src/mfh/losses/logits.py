@@ -1,7 +1,7 @@
 """Distillation losses that compare logits: DKD, DIST, NTDH's mask, C2KD's selection.
 
-p is the teacher's softmax and q the student's, both at temperature T. As in `kl_divergence` every loss
-carries the factor T^2.
+p is the teacher's softmax and q the student's, both at temperature T. As in `kl_divergence`, every loss has
+the factor T^2.
 """
 
 import torch
@@ -22,11 +22,11 @@ def dkd(
     beta: float = 8.0,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Decoupled distillation: T^2 x mean of alpha x KL(target or not) + beta x KL(among the other classes).
+    """Return T^2 x mean of alpha x KL(label or not) + beta x KL(among other classes): decoupled distillation.
 
-    With p_t the teacher's probability of the label, KL = KL(p_t, q_t) + (1 - p_t) x KL(others): DKD weighs
-    the second part by beta instead of 1 - p_t, which a confident teacher makes vanish (Zhao et al., CVPR
-    2022, arXiv 2203.08679, equation 7; beta 8 is that of its CIFAR-100 runs).
+    With p_t the teacher's probability of the label, KL = KL(p_t, q_t) + (1 - p_t) x KL(others): DKD weights
+    the second part by beta instead of 1 - p_t, which is near 0 for a confident teacher (Zhao et al., CVPR
+    2022, arXiv 2203.08679, equation 7; beta 8 as in its CIFAR-100 runs).
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0, 1.0]])
@@ -43,7 +43,7 @@ def dkd(
 def non_target_kl(
     student_logits: Logits, teacher_logits: Logits, label: Label, *, temperature: float = 1.0
 ) -> Float[Tensor, " sample"]:
-    """KL of each sample's soft labels among the classes that are not its label; without the factor T^2."""
+    """Return each sample's KL of soft labels among classes other than its label, without the factor T^2."""
     log_p, log_q = (
         functional.log_softmax(_others(logits / temperature, label), dim=1)
         for logits in (teacher_logits, student_logits)
@@ -59,7 +59,7 @@ def dist(
     intra: float = 1.0,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """DIST: soft labels need only be correlated, along classes (inter) and along the batch (intra).
+    """Return the loss DIST: soft labels should correlate along classes (inter) and the batch (intra).
 
     T^2 x (inter x mean over samples of 1 - r(p_i, q_i) + intra x mean over classes of 1 - r(p^k, q^k)), with
     r Pearson's correlation, p_i the probabilities of one sample and p^k those of one class over the batch
@@ -80,16 +80,16 @@ def ntdh(
     similarity: float = 0.996,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """KL without the samples that the teacher gets wrong and that teacher and student see differently.
+    """Return KL without samples that the teacher gets wrong and that teacher and student see differently.
 
-    A sample's logits are weighed by omega before the softmax: omega is 1 where the teacher's class is the
+    A sample's logits are multiplied by omega before the softmax: omega is 1 where the teacher's class is the
     label; where it is not, omega is (1 + c) / 2 for c the cosine of teacher's and student's logits, or 0 if
-    c is below `similarity`. With omega 0 both sides are uniform and the sample teaches nothing.
+    c is below `similarity`. With omega 0 both distributions are uniform, and the sample has no effect.
 
     This is the mask of the authors' released Gaussian experiment (function `pd_diff` and mode `KD_KL_PSSM` of
     github.com/elonchern/Non-target-Divergence-Hypothesis, with its threshold .996), for the Non-target
-    Divergence Hypothesis (Chen et al., arXiv 2409.02438). Different here: omega is a constant, without a
-    gradient of its own, and the loss carries T^2.
+    Divergence Hypothesis (Chen et al., arXiv 2409.02438). Differences: omega is constant, without a
+    gradient, and the loss has the factor T^2.
     """
     teacher, student = teacher_logits.detach(), student_logits.detach()
     cosine = functional.cosine_similarity(teacher, student, dim=1)
@@ -108,14 +108,14 @@ def c2kd(
     threshold: float = 0.0,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """C2KD's on-the-fly selection: KL among the classes that are not the label, of the samples that agree.
+    """Return KL among the classes other than the label, over samples that agree: C2KD's selection.
 
     A sample counts where Kendall's tau-b between the student's and the teacher's logits exceeds `threshold`;
     the others count as 0 in the mean over the batch (Huo et al., CVPR 2024, On-the-fly Selection
     Distillation; threshold 0 and tau-b as in the authors' github.com/huofushuo/C2KD).
 
-    Only the selection is here. In the paper the teacher learns from the student too, and both through proxy
-    heads; here a teacher's outputs are fixed, so that all arms of a study differ in nothing else. The
+    This is only the selection. In the paper the teacher also learns from the student, and both learn through
+    proxy heads; here a teacher's outputs are fixed, so that arms of a study differ in nothing else. The
     released code sets the label's logit to 0 on both sides; here the label's class is left out.
     """
     agree = kendall_tau(student_logits.detach(), teacher_logits.detach()) > threshold
@@ -124,7 +124,7 @@ def c2kd(
 
 
 def kendall_tau(first: Logits, second: Logits) -> Float[Tensor, " sample"]:
-    """Kendall's tau-b of each pair of rows, in [-1, 1]; 0 where a row is constant. K^2 / 2 numbers a sample.
+    """Return Kendall's tau-b of each pair of rows, in [-1, 1]; 0 if a row is constant.
 
     Example:
         >>> kendall_tau(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 3.0, 2.0]])).item()
@@ -138,18 +138,18 @@ def kendall_tau(first: Logits, second: Logits) -> Float[Tensor, " sample"]:
 
 
 def _target(logits: Logits, label: Label) -> tuple[Tensor, Tensor]:
-    """Log-probability of each sample's label, and of all other classes together."""
+    """Return the log-probability of each sample's label, and of all other classes together."""
     log_p = functional.log_softmax(logits, dim=1)
     return log_p.gather(1, label[:, None])[:, 0], _others(log_p, label).logsumexp(dim=1)
 
 
 def _others(values: Logits, label: Label) -> Float[Tensor, "sample other"]:
-    """Each row without its label's column."""
+    """Return each row without its label's column."""
     places = torch.arange(values.shape[1] - 1, device=values.device)[None]
     return values.gather(1, places + (places >= label[:, None]))
 
 
 def _correlation(first: Float[Tensor, "row column"], second: Float[Tensor, "row column"]) -> Tensor:
-    """Pearson's correlation of each pair of rows."""
+    """Return Pearson's correlation of each pair of rows."""
     centred = [rows - rows.mean(dim=1, keepdim=True) for rows in (first, second)]
     return functional.cosine_similarity(centred[0], centred[1], dim=1, eps=1e-8)

@@ -1,8 +1,9 @@
-"""Distillation losses as plug-ins: one signature, what each needs, and the names they go by."""
+"""Distillation losses by name: their common signature, and what each needs."""
 
 import importlib
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,20 +12,18 @@ from torch import Tensor
 
 from mfh._checks import InputError, listing, require
 from mfh._system.import_paths import require_own
-from mfh.config import LOSSES, DistillConfig
-from mfh.losses.basic import kl_divergence
-from mfh.losses.features import crd, hints, rkd
-from mfh.losses.logits import c2kd, dist, dkd, ntdh
+from mfh.config import DistillConfig
+from mfh.loss_options import BUILT_IN, LOSSES, LossOptions, loss_options, require_known
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network gives for a batch: logits, and features of a layer where a loss compares them.
+    """Outputs of a network for a batch: logits and, for losses that compare them, features of a layer.
 
     Attributes:
         logits: one row per sample.
-        features: output of a layer, averaged over positions; None where no loss asks for it.
-        memory: of a teacher, its features of all training samples, and their labels; None likewise.
+        features: output of a layer, averaged over positions; None if no loss needs it.
+        memory: a teacher's features of all training samples, and their labels; None if no loss needs them.
     """
 
     logits: Float[Tensor, "sample ..."]
@@ -33,7 +32,7 @@ class Outputs:
 
 
 LossFunction = Callable[[Outputs, Outputs, Any], Tensor]
-"""From the student's outputs, the teacher's, and the labels of a batch to a loss (a tensor of one number)."""
+"""Maps the student's outputs, the teacher's outputs and the labels of a batch to a tensor of one number."""
 TRAITS = ("batchwise", "features", "regressor", "needs_labels", "memory")
 
 
@@ -42,19 +41,19 @@ class DistillLoss:
     """A distillation loss and what it needs.
 
     Attributes:
-        name: what records, reports and flags call it.
-        function: from the student's outputs, the teacher's and the labels to the loss.
-        batchwise: whether it compares the samples of a batch with each other. If not, it must be a mean over
-            samples of something that each has by itself: only then may a batch be divided among processes or
-            by `micro_batch`.
+        name: its name in records, reports and flags.
+        function: maps the student's outputs, the teacher's outputs and the labels to the loss.
+        batchwise: whether it compares the samples of a batch with each other. If not, it must be a mean of
+            one value per sample that does not depend on other samples: only then may a batch be divided
+            among processes or by `micro_batch`.
         features: whether it compares features of a layer.
-        regressor: whether the student's features go through a trained linear map to the teacher's width.
-        needs_labels: whether it says too little about classes to train a student without labels.
+        regressor: whether a trained linear map brings the student's features to the teacher's width.
+        needs_labels: whether a student needs a `label_weight` above 0 to learn classes.
         memory: whether it compares samples with the teacher's features of all training samples.
 
     Example:
         >>> import torch
-        >>> loss = build_loss("dkd", DistillConfig(dkd_beta=2.0))
+        >>> loss = build_loss("dkd", DistillConfig(loss_options={"dkd": {"beta": 2.0}}))
         >>> logits = Outputs(torch.tensor([[1.0, 0.0]]))
         >>> loss(logits, logits, torch.tensor([0])).item()
         0.0
@@ -69,10 +68,10 @@ class DistillLoss:
     memory: bool = False
 
     def __call__(self, student: Outputs, teacher: Outputs, label: Tensor) -> Float[Tensor, ""]:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Raises:
-            InputError: the function is not one of (student, teacher, label), or gives no number.
+            InputError: the function does not take (student, teacher, label), or returns no number.
         """
         try:
             value = self.function(student, teacher, label)
@@ -89,40 +88,45 @@ class DistillLoss:
 
 
 def build_loss(name: str, config: DistillConfig) -> DistillLoss:
-    """The loss of that name with the parameters of a config.
+    """Build the loss of that name with the options that a config gives it.
 
     Args:
-        name: one of those that exist (`kl`, `dkd`, `dist`, `hints`, `rkd`, `crd`, `ntdh`, `c2kd`), one that
-            `register_loss` was told of, or the import path of your own, such as `mypackage.losses:mine`.
-        config: holds the parameters.
+        name: a loss that comes with mfh (see `mfh.loss_options`), one that `register_loss` added, or the
+            import path of your own, such as `mypackage.losses:mine`.
+        config: gives the options (`loss_options`) and the temperature.
 
     Raises:
-        InputError: there is no such loss; the text lists those there are.
+        InputError: there is no such loss, or it has no such option; the text lists those there are.
     """
-    if name in _BUILT_IN:
-        return _BUILT_IN[name](config)
+    values = config.loss_options.get(name, {})
+    if name in BUILT_IN:
+        return _built_in(name, loss_options(name, values), config.temperature)
     found = LOSSES[name] if name in LOSSES else _imported(name)
-    if isinstance(found, DistillLoss):
+    if not isinstance(found, DistillLoss):
+        require(
+            callable(found),
+            f"`loss` {name} must be a function of (student, teacher, label). Got {type(found).__name__}.",
+        )
+        traits = {trait: bool(getattr(found, trait)) for trait in TRAITS if hasattr(found, trait)}
+        found = DistillLoss(name, found, **traits)
+    if not values:
         return found
-    require(
-        callable(found),
-        f"`loss` {name} must be a function of (student, teacher, label). Got {type(found).__name__} instead.",
-    )
-    traits = {trait: bool(getattr(found, trait)) for trait in TRAITS if hasattr(found, trait)}
-    return DistillLoss(name, found, **traits)
+    require_known(name, values, _keywords(found.function))
+    return replace(found, function=partial(found.function, **values))
 
 
 def register_loss(name: str, loss: LossFunction | DistillLoss) -> None:
-    """Give a loss of your own a name, by which configs and flags find it.
+    """Register a loss of your own under a name for configs and flags.
 
     Args:
         name: a new name, or one that was registered before.
-        loss: a function of (student, teacher, label), each of the first two an `Outputs`, or a `DistillLoss`
-            that says what it needs. A function says so by attributes of the same names; without them it is
-            taken to compare the samples of a batch, to need no features and no labels.
+        loss: a function of (student, teacher, label), the first two of type `Outputs`, or a `DistillLoss`.
+            Attributes of a function with the names of those of `DistillLoss` state what it needs; by default
+            it compares the samples of a batch, and needs neither features nor labels. Further arguments of
+            the function are its options (`loss_options`).
 
     Raises:
-        InputError: the name is that of a loss which comes with mfh.
+        InputError: a loss that comes with mfh has this name.
 
     Example:
         >>> def logits_mse(student, teacher, label):
@@ -132,7 +136,9 @@ def register_loss(name: str, loss: LossFunction | DistillLoss) -> None:
         >>> build_loss("logits-mse", DistillConfig(loss="logits-mse")).batchwise
         False
     """
-    require(name not in _BUILT_IN, f"`name` must not be that of a loss of mfh. Got {name!r}: take another.")
+    require(
+        name not in BUILT_IN, f"`name` must not be the name of a loss of mfh. Got {name!r}: choose another."
+    )
     LOSSES[name] = loss
 
 
@@ -152,8 +158,30 @@ def _imported(path: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(
-            f"`loss` {path} cannot be imported: {error}. Losses that come with mfh are {listing(_BUILT_IN)}."
+            f"`loss` {path} cannot be imported: {error}. Losses that come with mfh are {listing(BUILT_IN)}."
         ) from error
+
+
+def _keywords(function: Callable[..., Any]) -> list[str]:
+    """Names of the parameters of a loss function that follow student, teacher and label."""
+    parameters = list(inspect.signature(function).parameters.values())[3:]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _built_in(name: str, options: LossOptions, temperature: float) -> DistillLoss:
+    """Build a loss that comes with mfh."""
+    function = getattr(importlib.import_module("mfh.losses"), options.function)
+    parameters = options.parameters | ({"temperature": temperature} if options.takes_temperature else {})
+    call = _CALLS[options.reads]
+    return DistillLoss(
+        name,
+        partial(call, function, **parameters),
+        batchwise=options.batchwise,
+        features=options.features,
+        regressor=options.regressor,
+        needs_labels=options.needs_labels,
+        memory=options.uses_memory,
+    )
 
 
 def _of_logits(
@@ -174,57 +202,15 @@ def _of_features(
     return function(student.features, teacher.features, **parameters)
 
 
-def _contrast(student: Outputs, teacher: Outputs, label: Tensor, *, temperature: float) -> Tensor:
-    assert student.features is not None and teacher.features is not None  # noqa: S101, PT018 - its trait
-    return crd(student.features, teacher.features, label, temperature=temperature, memory=teacher.memory)
+def _of_contrast(
+    function: Callable[..., Tensor], student: Outputs, teacher: Outputs, label: Tensor, **parameters: float
+) -> Tensor:
+    return function(student.features, teacher.features, label, memory=teacher.memory, **parameters)
 
 
-def _kl(config: DistillConfig) -> DistillLoss:
-    function = partial(_of_logits, kl_divergence, temperature=config.temperature)
-    return DistillLoss("kl", function, batchwise=False)
-
-
-def _dkd(config: DistillConfig) -> DistillLoss:
-    alpha, temperature = config.dkd_alpha, config.temperature
-    function = partial(_of_labelled_logits, dkd, alpha=alpha, beta=config.dkd_beta, temperature=temperature)
-    return DistillLoss("dkd", function, batchwise=False, needs_labels=alpha == 0)
-
-
-def _dist(config: DistillConfig) -> DistillLoss:
-    inter, intra, temperature = config.dist_inter, config.dist_intra, config.temperature
-    function = partial(_of_logits, dist, inter=inter, intra=intra, temperature=temperature)
-    return DistillLoss("dist", function, batchwise=intra > 0)
-
-
-def _hints(config: DistillConfig) -> DistillLoss:
-    function = partial(_of_features, hints, weight=config.hints_weight)
-    return DistillLoss("hints", function, batchwise=False, features=True, regressor=True, needs_labels=True)
-
-
-def _rkd(config: DistillConfig) -> DistillLoss:
-    function = partial(_of_features, rkd, distance=config.rkd_distance, angle=config.rkd_angle)
-    return DistillLoss("rkd", function, features=True, needs_labels=True)
-
-
-def _crd(config: DistillConfig) -> DistillLoss:
-    function = partial(_contrast, temperature=config.crd_temperature)
-    memory = config.crd_memory
-    return DistillLoss("crd", function, not memory, True, True, needs_labels=True, memory=memory)
-
-
-def _ntdh(config: DistillConfig) -> DistillLoss:
-    similarity, temperature = config.ntdh_similarity, config.temperature
-    function = partial(_of_labelled_logits, ntdh, similarity=similarity, temperature=temperature)
-    return DistillLoss("ntdh", function, batchwise=False)
-
-
-def _c2kd(config: DistillConfig) -> DistillLoss:
-    threshold, temperature = config.c2kd_threshold, config.temperature
-    function = partial(_of_labelled_logits, c2kd, threshold=threshold, temperature=temperature)
-    return DistillLoss("c2kd", function, batchwise=False, needs_labels=True)
-
-
-_BUILT_IN: dict[str, Callable[[DistillConfig], DistillLoss]] = {
-    "kl": _kl, "dkd": _dkd, "dist": _dist, "hints": _hints, "rkd": _rkd, "crd": _crd, "ntdh": _ntdh,
-    "c2kd": _c2kd,
-}  # fmt: skip
+_CALLS: dict[str, Callable[..., Tensor]] = {
+    "logits": _of_logits,
+    "labelled logits": _of_labelled_logits,
+    "features": _of_features,
+    "contrast": _of_contrast,
+}

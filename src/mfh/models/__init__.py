@@ -1,1 +1,1 @@
-"""Networks, one module per family."""
+"""Networks, one module per family, and their weights."""

@@ -1,7 +1,7 @@
-"""A convolution for layers whose output is read in few places, as by a pooling with large windows.
+"""A convolution for layers of whose output little is used, as before pooling with large windows.
 
-The gradient that comes back is then almost all zeros: 98 of the 8,192 positions of a channel in the last
-convolution of the RAVDESS networks at full size. A dense backward pass multiplies by every zero.
+Its gradient is almost all zeros: in the last convolution of the RAVDESS networks at full size, 98 of the
+8,192 positions of a channel differ from zero. A dense backward pass multiplies by every zero.
 """
 
 from typing import Any, no_type_check
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from mfh._system.compiled import compiled
 
 DENSEST = 0.05
-"""Share of the gradient that may differ from zero, on one thread: about half of where dense is as quick."""
+"""Largest share of nonzero gradient, on one thread; dense is as fast at about twice this share."""
 
 
 class SparseGradientConv2d(nn.Conv2d):
-    """`torch.nn.Conv2d` (stride 1, square kernel, bias), whose backward pass leaves out zeros on the CPU.
+    """`torch.nn.Conv2d` (stride 1, square kernel, bias) whose backward pass skips zeros on the CPU.
 
-    Values are those of `Conv2d`, gradients too but for rounding. Where there are not many zeros, on other
-    devices, in mixed precision and under `torch.func` it is `Conv2d`.
+    Outputs equal those of `Conv2d`, and so do gradients except for rounding. With few zeros, on other
+    devices, in mixed precision and under `torch.func` it runs `Conv2d`.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
         kernel_size: side of the kernel.
         padding: zeros added on each side.
 
@@ -41,7 +41,7 @@ class SparseGradientConv2d(nn.Conv2d):
     def forward(
         self, input: Float[Tensor, "sample channel height width"]
     ) -> Float[Tensor, "sample output rows columns"]:
-        """The convolution of `input`."""
+        """Return the convolution of `input`."""
         if not self._applies(input):
             return super().forward(input)
         return _Convolution.apply(input, self.weight, self.bias, int(self.padding[0]))
@@ -56,7 +56,7 @@ class SparseGradientConv2d(nn.Conv2d):
 
 
 class _Convolution(torch.autograd.Function):
-    """Convolution whose backward pass goes through what is not zero."""
+    """A convolution whose backward pass visits only nonzero gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
@@ -78,7 +78,7 @@ class _Convolution(torch.autograd.Function):
                 gradient, x, weight, [len(weight)], [1, 1], padding, [1, 1], False, [0, 0], 1, mask
             )
             return *into, None
-        kernel = weight.permute(0, 2, 3, 1).contiguous()  # channels last, so that neighbours are one piece
+        kernel = weight.permute(0, 2, 3, 1).contiguous()  # channels last, so that neighbours are contiguous
         pixels = x.permute(0, 2, 3, 1).contiguous()
         into = [torch.zeros_like(t) for t in (pixels, kernel, weight[:, 0, 0, 0])]
         lines = [t.flatten(2).numpy() for t in (pixels, kernel, *into[:2])]

@@ -10,10 +10,10 @@ from mfh.models.mlp import mlp
 
 
 class LateFusion(nn.Module):
-    """Two trunks, one a modality, whose features side by side feed one linear layer.
+    """Two trunks, one per modality, and one linear layer on their concatenated features.
 
     Args:
-        sizes: values of each modality; the input holds one after the other.
+        sizes: number of values of each modality; the input is their concatenation.
         num_outputs: number of logits.
         hidden: widths of the hidden layers of each trunk.
 
@@ -24,7 +24,10 @@ class LateFusion(nn.Module):
 
     def __init__(self, sizes: Sequence[int], num_outputs: int, *, hidden: Sequence[int] = (128, 64)) -> None:
         super().__init__()
-        require(len(hidden) > 0, "`hidden` must hold one width or more. Got none: nothing would be fused.")
+        require(
+            len(hidden) > 0,
+            "`hidden` must contain at least one width. Got none, so there are no features to fuse.",
+        )
         self.sizes = tuple(sizes)
         self.trunks = nn.ModuleList(
             nn.Sequential(mlp(size, hidden[-1], hidden=hidden[:-1]), nn.ReLU()) for size in self.sizes
@@ -32,7 +35,7 @@ class LateFusion(nn.Module):
         self.output = nn.Linear(len(self.sizes) * hidden[-1], num_outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits of (sample, values of all modalities)."""
+        """Return the logits of (sample, values of all modalities)."""
         parts = inputs.flatten(1).split(self.sizes, dim=1)
         features = [trunk(part) for trunk, part in zip(self.trunks, parts, strict=True)]
         return self.output(torch.cat(features, dim=1))

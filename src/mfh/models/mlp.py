@@ -10,13 +10,13 @@ from mfh._checks import require
 
 
 def mlp(num_inputs: int, num_outputs: int, *, hidden: Sequence[int] = (128, 64)) -> nn.Sequential:
-    """Linear layers with ReLU between, torch's default initialisation.
+    """Build linear layers with ReLU between them, with torch's default initialisation.
 
     Inputs of several dimensions are flattened first. The layers are named `flatten`, `linear1`, `relu1`, ...
-    and `output`; the last ReLU's channels are what Algorithm 1 ranks by default.
+    and `output`. By default Algorithm 1 ranks the channels of the last ReLU.
 
     Args:
-        num_inputs: values a sample, after flattening.
+        num_inputs: values per sample, after flattening.
         num_outputs: number of logits.
         hidden: widths of the hidden layers; empty gives a linear classifier.
 
@@ -37,7 +37,7 @@ def mlp(num_inputs: int, num_outputs: int, *, hidden: Sequence[int] = (128, 64))
 
 
 class Standardized(nn.Module):
-    """Per-value (x - mean) / sd as the first step of a network; what makes a study's inputs part of it."""
+    """Compute (x - mean) / sd per value: standardisation as the first step of a network."""
 
     mean: Tensor
     sd: Tensor
@@ -53,11 +53,11 @@ class Standardized(nn.Module):
 
 
 def standardized(network: nn.Module, shape: Sequence[int]) -> nn.Sequential:
-    """A network with standardisation before it: modules `standardize` and `network`.
+    """Put standardisation before a network: modules `standardize` and `network`.
 
     Args:
-        network: what takes standardised inputs.
-        shape: of one sample. Mean 0 and standard deviation 1 until they are loaded or set.
+        network: a network for standardised inputs.
+        shape: shape of one sample. Mean and standard deviation are 0 and 1 until they are loaded or set.
 
     Example:
         >>> model = standardized(mlp(2, 3, hidden=()), [2])

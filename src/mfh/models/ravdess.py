@@ -1,4 +1,4 @@
-"""The two RAVDESS networks, their places, and the state dicts that were released for them."""
+"""The two RAVDESS networks, the places of the released code, and its state dicts."""
 
 import logging
 from collections import OrderedDict
@@ -29,10 +29,10 @@ class RavdessNetwork(nn.Sequential):
     """Three convolutions and three linear layers, from an MFCC array or a picture to eight emotions.
 
     Each convolution (padding 1) is pooled and rectified: 2 x 2 max-pooling with stride 2 after the first two,
-    adaptive max-pooling to 7 x 14 after the third, so that the input's size is free; then linear layers with
-    ReLU between. Pooling before ReLU gives the same values and gradients as after it from less work. The
-    state dict has the released names: conv1, conv2, conv3, fc1, fc2, fc3. Every place of the released code is
-    a submodule; `layer_of_place` names it.
+    adaptive max-pooling to 7 x 14 after the third, so that inputs may have any size. Linear layers with ReLU
+    between them follow. Pooling before ReLU gives the same values and gradients as after it, and is faster.
+    The state dict has the released names: conv1, conv2, conv3, fc1, fc2, fc3. Every place of the released
+    code is a submodule; `layer_of_place` returns its name.
 
     Called with normalised MFCC arrays (sample, 1, 40, T) or pictures (sample, 3, 256, 512), it returns logits
     (sample, num_classes).
@@ -78,13 +78,13 @@ class RavdessNetwork(nn.Sequential):
 
 
 class ChannelsLast(nn.Module):
-    """The same values laid out channels last, which on a CPU makes both networks 1.4 to 2.4 times as fast.
+    """Put channels last in memory. On a CPU both networks then run 1.4 to 2.4 times as fast.
 
-    `contiguous(memory_format=...)` would leave the strides of a single channel alone, so that the audio
-    network stays slow, and `vmap` does not know it.
+    `contiguous(memory_format=...)` does not change the strides of a single channel, so the audio network
+    would stay slow, and `vmap` does not support it.
 
     Args:
-        channels: of its inputs.
+        channels: channels of the input.
     """
 
     def __init__(self, channels: int) -> None:
@@ -94,20 +94,20 @@ class ChannelsLast(nn.Module):
     def forward(
         self, x: Float[Tensor, "sample channel height width"]
     ) -> Float[Tensor, "sample channel height width"]:
-        """Returns `x`, or a copy in another order of memory."""
+        """Return `x`, or a copy with another memory layout."""
         return x.permute(0, 2, 3, 1).flatten(2).unflatten(2, (-1, self.channels)).permute(0, 3, 1, 2)
 
 
 def layer_of_place(place: int, modality: Modality = "audio") -> str:
-    """Name of the layer that the released code calls a place; the channel is dimension 1.
+    """Return the name of the layer at a place of the released code; its channels are dimension 1.
 
     Args:
         place: 0 input, 1-3 the three pooled and rectified convolutions, 4 and 5 the hidden linear layers
             after ReLU (5 is the released default), 6 the output.
-        modality: of the network.
+        modality: modality of the network.
 
     Raises:
-        InputError: the place is out of range, or 0 of the audio network, whose input has a single channel.
+        InputError: the place is out of range, or is 0 for the audio network, whose input has one channel.
 
     Example:
         >>> layer_of_place(5)
@@ -121,7 +121,7 @@ def layer_of_place(place: int, modality: Modality = "audio") -> str:
     )
     require(
         not (place == 0 and modality == "audio"),
-        "`place` must lie in 1 ... 6 for audio. Got 0: the input has a single channel, none to choose from.",
+        "`place` must lie in 1 ... 6 for audio. Got 0: the input has one channel, so none can be removed.",
     )
     if place == 6:
         logger.warning("Place 6 is the output: its channels are the classes, removing one removes a class.")
@@ -129,9 +129,9 @@ def layer_of_place(place: int, modality: Modality = "audio") -> str:
 
 
 def is_released(path: Path | str) -> bool:
-    """Whether a checkpoint is of the released code, by its suffix: `.pkl`, `.pt` or `.pth`.
+    """Return whether a checkpoint has a suffix of the released code: `.pkl`, `.pt` or `.pth`.
 
-    Its audio network was trained with two frames exchanged (`released_audio_order` of
+    The released audio network was trained with two frames exchanged (`released_audio_order` of
     `mfh.data.sources.ravdess.reader.load`).
     """
     return Path(path).suffix.lower() in (".pkl", ".pt", ".pth")
@@ -140,16 +140,16 @@ def is_released(path: Path | str) -> bool:
 def load_released(
     path: Path | str, modality: Modality, *, width: int = WIDTH, num_classes: int = NUM_CLASSES
 ) -> RavdessNetwork:
-    """A network with the weights of a released state dict, or of another one of its kind; see `load_weights`.
+    """Build a network with the weights of a state dict of the released form; see `load_weights`.
 
     Args:
-        path: the file, as `teacher_mod_1_overlap.pkl`.
+        path: the file, such as `teacher_mod_1_overlap.pkl`.
         modality: `audio` or `image` (mod 1 and mod 0 in released names).
-        width: of the network, see `RavdessNetwork`.
+        width: width of the network; see `RavdessNetwork`.
         num_classes: number of outputs.
 
     Raises:
-        InputError: as `load_weights`.
+        InputError: see `load_weights`.
     """
     network = RavdessNetwork(modality, width=width, num_classes=num_classes)
     load_weights(network, path)
@@ -157,15 +157,15 @@ def load_released(
 
 
 def load_weights(network: RavdessNetwork, path: Path | str) -> None:
-    """Put the weights of a state dict into a network; no code is unpickled.
+    """Load the weights of a state dict into a network, without unpickling code.
 
     Args:
-        network: changed only if everything fits.
-        path: `.safetensors`, or else what `torch.save` wrote, on whatever device.
+        network: the network; it changes only if everything fits.
+        path: `.safetensors`, or a file of `torch.save`, from any device.
 
     Raises:
-        InputError: the file is absent, damaged or holds more than tensors; or a parameter is missing,
-            unknown, of another shape or not finite (each is named).
+        InputError: the file is missing, damaged or contains more than tensors; or a parameter is missing,
+            unknown, not finite or has another shape (the message names each).
     """
     load_state(
         network,

@@ -1,7 +1,7 @@
 """The VGGSound networks: an audio ResNet, a 3-D video ResNet, and the video models of torchvision.
 
-Parameters bear the names of the released code: `inconv`, `layer1` ... `layer4` and `fc_avg` (audio) or `proj`
-(video). The video network's blocks hold `conv` and `downsample`.
+Parameters have the names of the released code: `inconv`, `layer1` ... `layer4` and `fc_avg` (audio) or `proj`
+(video). Blocks of the video network contain `conv` and `downsample`.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ AUDIO_NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 VIDEO_NETWORK = "resnet3d"
 LAYER = "flatten"
-"""The layer whose channels are ranked: the pooled features that feed the audio network's classifier."""
+"""The layer whose channels are ranked: the pooled features before the audio network's classifier."""
 
 
 class AudioNetwork(nn.Sequential):
-    """A ResNet for spectrograms: torchvision's blocks behind a stem of one input channel.
+    """A ResNet for spectrograms: a stem of one input channel, then torchvision's blocks.
 
-    The stem's convolution is 1 -> width, kernel 7, stride 2, padding 1, without bias. `flatten` gives the
-    pooled features, 8 x width of them (ResNet-18; 512 at the released width) or 32 x width (ResNet-50; 2048).
+    The stem's convolution is 1 -> width, kernel 7, stride 2, padding 1, without bias. `flatten` returns the
+    pooled features: 8 x width (ResNet-18; 512 at the released width) or 32 x width (ResNet-50; 2048).
 
     Called with spectrograms (sample, 1, frequency, time), it returns logits (sample, num_classes).
 
@@ -68,7 +68,7 @@ class AudioNetwork(nn.Sequential):
 
 
 class VideoNetwork(nn.Sequential):
-    """The 3-D ResNet: a stem that halves time too, and four stages of three basic 3 x 3 x 3 blocks.
+    """A 3-D ResNet: a stem that also halves time, and four stages of three basic 3 x 3 x 3 blocks.
 
     Called with clips (sample, 3, frames, height, width), it returns logits (sample, num_classes).
 
@@ -125,25 +125,25 @@ class Block3D(nn.Module):
     def forward(
         self, x: Float[Tensor, "sample channel frame height width"]
     ) -> Float[Tensor, "sample wide frame2 height2 width2"]:
-        """The block's features."""
+        """Return the block's features."""
         return self.relu(self.conv(x) + (x if self.downsample is None else self.downsample(x)))
 
 
 def audio_network(num_classes: int, *, name: str = "resnet18", width: int = WIDTH) -> AudioNetwork:
-    """The audio network of a name; see `AudioNetwork`."""
+    """Build the audio network with a name; see `AudioNetwork`."""
     return AudioNetwork(num_classes, depth=name, width=width)
 
 
 def video_network(num_classes: int, *, name: str = VIDEO_NETWORK, width: int = WIDTH) -> nn.Module:
-    """The video network of a name: `resnet3d` (see `VideoNetwork`), or a video model of torchvision.
+    """Build the video network with a name: `resnet3d` (see `VideoNetwork`), or a video model of torchvision.
 
     Args:
         num_classes: number of outputs, 2 or more.
-        name: such as `r3d_18`, `mc3_18`, `r2plus1d_18`, `s3d`.
-        width: of `resnet3d`; torchvision's models have one width each, and this has no effect on them.
+        name: a name such as `r3d_18`, `mc3_18`, `r2plus1d_18`, `s3d`.
+        width: width of `resnet3d`; it has no effect on torchvision's models, whose width is fixed.
 
     Raises:
-        InputError: there is no such model; those there are are listed.
+        InputError: there is no such model; the message lists the models.
 
     Example:
         >>> type(video_network(10, name="r3d_18")).__name__
@@ -160,7 +160,7 @@ def video_network(num_classes: int, *, name: str = VIDEO_NETWORK, width: int = W
 
 
 def video_networks() -> Sequence[str]:
-    """Names that `video_network` knows.
+    """Return the names that `video_network` accepts.
 
     >>> "r3d_18" in video_networks()
     True
@@ -169,16 +169,16 @@ def video_networks() -> Sequence[str]:
 
 
 def load_weights(network: nn.Module, path: Path | str) -> None:
-    """Put the weights of a state dict into a network, the released code's among them; no code is unpickled.
+    """Load the weights of a state dict, also of the released code, into a network, without unpickling code.
 
     Args:
-        network: changed only if everything fits.
-        path: `.safetensors`, or else what `torch.save` wrote, on whatever device, of a network or of one
+        network: the network; it changes only if everything fits.
+        path: `.safetensors`, or a file of `torch.save`, from any device, of a network or of one that was
             wrapped for several processes.
 
     Raises:
-        InputError: the file is absent, damaged or holds more than tensors; it is of another number of
-            classes; or a parameter is missing, unknown, of another shape or not finite (each is named).
+        InputError: the file is missing, damaged or contains more than tensors; it has another number of
+            classes; or a parameter is missing, unknown, not finite or has another shape (each is named).
     """
     last = classifier(network)
     name = next(name for name, module in network.named_modules() if module is last)
@@ -187,18 +187,18 @@ def load_weights(network: nn.Module, path: Path | str) -> None:
         require(
             len(theirs) == last.out_features,
             f"`{path}` must have {last.out_features} classes, as the data have. It has {len(theirs)} "
-            f"(`{name}.weight`): name the data it was trained on, or train anew.",
+            f"(`{name}.weight`): use the data it was trained on, or train again.",
         )
     load_state(network, path, f"a state dict of {type(network).__name__}, of the width that `width` names")
 
 
 def classifier(network: nn.Module) -> nn.Linear:
-    """A network's last linear layer, whose outputs are the classes."""
+    """Return a network's last linear layer, whose outputs are the classes."""
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def _stage_2d(block: Any, planes: int, wide: int, count: int, *, stride: int) -> nn.Sequential:
-    """Residual blocks of torchvision, with the parameter names that it gives them in a ResNet."""
+    """Build residual blocks of torchvision, with the parameter names of its ResNet."""
     outputs = wide * block.expansion
     downsample = None
     if stride > 1 or planes != outputs:
@@ -208,7 +208,7 @@ def _stage_2d(block: Any, planes: int, wide: int, count: int, *, stride: int) ->
 
 
 def _initialise(network: nn.Module) -> None:
-    """The initial weights of torchvision's ResNet (He's, for the outputs); the stem keeps PyTorch's own."""
+    """Set the initial weights of torchvision's ResNet (He, fan-out); the stem keeps PyTorch's default."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d) and not name.startswith("inconv"):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

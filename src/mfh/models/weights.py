@@ -1,4 +1,4 @@
-"""State dicts from files: no code is unpickled, and what does not fit a network is named."""
+"""Read and write state dicts without unpickling code, and name what does not fit a network."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -13,35 +13,35 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, one_line, require
 
-PART = 2**22  # bytes of a digest that one thread takes
-WRAPPED = "module."  # before every name of a network that was trained in several processes
+PART = 2**22  # bytes that one thread digests at a time
+WRAPPED = "module."  # prefix of all names of a network that was trained in several processes
 
 
-def load_state(network: nn.Module, path: Path | str, told: str) -> None:
-    """Put the weights of a state dict into a network; no code is unpickled.
+def load_state(network: nn.Module, path: Path | str, expected: str) -> None:
+    """Load the weights of a state dict into a network, without unpickling code.
 
     Args:
-        network: changed only if everything fits.
-        path: `.safetensors`, or else what `torch.save` wrote, on whatever device.
-        told: what the file must be, such as `a state dict of the audio network of width 64`.
+        network: the network; it changes only if everything fits.
+        path: `.safetensors`, or a file of `torch.save`, from any device.
+        expected: what the file must be, such as `a state dict of the audio network of width 64`.
 
     Raises:
-        InputError: the file is absent, damaged or holds more than tensors; or a parameter is missing,
-            unknown, of another shape or not finite (each is named).
+        InputError: the file is missing, damaged or contains more than tensors; or a parameter is missing,
+            unknown, not finite or has another shape (the message names each).
     """
     state = read_state(Path(path))
     problems = mismatches(network.state_dict(), state)
     if problems:
-        raise InputError(f"`{path}` must be {told}. {'; '.join(problems)}.")
+        raise InputError(f"`{path}` must be {expected}. {'; '.join(problems)}.")
     network.load_state_dict(state)
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state dict in a file, without the prefix that distributed training puts before names.
+    """Read the state dict in a file; remove the prefix that distributed training adds to names.
 
     Raises:
-        InputError: the file is absent, damaged (by its checksum too, if `sealed_weights` gave it one) or
-            holds more than tensors.
+        InputError: the file is missing, damaged (also by the checksum of `sealed_weights`, if it has one) or
+            contains more than tensors.
     """
     require(path.is_file(), f"`{path}` must be a checkpoint. There is no such file.")
     safe = path.suffix.lower() == ".safetensors"
@@ -56,7 +56,7 @@ def read_state(path: Path) -> dict[str, Any]:
         ) from error
     require(
         isinstance(state, Mapping),
-        f"`{path}` must hold a state dict, names with tensors. It holds a {type(state).__name__}.",
+        f"`{path}` must contain a state dict, which maps names to tensors. Got {type(state).__name__}.",
     )
     require(
         seal in ("", digest(state) if seal else ""),
@@ -68,7 +68,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
-    """32 hex digits that change with any name, type, shape or value, and with the text.
+    """Return 32 hex digits that change with any name, type, shape or value, and with the text.
 
     >>> digest({"a": torch.zeros(2)}) == digest({"a": torch.zeros(2, 1)})
     False
@@ -92,7 +92,7 @@ def _digest(content: memoryview) -> bytes:
 
 
 def all_finite(values: Iterable[Tensor]) -> bool:
-    """Whether no value is NaN or infinite: by the extremes, which takes a tenth of the time of a mask."""
+    """Return whether no value is NaN or infinite. The extremes show it in a tenth of the time of a mask."""
     parts = [value.detach() for value in values if value.numel()]
     plain = [value for value in parts if value.dtype.is_floating_point]
     ends = [end.isfinite() for value in plain for end in value.aminmax()]
@@ -100,23 +100,23 @@ def all_finite(values: Iterable[Tensor]) -> bool:
     return not ends or bool(torch.stack(ends).all())
 
 
-def sealed_weights(state: Mapping[str, Tensor], **told: str) -> bytes:
-    """A state dict as safetensors with a checksum; `told` says what the file is and whose."""
-    return save(dict(state), told | {"checksum": digest(state)})
+def sealed_weights(state: Mapping[str, Tensor], **facts: str) -> bytes:
+    """Return a state dict as safetensors with a checksum; `facts` describe the file and its run."""
+    return save(dict(state), facts | {"checksum": digest(state)})
 
 
 def _seal(path: Path) -> str:
-    """The checksum that `sealed_weights` gave a file; empty for files of others."""
+    """Return the checksum that `sealed_weights` gave a file; empty for other files."""
     with safe_open(path, framework="pt") as file:
-        told = file.metadata() or {}
-    return told.get("checksum", "") if {"network", "epoch"} & set(told) else ""
+        facts = file.metadata() or {}
+    return facts.get("checksum", "") if {"network", "epoch"} & set(facts) else ""
 
 
-def require_sealed(path: Path, **told: str) -> None:
-    """Refuse a file that is not what `sealed_weights` wrote for `told`.
+def require_sealed(path: Path, **facts: str) -> None:
+    """Check that `sealed_weights` wrote a file with these facts.
 
     Raises:
-        InputError: it is absent or damaged, or is another network or another run's.
+        InputError: the file is missing or damaged, or belongs to another network or another run.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -128,12 +128,12 @@ def require_sealed(path: Path, **told: str) -> None:
         found.pop("checksum", "") == digest(state),
         f"`{path}` is damaged: its checksum does not fit its content.",
     )
-    other = [f"`{name}` is {found.get(name)!r}" for name, value in told.items() if found.get(name) != value]
-    require(not other, f"`{path}` is not what was written there: {', '.join(other)}.")
+    other = [f"`{name}` is {found.get(name)!r}" for name, value in facts.items() if found.get(name) != value]
+    require(not other, f"`{path}` was replaced by another file: {', '.join(other)}.")
 
 
 def mismatches(expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> list[str]:
-    """What is wrong with each parameter, in the order of the network."""
+    """Return what is wrong with each parameter, in the order of the network."""
     problems = []
     for name, wanted in expected.items():
         value = state.get(name)
@@ -142,6 +142,6 @@ def mismatches(expected: Mapping[str, Tensor], state: Mapping[str, Any]) -> list
         elif value.shape != wanted.shape:
             problems.append(f"`{name}` has shape {tuple(value.shape)}, must be {tuple(wanted.shape)}")
         elif not all_finite([value]):
-            problems.append(f"`{name}` holds NaN or infinity")
+            problems.append(f"`{name}` contains NaN or infinity")
     unknown = [name for name in state if name not in expected]
     return problems + ([f"{listing(unknown)} is not in this network"] if unknown else [])

@@ -1,7 +1,6 @@
 """Train students, one by one or many at once, with the same results."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 
 from mfh._checks import choice, listing, require
 from mfh.config import TrainConfig
+from mfh.models.copies import copied
 from mfh.training.diverged import DivergedError
 from mfh.training.evaluate import evaluate
 from mfh.training.fitting import Epoch
@@ -136,7 +136,7 @@ def _train_one(
 
 def _watched(job: StudentJob) -> nn.Module:
     """Return a copy of the student; it returns its features too if its loss compares them."""
-    model, loss, taught = deepcopy(job.model), job.objective.loss, job.objective.teacher_features
+    model, loss, taught = copied(job.model), job.objective.loss, job.objective.teacher_features
     if loss is None or not loss.features or taught is None:
         return model
     require(job.layer is not None, f"`layer` of a student must be named for the loss {loss.name}.")

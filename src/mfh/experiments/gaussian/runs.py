@@ -86,7 +86,7 @@ def map_seeds(
     with ThreadPoolExecutor(threads or _num_processors()) as pool:
         jobs = pool.map(timed, seeds)
         try:
-            ended = counted(jobs, label, len(seeds), unit="runs", show=progress, delay=2)
+            ended = counted(jobs, label, len(seeds), unit="runs", show=progress, delay=2.0)
             return list(chain.from_iterable(ended))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

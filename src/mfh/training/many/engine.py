@@ -1,7 +1,6 @@
 """Decide which students can be trained together, and train them."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh.config import TrainConfig
 from mfh.losses import DistillLoss
+from mfh.models.copies import copied
 from mfh.training.device import make_accelerator
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.many.batched import train_stacked
@@ -189,7 +189,7 @@ def _chunk(job: StudentJob, config: TrainConfig, memory: int) -> int:
 
 def _values_per_sample(job: StudentJob) -> int:
     """Return the number of values that the layers of a network compute for one sample."""
-    model = deepcopy(job.model).cpu()
+    model = copied(job.model).cpu()
     count = 0
 
     def add(_module: nn.Module, _inputs: object, outputs: object) -> None:
@@ -210,7 +210,7 @@ def _differs(model: nn.Module, inputs: Tensor) -> str | None:
     try:
         weights = weights_matrix([model, model], inputs.device)
         stacked = StackedModule(model, weights, torch.zeros_like(weights)).forward(inputs)
-        alone = deepcopy(model).train()(inputs).detach()
+        alone = copied(model).train()(inputs).detach()
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         return f"it cannot be batched ({str(error).splitlines()[0]})"
     if stacked.shape[1:] != alone.shape or not torch.allclose(stacked, alone.expand_as(stacked), atol=1e-5):

@@ -1,7 +1,6 @@
 """Batched networks of one shape: all their weights are in one matrix, one row per network."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from mfh._saliency.heads import logits_of
+from mfh.models.copies import copied
 from mfh.training.many.perceptron import Perceptron
 
 
@@ -105,7 +105,7 @@ class StackedModule:
     """Any network without randomness and running statistics, through `torch.func`."""
 
     def __init__(self, model: nn.Module, weights: Tensor, gradients: Tensor) -> None:
-        self.model = deepcopy(model)
+        self.model = copied(model)
         named = views(weights, model)
         self.parameters = {name: value.detach().requires_grad_() for name, value in named.items()}
         self.into = views(gradients, model)

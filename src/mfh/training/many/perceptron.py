@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mfh._saliency.plain import has_backward_hooks, is_plain
 from mfh.training.many.kernel import Layout
 
 
@@ -37,7 +38,8 @@ class Perceptron:
             >>> Perceptron.of(mlp(6, 3, hidden=(4,)), (2, 3)).sizes
             (6, 4, 3)
         """
-        if type(model) is not nn.Sequential:
+        runs_own_code = all(is_plain(m, type(m)) and not has_backward_hooks(m) for m in model.modules())
+        if type(model) is not nn.Sequential or not runs_own_code:
             return None
         flat = len(shape) == 1
         names, linear, rectified = [], [], []
