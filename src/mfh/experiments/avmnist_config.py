@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mfh.config import DistillConfig, _Problems
+from mfh.config import DistillConfig, Problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class AvmnistConfig(DistillConfig):
         object.__setattr__(self, "teacher_hidden", tuple(self.teacher_hidden))
         super().__post_init__()
 
-    def _check(self, problems: _Problems) -> None:
+    def _check(self, problems: Problems) -> None:
         super()._check(problems)
         check = problems.check
         check(self.seeds >= 1, "seeds", "be 1 or more", self.seeds)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mfh.config import DistillConfig, _Problems
+from mfh.config import DistillConfig, Problems
 
 DEFAULT_RATIO = 0.75
 RELEASED_DISTILL_WEIGHT = 0.125
@@ -38,7 +38,7 @@ class RavdessConfig(DistillConfig):
         """The modality that the teacher sees."""
         return "audio" if self.student == "image" else "image"
 
-    def _check(self, problems: _Problems) -> None:
+    def _check(self, problems: Problems) -> None:
         super()._check(problems)
         problems.check(self.student in ("image", "audio"), "student", "be `image` or `audio`", self.student)
         problems.check(self.width >= 1, "width", "be 1 or more", self.width)

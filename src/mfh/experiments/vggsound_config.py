@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mfh.config import Checked, DistillConfig, _Problems
+from mfh.config import Checked, DistillConfig, Problems
 
 RELEASED = ("optimizer", "lr", "weight_decay", "schedule", "step_epochs", "epochs", "batch_size")
 """Training options whose defaults are the released code's; that code has no augmentation."""
@@ -47,7 +47,7 @@ class InputConfig(Checked):
     contrast: float = 0.0
     flip: bool = False
 
-    def _check(self, problems: _Problems) -> None:
+    def _check(self, problems: Problems) -> None:
         super()._check(problems)
         check = problems.check
         check(len(self.span) == 2, "span", "be two shares, from and to", list(self.span))
@@ -79,7 +79,7 @@ class NetworkConfig(Checked):
     student_network: str = "resnet3d"
     width: int = 64
 
-    def _check(self, problems: _Problems) -> None:
+    def _check(self, problems: Problems) -> None:
         super()._check(problems)
         problems.check(self.width >= 1, "width", "be 1 or more", self.width)
 
@@ -104,6 +104,6 @@ class VggsoundConfig(InputConfig, NetworkConfig, DistillConfig):
     teacher = "audio"
     student = "video"
 
-    def _check(self, problems: _Problems) -> None:
+    def _check(self, problems: Problems) -> None:
         super()._check(problems)
         problems.check(self.seed >= 0, "seed", "be 0 or more", self.seed)

@@ -1,0 +1,178 @@
+"""How one network is trained, alone or from a teacher."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from mfh._checks import listing
+from mfh.config.checked import Checked, Problems
+from mfh.loss_options import LOSSES, broken_rules
+from mfh.metrics import why_no_metric
+
+TaskName = Literal["single-label", "multi-label", "regression", "dense"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Checked):
+    """How one network is trained.
+
+    Attributes:
+        optimizer: sgd (with momentum) or adamw.
+        lr: learning rate, above 0.
+        momentum: momentum of sgd, in [0, 1); adamw ignores it.
+        weight_decay: weight decay, 0 or more (decoupled for adamw, added to the gradient for sgd).
+        schedule: learning rate over the epochs: constant, cosine (to 0, by step), or step (x 0.1 every
+            `step_epochs`).
+        step_epochs: epochs between two falls of the schedule step, 1 or more.
+        batch_size: samples a step over all processes, 1 or more.
+        epochs: passes over the training split, 1 or more.
+        patience: stop after this many epochs without a better validation metric; 0 trains all epochs.
+        clip: largest norm of the gradient, above 0; none by default.
+        precision: no (float32), bf16 or fp16 mixed precision.
+        device: auto, cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.
+        micro_batch: most samples in one forward pass, 1 or more; a larger batch is taken in parts whose
+            gradients are added up. By default a process takes its share of a batch at once.
+        channels_last: lay out pictures with channels last, which is quicker for many convolutions.
+        tracker: what records losses and metrics besides: names that Hugging Face Accelerate knows, such as
+            tensorboard, wandb or mlflow; none by default.
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    step_epochs: int = 25
+    batch_size: int = 64
+    epochs: int = 60
+    patience: int = 0
+    clip: float | None = None
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: str = "auto"
+    micro_batch: int | None = None
+    channels_last: bool = False
+    tracker: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check every field; all broken rules are reported together."""
+        names = (self.tracker,) if isinstance(self.tracker, str) else tuple(self.tracker)
+        object.__setattr__(self, "tracker", tuple(name for name in names if name != "none"))
+        super().__post_init__()
+
+    def _check(self, problems: Problems) -> None:
+        super()._check(problems)
+        check = problems.check
+        check(self.optimizer in ("sgd", "adamw"), "optimizer", "be `sgd` or `adamw`", self.optimizer)
+        check(0 < self.lr < float("inf"), "lr", "be a number above 0", self.lr)
+        check(0 <= self.momentum < 1, "momentum", "lie in [0, 1)", self.momentum)
+        check(0 <= self.weight_decay < float("inf"), "weight_decay", "be 0 or more", self.weight_decay)
+        schedules = ("constant", "cosine", "step")
+        check(self.schedule in schedules, "schedule", "be `constant`, `cosine` or `step`", self.schedule)
+        check(self.step_epochs >= 1, "step_epochs", "be 1 or more", self.step_epochs)
+        check(self.batch_size >= 1, "batch_size", "be 1 or more", self.batch_size)
+        check(self.epochs >= 1, "epochs", "be 1 or more", self.epochs)
+        check(self.patience >= 0, "patience", "be 0 or more", self.patience)
+        check(self.clip is None or self.clip > 0, "clip", "be above 0, or left out", self.clip)
+        check(
+            self.precision in ("no", "bf16", "fp16"), "precision", "be `no`, `bf16` or `fp16`", self.precision
+        )
+        check(
+            self.micro_batch is None or self.micro_batch >= 1,
+            "micro_batch",
+            "be 1 or more, or left out",
+            self.micro_batch,
+        )
+        check(
+            all(isinstance(name, str) and name for name in self.tracker),
+            "tracker",
+            "hold names of trackers",
+            list(self.tracker),
+        )
+
+    def learning_rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of a training with `steps` steps an epoch.
+
+        >>> config = TrainConfig(lr=1.0, epochs=2, schedule="cosine")
+        >>> [round(config.learning_rate(step, steps=2), 3) for step in range(4)]
+        [1.0, 0.854, 0.5, 0.146]
+        """
+        if self.schedule == "cosine":
+            return self.lr * (1 + math.cos(math.pi * step / (self.epochs * steps))) / 2
+        if self.schedule == "step":
+            return self.lr * 0.1 ** (step // (self.step_epochs * steps))
+        return self.lr
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values."""
+        return asdict(self)
+
+
+def check_loss(problems: Problems, field: str, name: object) -> None:
+    """A loss must be known by its name or look like an import path; see `mfh.losses.build_loss`."""
+    known = isinstance(name, str) and (name in LOSSES or "." in name or ":" in name)
+    rule = f"be one of {listing(LOSSES)}, or the import path of your own"
+    problems.check(known, field, rule, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(TrainConfig):
+    """How a student is trained: label_weight x cross-entropy + distill_weight x a distillation loss.
+
+    Attributes:
+        label_weight: weight of the cross-entropy on labels, 0 or more.
+        distill_weight: weight of the distillation loss, 0 or more; not both 0.
+        temperature: temperature T of the soft labels, above 0; the loss carries the factor T^2.
+        loss: distillation loss: kl, dkd, dist, hints, rkd, crd, ntdh or c2kd, or the import path of your own,
+            such as mypackage.losses:mine; see mfh.losses.
+        task: what is predicted: single-label, multi-label, regression or dense (a class for every position);
+            auto tells it from the labels.
+        metric: what chooses epochs and ratios, and what the verdict is about: accuracy, balanced-accuracy,
+            macro-f1, auroc, average-precision, log-loss, brier, mAP, R2, mIoU, or a name given to
+            mfh.register_metric; it must fit the task. auto takes the task's own: accuracy, mAP, R2 or mIoU.
+        loss_options: options of losses, by loss and option, such as {dkd: {beta: 4}}; see
+            mfh.loss_options. Options of a loss of your own are keyword arguments of its function.
+
+    Example:
+        >>> DistillConfig(temperature=0.0)
+        Traceback (most recent call last):
+        mfh._checks.BrokenRulesError: `temperature` must be above 0. Got 0.0 instead.
+    """
+
+    label_weight: float = 0.0
+    distill_weight: float = 1.0
+    temperature: float = 1.0
+    loss: str = "kl"
+    task: Literal["auto", "single-label", "multi-label", "regression", "dense"] = "auto"
+    metric: str = "auto"
+    loss_options: Mapping[str, Mapping[str, int | float | bool]] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Copy the options of losses, then check every field."""
+        given = {} if self.loss_options is None else self.loss_options
+        if isinstance(given, Mapping):
+            given = {k: dict(v) if isinstance(v, Mapping) else v for k, v in given.items()}
+        object.__setattr__(self, "loss_options", given)
+        super().__post_init__()
+
+    def _check(self, problems: Problems) -> None:
+        super()._check(problems)
+        check_loss(problems, "loss", self.loss)
+        for place, rule, value in broken_rules(self.loss_options):
+            problems.check(False, place, rule, value)
+        weights = {"label_weight": self.label_weight, "distill_weight": self.distill_weight}
+        for name, value in weights.items():
+            problems.check(0 <= value < float("inf"), name, "be 0 or more", value)
+        problems.check(
+            any(value > 0 for value in weights.values()),
+            "label_weight` and `distill_weight",
+            "not both be 0",
+            tuple(weights.values()),
+            "A student needs something to learn from",
+        )
+        problems.check(0 < self.temperature < float("inf"), "temperature", "be above 0", self.temperature)
+
+        tasks = ("auto", *get_args(TaskName))
+        problems.check(self.task in tasks, "task", f"be one of {listing(tasks)}", self.task)
+        why = why_no_metric(self.metric, self.task if self.task in get_args(TaskName) else None)
+        problems.check(why is None, "metric", str(why), self.metric)
