@@ -44,7 +44,7 @@ def test_results_are_joined_by_arm_ratio_and_seed(runs):
         i
         for i in range(joined["count"])
         if columns["Arm"]["names"][columns["Arm"]["values"][i]] == "general"
-        and (columns["Ratio"]["values"][i], columns["Seed"]["values"][i]) == (0.5, 2)
+        and (columns["Ratio"]["values"][i], columns["Fit"]["values"][i]) == (0.5, 2)
     )
     wanted = next(r.test for r in first.records if (r.arm, r.ratio, r.seed) == ("general", 0.5, 2))
     assert columns["first"]["values"][place] == pytest.approx(wanted, abs=1e-3)
