@@ -63,7 +63,7 @@ def _test_over_train(run: StudyResult) -> float:
     splits = run.data.get("splits") or {}
     if not run.data.get("redrawn") or not splits.get("train"):
         return 0.0
-    return float(splits["test"] / splits["train"])
+    return float(splits.get("test", 0) / splits["train"])
 
 
 def _build_arms(summary: Summary) -> Table | None:
