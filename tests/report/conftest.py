@@ -39,6 +39,12 @@ LOSSES = {
     "softened-regular": 0.8,
 }
 
+COMPONENTS = {
+    "samples": 8.5, "noise": 14.2, "trainings": 0.6, "error": 0.44, "degrees": 31.0, "size": 2000.0,
+    "units": 2000, "repeats": 2, "folds": 5, "test_over_train": 1 / 3, "more_repeats": 0.62,
+    "more_samples": 0.38,
+}  # fmt: skip
+
 Values = dict[tuple[str, float | None], dict[int, float]]
 
 
@@ -52,8 +58,11 @@ def _records(rng: np.random.Generator, seeds: int, ratios: tuple[float, ...]) ->
         loss = None if arm.startswith("no-kd") else "kl"  # as the records of a study of one loss have it
         train = min(99.9, test + 9)
         records.append(
-            Record(arm, ratio, seed, "accuracy", train, validation, test, epoch, 0.8, draw, loss=loss)
-        )
+            Record(
+                arm, ratio, seed, "accuracy", train, validation, test, epoch, 0.8, draw, loss=loss,
+                repeat=seed // 5, fold=seed % 5,
+            )
+        )  # fmt: skip
 
     shift = rng.standard_normal(seeds)
     for seed in range(seeds):
@@ -163,16 +172,23 @@ def make_study() -> Callable[..., StudyResult]:
             for (arm, ratio), values in sorted(per_seed.items(), key=str)
         ]
 
-        def compare(b: str, ratio: float | None = None, *, primary: bool = False) -> Comparison:
+        def compare(b: str, ratio: float | None = None, question: int | None = None) -> Comparison:
             a = "general (chosen)" if ratio is None else "general"
             differences = [per_seed[a, ratio][seed] - per_seed[b, ratio][seed] for seed in range(seeds)]
             mean, sd, low, high = _interval(differences)
-            p = None if sd is None else 0.004
-            holm = 0.012 if primary and p else None
-            return Comparison(a, b, ratio, seeds, mean, low, high, None, None, p, holm, primary)
+            if sd is None:
+                return Comparison(
+                    a, b, ratio, seeds, mean, None, None, None, None, None, question, reason="one fit"
+                )
+            shown = {1: True, 2: True, 3: False, 4: None}.get(question or 0)
+            return Comparison(
+                a, b, ratio, seeds, mean, low, high, None, None, 0.004, question, shown, COMPONENTS, 7, 4321
+            )
 
-        primary = [compare(b, primary=True) for b in ("regular", "joint", "important (chosen)")]
-        others = ("no-kd", "no-kd-smoothed", "softened (chosen)", "mismatched", "self")
+        asked = {"no-kd": 1, "self": 2, "mismatched": 3}
+        asked |= dict.fromkeys(("joint", "important (chosen)", "softened (chosen)"), 4)
+        declared = [compare(b, question=question) for b, question in asked.items()]
+        others = ("regular", "no-kd-smoothed")
         at_ratios = ("important", "random", "specific", "softened", "softened-regular")
         exploratory = [compare(b) for b in others] + [compare(b, r) for r in ratios for b in at_ratios]
         scale = np.sort(rng.gamma(0.8, 1.0, channels))[rng.permutation(channels)]
@@ -193,6 +209,7 @@ def make_study() -> Callable[..., StudyResult]:
                 "teacher_source": "joint", "saliency_split": "train", "score": "increase",
                 "teacher_outputs": "in-sample", "label_weight": 0.0, "distill_weight": 1.0,
                 "optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "batch_size": 64, "epochs": 60,
+                "resampling": "kfold", "until": "fixed",
                 "temperature": 1.0, "hidden": [128, 64], "random_draws": 5, "fix_split": False, "layer": None,
             },
             environment={
@@ -203,7 +220,7 @@ def make_study() -> Callable[..., StudyResult]:
             timings={"teachers": 14.2, "saliency": 0.3, "students": 61.9, "total": 40.1},
             records=records,
             summary=summary,
-            comparisons=[*primary, *exploratory],
+            comparisons=[*declared, *exploratory],
             teachers=teachers,
             saliency={
                 "overlap": [
@@ -319,7 +336,9 @@ def with_own_arm(make_study: Callable[..., StudyResult]) -> StudyResult:
         arms=(*ARMS.values(), ShownArm.from_dict(arm.to_dict())),
         records=doubled(study.records, "arm"),
         summary=doubled(study.summary, "arm"),
-        comparisons=tuple(replace(c, primary=c.primary and c.b[:4] != "grad") for c in comparisons),
+        comparisons=tuple(
+            replace(c, question=None, shown=None) if c.b.startswith("grad") else c for c in comparisons
+        ),
         chosen=doubled(study.chosen, "arm"),
         curves=curves,
     )

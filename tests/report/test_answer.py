@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mfh._report.pages import summarize
-from mfh.results import NO_VERDICT, MetricInfo, StudyResult, Verdict
+from mfh.results import NO_VERDICT, Look, MetricInfo, StudyResult, Verdict
 
 
 def fact(summary, label):
@@ -29,7 +29,8 @@ def test_the_head_asks_answers_and_tells_how_sure(make_study):
     assert summary["headline"] == f"Yes. The teacher helps, by {gain.difference:.1f} points."
     assert fact(summary, "Gain")["value"] == f"+{gain.difference:.1f} points"
     assert fact(summary, "Gain")["note"] == f"95% interval +{gain.low:.1f} to +{gain.high:.1f}"
-    assert fact(summary, "Repetitions")["value"] == "10 seeds"
+    assert fact(summary, "Repetitions")["value"] == "10 fits"
+    assert fact(summary, "Repetitions")["note"].startswith("2 repeats of 5 folds; the taught student was")
     assert "2,000 samples" in summary["asked"]
     assert "10 classes" in summary["asked"]
 
@@ -56,15 +57,17 @@ def test_no_verdict_is_no_undecided_study(make_study):
 
 def test_focusing_names_what_it_does_not_beat(make_study):
     result = make_study()
-    for b in ("joint", "softened (chosen)", "mismatched", "important (chosen)"):
+    for b in ("joint", "softened (chosen)", "important (chosen)"):
         result = with_comparison(result, b, low=0.2, high=1.4)
     result = with_comparison(result, "important (chosen)", low=-0.2, high=0.4)
     shown = fact(summarize(result), "focusing")
     assert (shown["value"], shown["note"]) == ("Not shown", "not better than important")
     shown = fact(summarize(replace(result, verdict=Verdict("help", True, "Yes."))), "focusing")
     assert (shown["value"], shown["note"]) == (
-        "Yes", "it beats every control: joint, important, softened and mismatched",
+        "Yes", "it beats every control: joint, important and softened",
     )  # fmt: skip
+    result = with_comparison(result, "important (chosen)", low=0.2, high=1.4)
+    assert fact(summarize(result), "focusing")["note"] == "an earlier question was not answered with yes"
 
 
 def test_the_controls_of_focusing_follow_the_source_teacher(make_study):
@@ -78,7 +81,7 @@ def test_the_controls_of_focusing_follow_the_source_teacher(make_study):
         ],
     )
     assert fact(summarize(result), "focusing")["note"] == (
-        "not better than regular, important, softened-regular and mismatched"
+        "not better than regular, important and softened-regular"
     )
 
 
@@ -113,6 +116,12 @@ def test_fewer_is_better_where_the_metric_is_a_loss(make_study):
     assert readings[0] == readings[1]
     assert "better" in readings[0]
     assert {check["code"] for check in after["checks"]} >= {"MFH101"} & {c["code"] for c in before["checks"]}
+
+
+def test_intervals_of_looks_name_their_level(make_study):
+    look = Look(2, 0.5, 2.2, 0.972, 0.8, 0.1, 1.5, "help")
+    summary = summarize(replace(make_study(), looks=[look]))
+    assert fact(summary, "Gain")["note"].startswith("97.2% interval")
 
 
 def test_only_what_the_page_does_not_show_itself_is_repeated_from_the_verdict(summary):

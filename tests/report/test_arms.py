@@ -4,7 +4,7 @@ from mfh._report import html
 from mfh._report.pages import PAGES, summarize
 
 
-def test_one_dot_is_drawn_for_each_seed(summary, drawn):
+def test_one_dot_is_drawn_for_each_fit(summary, drawn):
     rows = [row for row in summary["arms"] if row["main"]]
     dots = [line for line in drawn["arms"].axes[0].lines if line.get_alpha() == 0.45]
     assert [list(line.get_xdata()) for line in dots] == [row["dots"] for row in rows]

@@ -43,9 +43,9 @@ def pages(make_study, diagnosis, tmp_path_factory):
     }
     stages = [{"name": "teachers", "done": 3, "total": 9, "seconds_left": 61.0}]
     unfinished = {
-        "kind": "unfinished", "title": "A study that has not ended: x", "headline": "1 of 2 seeds finished.",
-        "sentences": ["Missing: seed 1."], "stages": stages, "config": {"epochs": 3}, "environment": {},
-        "seeds": [{"seed": 0, "state": "finished"}, {"seed": 1, "state": "begun"}], "timings": {},
+        "kind": "unfinished", "title": "A study that has not ended: x", "headline": "1 of 2 fits finished.",
+        "sentences": ["Missing: fit 1."], "stages": stages, "config": {"epochs": 3}, "environment": {},
+        "fits": [{"number": 0, "state": "finished"}, {"number": 1, "state": "begun"}], "timings": {},
         "command": "mfh study", "source_note": "So far.",
         "arms": [{"arm": "no-kd", "ratio": None, "loss": "", "metric": "accuracy", "mean": 80.0, "n": 1}],
     }  # fmt: skip

@@ -9,9 +9,8 @@ import pytest
 
 from mfh._report import html, render
 from mfh._report.pages import summarize
-from mfh._report.sections.checks import look
-from mfh._report.sections.findings import CHECKS
-from mfh.results import StudyResult
+from mfh._report.sections.checks import CHECKS, look
+from mfh.results import MetricInfo, StudyResult
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "checks.md"
 
@@ -29,10 +28,51 @@ def codes(summary):
     return {check["code"] for check in checks(summary)}
 
 
-def test_number_of_seeds(make_study):
+def test_number_of_fits(make_study):
     assert "MFH101" in codes(summarize(make_study(seeds=1)))
     assert {"MFH102"} <= codes(summarize(make_study(seeds=3))) - {"MFH101"}
     assert not {"MFH101", "MFH102"} & codes(summarize(make_study(seeds=5)))
+
+
+def test_a_single_repeat_cannot_tell_noise_from_samples(make_study):
+    result = make_study(seeds=5)
+    assert "MFH102" not in codes(summarize(result))
+    rows = [replace(c, components={**c.components, "repeats": 1}) for c in result.comparisons]
+    found = checks(summarize(replace(result, comparisons=rows)))
+    assert next(c["title"] for c in found if c["code"] == "MFH102") == "Only one repeat"
+
+
+def predicting(result, labels, outputs):
+    """The study with one fit of these labels, and these outputs of each arm, (arm, sample, class)."""
+    arms = [record.arm for record in result.records if record.seed == 0]
+    stacked = np.stack([outputs.get(arm, outputs["all"]) for arm in arms])
+    arrays = {"label": labels, "rows/0": np.arange(len(labels)), "outputs/0": stacked}
+    data = {**result.data, "task": "single-label", "classes": ["rare", "common"]}
+    return replace(result, predictions=arrays, data=data)
+
+
+def test_a_class_that_hides_differences_of_accuracy(make_study):
+    result, half = make_study(seeds=1), np.eye(2)[np.arange(400) % 2]
+    always = np.tile([0.0, 1.0], (400, 1))
+    text = {}
+    for name, labels, outputs in (
+        ("balanced", np.arange(400) % 2, {"all": half}),
+        ("labels", np.r_[np.ones(324, int), np.zeros(76, int)], {"all": half}),
+        ("outputs", np.arange(400) % 2, {"all": half, "general": always, "self": always}),
+    ):
+        study = predicting(result, labels, outputs)
+        text[name] = {c["code"]: c["text"] for c in checks(summarize(study))}.get("MFH116", "")
+    assert text["balanced"] == ""
+    assert "The class `common` has 81% of the test samples" in text["labels"]
+    assert "give a single class" not in text["labels"]
+    assert text["outputs"].startswith(
+        "The students of `general` and `self` give a single class to over 99.5%"
+    )
+    assert "`--metric balanced-accuracy`, `auroc` or `average-precision`" in text["outputs"]
+    other = [MetricInfo("balanced-accuracy")]
+    rows = [replace(record, metric="balanced-accuracy") for record in result.records]
+    study = predicting(replace(result, metrics=other, records=rows, summary=()), labels, outputs)
+    assert "MFH116" not in codes(summarize(study))
 
 
 def test_saturated_teacher(summary):
@@ -119,7 +159,7 @@ def test_duplicates_across_splits(summary):
     assert "MFH107" not in codes(summary)
     summary["data"]["leaks"]["duplicates"] = 1
     text = next(c["text"] for c in checks(summary) if c["code"] == "MFH107")
-    assert text.startswith("1 validation or test sample of the first seed is equal")
+    assert text.startswith("1 validation or test sample of the first fit is equal")
 
 
 def test_unequal_epochs(make_study):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mfh import InputError
@@ -44,12 +45,25 @@ def test_results_are_joined_by_arm_ratio_and_seed(runs):
         i
         for i in range(joined["count"])
         if columns["Arm"]["names"][columns["Arm"]["values"][i]] == "general"
-        and (columns["Ratio"]["values"][i], columns["Seed"]["values"][i]) == (0.5, 2)
+        and (columns["Ratio"]["values"][i], columns["Fit"]["values"][i]) == (0.5, 2)
     )
     wanted = next(r.test for r in first.records if (r.arm, r.ratio, r.seed) == ("general", 0.5, 2))
     assert columns["first"]["values"][place] == pytest.approx(wanted, abs=1e-3)
     assert columns["shifted"]["values"][place] == pytest.approx(wanted + 1.5, abs=1e-3)
     assert columns["shifted"]["values"].count(None) > 0  # seed 3 is absent there
+
+
+def test_runs_that_share_splits_are_compared_with_the_correction_for_them(make_study):
+    first = make_study(seeds=4)
+    rng = np.random.default_rng(0)
+    noisy = replace(first, records=[replace(r, test=r.test + rng.normal()) for r in first.records])
+    widths = []
+    for redrawn in (True, False):
+        other = replace(noisy, data={**noisy.data, "redrawn": redrawn})
+        rows = summarize_comparison({"first": first, "other": other})["against_first"]
+        row = next(row for row in rows if row["arm"] == "no-kd")
+        widths.append(row["high"] - row["low"])
+    assert widths[0] / widths[1] == pytest.approx(((1 / 4 + 400 / 1200) / (1 / 4)) ** 0.5)
 
 
 def test_runs_of_another_metric_are_not_subtracted(make_study):

@@ -21,24 +21,45 @@ from mfh.arms import ARMS
     ],
 )
 def test_reading_follows_the_interval(low, high, n, code):
-    row = {"low": low, "high": high, "n": n}
+    row = {"low": low, "high": high, "n": n, "p": 0.2}
     assert read(row, 1.0) == code
     turned = {"better": "worse", "worse": "better"}.get(code, code)
     assert read(row, 1.0, higher_is_better=False) == turned
 
 
-def test_meaning_tells_when_a_declared_difference_does_not_survive_correction():
-    row, question = {"b": "joint", "p_holm": 0.08}, ARMS["joint"].question
-    assert "Weak evidence" in explain(row, "better", question)
-    assert "p = 0.080" in explain(row, "better", question)
-    assert "Weak" not in explain(row | {"p_holm": 0.01}, "better", question)
-    assert "Weak" not in explain(row, "same", question)
+@pytest.mark.parametrize("end", [0.0, 0.5, -2.0])
+def test_equal_differences_show_nothing(end):
+    row = {"low": end, "high": end, "n": 10, "p": None, "reason": "equal"}
+    assert read(row, 1.0) == "open"
+    assert "the spread is unknown" in explain(row, "open", ARMS["joint"].question)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("few units", "one or two groups"),
+        ("no whole repeat", "no repeat has all its folds"),
+        ("", "do not show"),
+    ],
+)
+def test_a_comparison_without_an_interval_is_open_for_a_reason(reason, words):
+    row = {"low": None, "high": None, "n": 10, "p": None, "reason": reason}
+    assert words in explain(row, read(row, 1.0), ARMS["joint"].question)
+
+
+def test_a_question_that_was_not_reached_is_exploratory():
+    row, question = {"question": 4, "shown": None}, ARMS["joint"].question
+    assert "This is exploratory" in explain(row, "better", question)
+    assert "This is exploratory" in explain(row, "worse", question)
+    assert "exploratory" not in explain(row, "same", question)
+    assert "exploratory" not in explain(row | {"shown": True}, "better", question)
+    assert "exploratory" not in explain(row | {"question": None}, "better", question)
 
 
 def test_chosen_ratios_are_preferred_and_all_others_name_theirs(summary):
     rows = {row["name"]: row for row in summary["differences"]}
     assert list(rows) == [name for name in ARMS if name != "general"]
-    assert rows["important"]["primary"]
+    assert rows["important"]["question"] == 4
     assert rows["important"]["a"] == "general (chosen)"
     assert (rows["random"]["a"], rows["random"]["ratio"]) == ("general", summary["shown_ratio"])
 
@@ -53,14 +74,14 @@ def test_every_comparison_is_drawn_at_its_value(summary, drawn):
     points = [line for line in drawn["differences"].axes[0].lines if line.get_marker() == "D"]
     assert [point.get_xdata()[0] for point in points] == [row["difference"] for row in summary["differences"]]
     filled = [point.get_markerfacecolor() == style.BLUE for point in points]
-    assert filled == [row["primary"] for row in summary["differences"]]
-    assert sum(filled) == 3
+    assert filled == [row["shown"] is True for row in summary["differences"]]
+    assert sum(filled) == 2  # of six declared ones
 
 
-def test_one_dot_is_drawn_for_each_seed(summary, drawn):
+def test_one_dot_is_drawn_for_each_fit(summary, drawn):
     dots = [line for line in drawn["differences"].axes[0].lines if line.get_alpha() == 0.45]
     rows = [row for row in summary["differences"] if row["dots"]]
     assert len(dots) == len(rows) == len(summary["differences"])
     for line, row in zip(dots, rows, strict=True):
-        assert len(line.get_xdata()) == summary["num_seeds"]
+        assert len(line.get_xdata()) == summary["num_fits"]
         assert sum(line.get_xdata()) / len(line.get_xdata()) == pytest.approx(row["difference"])

@@ -1,6 +1,7 @@
 """The compact columns of the page's long tables: all channels and all students."""
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ def decode(text):
     return np.frombuffer(base64.b64decode(text), dtype="<f4")
 
 
-def test_channels_are_packed_seed_by_seed(make_study):
+def test_channels_are_packed_fit_by_fit(make_study):
     result = make_study(seeds=3)
     packed = pack_channels(result, ratios=[0.25, 0.5], ratio=0.5)
     assert [(s["seed"], s["split"]) for s in packed["sets"]][:3] == [
@@ -42,7 +43,12 @@ def test_students_are_listed_with_the_columns_they_have(make_study):
     result = make_study(seeds=2)
     packed = pack_students(result.records)
     labels = [column["label"] for column in packed["columns"]]
-    assert labels == ["Arm", "Ratio", "Seed", "Draw", "Train", "Validation", "Test", "Best epoch", "Seconds"]
+    assert labels == [
+        "Arm", "Ratio", "Fit", "Repeat", "Fold", "Draw", "Train", "Validation", "Test",
+        "Best epoch", "Seconds",
+    ]  # fmt: skip
+    splits = pack_students([replace(record, repeat=record.seed, fold=0) for record in result.records])
+    assert not {"Repeat", "Fold"} & {column["label"] for column in splits["columns"]}
     columns = dict(zip(labels, packed["columns"], strict=True))
     arms = [columns["Arm"]["names"][code] for code in columns["Arm"]["values"]]
     assert arms == [record.arm for record in result.records]

@@ -22,10 +22,10 @@ def several(make_study) -> StudyResult:
         return [row if row.arm.startswith("no-kd") else replace(row, loss="kl") for row in rows]
 
     comparisons = [replace(row, loss="kl") for row in study.comparisons]
-    comparisons += [replace(row, loss="dkd", primary=False, p_holm=None) for row in study.comparisons]
+    comparisons += [replace(row, loss="dkd", question=None, shown=None) for row in study.comparisons]
     joint = next(row for row in study.comparisons if row.b == "joint")
     comparisons.append(
-        replace(joint, a="joint", b="joint", loss="dkd", loss_b="kl", primary=False, ratio=None)
+        replace(joint, a="joint", b="joint", loss="dkd", loss_b="kl", question=None, shown=None, ratio=None)
     )
     return replace(
         study,
@@ -39,7 +39,7 @@ def test_the_first_loss_answers(make_study, several: StudyResult) -> None:
     alone, together = summarize(make_study(seeds=4, ratios=(0.5,))), summarize(several)
     for row in (*alone["arms"], *together["arms"]):
         row.pop("loss")
-    for name in ("headline", "arms", "sweep", "chosen", "num_seeds", "verdict"):
+    for name in ("headline", "arms", "sweep", "chosen", "num_fits", "verdict"):
         assert together[name] == alone[name], name
     assert len(together["comparisons"]) == len(alone["comparisons"])
 

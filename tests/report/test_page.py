@@ -101,7 +101,7 @@ def test_a_study_makes_a_well_formed_page_that_loads_nothing(study_page):
     figures = [attributes for attributes in page.named("div") if attributes.get("role") == "img"]
     assert len(figures) == len(page.named("svg")) == 7
     assert all(len(attributes["aria-label"]) > 40 for attributes in figures)
-    assert len(page.named("caption")) == len(page.named("table")) == 10
+    assert len(page.named("caption")) == len(page.named("table")) == 12
     assert all(attributes.get("scope") in ("col", "row") for attributes in page.named("th"))
     assert all(a.get("tabindex") == "0" for a in page.named("div") if a.get("class") == "scroll")
     policy = next(a for a in page.named("meta") if a.get("http-equiv") == "Content-Security-Policy")
@@ -115,16 +115,21 @@ def test_numbers_of_the_study_are_on_the_page(study_page):
     for row in result.summary:
         assert f"{row.mean:.2f} {row.low:.2f} to {row.high:.2f}".replace(" ", "") in text.replace(" ", "")
     assert "mfh study --data 'my data.npz' --teacher pix" in text
-    assert "train 1,200, validation 400, test 400; drawn anew in every seed" in text
+    assert "train 1,200, validation 400, test 400; 2 repeats of 5 folds" in text
     assert "The Modality Focusing Hypothesis" in text
     assert result.verdict.sentence.replace("`", "") in text.replace(" .", ".")
 
 
-def test_only_declared_comparisons_have_stars(study_page):
+def test_only_questions_answered_with_yes_have_stars(study_page):
     text = study_page[1]
-    cells = re.findall(r"<th[^>]*>[^<]*\N{MINUS SIGN}[^<]*(<small>declared</small>)?</th>.*?</tr>", text)
-    assert cells.count("<small>declared</small>") == 3
-    assert len(re.findall(r"\d\*<", text)) == 3
+    rows = re.findall(
+        r"<tr><th[^>]*>[^<]*\N{MINUS SIGN}[^<]*(?:<small>declared, question (\d)</small>)?</th>(.*?)</tr>",
+        text,
+    )
+    starred = {question for question, cells in rows if re.search(r"\d\*<", cells)}
+    assert [question for question, _ in rows][:6] == ["1", "2", "3", "4", "4", "4"]
+    assert not any(question for question, _ in rows[6:])
+    assert starred == {"1", "2"}
 
 
 HOSTILE = (
@@ -166,7 +171,7 @@ def test_thousands_of_students_classes_and_channels_stay_small(make_study):
     page = check(text)
     assert len(text.encode()) < 2_000_000
     assert "There are 3,000 channels: a bar is the mean of 12 neighbours" in page.text
-    assert "the first 20 seeds; thick: the median of all 40" in page.text
+    assert "the first 20 fits; thick: the median of all 40" in page.text
     assert "and 988 more" in page.text
 
 
@@ -181,9 +186,8 @@ def test_long_tables_are_cut_and_say_so():
 def test_one_seed_has_no_intervals(make_study):
     page = check(html(replace(make_study(seeds=1), channels={})))
     assert "Undecided. These runs do not show" in page.text
-    assert "One seed only" in page.text
+    assert "One fit only" in page.text
     assert "95% interval" not in page.text
-    assert "p, Holm" not in page.text
 
 
 def test_groups_add_their_interval(make_study):
@@ -243,7 +247,7 @@ def test_values_that_are_not_numbers_become_dashes():
         StudyResult(
             records=[Record(arm, None, 0, "accuracy", nan, nan, nan, 1, 0.1) for arm in arms],
             summary=[Summary(arm, None, "accuracy", 2, nan, nan, nan, nan) for arm in arms],
-            comparisons=[Comparison("general", "no-kd", 0.5, 2, nan, nan, nan, nan, nan, nan, None, False)],
+            comparisons=[Comparison("general", "no-kd", 0.5, 2, nan, nan, nan, nan, nan, nan)],
             teachers=[TeacherRecord("regular", 0, "accuracy", nan, nan, nan, nan, nan)],
             verdict=Verdict("help", None, "It helps."),
         )

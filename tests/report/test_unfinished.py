@@ -48,10 +48,10 @@ def interrupted(tmp_path, monkeypatch):
 def test_what_is_finished_and_what_is_missing(interrupted):
     assert is_unfinished(interrupted)
     summary = summarize_unfinished(interrupted)
-    assert summary["headline"] == "1 of 3 seeds finished."
+    assert summary["headline"] == "1 of 3 fits finished."
     assert "It was stopped. Repeat the command to resume." in summary["sentences"]
-    assert "Missing: seeds 1 and 2." in summary["sentences"]
-    assert [seed["state"] for seed in summary["seeds"]] == ["finished", "begun", "waiting"]
+    assert "Missing: fits 1 and 2." in summary["sentences"]
+    assert [fit["state"] for fit in summary["fits"]] == ["finished", "begun", "waiting"]
     first = json.loads((interrupted / "state" / "seed-0000.json").read_text())["records"]
     shown = {row["arm"]: row["mean"] for row in summary["arms"]}
     assert shown["no-kd"] == next(row["test"] for row in first if row["arm"] == "no-kd")
@@ -60,7 +60,7 @@ def test_what_is_finished_and_what_is_missing(interrupted):
 
 def test_the_command_tells_and_writes_the_page(interrupted, capsys):
     assert main(["report", str(interrupted), "--quiet"]) == 0
-    assert capsys.readouterr().out.startswith("1 of 3 seeds finished.\n")
+    assert capsys.readouterr().out.startswith("1 of 3 fits finished.\n")
     page = (interrupted / "report.html").read_text()
     assert "A study that has not ended" in page
     assert "no evidence yet" in page
@@ -82,14 +82,14 @@ def test_parts_of_a_seed_are_counted(interrupted):
     for name in ("pair", "regular"):
         (interrupted / "state" / "seed-0002" / name).mkdir(parents=True)
     summary = summarize_unfinished(interrupted)
-    assert "Seed 2 was begun: 2 parts of it (networks, rankings) are on disk." in summary["sentences"]
-    assert [seed["state"] for seed in summary["seeds"]] == ["finished", "begun", "begun"]
+    assert "Fit 2 was begun: 2 parts of it (networks, rankings) are on disk." in summary["sentences"]
+    assert [fit["state"] for fit in summary["fits"]] == ["finished", "begun", "begun"]
 
 
 def test_a_run_that_was_killed_before_it_wrote_a_word(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"epochs": 7}))
     summary = summarize_unfinished(tmp_path)
-    assert summary["headline"] == "0 seeds finished; the number of planned seeds is not known."
+    assert summary["headline"] == "0 fits finished; the number of planned fits is not known."
     assert summary["config"] == {"epochs": 7}
 
 

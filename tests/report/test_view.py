@@ -14,7 +14,7 @@ def test_chosen_students_are_shown_by_seed_and_agree_with_the_study(make_study):
     rows = {row["arm"]: row for row in StudyView(result).rows if row["main"]}
     for arm in ("general (chosen)", "important (chosen)", "softened (chosen)"):
         mean = next(row.mean for row in result.summary if row.arm == arm)
-        values = list(rows[arm]["seeds"].values())
+        values = list(rows[arm]["fits"].values())
         assert len(values) == 10
         assert sum(values) / 10 == pytest.approx(mean)
 
@@ -58,12 +58,19 @@ def test_a_softened_arm_of_another_source_has_its_chosen_students(make_study):
     assert sum(row["dots"]) / 3 == pytest.approx(row["mean"])
 
 
-def test_random_draws_are_averaged_within_a_seed(make_study):
+def test_fits_of_folds_of_unequal_size_may_differ_a_little_from_the_mean_over_samples(make_study):
+    result = make_study()
+    rows = [replace(row, mean=row.mean + 0.02) for row in result.summary]
+    table = StudyView(replace(result, summary=rows)).rows
+    assert len(next(row for row in table if row["arm"] == "general (chosen)")["dots"]) == 10
+
+
+def test_random_draws_are_averaged_within_a_fit(make_study):
     result = make_study()
     records = [r for r in result.records if (r.arm, r.ratio, r.seed) == ("random", 0.5, 3)]
     row = next(row for row in StudyView(result).rows if (row["arm"], row["ratio"]) == ("random", 0.5))
     assert len(records) == 5
-    assert row["seeds"]["3"] == pytest.approx(sum(r.test for r in records) / 5)
+    assert row["fits"]["3"] == pytest.approx(sum(r.test for r in records) / 5)
 
 
 def test_records_that_name_the_only_loss_are_shown(make_study):

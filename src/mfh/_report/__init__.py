@@ -71,7 +71,7 @@ def write_report(
     Example:
         >>> import tempfile
         >>> from mfh.results import Comparison, StudyResult
-        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01, None, False)
+        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     paths = write_report(StudyResult(comparisons=[row]), folder, figures=folder, formats=["pdf"])
         ...     [path.name for path in paths]
@@ -155,7 +155,7 @@ def save_figures(
     Example:
         >>> import tempfile
         >>> from mfh.results import Comparison, StudyResult
-        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01, None, False)
+        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     paths = save_figures(StudyResult(comparisons=[row]), folder, formats=["svg"], widths=[3.25])
         ...     [path.name for path in paths]
@@ -202,7 +202,7 @@ def save_tables(result: RunResult, folder: Path | str) -> list[Path]:
 def compare(
     runs: Mapping[str, StudyResult], path: Path | str, left_out: Mapping[str, str] | None = None
 ) -> Path:
-    """Write one page about several studies: their gains, what differs in them, results joined by seed.
+    """Write one page about several studies: their gains, what differs in them, results joined by fit.
 
     Args:
         runs: name -> study; one or more.
@@ -255,7 +255,7 @@ def figure_arrays(result: RunResult) -> "dict[str, np.ndarray]":
 
     Example:
         >>> from mfh.results import Comparison, StudyResult
-        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01, None, False)
+        >>> row = Comparison("general", "no-kd", 0.5, 9, 1.2, 0.4, 2.0, None, None, 0.01)
         >>> picture = figure_arrays(StudyResult(comparisons=[row]))["differences"]
         >>> picture.shape[2], picture.dtype.name
         (3, 'uint8')

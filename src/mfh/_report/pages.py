@@ -17,6 +17,7 @@ from mfh._report.sections import (
     comparisons,
     curves,
     data,
+    deciding,
     diagnosis,
     diagnosis_page,
     differences,
@@ -40,6 +41,7 @@ PAGES: dict[str, Page] = {
         sections=(
             checks.SECTION,
             differences.SECTION,
+            deciding.SECTION,
             arms.SECTION,
             ratios.SECTION,
             comparisons.SECTION,

@@ -126,7 +126,7 @@ function ranges(text) {
 function exploreChannels(root, data) {
   const decode = (text) => text && new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   const count = data.num_channels;
-  const sets = select(data.sets.map((s, i) => [i, `seed ${s.seed}, ${s.split} split`]));
+  const sets = select(data.sets.map((s, i) => [i, `fit ${s.seed}, ${s.split} split`]));
   const ratios = select(data.ratios.map((r) => [r, r]), data.ratio ?? undefined);
   const { first, second } = data.arms;
   const filter = select([["all", "all channels"], ["kept", `kept by ${first}`], ["removed", `removed by ${first}`],
@@ -281,7 +281,7 @@ function exploreStudents(root, data) {
     key: (i) => (column.names ? text(column, i) : column.values[i]),
   }));
   const bar = make("div", { class: "controls-bar" });
-  const filters = data.columns.filter(({ label }) => ["Arm", "Ratio", "Seed", "Loss", "Metric"].includes(label)).map((column) => {
+  const filters = data.columns.filter(({ label }) => ["Arm", "Ratio", "Fit", "Loss", "Metric"].includes(label)).map((column) => {
     const values = [...new Set(indices(data.count).map((i) => text(column, i)))]
       .sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
     const control = select([["", "all"], ...values.map((value) => ["=" + value, value])]);

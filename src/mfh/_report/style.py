@@ -125,7 +125,7 @@ def metric_axis(summary: Mapping[str, Any], split: str = "test") -> str:
 
 
 def spread_dots(ax: Axes, values: Sequence[float | int], y: float | int, color: str) -> None:
-    """Draw one small dot for each seed around height `y`; nothing for a single one."""
+    """Draw one small dot for each fit around height `y`; nothing for a single one."""
     if len(values) > 1:
         heights = [y + 0.042 * ((7 * i) % 5 - 2) for i in range(len(values))]
         ax.plot(values, heights, "o", color=color, markersize=size(2.3), alpha=0.45, markeredgewidth=0)
@@ -144,7 +144,7 @@ def draw_differences(
 
     Args:
         ax: empty axes.
-        rows: with `difference`, `low`, `high` and perhaps `dots`, one value for each seed.
+        rows: with `difference`, `low`, `high` and perhaps `dots`, one value for each fit.
         filled: which marks are filled.
         zone: half the width of the shaded zone.
     """

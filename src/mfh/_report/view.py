@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mfh._report import wording
 from mfh._report.wording import shorten
 from mfh._system.files import plain
@@ -19,7 +21,7 @@ Key = tuple[str, float | None]
 Values = dict[Key, dict[int, float]]
 Row = TypeVar("Row", Record, Summary, Comparison)
 
-MAX_DOTS = 60  # one dot for each seed shows nothing more beyond this
+MAX_DOTS = 60  # more dots than this would hide each other
 SPARE_LOOKS = (
     Look(color="green", marker="P", dashes=(3, 1, 1, 1)),
     Look(color="purple", marker="X", dashes=(2, 1)),
@@ -76,10 +78,25 @@ class StudyView:
         return self.data.get("alike") or wording.SAME_CLASS
 
     @property
-    def num_seeds(self) -> int:
-        """Number of seeds."""
-        seeds = {record.seed for record in self.of_loss(self.result.records)}
-        return len(seeds) or max((row.n for row in self.result.summary), default=0)
+    def num_fits(self) -> int:
+        """Number of fits."""
+        fits = {record.seed for record in self.of_loss(self.result.records)}
+        return len(fits) or max((row.n for row in self.result.summary), default=0)
+
+    @property
+    def num_repeats(self) -> int:
+        """Number of repeats of the resampling; each random split is one."""
+        return len({record.repeat for record in self.result.records})
+
+    @property
+    def num_folds(self) -> int:
+        """Number of folds of each repeat; 1 for random splits and where all fits share one split."""
+        return len({record.fold for record in self.result.records})
+
+    @property
+    def level(self) -> float:
+        """Coverage of the intervals, in (0, 1): that of the last look, if the study was looked at."""
+        return self.result.looks[-1].level if self.result.looks else 0.95
 
     @property
     def digits(self) -> int:
@@ -129,7 +146,7 @@ class StudyView:
         return HEADLINE
 
     def chosen(self, name: str) -> dict[int, float]:
-        """Return seed -> the ratio that validation chose for an arm."""
+        """Return fit -> the ratio that validation chose for an arm."""
         rows = [row for row in self.result.chosen if self.loss is None or row.loss in (None, self.loss)]
         return {row.seed: row.ratio for row in rows if row.arm == name and row.ratio is not None}
 
@@ -151,12 +168,12 @@ class StudyView:
 
     @cached_property
     def values(self) -> Values:
-        """Test metric by arm and ratio, and by seed."""
-        return by_seed(self.records)
+        """Test metric by arm and ratio, and by fit."""
+        return by_fit(self.records)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each arm and ratio: its summary, the test metric of each seed, and words.
+        """One row for each arm and ratio: its summary, the test metric of each fit, and words.
 
         `main` marks one row for each arm: the chosen ratio, or else the ratio at which arms are shown.
         """
@@ -164,14 +181,14 @@ class StudyView:
         rows = []
         for row in sorted(self.summary, key=lambda r: (self.rank(r.arm), r.ratio is not None, r.ratio)):
             name, is_chosen = wording.base(row.arm), row.arm.endswith(CHOSEN)
-            seeds = self._chosen_values(row) if is_chosen else self.values.get((row.arm, row.ratio), {})
+            fits = self._chosen_values(row) if is_chosen else self.values.get((row.arm, row.ratio), {})
             rows.append(
                 asdict(row)
                 | {
                     "name": name,
                     "explain": self.explain(name),
-                    "seeds": {str(seed): value for seed, value in seeds.items()},
-                    "dots": list(seeds.values())[:MAX_DOTS],
+                    "fits": {str(fit): value for fit, value in fits.items()},
+                    "dots": list(fits.values())[:MAX_DOTS],
                     "main": is_chosen
                     or row.ratio is None
                     or (row.ratio == self.ratio and name not in have_chosen),
@@ -180,20 +197,18 @@ class StudyView:
         return rows
 
     def _chosen_values(self, row: Summary) -> dict[int, float]:
-        """Return the test metric of each seed at the chosen ratio.
+        """Return the test metric of each fit at the chosen ratio.
 
         It is empty where its mean is not the one that the study gives.
         """
         arm = self.arm(row.arm)
         unchanged = self.plain_arm(arm.teacher_name(self.source))
         found = {}
-        for seed, ratio in self.chosen(arm.name).items():
+        for fit, ratio in self.chosen(arm.name).items():
             key = (arm.name, ratio) if ratio or unchanged is None else (unchanged.name, None)
-            if seed in self.values.get(key, {}):
-                found[seed] = self.values[key][seed]
-        if not found or row.mean is None or abs(sum(found.values()) / len(found) - row.mean) > 1e-6:
-            return {}
-        return found
+            if fit in self.values.get(key, {}):
+                found[fit] = self.values[key][fit]
+        return found if agree(list(found.values()), row.mean) else {}
 
     @cached_property
     def looks(self) -> dict[str, dict[str, Any]]:
@@ -217,23 +232,40 @@ class StudyView:
             "loss_names": list(dict.fromkeys(row.loss for row in self.result.summary if row.loss)),
             "source": self.source,
             "head": self.head,
-            "num_seeds": self.num_seeds,
+            "num_fits": self.num_fits,
+            "num_repeats": self.num_repeats,
+            "num_folds": self.num_folds,
+            "level": self.level,
+            "interval_name": f"{wording.level(self.level)} interval",
             "shown_ratio": self.ratio,
-            "chosen": {str(seed): ratio for seed, ratio in self.chosen(HEADLINE).items()},
+            "chosen": {str(fit): ratio for fit, ratio in self.chosen(HEADLINE).items()},
             "looks": self.looks,
             "arms": self.rows,
         }
 
 
-def by_seed(records: Sequence[Record]) -> Values:
-    """Return the test metric by arm and ratio, and by seed; the mean over draws."""
+def agree(values: Sequence[float], mean: float | None) -> bool:
+    """Return whether the values of fits belong to the mean that a study gives.
+
+    That mean is over samples, so that it differs a little from the mean over folds of unequal size.
+
+    >>> agree([1.0, 2.0, 3.0], 2.1), agree([1.0, 2.0, 3.0], 3.0), agree([], 0.0)
+    (True, False, False)
+    """
+    if not values or mean is None:
+        return False
+    return abs(float(np.mean(values)) - mean) <= max(float(np.std(values)) / 2, 1e-6)
+
+
+def by_fit(records: Sequence[Record]) -> Values:
+    """Return the test metric by arm and ratio, and by fit; the mean over draws."""
     lists: dict[Key, dict[int, list[float]]] = {}
     for record in records:
         if record.test is not None and math.isfinite(record.test):
             lists.setdefault((record.arm, record.ratio), {}).setdefault(record.seed, []).append(record.test)
     return {
-        key: {seed: sum(draws) / len(draws) for seed, draws in sorted(seeds.items())}
-        for key, seeds in lists.items()
+        key: {fit: sum(draws) / len(draws) for fit, draws in sorted(fits.items())}
+        for key, fits in lists.items()
     }
 
 

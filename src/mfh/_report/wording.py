@@ -84,6 +84,26 @@ def percent(share: Number, digits: int = 0) -> str:
     return NOTHING if share is None else f"{number(100 * share, digits)}%"
 
 
+def level(coverage: float) -> str:
+    """Return the coverage of an interval as a percentage.
+
+    >>> level(0.95), level(0.98311)
+    ('95%', '98.3%')
+    """
+    return f"{100 * coverage:.3g}%"
+
+
+def two_digits(count: int | None) -> str:
+    """Return a count with two significant digits; a dash for None.
+
+    >>> two_digits(7), two_digits(78_912)
+    ('7', '79,000')
+    """
+    if count is None:
+        return NOTHING
+    return f"{round(count, -max(len(str(count)) - 2, 0)):,}"
+
+
 def p_value(p: Number) -> str:
     """Return a p-value to three places.
 
@@ -112,8 +132,8 @@ def duration(seconds: Number) -> str:
 def plural(count: int, noun: str, many: str = "") -> str:
     """Return a count with its noun.
 
-    >>> plural(1, "seed"), plural(2000, "sample"), plural(10, "class", "classes")
-    ('1 seed', '2,000 samples', '10 classes')
+    >>> plural(1, "fit"), plural(2000, "sample"), plural(10, "class", "classes")
+    ('1 fit', '2,000 samples', '10 classes')
     """
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 

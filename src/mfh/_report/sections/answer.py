@@ -8,7 +8,7 @@ from mfh._report.section import Section, Summary
 from mfh._report.sections.differences import gain_of
 from mfh._report.view import StudyView, baseline_mean
 from mfh._report.wording import interval, number, plural, sequence, signed
-from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, HEADLINE, Arm
+from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, FOCUSING, HEADLINE, Arm
 from mfh.comparing import focusing_controls
 from mfh.results import NO_VERDICT
 
@@ -112,7 +112,7 @@ def _gain(summary: Summary, gain: Mapping[str, Any] | None) -> dict[str, str] | 
     return {
         "label": "Gain from the teacher",
         "value": f"{signed(gain['difference'], summary['digits'])} points",
-        "note": "no interval" if ends == wording.NOTHING else f"95% interval {ends}",
+        "note": "no interval" if ends == wording.NOTHING else f"{summary['interval_name']} {ends}",
     }
 
 
@@ -132,15 +132,19 @@ def _levels(summary: Summary) -> dict[str, str] | None:
 
 
 def _sure(summary: Summary, gain: Mapping[str, Any] | None) -> dict[str, str] | None:
-    count = summary["num_seeds"]
+    count = summary["num_fits"]
     if not count:
         return None
-    seeds = {row["arm"]: row["seeds"] for row in summary["arms"] if row["main"]}
-    taught = seeds.get(gain["a"] if gain else "", {})
-    pairs = [(taught[seed], value) for seed, value in seeds.get(BASELINE, {}).items() if seed in taught]
+    fits = {row["arm"]: row["fits"] for row in summary["arms"] if row["main"]}
+    taught = fits.get(gain["a"] if gain else "", {})
+    pairs = [(taught[fit], value) for fit, value in fits.get(BASELINE, {}).items() if fit in taught]
     ahead = sum(a > b if summary["higher_is_better"] else a < b for a, b in pairs)
-    note = f"the taught student was ahead in {ahead} of {len(pairs)}" if pairs and count > 1 else ""
-    return {"label": "Repetitions", "value": plural(count, "seed"), "note": note}
+    notes = []
+    if summary["num_folds"] > 1:
+        notes.append(f"{plural(summary['num_repeats'], 'repeat')} of {summary['num_folds']} folds")
+    if pairs and count > 1:
+        notes.append(f"the taught student was ahead in {ahead} of {len(pairs)}")
+    return {"label": "Repetitions", "value": plural(count, "fit"), "note": "; ".join(notes)}
 
 
 def _focusing(view: StudyView, summary: Summary) -> dict[str, str] | None:
@@ -158,10 +162,12 @@ def _focusing(view: StudyView, summary: Summary) -> dict[str, str] | None:
         value, note = "Yes", "it beats every control: " + sequence(compared or needed)
     elif focusing is False:
         value = "Not shown"
-        note = f"not better than {sequence(unbeaten)}" if unbeaten else "it does not beat every control"
+        asked = all(row["shown"] is not None for row in rows.values() if row["question"] == FOCUSING)
+        note = "it does not beat every control" if asked else "an earlier question was not answered with yes"
+        note = f"not better than {sequence(unbeaten)}" if unbeaten else note
     else:
         value = "Open"
-        note = f"not compared: {sequence(absent)}" if compared and absent else "too few seeds to tell"
+        note = f"not compared: {sequence(absent)}" if compared and absent else "too few fits to tell"
     return {"label": "Does focusing itself help?", "value": value, "note": note}
 
 

@@ -60,13 +60,14 @@ def build(summary: Summary) -> Table | None:
     unit = f", {summary['unit']}" if summary["unit"] and not several else ""
     caption = f"Test {'metrics' if several else summary['metric']}{unit}, by what the student learned from"
     more = ("Loss",) * losses + ("Metric",) * several
-    return table(
-        "arms", caption, ("Arm", *more, "Ratio #", "Mean #", "95% interval #", "SD #", "Seeds #"), rows
-    )
+    if summary["other_arms"] and any(row["components"] for row in summary["comparisons"]):
+        caption += f"; intervals of all metrics but {summary['metric']} are Nadeau and Bengio's"
+    columns = ("Arm", *more, "Ratio #", "Mean #", f"{summary['interval_name']} #", "SD #", "Fits #")
+    return table("arms", caption, columns, rows)
 
 
 def _draw(summary: Summary) -> Figure | None:
-    """Draw the test metric of every arm: one dot for each seed, the mean and its interval."""
+    """Draw the test metric of every arm: one dot for each fit, the mean and its interval."""
     rows = [row for row in summary["arms"] if row["main"] and row["mean"] is not None]
     if not rows:
         return None
@@ -87,12 +88,12 @@ def _draw(summary: Summary) -> Figure | None:
 
 
 def _caption(summary: Summary) -> str:
-    if summary["num_seeds"] <= 1:
+    if summary["num_fits"] <= 1:
         return f"Dashed: labels alone ({BASELINE})."
     return (
-        f"Small dots: one for each seed. Large mark: the mean, with its 95% interval. Dashed: labels alone "
-        f"({BASELINE}). These intervals include what all arms of a seed share, such as an easy split; those "
-        "of paired differences do not."
+        f"Small dots: one for each fit. Large mark: the mean, with its {summary['interval_name']}. Dashed: "
+        f"labels alone ({BASELINE}). These intervals include what all arms of a fit share, such as an easy "
+        "split; those of paired differences do not."
     )
 
 
@@ -107,13 +108,13 @@ def _describe(summary: Summary) -> str:
 
 def _intro(summary: Summary) -> str:
     start = (
-        "Within a seed every student starts from the same weights and sees the same batches; only what it "
+        "Within a fit every student starts from the same weights and sees the same batches; only what it "
         "learns from differs."
     )
     if not summary["shown_ratio"]:
         return start
     return (
-        f"{start} `(chosen)` is the ratio with the best validation {summary['metric']} in each seed, where 0 "
+        f"{start} `(chosen)` is the ratio with the best validation {summary['metric']} in each fit, where 0 "
         f"may be chosen too; arms without a chosen ratio are drawn at ratio {summary['shown_ratio']:g}."
     )
 

@@ -25,7 +25,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
 def pack_channels(
     result: StudyResult, *, ratios: Sequence[float], ratio: float | None
 ) -> dict[str, Any] | None:
-    """Return saliency, standard error and importance of every channel, of as many seeds and splits as fit.
+    """Return saliency, standard error and importance of every channel, of as many networks as have room.
 
     Args:
         result: of the study.
@@ -33,7 +33,7 @@ def pack_channels(
         ratio: the one that is selected first.
 
     Returns:
-        `sets`, one for each seed and split, whose `saliency`, `error` and `importance` are float32,
+        `sets`, one for each fit and split, whose `saliency`, `error` and `importance` are float32,
         little-endian, in base64, or None where there are none. None without arrays, or where a single set
         would not fit.
     """

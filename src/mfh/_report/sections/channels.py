@@ -1,4 +1,4 @@
-"""The saliency of each channel: of one seed in channel order, and of all seeds from largest to smallest."""
+"""The saliency of each channel: of one fit in channel order, and of all fits from largest to smallest."""
 
 import math
 from collections.abc import Mapping
@@ -17,34 +17,34 @@ from mfh.results import StudyResult
 
 MAX_BARS = 256  # more bars than this would be thinner than a point
 MAX_POINTS = 200  # points of a curve
-MAX_CURVES = 20  # seeds drawn
+MAX_CURVES = 20  # of fits, drawn
 
 
 def summarize_channels(
     result: StudyResult, *, chosen: Mapping[int, float], ratio: float | None
 ) -> dict[str, Any] | None:
-    """Return one seed in channel order and all seeds sorted; None without arrays.
+    """Return one fit in channel order and all fits sorted; None without arrays.
 
-    Channels of two seeds are parts of two networks, so only sorted values can be laid over each other.
+    Channels of two fits are parts of two networks, so only sorted values can be laid over each other.
 
     Args:
         result: of the study.
-        chosen: the ratio that validation chose in each seed.
-        ratio: the one that is shown for a seed without a choice.
+        chosen: the ratio that validation chose in each fit.
+        ratio: the one that is shown for a fit without a choice.
     """
     found = channel_arrays(result, saliency_split(result))
     if found is None:
         return None
-    array, seeds, errors = found["saliency"], found["seed"], found.get("error")
-    own = chosen.get(seeds[0]) or ratio or 0.0
+    array, fits, errors = found["saliency"], found["seed"], found.get("error")
+    own = chosen.get(fits[0]) or ratio or 0.0
     num_channels = array.shape[1]
     # The epsilon undoes rounding: 0.29 x 100 channels are 29, not 28.
     num_removed = min(math.floor(own * num_channels + 1e-9), num_channels - 1)
     return {
         "score": found["score"],
         "split": saliency_split(result),
-        "seed": seeds[0],
-        "num_seeds": len(seeds),
+        "seed": fits[0],
+        "num_fits": len(fits),
         "num_channels": num_channels,
         "ratio": own,
         "num_removed": num_removed,
@@ -67,18 +67,18 @@ def channel_arrays(result: StudyResult, split: str) -> dict[str, Any] | None:
     """Return the arrays of a split; None without finite saliency.
 
     Returns:
-        `saliency`, and where they have its shape `error` and `importance`, each (seed, channel); `score`,
+        `saliency`, and where they have its shape `error` and `importance`, each (fit, channel); `score`,
         what saliency is; and `seed`, one number for each row.
     """
     score = saliency_score(result)
     saliency = _matrix(result.channels.get(f"{score}_{split}"))
     if saliency is None:
         return None
-    seeds = [int(seed) for seed in np.asarray(result.channels.get("seed", ())).ravel()]
+    fits = [int(fit) for fit in np.asarray(result.channels.get("seed", ())).ravel()]
     found: dict[str, Any] = {
         "score": score,
         "saliency": saliency,
-        "seed": seeds if len(seeds) == len(saliency) else list(range(len(saliency))),
+        "seed": fits if len(fits) == len(saliency) else list(range(len(saliency))),
     }
     others = {"importance": f"importance_{split}"} | (
         {"error": f"stderr_{split}"} if score == "increase" else {}
@@ -91,7 +91,7 @@ def channel_arrays(result: StudyResult, split: str) -> dict[str, Any] | None:
 
 
 def _matrix(array: object) -> np.ndarray | None:
-    """Return a finite (seed, channel) array, or None."""
+    """Return a finite (fit, channel) array, or None."""
     if array is None:
         return None
     matrix = np.atleast_2d(np.asarray(array, dtype=np.float64))
@@ -125,7 +125,7 @@ def _channel_order(values: np.ndarray, num_removed: int, errors: np.ndarray | No
 
 
 def _sorted_curves(array: np.ndarray, ratio: float) -> dict[str, Any]:
-    """Return each seed's values from largest to smallest, scaled to [0, 1] as in step 3 of Algorithm 1."""
+    """Return each fit's values from largest to smallest, scaled to [0, 1] as in step 3 of Algorithm 1."""
     low, high = array.min(axis=1, keepdims=True), array.max(axis=1, keepdims=True)
     scaled = (array - low) / np.where(high > low, high - low, 1.0)
     scaled = -np.sort(-scaled, axis=1)
@@ -156,7 +156,7 @@ def _draw(summary: Summary) -> Figure | None:
         bottom.axvline(kept, color=MUTED, linewidth=0.9)
         for text, x in (("removed", (1 + kept) / 2), ("kept", kept / 2)):
             bottom.annotate(text, (x, 0.93), ha="center", color=INK, fontsize=small)
-    if channels["num_seeds"] > 1:
+    if channels["num_fits"] > 1:
         for curve in curves["curves"]:
             bottom.plot(curves["share"], curve, color=BLUE, linewidth=0.6, alpha=0.4)
     bottom.plot(curves["share"], curves["median"], color=BLUE, linewidth=1.8)
@@ -192,7 +192,7 @@ def _draw_order(ax: Axes, channels: Mapping[str, Any]) -> None:
     last = channels["num_channels"] - 1
     ticks = MaxNLocator(integer=True).tick_values(0, last)
     ax.set_xticks([tick for tick in ticks if 0 <= tick <= last])
-    ax.set_xlabel(f"channel (seed {channels['seed']})")
+    ax.set_xlabel(f"channel (fit {channels['seed']})")
     ax.set_ylabel(channels["score"])
     ax.yaxis.set_major_formatter(FuncFormatter(_plain))  # a factor above the axis would lie in the legend
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0, borderaxespad=0.2)
@@ -213,16 +213,16 @@ def _caption(summary: Summary) -> str:
             "filled if most of them are kept, and its line their range. "
         )
     thin = ""
-    if drawn < channels["num_seeds"]:
-        thin = f" Thin lines: the first {drawn} seeds; thick: the median of all {channels['num_seeds']}."
+    if drawn < channels["num_fits"]:
+        thin = f" Thin lines: the first {drawn} fits; thick: the median of all {channels['num_fits']}."
     elif drawn > 1:
-        thin = " Thin lines: seeds; thick: their median."
+        thin = " Thin lines: fits; thick: their median."
     removed = plural(channels["num_removed"], "channel")
     return (
-        f"Above: saliency ({channels['score']}, {channels['split']} split) of every channel of seed "
+        f"Above: saliency ({channels['score']}, {channels['split']} split) of every channel of fit "
         f"{channels['seed']}; hollow bars are the {removed} that {summary['rankings']['saliency']} removes "
         f"at ratio {channels['ratio']:g}. {marks}"
-        f"Below: all seeds, sorted, since the channels of two seeds are "
+        f"Below: all fits, sorted, since the channels of two fits are "
         f"parts of two networks.{thin}"
     )
 

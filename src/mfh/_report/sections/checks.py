@@ -3,9 +3,15 @@
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
+
 from mfh._report.section import Section, Summary
-from mfh._report.sections.findings import CHECKS
+from mfh._report.sections import findings, findings_training
 from mfh._report.view import StudyView
+from mfh.results import Record
+
+CHECKS = (*findings.CHECKS, *findings_training.CHECKS)
+"""All checks, in the order of their codes."""
 
 TEMPLATE = """
 {% if not s.checks %}
@@ -38,6 +44,7 @@ def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
             {"seed": row.seed, "tries": row.tries, "error": row.error, "missing": row.missing}
             for row in view.result.failed_seeds
         ],
+        "one_class": _one_class(view),
         # what each comparison shows is on the page already
         "warnings": [text for text in view.result.verdict.reasons if not text.startswith("Against ")],
     }
@@ -51,6 +58,40 @@ def _late_share(view: StudyView) -> float | None:
     if not isinstance(epochs, int) or epochs < 2 or not best:
         return None
     return sum(epoch > 0.95 * epochs for epoch in best) / len(best)
+
+
+def _one_class(view: StudyView) -> dict[str, Any] | None:
+    """Return the largest class of the test samples, and what share of them each arm gives one class.
+
+    None where accuracy is not the metric, or the test outputs were not kept.
+    """
+    arrays = view.result.predictions
+    if view.metric.name != "accuracy" or view.data.get("task") != "single-label" or "label" not in arrays:
+        return None
+    records: dict[int, list[Record]] = {}
+    for record in view.result.records:
+        records.setdefault(record.seed, []).append(record)
+    known = [seed for seed in records if f"rows/{seed}" in arrays]
+    if not known:
+        return None
+    labels = np.concatenate([arrays["label"][arrays[f"rows/{seed}"]] for seed in known])
+    name, share = _most_common(labels)
+    shares: dict[str, list[float]] = {}
+    for seed in known:
+        for record, outputs in zip(records[seed], arrays[f"outputs/{seed}"], strict=False):
+            shares.setdefault(record.arm, []).append(_most_common(outputs.argmax(axis=-1))[1])
+    classes = view.data.get("classes") or []
+    return {
+        "name": classes[name] if name < len(classes) else str(name),
+        "share": share,
+        "arms": {arm: float(np.mean(shares[arm])) for arm in sorted(shares, key=view.rank)},
+    }
+
+
+def _most_common(classes: np.ndarray) -> tuple[int, float]:
+    """Return the most common class and its share."""
+    counts = np.bincount(classes)
+    return int(counts.argmax()), float(counts.max() / counts.sum())
 
 
 def look(summary: Summary, codes: Collection[str] = ()) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from mfh.arms import BASELINE, HEADLINE
 from mfh.results import StudyResult
 
 HOW_NOT_WHAT = (
-    "seeds", "seed", "jobs", "backend", "address", "retries", "device", "engine", "tracker", "quiet",
+    "seeds", "seed", "repeats", "until", "max_repeats", "jobs", "backend", "address", "retries",
+    "device", "engine", "tracker", "quiet",
 )  # fmt: skip
 """Options in which runs of one design may differ."""
 
@@ -88,7 +89,8 @@ def _headline(rows: Sequence[Mapping[str, Any]]) -> str:
 def _summarize_gains(runs: Runs, _: Summary) -> dict[str, Any]:
     """Return one row for each run, and the options in which the runs differ."""
     configs = {name: describe_config(run) for name, run in runs.results.items()}
-    differing = [field for field in differing_fields(configs) if field != "seeds"]  # a column of its own
+    # the number of fits has a column of its own
+    differing = [field for field in differing_fields(configs) if field not in ("seeds", "repeats")]
     first = runs.summaries[runs.order[0]]
     rows = []
     for name in runs.order:
@@ -96,7 +98,10 @@ def _summarize_gains(runs: Runs, _: Summary) -> dict[str, Any]:
         gain = gain_of(summary) or {"difference": None, "low": None, "high": None}
         focusing = next((fact["value"] for fact in summary["facts"] if "focusing" in fact["label"]), "")
         rows.append(
-            {key: summary[key] for key in ("verdict", "symbol", "num_seeds", "metric", "loss", "digits")}
+            {
+                key: summary[key]
+                for key in ("verdict", "symbol", "num_fits", "metric", "loss", "digits", "level")
+            }
             | {key: gain[key] for key in ("difference", "low", "high")}
             | {
                 "name": name,
@@ -151,7 +156,7 @@ def differing_fields(configs: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def group_alike(configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Return run -> a letter, shared by runs that differ only in their seeds and in the machine."""
+    """Return run -> a letter, shared by runs that differ only in their fits and in the machine."""
     letters: dict[tuple[tuple[str, str], ...], str] = {}
     groups = {}
     for name, config in configs.items():
@@ -178,15 +183,20 @@ def _build_runs(summary: Summary) -> Table | None:
             cell(row["group"]),
             cell(f"{row['symbol']} {row['verdict']}"),
             cell(signed(row["difference"], row["digits"] + 1), row["difference"]),
-            cell(interval(row["low"], row["high"], row["digits"] + 1, sign=True), row["low"]),
+            cell(interval(row["low"], row["high"], row["digits"] + 1, sign=True), row["low"], _level(row)),
             cell(row["focusing"]),
-            cell(row["num_seeds"], row["num_seeds"]),
+            cell(row["num_fits"], row["num_fits"]),
             *(cell(shorten(row["fields"][field], 40)) for field in summary["differing"]),
         ]
         for row in summary["runs"]
     ]
-    columns = ("Run", "Design", "Verdict", "Gain, points #", "95% interval #", "Focusing", "Seeds #")
+    columns = ("Run", "Design", "Verdict", "Gain, points #", "95% interval #", "Focusing", "Fits #")
     return table("runs", "The runs", (*columns, *map(label, summary["differing"])), rows)
+
+
+def _level(row: Mapping[str, Any]) -> str:
+    """Return the coverage of a run's interval where it is not 95%."""
+    return "" if row["level"] == 0.95 else f"at {wording.level(row['level'])}"
 
 
 def _build_left_out(summary: Summary) -> Table | None:
@@ -223,7 +233,7 @@ def _caption(summary: Summary) -> str:
     other = f" Only runs whose metric is {first} are drawn." if others else ""
     return (
         f"Gain from the teacher: the student of the focused teacher ({HEADLINE}) minus the one trained on "
-        f"labels alone ({BASELINE}), with 95% intervals. Filled: the verdict is help or hurt. Shaded: "
+        f"labels alone ({BASELINE}), with its interval. Filled: the verdict is help or hurt. Shaded: "
         f"{zone_words(summary)}.{other}"
     )
 
@@ -236,7 +246,7 @@ def _describe(summary: Summary) -> str:
 def _intro(summary: Summary) -> str:
     if summary["num_groups"] == len(summary["runs"]):
         return ""
-    return "Runs of one design have the same letter: they differ at most in their seeds and in the machine."
+    return "Runs of one design have the same letter: they differ at most in their fits and in the machine."
 
 
 HEAD = Section(name="answer", summarize=_summarize_head, template=HEAD_TEMPLATE)

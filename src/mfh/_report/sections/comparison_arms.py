@@ -1,4 +1,4 @@
-"""The arms and students of several studies on one page, joined by arm, ratio and seed."""
+"""The arms and students of several studies on one page, joined by arm, ratio and fit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from mfh._report.section import Section, Summary
 from mfh._report.sections.comparison import Runs
 from mfh._report.sections.student_explorer import name_column, number_column
 from mfh._report.tables import Cell, Table, cell, ratio_cell, table
-from mfh._report.view import arm_order, by_seed
+from mfh._report.view import arm_order, by_fit
 from mfh._report.wording import interval, number, shorten, signed
-from mfh.results import Record
+from mfh.results import Record, StudyResult
 from mfh.stats import t_interval
 
 MAX_RUNS = 200  # columns of the joined table
@@ -38,17 +38,17 @@ def _rank(runs: Runs) -> Any:
 
 
 def _against_first(runs: Runs) -> list[dict[str, Any]]:
-    """Return each run of the first one's metric minus the first, over the seeds that both have."""
+    """Return each run of the first one's metric minus the first, over the fits that both have."""
     first, *others = runs.order
     metric = runs.summaries[first]["metric"]
-    base = {(row["arm"], row["ratio"]): row["seeds"] for row in runs.summaries[first]["arms"]}
+    base = {(row["arm"], row["ratio"]): row["fits"] for row in runs.summaries[first]["arms"]}
     rows = []
     for name in others:
         for row in runs.summaries[name]["arms"] if runs.summaries[name]["metric"] == metric else ():
             other = base.get((row["arm"], row["ratio"]), {})
-            pairs = [row["seeds"][seed] - other[seed] for seed in row["seeds"] if seed in other]
+            pairs = [row["fits"][fit] - other[fit] for fit in row["fits"] if fit in other]
             if pairs:
-                ends = t_interval(np.array(pairs))
+                ends = t_interval(np.array(pairs), test_over_train=_test_over_train(runs.results[name]))
                 rows.append(
                     {
                         "name": name, "arm": row["arm"], "ratio": row["ratio"], "n": len(pairs),
@@ -58,13 +58,21 @@ def _against_first(runs: Runs) -> list[dict[str, Any]]:
     return rows
 
 
+def _test_over_train(run: StudyResult) -> float:
+    """Return the size of the test split over that of the training split; 0 if all fits share one split."""
+    splits = run.data.get("splits") or {}
+    if not run.data.get("redrawn") or not splits.get("train"):
+        return 0.0
+    return float(splits.get("test", 0) / splits["train"])
+
+
 def _build_arms(summary: Summary) -> Table | None:
     """Return one row for each run, one column for each arm."""
     rows = []
     for run in summary["runs"]:
         cells = [_mean(summary["arms"][arm].get(run["name"]), run["digits"]) for arm in summary["arms"]]
         rows.append([cell(run["name"]), *cells])
-    caption = "Test metric by arm: mean over seeds"
+    caption = "Test metric by arm: mean over fits"
     return table("arms", caption, ("Run", *(f"{arm} #" for arm in summary["arms"])), rows)
 
 
@@ -89,8 +97,8 @@ def _build_against_first(summary: Summary) -> Table | None:
         ]
         for row in summary["against_first"]
     ]
-    caption = f"Each run minus {shorten(summary['first'], 40)}, paired by seed, in points"
-    columns = ("Run", "Arm", "Ratio #", "Difference #", "95% interval #", "Seeds #")
+    caption = f"Each run minus {shorten(summary['first'], 40)}, paired by fit, in points"
+    columns = ("Run", "Arm", "Ratio #", "Difference #", "95% interval #", "Fits #")
     return table("against-first", caption, columns, rows)
 
 
@@ -98,14 +106,15 @@ def _intro(summary: Summary) -> str:
     if not summary["against_first"]:
         return ""
     return (
-        "Intervals are Student's t over the seeds that both runs have. They concern a design only where both "
-        "runs drew the same splits, as equal seeds on equal data do; they are exploratory and not corrected "
-        "for their number."
+        "Intervals are Student's t over the fits that both runs have, with the correction of Nadeau and "
+        "Bengio where each fit has a split of its own. They concern a design only where both runs drew the "
+        "same splits, as fits of one number do on equal data and folds; they are exploratory and not "
+        "corrected for their number."
     )
 
 
 def _summarize_students(runs: Runs, _: Summary) -> dict[str, Any]:
-    """Return the test metric of every student: one row for each arm, ratio, loss and seed."""
+    """Return the test metric of every student: one row for each arm, ratio, loss and fit."""
     shown = runs.order[:MAX_RUNS]
     values: dict[tuple[str, str, float | None, int], dict[str, float]] = {}
     for name in shown:
@@ -113,9 +122,9 @@ def _summarize_students(runs: Runs, _: Summary) -> dict[str, Any]:
         for record in runs.results[name].records:
             by_loss.setdefault(record.loss or "", []).append(record)
         for loss, records in by_loss.items():
-            for (arm, ratio), seeds in by_seed(records).items():
-                for seed, value in seeds.items():
-                    values.setdefault((arm, loss, ratio, seed), {})[name] = value
+            for (arm, ratio), fits in by_fit(records).items():
+                for fit, value in fits.items():
+                    values.setdefault((arm, loss, ratio, fit), {})[name] = value
     if not values:
         return {"joined": None}
     rank = _rank(runs)
@@ -124,7 +133,7 @@ def _summarize_students(runs: Runs, _: Summary) -> dict[str, Any]:
     if any(key[1] for key in keys):
         columns.append(name_column("Loss", [key[1] or wording.NOTHING for key in keys]))
     columns.append(number_column("Ratio", [key[2] for key in keys], 3))
-    columns.append(number_column("Seed", [key[3] for key in keys], 0))
+    columns.append(number_column("Fit", [key[3] for key in keys], 0))
     for name in shown:
         digits = runs.summaries[name]["digits"] + 1
         columns.append(number_column(name, [values[key].get(name) for key in keys], digits))
@@ -140,7 +149,7 @@ ARMS = Section(
 )
 STUDENTS = Section(
     name="joined",
-    heading="Every student, joined by arm, ratio and seed",
+    heading="Every student, joined by arm, ratio and fit",
     summarize=_summarize_students,
     intro=lambda _: "Test metric; draws of random channels are averaged.",
     template="""{{ explorer("students", "Test metric of every student, by run", s.joined) }}""",

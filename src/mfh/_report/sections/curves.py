@@ -1,4 +1,4 @@
-"""Training curves: validation metric and training loss by epoch, averaged over seeds."""
+"""Training curves: validation metric and training loss by epoch, averaged over fits."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
 
     Returns:
         `curves`, with `students` and `teachers`: name -> `epoch`, mean `validation` and its `low`est and
-        `high`est over seeds, mean `loss`, mean number of `epochs`.
+        `high`est over fits, mean `loss`, mean number of `epochs`.
     """
     curves = view.result.curves
     teachers = {
@@ -118,17 +118,17 @@ def _draw(summary: Summary, *, group: str) -> Figure | None:
 
 
 def _caption(summary: Summary) -> str:
-    bands = " Shaded: from the lowest to the highest seed." if summary["num_seeds"] > 1 else ""
+    bands = " Shaded: from the lowest to the highest fit." if summary["num_fits"] > 1 else ""
     at = f"; arms with a ratio at {summary['shown_ratio']:g}" if summary["shown_ratio"] else ""
     return (
-        f"Students: mean over seeds by epoch{at}.{bands} The losses of arms that learn from soft labels and "
+        f"Students: mean over fits by epoch{at}.{bands} The losses of arms that learn from soft labels and "
         "of those that learn from labels are different quantities."
     )
 
 
 def _teacher_caption(_: Summary) -> str:
     return (
-        "Teachers: mean over seeds by epoch. Where two networks are trained together, the metric is the mean "
+        "Teachers: mean over fits by epoch. Where two networks are trained together, the metric is the mean "
         "of both."
     )
 

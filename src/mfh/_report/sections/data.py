@@ -6,7 +6,7 @@ from mfh._report import wording
 from mfh._report.section import Section, Summary
 from mfh._report.tables import Table, label, pairs, plain_text
 from mfh._report.view import StudyView
-from mfh._report.wording import shorten
+from mfh._report.wording import plural, shorten
 
 MAX_CLASSES = 12
 
@@ -35,7 +35,10 @@ def build(summary: Summary) -> Table | None:
         rows.append(("Samples", f"{values.pop('num_samples'):,}"))
     redrawn = values.pop("redrawn", None)
     if splits:
-        drawn = "" if redrawn is None else "; drawn anew in every seed" if redrawn else "; one for all seeds"
+        drawn = "" if redrawn is None else "; drawn anew in every fit" if redrawn else "; one for all fits"
+        if redrawn and summary["num_folds"] > 1:
+            repeats = plural(summary["num_repeats"], "repeat")
+            drawn = f"; {repeats} of {summary['num_folds']} folds, each sample is tested once in a repeat"
         rows.append(("Splits", ", ".join(f"{name} {size:,}" for name, size in splits.items()) + drawn))
     if classes:
         shown = ", ".join(shorten(name, 40) for name in classes[:MAX_CLASSES])
@@ -48,7 +51,7 @@ def build(summary: Summary) -> Table | None:
         rows.append(("Groups", f"{count:,} ({name or 'group'}), never split" if count else none))
     leaks = values.pop("leaks", None) or {}
     if leaks.get("duplicates") is not None:
-        rows.append(("Copies across splits", f"{leaks['duplicates']:,} (first seed)"))
+        rows.append(("Copies across splits", f"{leaks['duplicates']:,} (first fit)"))
     rows += [(label(key), plain_text(value)) for key, value in values.items()]
     return pairs("data", "The data", rows)
 

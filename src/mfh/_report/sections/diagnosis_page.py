@@ -16,7 +16,7 @@ ANSWERS = {
     "abstain": "Undecided",
 }
 CODES = ("MFH104", "MFH105", "MFH106", "MFH107")
-"""The checks of a diagnosis; the others are about the seeds and ratios of a study."""
+"""The checks of a diagnosis; the others are about the fits and ratios of a study."""
 
 HEAD = (
     """
@@ -120,7 +120,7 @@ PILOT = Section(
     heading="The pilot",
     summarize=_summarize_pilot,
     intro=lambda _: (
-        "The pilot trains students for a short time in folds of the training data. Seeds on this page are "
+        "The pilot trains students for a short time in folds of the training data. Fits on this page are "
         "these folds."
     ),
     pictures=(differences.PICTURE, arms.PICTURE),

@@ -8,13 +8,20 @@ from matplotlib.figure import Figure
 
 from mfh._report import style, wording
 from mfh._report.section import Picture, Section, Summary
-from mfh._report.view import MAX_DOTS, StudyView
-from mfh._report.wording import interval, p_value, plural, signed
+from mfh._report.view import MAX_DOTS, StudyView, agree
+from mfh._report.wording import interval, plural, signed
 from mfh.arms import BASELINE, HEADLINE, Question
 from mfh.results import Comparison
 
-OPEN = "Open: these seeds do not show which of the two is better."
-SINGLE = "Open: one seed shows nothing."
+OPEN = "Open: these fits do not show which of the two is better."
+WHY_OPEN = {
+    "one fit": "Open: one fit shows nothing.",
+    "few units": "Open: one or two groups show nothing.",
+    "no whole repeat": "Open: fits failed, and no repeat has all its folds.",
+    "equal": "Open: all fits differ by the same amount, or in too few samples, so the spread is unknown.",
+}
+"""What a comparison without an interval or p-value shows, by its `reason`."""
+EXPLORATORY = " This is exploratory: a declared question before this one was not answered with yes."
 
 TEMPLATE = """
 <ol class="controls">
@@ -22,7 +29,7 @@ TEMPLATE = """
 <li class="{{ row.reading }}">
 <h3><code>{{ row.name }}</code>
 {% if row.ratio is not none %} <small>at ratio {{ "%g"|format(row.ratio) }}</small>{% endif %}
-{% if row.primary %} <em>declared</em>{% endif %}</h3>
+{% if row.question %} <em>declared, question {{ row.question }}</em>{% endif %}</h3>
 <p class="difference">{{ row.difference|signed(s.digits + 1) }}
 {% if row.low is not none %}
  <small>points, {{ row.low|interval(row.high, s.digits + 1, sign=true) }}</small>
@@ -72,7 +79,7 @@ def _row(view: StudyView, comparison: Comparison) -> dict[str, Any]:
         "asks": question.asks,
         "reading": code,
         "meaning": wording.of_task(explain(row, code, question), view.alike),
-        "dots": _per_seed(view, comparison),
+        "dots": _per_fit(view, comparison),
     }
 
 
@@ -91,11 +98,14 @@ def _question(view: StudyView, name: str) -> Question:
 def read(row: Mapping[str, Any], zone: float | int, *, higher_is_better: bool = True) -> str:
     """Return what a paired difference shows: `better`, `worse`, `same`, `open` or `single`.
 
-    It is `same` where the interval lies inside +-`zone`, and `single` where there is but one seed.
+    It is `same` where the interval lies inside +-`zone`, `single` where there is but one fit, and `open`
+    where the spread is unknown (no p-value).
     """
-    low, high = row.get("low"), row.get("high")
+    low, high = row["low"], row["high"]
     if low is None or high is None:
-        return "single" if (row.get("n") or 0) <= 1 else "open"
+        return "single" if row["n"] <= 1 else "open"
+    if row["p"] is None:
+        return "open"
     if low > 0 or high < 0:
         return "better" if (low > 0) == higher_is_better else "worse"
     return "same" if -zone <= low and high <= zone else "open"
@@ -103,32 +113,31 @@ def read(row: Mapping[str, Any], zone: float | int, *, higher_is_better: bool = 
 
 def explain(row: Mapping[str, Any], code: str, question: Question) -> str:
     """Return what a comparison with the outcome `code` means, in a sentence."""
-    if code in ("open", "single"):
-        return OPEN if code == "open" else SINGLE
+    if code == "single":
+        return WHY_OPEN["one fit"]
+    if code == "open":
+        unknown = "equal" if row["low"] is not None and row["p"] is None else row["reason"]
+        return WHY_OPEN.get(unknown, OPEN)
     text: str = getattr(question, code)
-    p = row.get("p_holm")
-    if text and code != "same" and p is not None and p >= 0.05:
-        text += f" Weak evidence: corrected for the number of declared comparisons, p = {p_value(p)}."
-    return text
+    unasked = row["question"] is not None and row["shown"] is None
+    return text + EXPLORATORY if text and unasked and code != "same" else text
 
 
-def _per_seed(view: StudyView, row: Comparison) -> list[float]:
-    """Return the difference in each seed; nothing where its mean is not the one that the study gives."""
-    found = {(arm["arm"], arm["ratio"]): arm["seeds"] for arm in view.rows}
+def _per_fit(view: StudyView, row: Comparison) -> list[float]:
+    """Return the difference in each fit; nothing where they do not belong to the mean of the study."""
+    found = {(arm["arm"], arm["ratio"]): arm["fits"] for arm in view.rows}
     a, b = (found.get((arm, row.ratio)) or found.get((arm, None)) or {} for arm in (row.a, row.b))
-    differences = [a[seed] - b[seed] for seed in a if seed in b]
-    if not differences or abs(sum(differences) / len(differences) - row.difference) > 1e-6:
-        return []
-    return differences[:MAX_DOTS]
+    differences = [a[fit] - b[fit] for fit in a if fit in b]
+    return differences[:MAX_DOTS] if agree(differences, row.difference) else []
 
 
 def _draw(summary: Summary) -> Figure | None:
-    """Draw the headline arm minus every other arm, with intervals; declared comparisons are filled."""
+    """Draw the headline arm minus every other arm, with intervals; filled if a question is answered yes."""
     rows = [row for row in summary["differences"] if row["difference"] is not None]
     if not rows:
         return None
     figure, (ax,) = style.canvas(0.8 + 0.29 * len(rows))
-    style.draw_differences(ax, rows, [row["primary"] for row in rows], zone=summary["zone"])
+    style.draw_differences(ax, rows, [bool(row["shown"]) for row in rows], zone=summary["zone"])
     labels = [style.label_arm(row["name"], row["ratio"]) for row in rows]
     style.name_rows(ax, labels, [signed(row["difference"], summary["digits"]) for row in rows])
     side = "right" if summary["higher_is_better"] else "left"
@@ -138,14 +147,14 @@ def _draw(summary: Summary) -> Figure | None:
 
 def _caption(summary: Summary) -> str:
     rows, head = summary["differences"], summary["head"]
-    bars = " with its 95% interval" if any(row["low"] is not None for row in rows) else ""
-    declared = sum(row["primary"] for row in rows)
-    filled = f" Filled: the {plural(declared, 'comparison')} declared in advance." if declared else ""
-    dots = " Dots: the difference in each seed." if any(row["dots"][1:] for row in rows) else ""
+    bars = f" with its {summary['interval_name']}" if any(row["low"] is not None for row in rows) else ""
+    declared = any(row["question"] is not None for row in rows)
+    filled = " Filled: declared questions that are answered with yes, in their order." if declared else ""
+    dots = " Dots: the difference in each fit." if any(row["dots"][1:] for row in rows) else ""
     teacher = "the focused teacher" if head == HEADLINE else "the teacher"
     return (
         f"The student taught by {teacher} ({head}) minus the student of the arm on the left: mean of "
-        f"{plural(summary['num_seeds'], 'seed')}{bars}.{dots}{filled} Shaded: {zone_words(summary)}."
+        f"{plural(summary['num_fits'], 'fit')}{bars}.{dots}{filled} Shaded: {zone_words(summary)}."
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mfh._report import wording
 from mfh._report.section import Section, Summary
+from mfh._report.sections.comparisons import declared
 from mfh._report.tables import Table, cell, ratio_cell, table
 from mfh._report.view import StudyView
 from mfh._report.wording import interval, number, p_value, shorten, signed
@@ -61,7 +62,7 @@ def build_differences(summary: Summary) -> Table | None:
             what = f"{row['a']}: {row['loss']} {wording.MINUS} {row['loss_b']}"
         cells = [
             cell(row["loss"]),
-            cell(what, note="declared" if row["primary"] else ""),
+            cell(what, note=declared(row)),
             cell(signed(row["difference"], digits), row["difference"]),
             cell(interval(row["low"], row["high"], digits, sign=True), row["low"]),
             cell(interval(row["low_boot"], row["high_boot"], digits, sign=True), row["low_boot"]),
@@ -69,8 +70,8 @@ def build_differences(summary: Summary) -> Table | None:
             cell(row["n"], row["n"]),
         ]
         rows.append(cells)
-    intervals = ("95% interval #", "95%, groups resampled #")
-    columns = ("Loss", "Comparison", "Difference #", *intervals, "p #", "Seeds #")
+    intervals = (f"{summary['interval_name']} #", "95%, groups resampled #")
+    columns = ("Loss", "Comparison", "Difference #", *intervals, "p #", "Fits #")
     return table("loss-differences", "Paired differences under each loss, in points", columns, rows)
 
 
@@ -87,7 +88,7 @@ def build_failed(summary: Summary) -> Table | None:
         ]
         for row in summary["losses"]["failed"]
     ]
-    columns = ("Loss", "Arm", "Ratio", "Seed #", "Epoch #", "Reason")
+    columns = ("Loss", "Arm", "Ratio", "Fit #", "Epoch #", "Reason")
     return table("failed", "Students that diverged; no other table has them", columns, rows)
 
 

@@ -70,7 +70,7 @@ def build(summary: Summary) -> Table | None:
         rows.append(
             [cell(row["arm"]), *(cell(counts.get(ratio, 0), counts.get(ratio, 0)) for ratio in ratios)]
         )
-    caption = "Number of seeds in which validation chose each ratio"
+    caption = "Number of fits in which validation chose each ratio"
     return table("chosen", caption, ("Arm", *(f"{ratio:g} #" for ratio in ratios)), rows)
 
 
@@ -109,10 +109,10 @@ def _draw(summary: Summary) -> Figure | None:
 
 
 def _caption(summary: Summary) -> str:
-    bars = " Vertical lines: 95% intervals, side by side so that all can be seen."
+    bars = f" Vertical lines: {summary['interval_name']}s, side by side so that all can be seen."
     return (
         f"At ratio 0 nothing is removed: the arm {summary['unchanged']}. Horizontal lines: arms that have no "
-        f"ratio.{bars if summary['num_seeds'] > 1 else ''}"
+        f"ratio.{bars if summary['num_fits'] > 1 else ''}"
     )
 
 
@@ -128,7 +128,7 @@ def _describe(summary: Summary) -> str:
 def _intro(_: Summary) -> str:
     return (
         "Arms with a ratio learn from a teacher in which a share of the channels, the ratio, was replaced by "
-        "the channels' means. In each seed validation data choose the ratio."
+        "the channels' means. In each fit validation data choose the ratio."
     )
 
 

@@ -98,10 +98,10 @@ def build_stability(summary: Summary) -> Table | None:
     ]
     for row in saliency["rank_correlation"]:
         if row.get("mean") is not None:
-            what = row.get("what") or f"two seeds, {row.get('split')} split"
+            what = row.get("what") or f"two fits, {row.get('split')} split"
             name = cell(f"rank correlation: {what}", note=row.get("note") or "")
             rows.append([name, cell(number(row["mean"], 2), row["mean"])])
-    return table("stability", "How well defined the ranking is", ("Mean over seeds", "Value #"), rows)
+    return table("stability", "How well defined the ranking is", ("Mean over fits", "Value #"), rows)
 
 
 def _draw(summary: Summary) -> Figure | None:

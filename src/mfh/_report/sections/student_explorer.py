@@ -11,10 +11,10 @@ from mfh.results import Record
 
 MAX_RECORDS = 10_000
 FIELDS: tuple[tuple[str, str, int | None], ...] = (
-    ("Arm", "arm", None), ("Ratio", "ratio", 3), ("Seed", "seed", 0), ("Draw", "draw", 0),
-    ("Loss", "loss", None), ("Metric", "metric", None), ("Train", "train", 2),
-    ("Validation", "validation", 2), ("Test", "test", 2), ("Best epoch", "best_epoch", 0),
-    ("Seconds", "seconds", 2),
+    ("Arm", "arm", None), ("Ratio", "ratio", 3), ("Fit", "seed", 0),
+    ("Repeat", "repeat", 0), ("Fold", "fold", 0), ("Draw", "draw", 0), ("Loss", "loss", None),
+    ("Metric", "metric", None), ("Train", "train", 2), ("Validation", "validation", 2), ("Test", "test", 2),
+    ("Best epoch", "best_epoch", 0), ("Seconds", "seconds", 2),
 )  # fmt: skip
 """Label, field of a record, and decimals; None for names."""
 
@@ -29,11 +29,13 @@ def pack_students(records: Sequence[Record], *, extra_digits: int = 0) -> dict[s
     shown = records[:MAX_RECORDS]
     if not shown:
         return None
-    columns = []
+    columns, has_folds = [], any(record.fold for record in shown)
     for label, field, digits in FIELDS:
         values = [getattr(record, field) for record in shown]
         distinct = {value for value in values if value is not None}
         if not distinct or (field in ("metric", "loss") and len(distinct) == 1):
+            continue
+        if field in ("repeat", "fold") and not has_folds:
             continue
         if digits is None:
             columns.append(name_column(label, [None if name is None else str(name) for name in values]))

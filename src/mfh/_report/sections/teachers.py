@@ -22,7 +22,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
 
 
 def _means(view: StudyView, teachers: Sequence[TeacherRecord]) -> list[dict[str, Any]]:
-    """Return the means over seeds, with focused teachers last and by ratio."""
+    """Return the means over fits, with focused teachers last and by ratio."""
     groups: dict[str, list[TeacherRecord]] = {}
     for teacher in teachers:
         groups.setdefault(teacher.teacher, []).append(teacher)
@@ -57,7 +57,7 @@ def build(summary: Summary) -> Table | None:
         ]
         for row in summary["teachers"]
     ]
-    columns = ("Teacher", "Train #", "Validation #", "Test #", "Entropy, nats #", "Over .99 #", "Seeds #")
+    columns = ("Teacher", "Train #", "Validation #", "Test #", "Entropy, nats #", "Over .99 #", "Fits #")
     caption = f"{wording.title(summary['metric'])} on each split"
     if any(row["entropy"] is not None for row in summary["teachers"]):
         caption += (

@@ -10,7 +10,7 @@ from mfh._checks import InputError, listing, require
 from mfh._report.section import Section, Summary
 from mfh._report.sections.run import command_line
 from mfh._report.tables import Table, cell, ratio_cell, table
-from mfh._report.view import arm_order, by_seed
+from mfh._report.view import arm_order, by_fit
 from mfh._report.wording import duration, number, percent, plural, sequence
 from mfh._system.files import read_json, run_mark
 from mfh._system.progress import RunState, load_progress
@@ -34,9 +34,9 @@ HEAD_TEMPLATE = """
 """
 STAGES_TEMPLATE = """
 {{ grid("stages") }}
-<ol class="seeds" aria-label="Seeds">
-{% for seed in s.seeds %}
-<li class="{{ seed.state }}"><b>{{ seed.seed }}</b> {{ seed.state }}</li>
+<ol class="fits" aria-label="Fits">
+{% for fit in s.fits %}
+<li class="{{ fit.state }}"><b>{{ fit.number }}</b> {{ fit.state }}</li>
 {% endfor %}
 </ol>
 """
@@ -56,8 +56,8 @@ class UnfinishedRun:
     Attributes:
         folder: of the run.
         progress: how far it has come; None where that was not written.
-        finished: seed -> what its file has.
-        parts: seed -> number of its networks and rankings on disk, for seeds that have not ended.
+        finished: fit -> what its file has.
+        parts: fit -> number of its networks and rankings on disk, for fits that have not ended.
     """
 
     folder: Path
@@ -76,36 +76,36 @@ class UnfinishedRun:
         if not is_unfinished(folder):
             raise InputError(f"`{folder}` holds no run: name the folder that a run writes with --out.")
         mark = run_mark(folder)
-        finished = {seed: _json(path) for seed, path in _seed_paths(folder, ".json").items()}
-        strange = [seed for seed, values in finished.items() if values.get("run", mark) != mark]
+        finished = {fit: _json(path) for fit, path in _fit_paths(folder, ".json").items()}
+        strange = [fit for fit, values in finished.items() if values.get("run", mark) != mark]
         require(
             not mark or not strange,
-            f"Seeds {listing(strange)} in `{folder}` are of another run than its `run.json`. Repeat the "
+            f"Fits {listing(strange)} in `{folder}` are of another run than its `run.json`. Repeat the "
             "command, which runs them again.",
         )
-        parts = {seed: sum(1 for _ in path.iterdir()) for seed, path in _seed_paths(folder).items()}
+        parts = {fit: sum(1 for _ in path.iterdir()) for fit, path in _fit_paths(folder).items()}
         return cls(folder, load_progress(folder), finished, parts)
 
     @property
     def planned(self) -> list[int]:
-        """All seeds; empty where that is not known."""
+        """All fits; empty where that is not known."""
         return list(self.progress.seeds) if self.progress else []
 
     @property
     def missing(self) -> list[int]:
-        """Planned seeds that are not finished."""
-        return [seed for seed in self.planned if seed not in self.finished]
+        """Planned fits that are not finished."""
+        return [fit for fit in self.planned if fit not in self.finished]
 
-    def state(self, seed: int) -> str:
-        """Return whether a seed is finished, begun or waiting."""
-        if seed in self.finished:
+    def state(self, fit: int) -> str:
+        """Return whether a fit is finished, begun or waiting."""
+        if fit in self.finished:
             return "finished"
         running = self.progress.running if self.progress else None
-        return "begun" if seed == running or seed in self.parts else "waiting"
+        return "begun" if fit == running or fit in self.parts else "waiting"
 
 
-def _seed_paths(folder: Path, ending: str = "") -> dict[int, Path]:
-    """Return seed -> its file with this ending, or its folder without one."""
+def _fit_paths(folder: Path, ending: str = "") -> dict[int, Path]:
+    """Return fit -> its file with this ending, or its folder without one."""
     found = {}
     for path in sorted((folder / "state").glob(f"seed-*{ending}")):
         number = path.name.removeprefix("seed-").removesuffix(ending)
@@ -141,8 +141,8 @@ def _summarize_head(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
 
 def _headline(finished: int, planned: int) -> str:
     if not planned:
-        return f"{plural(finished, 'seed')} finished; the number of planned seeds is not known."
-    return f"{finished} of {plural(planned, 'seed')} finished."
+        return f"{plural(finished, 'fit')} finished; the number of planned fits is not known."
+    return f"{finished} of {plural(planned, 'fit')} finished."
 
 
 def _sentences(run: UnfinishedRun) -> list[str]:
@@ -157,23 +157,23 @@ def _sentences(run: UnfinishedRun) -> list[str]:
     if progress and progress.seconds_left is not None:
         found.append(f"About {duration(progress.seconds_left)} left at the speed so far.")
     if run.missing:
-        found.append(f"Missing: {'seed' if len(run.missing) == 1 else 'seeds'} {_some(run.missing)}.")
-    for seed, count in run.parts.items():
-        if seed not in run.finished:
+        found.append(f"Missing: {'fit' if len(run.missing) == 1 else 'fits'} {_some(run.missing)}.")
+    for fit, count in run.parts.items():
+        if fit not in run.finished:
             found.append(
-                f"Seed {seed} was begun: {plural(count, 'part')} of it (networks, rankings) are on disk."
+                f"Fit {fit} was begun: {plural(count, 'part')} of it (networks, rankings) are on disk."
             )
-    found.append("Comparisons, intervals, verdict and report are written when the last seed ends.")
+    found.append("Comparisons, intervals, verdict and report are written when the last fit ends.")
     return found
 
 
-def _some(seeds: Sequence[int]) -> str:
-    """Return seeds in words: a range where they follow each other, the first twenty where they are many."""
-    if len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1:
-        return f"{seeds[0]} to {seeds[-1]}"
-    if len(seeds) > 20:
-        return ", ".join(map(str, seeds[:20])) + " and more"
-    return sequence([str(seed) for seed in seeds])
+def _some(fits: Sequence[int]) -> str:
+    """Return fits in words: a range where they follow each other, the first twenty where they are many."""
+    if len(fits) > 3 and fits[-1] - fits[0] == len(fits) - 1:
+        return f"{fits[0]} to {fits[-1]}"
+    if len(fits) > 20:
+        return ", ".join(map(str, fits[:20])) + " and more"
+    return sequence([str(fit) for fit in fits])
 
 
 def _age(moment: str) -> float | None:
@@ -186,7 +186,7 @@ def _age(moment: str) -> float | None:
 def _summarize_stages(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
     return {
         "stages": [asdict(stage) for stage in run.progress.stages] if run.progress else [],
-        "seeds": [{"seed": seed, "state": run.state(seed)} for seed in (run.planned or sorted(run.finished))],
+        "fits": [{"number": fit, "state": run.state(fit)} for fit in (run.planned or sorted(run.finished))],
     }
 
 
@@ -204,7 +204,7 @@ def _build_stages(summary: Summary) -> Table | None:
                 cell(left, stage["seconds_left"] or 0.0),
             ]
         )
-    return table("stages", "Stages, over all seeds", ("Stage", "Done #", "Amount #", "Time left #"), rows)
+    return table("stages", "Stages, over all fits", ("Stage", "Done #", "Amount #", "Time left #"), rows)
 
 
 def _summarize_arms(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
@@ -217,17 +217,17 @@ def _summarize_arms(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
             groups.setdefault((record.metric, record.loss or ""), []).append(record)
     rows = []
     for (metric, loss), group in groups.items():
-        for (arm, ratio), seeds in by_seed(group).items():
-            mean = sum(seeds.values()) / len(seeds)
+        for (arm, ratio), fits in by_fit(group).items():
+            mean = sum(fits.values()) / len(fits)
             rows.append(
-                {"arm": arm, "ratio": ratio, "loss": loss, "metric": metric, "mean": mean, "n": len(seeds)}
+                {"arm": arm, "ratio": ratio, "loss": loss, "metric": metric, "mean": mean, "n": len(fits)}
             )
     rank = arm_order(ARMS)
     return {"arms": sorted(rows, key=lambda row: (rank(row["arm"]), row["ratio"] or 0.0))}
 
 
 def _build_arms(summary: Summary) -> Table | None:
-    """Return the mean test metric of the finished seeds."""
+    """Return the mean test metric of the finished fits."""
     losses = any(row["loss"] for row in summary["arms"])
     rows = [
         [
@@ -240,8 +240,8 @@ def _build_arms(summary: Summary) -> Table | None:
         ]
         for row in summary["arms"]
     ]
-    columns = ("Arm", *("Loss",) * losses, "Ratio #", "Metric", "Mean #", "Seeds #")
-    return table("arms", "Test metric of the finished seeds", columns, rows)
+    columns = ("Arm", *("Loss",) * losses, "Ratio #", "Metric", "Mean #", "Fits #")
+    return table("arms", "Test metric of the finished fits", columns, rows)
 
 
 HEAD = Section(name="answer", summarize=_summarize_head, template=HEAD_TEMPLATE)
@@ -257,7 +257,7 @@ SO_FAR = Section(
     heading="Results so far",
     summarize=_summarize_arms,
     intro=lambda _: (
-        "Means over the finished seeds. They are no evidence yet: whoever looks at them to stop or to go on "
+        "Means over the finished fits. They are no evidence yet: whoever looks at them to stop or to go on "
         "makes a choice by test data."
     ),
     tables=(_build_arms,),
