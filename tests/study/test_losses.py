@@ -17,8 +17,8 @@ from mfh._study.ranking import rank
 from mfh._study.task import SeedTask
 from mfh._study.teachers import train_teachers
 from mfh.arms import ARMS
-from mfh.loss_options import LOSSES
 from mfh.data.splits import draw_split
+from mfh.loss_options import LOSSES
 from mfh.losses import DistillLoss, Outputs, register_loss
 from mfh.results import StudyResult
 
