@@ -81,6 +81,7 @@ def assemble(
         alike=data.kind.alike,
         softens=data.kind.softens,
         largest_class=largest,
+        level=level,
     )
     notes = [*describe_failed(failed, config.losses), *_notes(metric, seeds, resampling)]
     further = summarize_further(

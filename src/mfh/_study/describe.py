@@ -104,7 +104,7 @@ def describe_saliency(config: StudyConfig, seeds: Sequence[SeedResult]) -> dict[
     between = (rank_correlation(a, b) for i, a in enumerate(vectors) for b in vectors[:i])
     correlation.append(
         {
-            "what": "saliency of two seeds",
+            "what": "saliency of two fits",
             "mean": _mean(between),
             "note": "near 0 where networks start from other weights: each numbers its channels anew",
         }

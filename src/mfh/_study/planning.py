@@ -24,6 +24,11 @@ class Plan:
         repeats: repeats in all that are enough for these samples; None if no number is.
         samples: samples that are enough at two repeats; None if that cannot be estimated.
         sentence: the plan in words.
+
+    Example:
+        >>> row = Comparison("general (chosen)", "no-kd", None, 10, 0.4, -0.9, 1.7, None, None, 0.5)
+        >>> Plan(1.0, row, 1.3, None, 6200, "About 6,200 samples would.").samples
+        6200
     """
 
     effect: float

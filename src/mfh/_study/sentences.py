@@ -33,6 +33,7 @@ def write_verdict(
     alike: str,
     softens: bool,
     largest_class: str = "",
+    level: float = 0.95,
 ) -> Verdict:
     """Return the verdict in words.
 
@@ -45,11 +46,12 @@ def write_verdict(
         alike: what samples that `mismatched` shuffles among have in common, such as `of the same class`.
         softens: whether the task's outputs are probabilities.
         largest_class: the class with most samples and its share, in words.
+        level: coverage of the intervals, in (0, 1).
     """
     gain = decision.gain
     if gain is None or gain.low is None or gain.high is None:
         return Verdict("abstain", None, _why_none(decision, arms, source))
-    sentences = [_on_distillation(decision, gain, metric, largest_class)]
+    sentences = [_on_distillation(decision, gain, metric, largest_class, level)]
     if decision.verdict == "abstain" and not decision.one_class:
         sentences.append(_what_would_decide(gain))
     if decision.asked:
@@ -81,8 +83,11 @@ def _why_none(decision: Decision, arms: Sequence[Arm], source: str) -> str:
     return f"No verdict: every student of {shown} with the declared loss diverged."
 
 
-def _on_distillation(decision: Decision, gain: Comparison, metric: MetricInfo, largest_class: str) -> str:
-    span = f"{gain.difference:+.2f} points, 95% interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} fits"
+def _on_distillation(
+    decision: Decision, gain: Comparison, metric: MetricInfo, largest_class: str, level: float
+) -> str:
+    name = f"{100 * level:.3g}% interval"
+    span = f"{gain.difference:+.2f} points, {name} {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} fits"
     if decision.without_spread:
         return (
             f"All {gain.n} fits differ by the same {gain.difference:+.2f} points, or in too few samples, so "
@@ -107,6 +112,8 @@ def _what_would_decide(gain: Comparison) -> str:
     """Return what would decide a comparison that is open."""
     if gain.components is None or gain.p is None:
         return ""
+    if gain.components["repeats"] == 1 and gain.components["folds"] > 1:
+        return "Two repeats or more show how many would decide it."
     if gain.repeats_needed is not None:
         return f"About {gain.repeats_needed} repeats in all will probably decide it (`--repeats`)."
     if gain.samples_needed is None:

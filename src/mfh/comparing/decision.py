@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mfh.arms import BASELINE, HEADLINE, Arm
-from mfh.comparing.intervals import is_better
+from mfh.comparing.intervals import is_better, is_none, is_worse
 from mfh.comparing.keys import chosen_key, focusing_controls, headline_key
 from mfh.results import Comparison, MetricInfo
 
@@ -100,13 +100,10 @@ def _verdict(
     gain: Comparison, metric: MetricInfo
 ) -> tuple[Literal["help", "hurt", "no-effect", "abstain"], bool]:
     """Return the verdict on a gain with an interval, and whether its spread is unknown."""
-    assert gain.low is not None and gain.high is not None  # noqa: S101, PT018
-    low, high = (gain.low, gain.high) if metric.higher_is_better else (-gain.high, -gain.low)
     if gain.p is None:
         return "abstain", True
-    if low > 0:
+    if is_better(gain, metric):
         return "help", False
-    if high < 0:
+    if is_worse(gain, metric):
         return "hurt", False
-    inside = low >= -metric.margin and high <= metric.margin
-    return ("no-effect" if inside else "abstain"), False
+    return ("no-effect" if is_none(gain, metric) else "abstain"), False

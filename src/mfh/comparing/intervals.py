@@ -179,8 +179,11 @@ def _with_components(
     }
     factor = samples_to_decide(row.difference, parts)
     samples = math.ceil(factor * resampling.num_samples) if math.isfinite(factor) else None
-    decided = row.p is not None and (is_better(row, metric) or is_worse(row, metric))
-    repeats = None if decided else repeats_to_decide(row.difference, parts, margin=metric.margin)
+    decided = row.p is None or is_better(row, metric) or is_worse(row, metric) or is_none(row, metric)
+    known = parts.repeats > 1 or parts.folds == 1  # else noise cannot be told from samples
+    repeats = (
+        repeats_to_decide(row.difference, parts, margin=metric.margin) if known and not decided else None
+    )
     return replace(
         row, components=components, repeats_needed=repeats, samples_needed=None if decided else samples
     )
@@ -192,6 +195,14 @@ def is_better(comparison: Comparison, metric: MetricInfo) -> bool:
     if low is None or high is None or comparison.p is None:
         return False
     return low > 0 if metric.higher_is_better else high < 0
+
+
+def is_none(comparison: Comparison, metric: MetricInfo) -> bool:
+    """Return whether there is no difference: the interval has a width and lies inside the margin."""
+    low, high = comparison.low, comparison.high
+    if low is None or high is None or comparison.p is None:
+        return False
+    return -metric.margin <= low and high <= metric.margin
 
 
 def is_worse(comparison: Comparison, metric: MetricInfo) -> bool:
