@@ -8,7 +8,6 @@ by a regression on what the other folds' teachers say, as it was at first.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,11 @@ import torch
 from benchmarks._diagnose_data import CROP_SHIFTS, crops
 from benchmarks._diagnose_gain import halves
 from mfh import DiagnoseConfig, PairedDataset
-from mfh._diagnose.folds import FoldRun, deal, take, usable_rows
+from mfh._diagnose.folds import deal, fold_task, take, usable_rows
 from mfh._diagnose.gamma import align, center, decompose, estimate_gamma, unseen
 from mfh._study.networks import Networks
+from mfh._study.task import predict_all
+from mfh._study.teachers import train_teachers
 from mfh.models.mlp import mlp
 from mfh.training.evaluate import predict
 
@@ -32,17 +33,12 @@ def shares(path: Path, shift: int) -> dict[str, tuple[float, ...]]:
     one, _ = halves(crops(path, shift))
     config = DiagnoseConfig(teacher="left", student="moved")
     seen = take(one, usable_rows(one, 0))
-    networks, folds, label = Networks(seen, config, None, None), deal(seen, 5, 0), seen.label.numpy()
-    runs = [
-        FoldRun(
-            replace(seen, split=np.where(folds == fold, "test", "train")),
-            networks.build_teacher, networks.build_student, config, fold, transforms=networks.transforms,
-        )
-        for fold in range(5)
-    ]  # fmt: skip
-    teachers = [run.fit_teachers(run.data, run.train, fold="").regular for run in runs]
+    networks, folds, label = Networks(seen, config), deal(seen, 5, 0), seen.label.numpy()
+    tasks = [fold_task(networks, 0, fold, folds) for fold in range(5)]
+    fitted = [train_teachers(task, task.train) for task in tasks]
+    teachers = [found.networks["regular"] for found in fitted]
     logits = np.stack(
-        [run.answers(t, "left").double().numpy() for run, t in zip(runs, teachers, strict=True)]
+        [predict_all(t, f.data, "left").double().numpy() for t, f in zip(teachers, fitted, strict=True)]
     )
     values = seen.inputs("moved", torch.arange(len(seen))).flatten(1).double().numpy()
     found = {}
@@ -53,7 +49,7 @@ def shares(path: Path, shift: int) -> dict[str, tuple[float, ...]]:
         found[name] = (gamma.estimate, gamma.between, gamma.within)
     # standardised as that teacher's own training samples are
     more = crops(path, shift, slice(10_000, 10_000 + ALL))
-    both = runs[0].transforms(_stacked(seen, more), runs[0].train)
+    both = Networks(_stacked(seen, more), config).prepared(tasks[0].train)
     rows = torch.arange(len(seen), len(both))
     z = center(predict(teachers[0], both, "left", rows).double().numpy())
     s = imitate(both.inputs("moved", rows).flatten(1).float(), torch.from_numpy(z).float())

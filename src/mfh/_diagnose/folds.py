@@ -189,16 +189,38 @@ def run_fold(
     networks: Networks, repeat: int, fold: int, folds: np.ndarray, progress: Progress, threads: int | None
 ) -> FoldEvidence:
     """Run one fold in this process; the data of `networks` are those that the diagnosis may see."""
-    mine = replace(networks, data=replace(networks.data, split=np.where(folds == fold, "test", "train")))
-    number = networks.config.seed + repeat * (int(folds.max()) + 1) + fold
     before = torch.get_num_threads()
     threads = threads or before
     torch.set_num_threads(1 if networks.small() else threads)
     try:
-        split = draw_split(mine.data, networks.config.seed if networks.config.fix_split else number)
-        task = SeedTask(
-            mine, number, split, threads, progress=progress, arms=mine.arms, more_teachers=("unimodal",)
-        )
+        task = fold_task(networks, repeat, fold, folds, threads=threads, progress=progress)
         return evidence_of(task, repeat, fold)
     finally:
         torch.set_num_threads(before)
+
+
+def fold_task(
+    networks: Networks,
+    repeat: int,
+    fold: int,
+    folds: np.ndarray,
+    *,
+    threads: int = 1,
+    progress: Progress = lambda _stage, _count: None,
+) -> SeedTask:
+    """Return one fold as a task of a study: its test split is what the fold holds out.
+
+    Args:
+        networks: what is trained, on the samples that the diagnosis may see.
+        repeat: which deal of the folds.
+        fold: which fold of it.
+        folds: the fold of each sample.
+        threads: for networks that are trained side by side.
+        progress: is told what has been done.
+    """
+    mine = replace(networks, data=replace(networks.data, split=np.where(folds == fold, "test", "train")))
+    number = networks.config.seed + repeat * (int(folds.max()) + 1) + fold
+    split = draw_split(mine.data, networks.config.seed if networks.config.fix_split else number)
+    return SeedTask(
+        mine, number, split, threads, progress=progress, arms=mine.arms, more_teachers=("unimodal",)
+    )
