@@ -25,7 +25,7 @@ from mfh.training.device import Processes
 from mfh.training.saliency import dataset_saliency
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*have a negative increase")
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[1] / "helpers"
 
 
 class Double(nn.Module):

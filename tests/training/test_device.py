@@ -127,7 +127,7 @@ def launch(folder: Path, **changes: Any) -> list[dict[str, Any]]:
     """What two processes tell that train together; nothing where they were stopped."""
     values = {"calls": 1000, "dropout": 0.0, "micro": None, "device": "cpu", "folder": str(folder)} | changes
     script, out = folder.with_suffix(".py"), str(folder) + "-told-"
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1]), out=out, **values))
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parents[1] / "helpers"), out=out, **values))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     done = subprocess.run([*command, str(script)], capture_output=True, text=True, timeout=240, check=False)
     if "calls" in changes:

@@ -1,4 +1,4 @@
-"""Fuzz readers by coverage, with atheris: python tests/fuzz_atheris.py NAME,NAME|all [-runs=20000].
+"""Fuzz readers by coverage, with atheris: python tests/helpers/fuzz_atheris.py NAME,NAME|all [-runs=20000].
 
 Readers are those of `fuzz_readers`, each in a process of its own, one after the other. What they must hold is
 said by `Reader.judge`; an input that takes more than five minutes or four gigabytes stops its reader too.

@@ -400,7 +400,7 @@ CASES = {
 }
 
 
-if __name__ == "__main__":  # python tests/kills.py FOLDER COUNT CASE...
+if __name__ == "__main__":  # python tests/helpers/kills.py FOLDER COUNT CASE...
     for name in sys.argv[3:]:
         place = Path(sys.argv[1]) / name.replace(" ", "-")
         place.mkdir(parents=True)

@@ -180,7 +180,7 @@ CASES = {
 }
 
 
-if __name__ == "__main__":  # python tests/interrupts.py FOLDER COUNT CASE...
+if __name__ == "__main__":  # python tests/helpers/interrupts.py FOLDER COUNT CASE...
     for name in sys.argv[3:] or CASES:
         place = Path(sys.argv[1]) / name.replace(" ", "-")
         place.mkdir(parents=True)
