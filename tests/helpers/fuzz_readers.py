@@ -146,7 +146,7 @@ def _study() -> StudyResult:
         ),
         summary=(Summary("general", 0.5, "accuracy", 1, 50.0, None, None, None),),
         comparisons=(
-            Comparison("general", "no-kd", 0.5, 1, 1.0, -1.0, 3.0, None, None, 0.3, 0.5, True),
+            Comparison("general", "no-kd", 0.5, 1, 1.0, -1.0, 3.0, None, None, 0.3, 1, True),
         ),
         teachers=(TeacherRecord("regular", 0, "accuracy", 90.0, 80.0, 81.0, 0.2, 0.1),),
         verdict=Verdict("no-effect", None, "Nothing is seen.", ("One seed.",)),

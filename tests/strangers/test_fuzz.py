@@ -1,7 +1,7 @@
 """Random and damaged files: every reader reads them or raises InputError in one line, and writes nothing.
 
 A few inputs by default; `MFH_FUZZ=11000 pytest -m slow tests/strangers/test_fuzz.py` tries so many for each
-of the readers. `python tests/helpers/fuzz_atheris.py NAME -runs=20000` (pip install atheris) mutates by coverage.
+of the readers. `python tests/helpers/fuzz_atheris.py NAME` (pip install atheris) mutates by coverage.
 """
 
 import os

@@ -187,7 +187,8 @@ def program(*words: str, until: str) -> Iterator[str]:
         process.stdout.close()
 
 
-PYTHONPATH = os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), *filter(None, [os.environ.get("PYTHONPATH")])])
+HELPERS = str(Path(__file__).parents[1] / "helpers")
+PYTHONPATH = os.pathsep.join([HELPERS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @pytest.fixture(scope="module")

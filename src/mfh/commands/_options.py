@@ -75,7 +75,9 @@ def add_config(parser: ArgumentParser, config: type, *, skip: Iterable[str] = ()
 
 
 def _add_field(parser: ArgumentParser, spec: Field[Any], hint: Any, text: str) -> None:
-    default = spec.default if spec.default is not MISSING else None
+    default = spec.default
+    if default is MISSING:
+        default = None if spec.default_factory is MISSING else spec.default_factory()
     flag, plain = "--" + spec.name.replace("_", "-"), _plain(hint)
     if hint is bool:
         parser.add_argument(
