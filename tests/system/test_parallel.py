@@ -234,7 +234,8 @@ def command(folder: Path, trouble: str = "", seed: int = 0) -> list[str]:
     arguments = {"folder": str(folder), "trouble": trouble, "drawn": drawn}
     spec = {"student_network": {"class_path": "flaky_networks.Student", "init_args": arguments}}
     (folder / "study.yaml").write_text(json.dumps(spec))
-    options = "--teacher audio --student image --seeds 2 --epochs 2 --ratio 0.5 --random-draws 1 --hidden 8"
+    options = "--teacher audio --student image --resampling splits --seeds 2 --epochs 2 --ratio 0.5 "
+    options += "--random-draws 1 --hidden 8"
     files = ["--config", str(folder / "study.yaml"), "--data", str(folder / "data.npz")]
     return ["study", *files, *options.split()]
 

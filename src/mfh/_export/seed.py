@@ -12,6 +12,7 @@ from mfh._checks import InputError, listing, require
 from mfh._export.files import STUDENT, TEACHER, network_of
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
 from mfh._saliency.heads import logits_of
+from mfh._study.design import Design
 from mfh._study.networks import Networks, learnt_labels
 from mfh._study.resume import written_weights
 from mfh._system.files import require_files
@@ -20,7 +21,6 @@ from mfh.arms import HEADLINE, Arm
 from mfh.comparing import source_arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.data.splits import draw_split
 from mfh.data.standardize import Standardize
 from mfh.metrics import find_metric
 from mfh.results import Record, StudyResult, load_results
@@ -70,7 +70,7 @@ class FinishedSeed:
         self.chosen = self._chosen()
         self.ratio = (self.chosen.ratio or 0.0) if ratio is None else ratio
         self.specs = {TEACHER: teacher, STUDENT: student}
-        self.split = draw_split(data, self.config.seed if self.config.fix_split else self.seed)
+        self.split = Design.of(data, self.config).draw(data, self.config, self.seed)
         self.train = torch.from_numpy(self.split.train)
         built = Networks(data, self.config, teacher, student)
         self.data = replace(data, label=learnt_labels(data, self.train))

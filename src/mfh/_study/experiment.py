@@ -114,7 +114,7 @@ def study(
         result,
         failed_seeds=tuple(sorted(fits.failures, key=lambda failure: failure.seed)),
         looks=tuple(looks),
-        config={**result.config, "repeats": design.repeats, "seeds": len(design.seeds)},
+        data={**result.data, "repeats": design.repeats, "folds": design.folds},
     )
     if sources is not None:
         result = result.with_sources(sources)
