@@ -33,7 +33,19 @@ ORDER = [
     ("cli",),
 ]
 # Narrower than the order: the report reads results alone, and the state of a run that has not ended.
-ONLY = {"_report": {"_report", "arms", "comparing", "results", "stats", "_system", "_checks", "_version"}}
+ONLY = {
+    "_report": {
+        "_report",
+        "arms",
+        "comparing",
+        "crossed",
+        "results",
+        "stats",
+        "_system",
+        "_checks",
+        "_version",
+    }
+}
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

@@ -73,6 +73,7 @@ teacher_network:
     activation: {{class_path: torch.nn.Tanh}}
 student_network: {module}.student
 out: out
+resampling: splits
 seeds: 1
 epochs: 2
 ratio: 0.5

@@ -122,6 +122,6 @@ def test_checkpoints_say_which_run_they_belong_to(data: PairedDataset, out: Path
     ravdess.train(data, other, config=replace(SMALL, seed=5))
     source = other / "checkpoints" / "seed-0005" / "teacher-joint.safetensors"
     shutil.copy(source, out / "checkpoints" / "seed-0000" / "teacher-joint.safetensors")
-    with pytest.raises(InputError, match="is not what was written there: `run` is"):
+    with pytest.raises(InputError, match="was replaced by another file: `run` is"):
         ravdess.verify(data, out, mode="joint", config=SMALL)
     assert json.loads((out / "run.json").read_text())["seed"] == 0

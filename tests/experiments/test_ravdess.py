@@ -314,7 +314,7 @@ def test_students_in_a_folder_must_learn_in_the_same_way(data: PairedDataset, ou
         ({"mode": 1, "ratio": 1.0}, r"`ratio` must lie in \[0, 1\)"),
         ({"mode": 1, "seeds": 0}, "`seeds` must be 1 or more"),
         ({"mode": 1, "place": 7}, "`place` must lie in"),
-        ({"mode": 1, "place": 0}, "single channel"),
+        ({"mode": 1, "place": 0}, "the input has one channel"),
     ],
 )
 def test_bad_options_are_named(

@@ -97,7 +97,7 @@ def test_a_study_is_right(kind: str) -> None:
 def test_a_diagnosis_is_finite(kind: str) -> None:
     settings = {"teacher": "a", "student": "b", "epochs": 2, "hidden": [4], "num_bootstrap": 20}
     if kind == "constant":
-        with pytest.raises(InputError, match="The teacher answers the same to all"):
+        with pytest.raises(InputError, match="The teacher gives the same output for all"):
             mfh.diagnose(made(kind), config=mfh.DiagnoseConfig(**settings))
         return
     said = mfh.diagnose(made(kind), config=mfh.DiagnoseConfig(**settings)).diagnosis

@@ -249,7 +249,7 @@ def test_the_command_names_the_seed_that_is_missing(tmp_path: Path, capsys: Any)
     assert last.startswith("mfh: 1 of 2 seeds are missing from the results: seed 1 failed in 1 try (")
     assert "RuntimeError: no 0" in last
     assert last.endswith("Repeat the command to run it again: what is finished is kept.")
-    assert "Seed 1 is missing" in (tmp_path / "out" / "report.html").read_text()
+    assert "Fit 1 is missing" in (tmp_path / "out" / "report.html").read_text()
 
 
 def in_shell(words: list[str]) -> str:

@@ -11,10 +11,12 @@ from accelerate.utils import is_clearml_available
 from fits import CONFIG, on_validation, train
 
 from mfh import InputError, PairedDataset
+from mfh._system import progress
 from mfh.training import monitor
 
 
 def test_progress_shows_loss_and_rate(paired: PairedDataset, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(progress, "draws_bars", lambda: True)
     train(paired, progress=True)
     assert capsys.readouterr().err == "", "a quick training shows nothing"
     monkeypatch.setattr(monitor, "PATIENCE", 0.0)

@@ -67,13 +67,14 @@ def study(
         Exception: the exception of a seed, if no seed has finished and all failed, or two in the same way.
 
     Example:
+        >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> label = np.arange(120) % 2
         >>> shared = label[:, None] + rng.normal(size=(120, 3))
         >>> data = PairedDataset.from_arrays(
         ...     {"lidar": np.hstack([shared, rng.normal(size=(120, 3))]), "camera": shared}, label=label
         ... )
-        >>> quick = StudyConfig(seeds=2, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8,))
+        >>> quick = StudyConfig(repeats=1, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8,))
         >>> study(data, config=quick).frame("summary").arm.head(3).tolist()
         ['no-kd', 'no-kd-smoothed', 'regular']
     """
