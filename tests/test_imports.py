@@ -35,17 +35,9 @@ ORDER = [
 # Narrower than the order: the report reads results alone, and the state of a run that has not ended.
 ONLY = {
     "_report": {
-        "_report",
-        "arms",
-        "comparing",
-        "crossed",
-        "results",
-        "stats",
-        "_system",
-        "_checks",
-        "_version",
+        "_report", "arms", "comparing", "crossed", "results", "stats", "_system", "_checks", "_version",
     }
-}
+}  # fmt: skip
 ROOMS = [room for rooms in ORDER for room in rooms]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 

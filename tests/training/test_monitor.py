@@ -24,7 +24,7 @@ def test_progress_shows_loss_and_rate(paired: PairedDataset, monkeypatch: Any, c
     train(paired, progress=True, score=lambda _: time_passes())
     shown = capsys.readouterr().err
     assert "loss 0." in shown or "loss 1." in shown
-    assert "sample/s" in shown
+    assert "samples/s" in shown
     train(paired)
     assert capsys.readouterr().err == ""
 

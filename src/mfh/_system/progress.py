@@ -21,7 +21,7 @@ FILE = "progress.json"
 LINE_EVERY = 60.0
 """Seconds between two lines of one bar if stderr is no terminal."""
 _FORMAT = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit}{postfix}"
-_TIMED_FORMAT = _FORMAT.replace("{postfix}", " [{elapsed}<{remaining}{postfix}]")
+_TIMED_FORMAT = _FORMAT.replace("{postfix}", " [{elapsed}<{remaining}, {rate_fmt}{postfix}]")
 T = TypeVar("T")
 
 
