@@ -234,7 +234,7 @@ def test_the_table_of_benchmarks_shows_the_record() -> None:
 
 
 def test_pages_quote_the_numbers_of_other_pages() -> None:
-    verdict = re.search(r"Crossmodal .*? seeds\)", _words(DOCS / "verdict.md"))
+    verdict = re.search(r"Crossmodal .*? fits\)", _words(DOCS / "verdict.md"))
     assert verdict is not None
     assert verdict[0] in _words(DOCS / "quickstart.md")
     text = (DOCS / "gaussian.md").read_text()
