@@ -28,7 +28,7 @@ GRADIENT = mfh.Arm(name="gradient", teacher="source", ranking=by_gradient)
 
 
 def main(out: str | None = None) -> mfh.StudyResult:
-    """Run a small study with the arm; more seeds and epochs for a real one."""
+    """Run a small study with the arm; more repeats and epochs for a real one."""
     rng = np.random.default_rng(0)
     label = np.arange(180) % 3
     shared = np.eye(3)[label] + rng.normal(size=(180, 3))
@@ -37,7 +37,7 @@ def main(out: str | None = None) -> mfh.StudyResult:
     )
     mfh.register_arm(GRADIENT)
     config = mfh.StudyConfig(
-        teacher="lidar", student="camera", seeds=2, epochs=5, ratio=[0.5], hidden=[16, 12],
+        teacher="lidar", student="camera", repeats=1, epochs=5, ratio=[0.5], hidden=[16, 12],
         arms=["no-kd", "joint", "general", "important", "gradient"],
     )  # fmt: skip
     result = mfh.study(data, config=config, out=out)

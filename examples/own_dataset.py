@@ -57,7 +57,7 @@ def student() -> nn.Module:
 def main(out: str = "out/machines") -> mfh.StudyResult:
     """Run the study and write its report."""
     data = mfh.PairedDataset.from_torch(Machines(), group="machine")
-    config = mfh.StudyConfig(teacher="vibration", student="temperature", seeds=2, epochs=10, ratio=(0.5,))
+    config = mfh.StudyConfig(teacher="vibration", student="temperature", repeats=1, epochs=10, ratio=(0.5,))
     result = mfh.study(data, Teacher, student, config=config, out=out)
     mfh.report(result, out)
     print(result.frame("summary").query("metric == 'accuracy'").round(1).to_string(index=False))

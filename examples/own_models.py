@@ -45,10 +45,10 @@ def student() -> nn.Module:
 
 
 def main(out: str | None = None) -> mfh.StudyResult:
-    """Run the study. A real one needs more seeds and epochs."""
+    """Run the study. A real one needs more repeats, folds and epochs."""
     config = mfh.StudyConfig(
-        teacher="day", student="night", seeds=2, epochs=2, lr=0.02, ratio=(0.5,), random_draws=1,
-        smoothing=(0.1,),
+        teacher="day", student="night", repeats=1, folds=2, epochs=2, lr=0.02, ratio=(0.5,),
+        random_draws=1, smoothing=(0.1,),
     )  # fmt: skip
     result = mfh.study(pictures(), teacher, student, config=config, out=out)
     print(result.verdict.sentence)

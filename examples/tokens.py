@@ -64,8 +64,8 @@ def main() -> mfh.StudyResult:
     for layer in mfh.layers(Transformer(), data.inputs("report", slice(0, 2))):
         print(f"{layer.name:24}{layer.kind:26}{layer.shape!s:16}channels: {layer.channels}")
     config = mfh.StudyConfig(
-        teacher="report", student="sensor", layer="norm", seeds=2, epochs=3, ratio=(0.5,), random_draws=1,
-        smoothing=(0.1,),
+        teacher="report", student="sensor", layer="norm", repeats=1, folds=3, epochs=3, ratio=(0.5,),
+        random_draws=1, smoothing=(0.1,),
     )  # fmt: skip
     result = mfh.study(data, Transformer, student, config=config)
     table = result.frame("summary").query("metric == 'accuracy'")

@@ -23,13 +23,13 @@ def configs() -> Iterator[type]:
     ]
     for name in names:
         for _, cls in inspect.getmembers(importlib.import_module(name), dataclasses.is_dataclass):
-            if cls.__module__ == name and not cls.__name__.startswith("_"):
+            if (cls.__module__ + ".").startswith(name + ".") and cls.__name__.endswith("Config"):
                 yield cls
 
 
 def write() -> str:
     """Return Markdown of all configs: what each is for, its bases and its own fields. Bases come first."""
-    ordered = sorted(configs(), key=lambda cls: (cls.__module__ != "mfh.config", len(cls.__mro__)))
+    ordered = sorted(configs(), key=lambda cls: (_home(cls) not in ("mfh", "mfh.config"), len(cls.__mro__)))
     return "\n".join(_section(cls, set(ordered)) for cls in ordered)
 
 
@@ -69,7 +69,9 @@ def _default(spec: Any) -> Any:
 
 
 def _home(cls: type) -> str:
-    return "mfh" if cls.__name__ in mfh.__all__ else cls.__module__
+    if cls.__name__ in mfh.__all__:
+        return "mfh"
+    return "mfh.config" if cls.__module__.startswith("mfh.config.") else cls.__module__
 
 
 def _type(hint: Any) -> str:

@@ -198,8 +198,8 @@ class Verdict:
 
     Attributes:
         verdict: `help`, `hurt`, `no-effect` or `abstain`, from the interval of general - no-kd.
-        focusing: True when `general` beats `joint`, `important`, `softened` and `mismatched` alike, else
-            False; None when there are too few seeds to say.
+        focusing: True when `general` beats `joint`, `important` and `softened`, and the declared questions
+            before that are answered with yes, else False; None when that cannot be said.
         sentence: both in plain words.
         reasons: further sentences: what each control says, warnings.
     """

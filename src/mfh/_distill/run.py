@@ -55,12 +55,10 @@ def distill(
     evidence: `mfh.study` compares arms over many seeds, with controls.
 
     Args:
-        teacher: one of
-            - a network, such as a `FocusedTeacher`;
-            - its logits for every sample, (sample, output), in the order of the data;
-            - an npz with the arrays `id` and `outputs` or `logits`, or a folder that contains one
-              (`teacher_logits` and `DistillResult.save` write such files);
-            - None: the student learns from labels alone (arm `no-kd`).
+        teacher: a network, such as a `FocusedTeacher`; or its logits for every sample, (sample, output), in
+            the order of the data; or an npz with the arrays `id` and `outputs` or `logits`, or a folder that
+            contains one (`teacher_logits` and `DistillResult.save` write such files); or None: the student
+            learns from labels alone (arm `no-kd`).
         student: a network, which is copied; a function that makes one, called with torch's generator seeded
             by `seed`; or None for a multilayer perceptron on inputs standardised with training statistics.
         data: paired samples. If they have no split, `seed` draws one.

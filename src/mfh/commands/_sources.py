@@ -56,7 +56,7 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
         ),
         "id": (None, "name of the sample ids; by default `id` if an npz has it"),
         "fold-column": (None, "name of an array with folds of your own, for cross-validation"),
-        "split-by-time": (None, "name of an array with a time for each sample: tests on the last 20% only"),
+        "split-by-time": (None, "name of an array with a time for each sample: tests on the last fifth only"),
     }
     for column, (default, text) in columns.items():
         parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
