@@ -1,0 +1,309 @@
+"""The table of `benchmarks/coverage.py`: from simulated studies to coverage, widths and decisions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from benchmarks._coverage_populations import Population, Treatment
+from mfh.sequential import bounds
+
+Row = dict[str, Any]
+FITS = {"10": "2", "50": "10"}
+"""Number of fits -> number of repeats of five folds."""
+
+
+def binomial(count: int, total: int) -> tuple[float, float] | None:
+    """Return the 95% interval of Clopper and Pearson for a share, in percent; None without any.
+
+    >>> tuple(round(end, 1) for end in binomial(5, 10))
+    (18.7, 81.3)
+    """
+    if not total:
+        return None
+    low = special.betaincinv(count, total - count + 1, 0.025) if count else 0.0
+    high = special.betaincinv(count + 1, total - count, 0.975) if count < total else 1.0
+    return 100 * float(low), 100 * float(high)
+
+
+def share(hits: Sequence[bool]) -> Row:
+    """Return how many of some are true, with the binomial interval of the share."""
+    return {"count": int(sum(hits)), "of": len(hits), "interval": binomial(int(sum(hits)), len(hits))}
+
+
+def summarize(
+    populations: Sequence[Population], rows: Mapping[str, Sequence[Row]], noise: Sequence[Row]
+) -> Row:
+    """Return all numbers of the page as plain values."""
+    settings, looks, plans = [], [], []
+    for population in populations:
+        found = rows[population.name]
+        for name, treatment in population.treatments.items():
+            pairs = [row["pairs"][name] for row in found]
+            if not pairs:
+                continue
+            truth = true_gain(pairs, treatment)
+            entry = {"setting": population.name, "pair": name, "half": population.half, "truth": truth}
+            entry |= {"learner": population.learner, "no_gain": treatment.no_gain}
+            for fits, repeats in FITS.items():
+                kept = [pair["repeats"][repeats] for pair in pairs if repeats in pair["repeats"]]
+                if kept:
+                    entry[fits] = of_intervals(kept, truth)
+            settings.append(entry)
+            watched = [pair["looks"] for pair in pairs if "looks" in pair]
+            if watched:
+                looks.append(entry_of_looks(population, name, watched, truth))
+            planned = [pair["planned"] for pair in pairs if pair.get("planned")]
+            if planned:
+                plans.append(entry_of_plans(population, name, planned, treatment))
+    return {
+        "settings": settings,
+        "looks": looks,
+        "plans": plans,
+        "noise": of_noise(noise) if noise else None,
+    }
+
+
+def true_gain(pairs: Sequence[Row], treatment: Treatment) -> float:
+    """Return the true gain: 0 by construction, or the mean over data sets on samples that no fit saw."""
+    return 0.0 if treatment.no_gain else float(np.nanmean([pair["fresh"] for pair in pairs]))
+
+
+def of_intervals(kept: Sequence[Row], truth: float) -> Row:
+    """Return coverage, widths and decisions of some intervals.
+
+    An interval without ends decides nothing and counts as one that covers.
+    """
+    mean = np.array([row["mean"] for row in kept], dtype=float)
+    half = np.array([np.inf if row["half"] is None else row["half"] for row in kept])
+    plain = np.array([np.inf if row["plain"] is None else row["plain"] for row in kept])
+    both = np.isfinite(half) & np.isfinite(plain)
+    away = np.abs(mean) > half
+    right = np.sign(mean) == np.sign(truth)
+    return {
+        "covers": share(~(np.abs(mean - truth) > half)),
+        "width": float(half[both].mean()),
+        "plain_width": float(plain[both].mean()),
+        "relative": float(half[both].mean() / plain[both].mean()),
+        "plain_covers": share(~(np.abs(mean - truth) > plain)),
+        "sd": float(np.nanstd(mean, ddof=1)) if len(mean) > 1 else 0.0,
+        "false": share(away & ~right if truth else away),
+        "shown": share(away & right) if truth else None,
+        "plain_shown": share((np.abs(mean) > plain) & right) if truth else None,
+    }
+
+
+def entry_of_looks(population: Population, name: str, watched: Sequence[Row], truth: float) -> Row:
+    """Return how studies end that go on until they are decided, and how plans of repeats do."""
+    misses, wrong, decided, stops, in_time = [], [], [], [], []
+    due = beyond = 0
+    for row in watched:
+        mean, margin = np.array(row["mean"], dtype=float), row["margin"]
+        bound, half = bounds_of_looks(row)
+        misses.append(bool((np.abs(mean - truth) > bound).any()))
+        ends = np.flatnonzero((np.abs(mean) > bound) | (np.abs(mean) + bound <= margin))
+        decided.append(len(ends) > 0)
+        stop = int(ends[0]) if len(ends) else len(mean) - 1
+        stops.append(row["first"] + stop)
+        away = abs(mean[stop]) > bound[stop]
+        wrong.append(bool(away and (truth == 0 or np.sign(mean[stop]) != np.sign(truth))))
+        at_once = (np.abs(mean) > half) | (np.abs(mean) + half <= margin)
+        if at_once[0]:
+            continue
+        due += 1
+        if row["wanted"] is None or row["wanted"] - row["first"] >= len(mean):
+            beyond += 1
+        else:
+            in_time.append(bool(at_once[row["wanted"] - row["first"]]))
+    return {
+        "setting": population.name,
+        "pair": name,
+        "truth": truth,
+        "misses": share(misses),
+        "false": share(wrong),
+        "decided": share(decided),
+        "repeats": float(np.mean(stops)),
+        "undecided": due,
+        "beyond": beyond,
+        "planned_decides": share(in_time),
+    }
+
+
+def bounds_of_looks(row: Row) -> tuple[np.ndarray, np.ndarray]:
+    """Return half-widths by look: of the interval that decides, and of the 95% interval; inf without one."""
+    known = [error is not None for error in row["error"]]
+    error, degrees, floor = (
+        np.array([np.nan if value is None else value for value in row[name]], dtype=float)
+        for name in ("error", "degrees", "floor")
+    )
+    fractions: list[float] = []
+    for one, remains in zip(error, floor, strict=True):
+        fraction = min(max(remains / one**2, 1e-3), 1.0) if one > 0 else 1.0
+        fractions.append(max([fraction, *fractions[-1:]]))
+    level = np.array([special.erf(bound / np.sqrt(2)) for bound in bounds(fractions)])
+    bound = special.stdtrit(degrees, (1 + level) / 2) * error
+    half = special.stdtrit(degrees, 0.975) * error
+    return np.where(known, bound, np.inf), np.where(known, half, np.inf)
+
+
+def entry_of_plans(population: Population, name: str, planned: Sequence[Row], treatment: Treatment) -> Row:
+    """Return how often studies of a planned number of samples show the gain that they were planned for."""
+    made = [row for row in planned if "mean" in row]
+    shown = [row["half"] is not None and row["mean"] > row["half"] for row in made]
+    return {
+        "setting": population.name,
+        "pair": name,
+        "effect": treatment.effect,
+        "truth": float(np.mean([row["fresh"] for row in made])) if made else None,
+        "samples": float(np.median([row["size"] for row in planned])),
+        "not_made": len(planned) - len(made),
+        "shown": share(shown),
+    }
+
+
+def of_noise(rows: Sequence[Row]) -> Row:
+    """Return how studies of pure noise end."""
+    ends = ("help", "hurt", "no-effect", "abstain")
+    found: Row = {"of": len(rows)} | {end: sum(row["verdict"] == end for row in rows) for end in ends}
+    decided = [row["verdict"] in ("help", "hurt") for row in rows]
+    found["decided"] = share(decided)
+    found["narrow"] = sum(
+        d and row["metric"] == "accuracy" and row["width"] < row["weight"]
+        for d, row in zip(decided, rows, strict=True)
+    )
+    for column in ("kind", "design", "fits", "metric"):
+        found[f"by_{column}"] = {
+            str(value): share([d for d, row in zip(decided, rows, strict=True) if row[column] == value])
+            for value in sorted({row[column] for row in rows})
+        }
+    return found
+
+
+def percent(part: Row | None) -> str:
+    """Return a share with its interval, such as `95 (92 to 97)`."""
+    if part is None or not part["of"]:
+        return "-"
+    low, high = part["interval"]
+    return f"{100 * part['count'] / part['of']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [" | ".join(head), "|".join("---" for _ in head), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
+
+
+def markdown(record: Row) -> str:
+    """Return the tables of the page."""
+    parts = [of_averages(record["settings"])]
+    for fits in FITS:
+        rows = [
+            (
+                entry["setting"],
+                entry["pair"],
+                entry["half"],
+                f"{entry['truth']:+.2f}",
+                str(entry[fits]["covers"]["of"]),
+                percent(entry[fits]["covers"]),
+                f"{entry[fits]['width']:.2f}",
+                f"{entry[fits]['sd']:.2f}",
+                f"{entry[fits]['relative']:.2f}",
+                percent(entry[fits]["false"]),
+                percent(entry[fits]["shown"]),
+            )
+            for entry in record["settings"]
+            if fits in entry
+        ]
+        head = ("setting", "compared", "half", "true gain", "data sets", "covers, %", "half-width", "sd",
+                "of NB's", "false, %", "shown, %")  # fmt: skip
+        parts.append(f"### {fits} fits\n\n{table(head, rows)}")
+    if record["looks"]:
+        parts.append(f"### Until decided\n\n{of_looks(record['looks'])}")
+    if record["plans"]:
+        parts.append(f"### Planned numbers of samples\n\n{of_plans(record['plans'])}")
+    if record["noise"]:
+        parts.append(f"### Studies of pure noise\n\n{of_noise_rows(record['noise'])}")
+    return "\n\n".join(parts) + "\n"
+
+
+def of_averages(settings: Sequence[Row]) -> str:
+    """Return one line for each half and number of fits."""
+    rows = []
+    for fits in FITS:
+        for half in ("settle", "confirm", "both"):
+            kept = [e for e in settings if fits in e and half in (e["half"], "both")]
+            if not kept:
+                continue
+            covers = [100 * e[fits]["covers"]["count"] / e[fits]["covers"]["of"] for e in kept]
+            false = {key: sum(e[fits]["false"][key] for e in kept) for key in ("count", "of")}
+            nulls = [e[fits]["false"] for e in kept if e["no_gain"]]
+            null = {key: sum(e[key] for e in nulls) for key in ("count", "of")}
+            rows.append(
+                (
+                    fits,
+                    half,
+                    str(len(kept)),
+                    f"{np.mean(covers):.1f}",
+                    f"{min(covers):.1f}",
+                    str(sum(c < 92.5 for c in covers)),
+                    percent(false | {"interval": binomial(false["count"], false["of"])}),
+                    percent(null | {"interval": binomial(null["count"], null["of"])}),
+                    f"{np.mean([e[fits]['relative'] for e in kept]):.2f}",
+                )
+            )
+    head = ("fits", "half", "settings", "covers on average, %", "least, %", "below 92.5%", "false, %",
+            "false where the true gain is 0, %", "of NB's half-width")  # fmt: skip
+    return table(head, rows)
+
+
+def of_looks(looks: Sequence[Row]) -> str:
+    """Return the table of studies that go on until they are decided."""
+    rows = [
+        (
+            e["setting"],
+            e["pair"],
+            f"{e['truth']:+.2f}",
+            str(e["misses"]["of"]),
+            percent(e["misses"]),
+            percent(e["false"]),
+            percent(e["decided"]),
+            f"{e['repeats']:.1f}",
+            str(e["undecided"]),
+            str(e["beyond"]),
+            percent(e["planned_decides"]),
+        )
+        for e in looks
+    ]
+    head = ("setting", "compared", "true gain", "data sets", "misses the truth at some look, %", "false, %",
+            "decided, %", "mean repeats", "undecided after 2", "no plan up to 20", "planned repeats decide, %")  # fmt: skip
+    return table(head, rows)
+
+
+def of_plans(plans: Sequence[Row]) -> str:
+    """Return the table of planned numbers of samples."""
+    rows = [
+        (
+            e["setting"],
+            e["pair"],
+            "-" if e["truth"] is None else f"{e['truth']:+.2f}",
+            f"{e['samples']:,.0f}",
+            str(e["shown"]["of"]),
+            str(e["not_made"]),
+            percent(e["shown"]),
+        )
+        for e in plans
+    ]
+    head = ("pilot", "compared", "true gain at the planned size", "samples, median", "studies", "too large",
+            "shown, %")  # fmt: skip
+    return table(head, rows)
+
+
+def of_noise_rows(noise: Row) -> str:
+    """Return the table of studies of pure noise."""
+    words = {"kind": "data", "design": "design", "fits": "fits", "metric": "metric"}
+    rows = [("all", "", str(noise["of"]), str(noise["decided"]["count"]), percent(noise["decided"]))]
+    for column, word in words.items():
+        for value, part in noise[f"by_{column}"].items():
+            rows.append((word, value, str(part["of"]), str(part["count"]), percent(part)))
+    return table(("", "", "studies", "`help` or `hurt`", "%"), rows)
