@@ -168,7 +168,7 @@ def _job(
     rows = split.train
     objective = Distill()
     if treatment.taught:
-        assert logits is not None  # noqa: S101
+        assert logits is not None
         rows = np.concatenate([rows, np.arange(len(data.samples), len(joined))])
         objective = Distill(torch.from_numpy(logits), 1 - treatment.taught, treatment.taught, TEMPERATURE)
     model = seeded(lambda: mlp(width, joined.num_classes, hidden=population.hidden), seed)

@@ -120,7 +120,7 @@ class Population:
 
 WEIGHTS = np.array([1.0, 0.8, 0.6, 0.4, 0.2, 0.1])
 SHARPER = {300: (0.930, 0.798), 1000: (0.922, 0.777)}
-"""Noise of a student's inputs that gives a true gain of 1 and of 3 points, by number of samples; see `latent`."""
+"""Noise of a student's inputs that gives a true gain of 1 and of 3 points, by number of samples."""
 
 
 def latent(
@@ -160,11 +160,11 @@ def latent(
 
 
 def gaussian(rng: np.random.Generator, n: int, *, share: float) -> Samples:
-    """Draw samples of the paper's Gaussian pairs: the share of the teacher's features that the student has."""
+    """Draw samples of the paper's Gaussian pairs, of whose decisive features both see a share."""
     first = FIGURE_2.seen - round(share * FIGURE_2.seen)
     point = first, first + FIGURE_2.seen
     decisive = rng.normal(size=(n, FIGURE_2.decisive))
-    plane = np.random.RandomState(0).randn(FIGURE_2.decisive)  # noqa: NPY002
+    plane = np.random.RandomState(0).randn(FIGURE_2.decisive)
     teacher, student = rng.normal(size=(n, FIGURE_2.width)), rng.normal(size=(n, FIGURE_2.student_width))
     teacher[:, slice(*point)] = decisive[:, slice(*point)]
     student[:, : FIGURE_2.seen] = decisive[:, : FIGURE_2.seen]

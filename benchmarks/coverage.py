@@ -1,9 +1,9 @@
 """Do the intervals cover the truth? Simulated studies of populations whose true gains are known.
 
-Each data set is drawn anew from its population and studied by repeated five-fold cross-validation; the
-interval of the gain either covers the true gain or does not. Results are kept line by line in a folder, so a
-run that is stopped goes on where it was. The table is printed, and kept in `coverage.json`, from which the page
-docs/intervals.md is made. Nothing here is a time.
+Each data set is drawn anew from its population and studied by repeated five-fold cross-validation. The
+interval of the gain either covers the true gain or does not. Results are kept line by line in a folder: a run
+that is stopped goes on where it was. The table is printed. With --keep it is written to coverage.json and
+into the page docs/intervals.md. Nothing here is a time.
 
 Example:
     python -m benchmarks.coverage --out out/coverage --minutes 30
@@ -25,6 +25,7 @@ from benchmarks._coverage_populations import POPULATIONS, Population
 from benchmarks._coverage_study import simulate
 from benchmarks._coverage_table import markdown, summarize
 from mfh._system.files import write_json
+from mfh._system.lock import held
 
 DATA_SETS = 300
 AT_ONCE = 12
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.table:
         try:
-            run_some(options.out, chosen, options.data_sets, options.noise, options.minutes)
+            with held(options.out):
+                run_some(options.out, chosen, options.data_sets, options.noise, options.minutes)
         except KeyboardInterrupt:
             print("stopped; the same command goes on from here", file=sys.stderr)
     record = summarize(
