@@ -276,7 +276,7 @@ def of_looks(looks: Sequence[Row]) -> str:
         for e in looks
     ]
     head = ("setting", "compared", "true gain", "data sets", "misses the truth at some look, %", "false, %",
-            "decided, %", "mean repeats", "undecided after 2", "no plan up to 20", 
+            "decided, %", "mean repeats", "undecided after 2", "no plan up to 20",
             "planned repeats decide, %")  # fmt: skip
     return table(head, rows)
 
