@@ -17,7 +17,6 @@ from mfh.crossed import (
     CrossedInterval,
     FitValues,
     crossed_interval,
-    repeats_to_decide,
     samples_to_decide,
 )
 from mfh.influence import sample_values
@@ -166,19 +165,14 @@ def half_width(found: CrossedInterval) -> float | None:
 def _looks(found: Mapping[int, CrossedInterval], margin: float) -> Row:
     """Return what a study sees that looks after each repeat from the second on.
 
-    Each look has the estimate, its standard error and degrees of freedom, and the squared error that no
-    repeat removes. `wanted` are the repeats that the first look plans; `margin` is the zone of no effect.
+    Each look has the estimate, its standard error and degrees of freedom; `margin` is the zone of no effect.
     """
     later = [one for repeats, one in found.items() if repeats >= LOOKED_AT[1]]
-    wanted = None
-    if half_width(later[0]) is not None and later[0].components is not None:
-        wanted = repeats_to_decide(later[0].interval.mean, later[0].components, margin=margin)
-    row: Row = {"first": LOOKED_AT[1], "wanted": wanted, "margin": margin}
+    row: Row = {"first": LOOKED_AT[1], "margin": margin}
     row["mean"] = [one.interval.mean for one in later]
     known = [one.components if half_width(one) is not None else None for one in later]
     row["error"] = [None if parts is None else math.sqrt(parts.variance()) for parts in known]
     row["degrees"] = [None if parts is None else parts.degrees() for parts in known]
-    row["floor"] = [None if parts is None else parts.variance(math.inf) for parts in known]
     return row
 
 

@@ -1,17 +1,22 @@
 """The table of `benchmarks/coverage.py`: from simulated studies to coverage, widths and decisions."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from benchmarks._coverage_populations import Population, Treatment
-from mfh.sequential import bounds
+from mfh.crossed import Components, repeats_for, repeats_to_decide
+from mfh.sequential import bounds, planned_fractions
 
 Row = dict[str, Any]
 FITS = {"10": "2", "50": "10"}
 """Number of fits -> number of repeats of five folds."""
+FOLDS = 5
+LEAST = 92.5
+"""Coverage that each comparison should have, in percent."""
 
 
 def binomial(count: int, total: int) -> tuple[float, float] | None:
@@ -36,7 +41,7 @@ def summarize(
     populations: Sequence[Population], rows: Mapping[str, Sequence[Row]], noise: Sequence[Row]
 ) -> Row:
     """Return all numbers of the page as plain values."""
-    settings, looks, plans = [], [], []
+    settings, looks, repeats_planned, plans = [], [], [], []
     for population in populations:
         found = rows[population.name]
         for name, treatment in population.treatments.items():
@@ -51,15 +56,20 @@ def summarize(
                 if kept:
                     entry[fits] = of_intervals(kept, truth)
             settings.append(entry)
-            watched = [pair["looks"] for pair in pairs if "looks" in pair]
+            watched = [pair for pair in pairs if "looks" in pair]
             if watched:
-                looks.append(entry_of_looks(population, name, watched, truth))
+                looks.append(entry_of_looks(population, name, [pair["looks"] for pair in watched], truth))
+                repeats_planned += [
+                    entry_of_repeats(population, name, watched, effect)
+                    for effect in dict.fromkeys((treatment.effect, 0.0))
+                ]
             planned = [pair["planned"] for pair in pairs if pair.get("planned")]
             if planned:
                 plans.append(entry_of_plans(population, name, planned, treatment))
     return {
         "settings": settings,
         "looks": looks,
+        "repeats": repeats_planned,
         "plans": plans,
         "noise": of_noise(noise) if noise else None,
     }
@@ -95,12 +105,11 @@ def of_intervals(kept: Sequence[Row], truth: float) -> Row:
 
 
 def entry_of_looks(population: Population, name: str, watched: Sequence[Row], truth: float) -> Row:
-    """Return how studies end that go on until they are decided, and how plans of repeats do."""
-    misses, wrong, decided, stops, in_time = [], [], [], [], []
-    due = beyond = 0
+    """Return how studies end that go on until they are decided."""
+    misses, wrong, decided, stops = [], [], [], []
     for row in watched:
         mean, margin = np.array(row["mean"], dtype=float), row["margin"]
-        bound, half = bounds_of_looks(row)
+        bound, _ = bounds_of_looks(row)
         misses.append(bool((np.abs(mean - truth) > bound).any()))
         ends = np.flatnonzero((np.abs(mean) > bound) | (np.abs(mean) + bound <= margin))
         decided.append(len(ends) > 0)
@@ -108,14 +117,6 @@ def entry_of_looks(population: Population, name: str, watched: Sequence[Row], tr
         stops.append(row["first"] + stop)
         away = abs(mean[stop]) > bound[stop]
         wrong.append(bool(away and (truth == 0 or np.sign(mean[stop]) != np.sign(truth))))
-        at_once = (np.abs(mean) > half) | (np.abs(mean) + half <= margin)
-        if at_once[0]:
-            continue
-        due += 1
-        if row["wanted"] is None or row["wanted"] - row["first"] >= len(mean):
-            beyond += 1
-        else:
-            in_time.append(bool(at_once[row["wanted"] - row["first"]]))
     return {
         "setting": population.name,
         "pair": name,
@@ -124,27 +125,70 @@ def entry_of_looks(population: Population, name: str, watched: Sequence[Row], tr
         "false": share(wrong),
         "decided": share(decided),
         "repeats": float(np.mean(stops)),
-        "undecided": due,
-        "beyond": beyond,
-        "planned_decides": share(in_time),
     }
+
+
+def entry_of_repeats(population: Population, name: str, pairs: Sequence[Row], effect: float) -> Row:
+    """Return how plans of numbers of repeats do.
+
+    Args:
+        population: of the pilots.
+        name: of the treatment.
+        pairs: the pilots, two repeats each, and what more repeats of the same data sets show.
+        effect: gain that is planned for; 0 for the pilot's own estimate, where it decides nothing yet.
+    """
+    absent, planned, beyond = [], [], 0
+    for pair in pairs:
+        row, parts = pair["looks"], components_of(pair["repeats"]["2"])
+        mean, (_, half) = np.array(row["mean"], dtype=float), bounds_of_looks(row)
+        decides = (np.abs(mean) > half) | (np.abs(mean) + half <= row["margin"])
+        if effect:
+            decides = mean > half
+        if parts is None or (not effect and decides[0]):
+            continue
+        if effect:
+            repeats = repeats_for(effect, parts)
+        else:
+            repeats = repeats_to_decide(mean[0], parts, margin=row["margin"])
+        if repeats is None:
+            absent.append(bool(decides[-1]))
+        elif repeats - row["first"] >= len(mean):
+            beyond += 1
+        else:
+            planned.append(bool(decides[max(repeats, row["first"]) - row["first"]]))
+    return {
+        "setting": population.name,
+        "pair": name,
+        "effect": effect,
+        "absent": share(absent),
+        "beyond": beyond,
+        "planned": share(planned),
+    }
+
+
+def components_of(row: Row) -> Components | None:
+    """Return the components of an interval of two repeats; None without any."""
+    if row["half"] is None or "samples" not in row:
+        return None
+    names = ("samples", "noise", "trainings", "size", "num_units")
+    return Components(*(row[name] for name in names), repeats=2, folds=FOLDS, test_over_train=row["ratio"])
 
 
 def bounds_of_looks(row: Row) -> tuple[np.ndarray, np.ndarray]:
     """Return half-widths by look: of the interval that decides, and of the 95% interval; inf without one."""
-    known = [error is not None for error in row["error"]]
-    error, degrees, floor = (
+    error, degrees = (
         np.array([np.nan if value is None else value for value in row[name]], dtype=float)
-        for name in ("error", "degrees", "floor")
+        for name in ("error", "degrees")
     )
-    fractions: list[float] = []
-    for one, remains in zip(error, floor, strict=True):
-        fraction = min(max(remains / one**2, 1e-3), 1.0) if one > 0 else 1.0
-        fractions.append(max([fraction, *fractions[-1:]]))
-    level = np.array([special.erf(bound / np.sqrt(2)) for bound in bounds(fractions)])
-    bound = special.stdtrit(degrees, (1 + level) / 2) * error
-    half = special.stdtrit(degrees, 0.975) * error
-    return np.where(known, bound, np.inf), np.where(known, half, np.inf)
+    most = row["first"] + len(error) - 1
+    level = special.erf(np.array(_bounds(row["first"], most)) / np.sqrt(2))
+    found = (special.stdtrit(degrees, (1 + one) / 2) * error for one in (level, 0.95))
+    return tuple(np.where(np.isnan(half), np.inf, half) for half in found)  # type: ignore[return-value]
+
+
+@cache
+def _bounds(first: int, most: int) -> list[float]:
+    return bounds(planned_fractions(most, most, first=first))
 
 
 def entry_of_plans(population: Population, name: str, planned: Sequence[Row], treatment: Treatment) -> Row:
@@ -207,7 +251,6 @@ def markdown(record: Row) -> str:
                 str(entry[fits]["covers"]["of"]),
                 percent(entry[fits]["covers"]),
                 f"{entry[fits]['width']:.2f}",
-                f"{entry[fits]['sd']:.2f}",
                 f"{entry[fits]['relative']:.2f}",
                 percent(entry[fits]["false"]),
                 percent(entry[fits]["shown"]),
@@ -215,11 +258,12 @@ def markdown(record: Row) -> str:
             for entry in record["settings"]
             if fits in entry
         ]
-        head = ("setting", "compared", "half", "true gain", "data sets", "covers, %", "half-width", "sd",
+        head = ("setting", "compared", "half", "true gain", "data sets", "covers, %", "half-width",
                 "of NB's", "false, %", "shown, %")  # fmt: skip
         parts.append(f"### {fits} fits\n\n{table(head, rows)}")
     if record["looks"]:
         parts.append(f"### Until decided\n\n{of_looks(record['looks'])}")
+        parts.append(f"### Planned numbers of repeats\n\n{of_repeats(record['repeats'])}")
     if record["plans"]:
         parts.append(f"### Planned numbers of samples\n\n{of_plans(record['plans'])}")
     if record["noise"]:
@@ -228,33 +272,50 @@ def markdown(record: Row) -> str:
 
 
 def of_averages(settings: Sequence[Row]) -> str:
-    """Return one line for each half and number of fits."""
-    rows = []
+    """Return one line for each number of fits and half of the settings, and the settings that fail."""
+    rows, failing = [], []
     for fits in FITS:
         for half in ("settle", "confirm", "both"):
             kept = [e for e in settings if fits in e and half in (e["half"], "both")]
-            if not kept:
-                continue
-            covers = [100 * e[fits]["covers"]["count"] / e[fits]["covers"]["of"] for e in kept]
-            false = {key: sum(e[fits]["false"][key] for e in kept) for key in ("count", "of")}
-            nulls = [e[fits]["false"] for e in kept if e["no_gain"]]
-            null = {key: sum(e[key] for e in nulls) for key in ("count", "of")}
-            rows.append(
-                (
-                    fits,
-                    half,
-                    str(len(kept)),
-                    f"{np.mean(covers):.1f}",
-                    f"{min(covers):.1f}",
-                    str(sum(c < 92.5 for c in covers)),
-                    percent(false | {"interval": binomial(false["count"], false["of"])}),
-                    percent(null | {"interval": binomial(null["count"], null["of"])}),
-                    f"{np.mean([e[fits]['relative'] for e in kept]):.2f}",
-                )
-            )
-    head = ("fits", "half", "settings", "covers on average, %", "least, %", "below 92.5%", "false, %",
-            "false where the true gain is 0, %", "of NB's half-width")  # fmt: skip
-    return table(head, rows)
+            if kept:
+                rows.append((fits, half, *of_some(kept, fits)))
+        failing += [(fits, e) for e in settings if fits in e and covered(e, fits) < LEAST]
+    head = ("fits", "half", "comparisons", "covers on average, %", "least, %", f"below {LEAST}%", "false, %",
+            "false where the true gain is 0, %", "half-width over NB's", "over NB's at 10 fits")  # fmt: skip
+    lines = [
+        f"- {fits} fits: {e['setting']}, {e['pair']}: {percent(e[fits]['covers'])}" for fits, e in failing
+    ]
+    below = "\n".join(lines) if lines else "- none"
+    words = f"Comparisons that are covered in less than {LEAST}% of the data sets:"
+    return f"{table(head, rows)}\n\n{words}\n\n{below}"
+
+
+def of_some(kept: Sequence[Row], fits: str) -> tuple[str, ...]:
+    """Return the numbers of a line of averages."""
+    covers = [covered(e, fits) for e in kept]
+    against = [e[fits]["width"] / e["10"]["plain_width"] for e in kept]
+    return (
+        str(len(kept)),
+        f"{np.mean(covers):.1f}",
+        f"{min(covers):.1f}",
+        str(sum(c < LEAST for c in covers)),
+        percent(pooled([e[fits]["false"] for e in kept])),
+        percent(pooled([e[fits]["false"] for e in kept if e["no_gain"]])),
+        f"{np.mean([e[fits]['relative'] for e in kept]):.2f}",
+        f"{np.mean(against):.2f}",
+    )
+
+
+def covered(entry: Row, fits: str) -> float:
+    """Return the share of data sets whose interval contains the true gain, in percent."""
+    covers = entry[fits]["covers"]
+    return float(100 * covers["count"] / covers["of"])
+
+
+def pooled(parts: Sequence[Row]) -> Row:
+    """Return the share over several settings."""
+    count, total = (sum(part[key] for part in parts) for key in ("count", "of"))
+    return {"count": count, "of": total, "interval": binomial(count, total)}
 
 
 def of_looks(looks: Sequence[Row]) -> str:
@@ -269,15 +330,31 @@ def of_looks(looks: Sequence[Row]) -> str:
             percent(e["false"]),
             percent(e["decided"]),
             f"{e['repeats']:.1f}",
-            str(e["undecided"]),
-            str(e["beyond"]),
-            percent(e["planned_decides"]),
         )
         for e in looks
     ]
     head = ("setting", "compared", "true gain", "data sets", "misses the truth at some look, %", "false, %",
-            "decided, %", "mean repeats", "undecided after 2", "no plan up to 20",
-            "planned repeats decide, %")  # fmt: skip
+            "decided, %", "repeats, mean")  # fmt: skip
+    return table(head, rows)
+
+
+def of_repeats(planned: Sequence[Row]) -> str:
+    """Return the table of planned numbers of repeats."""
+    rows = [
+        (
+            e["setting"],
+            e["pair"],
+            f"{e['effect']:g}" if e["effect"] else "as estimated",
+            str(e["planned"]["of"]),
+            percent(e["planned"]),
+            str(e["beyond"]),
+            str(e["absent"]["of"]),
+            percent(e["absent"]),
+        )
+        for e in planned
+    ]
+    head = ("pilot", "compared", "planned for a gain of", "plans up to 20", "decide, %", "plans above 20",
+            "no number of repeats", "of these 20 decide, %")  # fmt: skip
     return table(head, rows)
 
 

@@ -12,6 +12,7 @@ from mfh.crossed import (
     CrossedInterval,
     FitValues,
     crossed_interval,
+    repeats_for,
     repeats_to_decide,
     samples_to_decide,
 )
@@ -213,15 +214,15 @@ def test_more_repeats_and_more_samples_remove_their_parts() -> None:
 
 def test_repeats_to_decide() -> None:
     noisy = Components(0.0, 100.0, 0.0, 100.0, 100, 2, 5, RATIO)
-    far, near = repeats_to_decide(1.0, noisy), repeats_to_decide(0.8, noisy)
+    far, near = repeats_to_decide(2.0, noisy), repeats_to_decide(1.6, noisy)
     assert far is not None
     assert near is not None
     assert 2 < far < near
-    assert repeats_to_decide(-1.0, noisy) == far
+    assert repeats_to_decide(-2.0, noisy) == far
     samples = Components(100.0, 1.0, 0.0, 100.0, 100, 2, 5, RATIO)
     assert repeats_to_decide(1.0, samples) is None, "repeats do not remove what samples add"
     assert repeats_to_decide(0.0, noisy) is None
-    assert repeats_to_decide(0.0, noisy, margin=1.0) is not None
+    assert repeats_to_decide(0.0, noisy, margin=2.0) is not None
 
 
 def test_samples_to_decide() -> None:
@@ -233,3 +234,25 @@ def test_samples_to_decide() -> None:
     assert samples_to_decide(0.0, parts) == math.inf
     few = Components(100.0, 100.0, 0.0, 8.0, 8, 2, 5, RATIO)
     assert samples_to_decide(math.sqrt(few.variance()), few) > samples_to_decide(error, parts)
+
+
+def test_repeats_for_an_effect() -> None:
+    noisy = Components(0.0, 100.0, 0.5, 100.0, 100, 10, 5, RATIO)
+    large, small = repeats_for(2.0, noisy), repeats_for(1.5, noisy)
+    assert large is not None
+    assert small is not None
+    assert large < small
+    assert repeats_for(0.1, noisy) is None
+    split = Components(0.0, 100.0, 0.0, 100.0, 100, 10, 1, 0.0)
+    repeats = repeats_for(0.5, split)
+    assert repeats is not None
+    reached = split.half_width(repeats) + reference.norm.ppf(0.8) * math.sqrt(split.variance(repeats))
+    assert reached <= 0.5
+    assert split.half_width(repeats / 1.1) + 0.84 * math.sqrt(split.variance(repeats / 1.1)) > 0.5
+
+
+def test_plans_trust_few_repeats_less() -> None:
+    """Two repeats that found no variance of trainings do not promise that there is none."""
+    two, many = (Components(0.0, 100.0, 0.0, 100.0, 100, count, 5, RATIO) for count in (2, 1000))
+    assert repeats_for(0.9, two) is None
+    assert repeats_for(0.9, many) is not None

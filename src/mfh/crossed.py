@@ -37,6 +37,8 @@ EXPECTED = 0.2
 """Variance that trainings are expected to add to the means of folds, as a share of what samples explain."""
 WEIGHT = 4
 """Weight of that expectation against each repeat, in degrees of freedom."""
+FEW = 6
+"""Repeats after which plans rely on the estimated variance of trainings as much as on the expected one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +236,7 @@ def repeats_to_decide(
     The estimate after more repeats is taken as normal around the present one. With a margin, an interval
     inside (-margin, margin) decides too. None if no number of repeats up to `most` is enough.
     """
+    parts = _for_planning(parts)
     for repeats in _growing(parts.repeats + 1, most):
         moved = math.sqrt(max(parts.variance() - parts.variance(repeats), 0.0))
         half = parts.half_width(repeats)
@@ -246,7 +249,7 @@ def repeats_to_decide(
 
 def repeats_for(effect: float, parts: Components, *, most: int = 1000, power: float = POWER) -> int | None:
     """Return how many repeats show an effect with a probability of `power`; None if no number does."""
-    needed = float(special.ndtri(power))
+    parts, needed = _for_planning(parts), float(special.ndtri(power))
     for repeats in _growing(1, most):
         if parts.half_width(repeats) + needed * math.sqrt(parts.variance(repeats)) <= effect:
             return repeats
@@ -262,6 +265,16 @@ def samples_to_decide(effect: float, parts: Components, *, power: float = POWER)
     free = parts.degrees()
     needed = float(special.stdtrit(free, 0.975) + special.stdtrit(free, power)) ** 2
     return parts.variance() * needed / effect**2 if effect else math.inf
+
+
+def _for_planning(parts: Components) -> Components:
+    """Return components whose trainings are closer to what is expected, the fewer repeats there are."""
+    if parts.folds == 1:
+        return parts
+    explained = (parts.samples + parts.noise) * parts.folds / parts.size
+    usual = WEIGHT * EXPECTED * explained / (parts.folds - 1 + WEIGHT)
+    trust = parts.repeats / (parts.repeats + FEW)
+    return replace(parts, trainings=trust * parts.trainings + (1 - trust) * usual)
 
 
 def _growing(start: int, most: int) -> list[int]:
