@@ -12,8 +12,10 @@ from mfh.crossed import Components, repeats_for, repeats_to_decide
 from mfh.sequential import bounds, planned_fractions
 
 Row = dict[str, Any]
-FITS = {"10": "2", "50": "10"}
+FITS = {"5": "1", "10": "2", "50": "10", "100": "20"}
 """Number of fits -> number of repeats of five folds."""
+SHOWN = ("10", "50")
+"""Numbers of fits whose comparisons are all shown."""
 FOLDS = 5
 LEAST = 92.5
 """Coverage that each comparison should have, in percent."""
@@ -241,7 +243,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def markdown(record: Row) -> str:
     """Return the tables of the page."""
     parts = [of_averages(record["settings"])]
-    for fits in FITS:
+    for fits in SHOWN:
         rows = [
             (
                 entry["setting"],
