@@ -17,7 +17,7 @@ from mfh.influence import sample_values
 from mfh.metrics import Metric, find_metric
 from mfh.results import Record
 
-STUDIES = 1000
+STUDIES = 3000
 DESIGNS = (
     *(("kfold", folds, repeats) for folds, repeats in ((2, 1), (3, 1), (5, 1), (10, 1), (2, 2), (3, 3))),
     *(("kfold", folds, repeats) for folds, repeats in ((4, 2), (5, 2), (2, 5), (3, 2))),

@@ -20,10 +20,11 @@ from typing import Any
 
 import torch
 
+from benchmarks._coverage_markdown import markdown
 from benchmarks._coverage_noise import STUDIES, noise_study
+from benchmarks._coverage_numbers import summarize
 from benchmarks._coverage_populations import POPULATIONS, Population
 from benchmarks._coverage_study import simulate
-from benchmarks._coverage_table import markdown, summarize
 from mfh._system.files import write_json
 from mfh._system.lock import held
 

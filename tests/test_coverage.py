@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks import coverage
+from benchmarks._coverage_markdown import markdown
 from benchmarks._coverage_noise import noise_study
+from benchmarks._coverage_numbers import binomial, bounds_of_looks, covered, pooled, summarize
 from benchmarks._coverage_populations import POPULATIONS, Population, latent
 from benchmarks._coverage_study import simulate
-from benchmarks._coverage_table import binomial, bounds_of_looks, covered, markdown, pooled, summarize
 
 BY_NAME = {population.name: population for population in POPULATIONS}
 SMALL = BY_NAME["8 groups of 25"]

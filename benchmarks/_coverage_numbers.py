@@ -1,4 +1,4 @@
-"""The table of `benchmarks/coverage.py`: from simulated studies to coverage, widths and decisions."""
+"""From simulated studies to coverage, widths and decisions, for `benchmarks/coverage.py`."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -14,11 +14,7 @@ from mfh.sequential import bounds, planned_fractions
 Row = dict[str, Any]
 FITS = {"5": "1", "10": "2", "50": "10", "100": "20"}
 """Number of fits -> number of repeats of five folds."""
-SHOWN = ("10", "50")
-"""Numbers of fits whose comparisons are all shown."""
 FOLDS = 5
-LEAST = 92.5
-"""Coverage that each comparison should have, in percent."""
 
 
 def binomial(count: int, total: int) -> tuple[float, float] | None:
@@ -39,6 +35,18 @@ def share(hits: Sequence[bool]) -> Row:
     return {"count": int(sum(hits)), "of": len(hits), "interval": binomial(int(sum(hits)), len(hits))}
 
 
+def pooled(parts: Sequence[Row]) -> Row:
+    """Return the share over several settings."""
+    count, total = (sum(part[key] for part in parts) for key in ("count", "of"))
+    return {"count": count, "of": total, "interval": binomial(count, total)}
+
+
+def covered(entry: Row, fits: str) -> float:
+    """Return the share of data sets whose interval contains the true gain, in percent."""
+    covers = entry[fits]["covers"]
+    return float(100 * covers["count"] / covers["of"])
+
+
 def summarize(
     populations: Sequence[Population], rows: Mapping[str, Sequence[Row]], noise: Sequence[Row]
 ) -> Row:
@@ -56,24 +64,24 @@ def summarize(
             for fits, repeats in FITS.items():
                 kept = [pair["repeats"][repeats] for pair in pairs if repeats in pair["repeats"]]
                 if kept:
-                    entry[fits] = of_intervals(kept, truth)
+                    entry[fits] = summarize_intervals(kept, truth)
             settings.append(entry)
             watched = [pair for pair in pairs if "looks" in pair]
             if watched:
-                looks.append(entry_of_looks(population, name, [pair["looks"] for pair in watched], truth))
+                looks.append(summarize_looks(population, name, [pair["looks"] for pair in watched], truth))
                 repeats_planned += [
-                    entry_of_repeats(population, name, watched, effect)
+                    summarize_repeats(population, name, watched, effect)
                     for effect in dict.fromkeys((treatment.effect, 0.0))
                 ]
             planned = [pair["planned"] for pair in pairs if pair.get("planned")]
             if planned:
-                plans.append(entry_of_plans(population, name, planned, treatment))
+                plans.append(summarize_samples(population, name, planned, treatment))
     return {
         "settings": settings,
         "looks": looks,
         "repeats": repeats_planned,
         "plans": plans,
-        "noise": of_noise(noise) if noise else None,
+        "noise": summarize_noise(noise) if noise else None,
     }
 
 
@@ -82,7 +90,7 @@ def true_gain(pairs: Sequence[Row], treatment: Treatment) -> float:
     return 0.0 if treatment.no_gain else float(np.nanmean([pair["fresh"] for pair in pairs]))
 
 
-def of_intervals(kept: Sequence[Row], truth: float) -> Row:
+def summarize_intervals(kept: Sequence[Row], truth: float) -> Row:
     """Return coverage, widths and decisions of some intervals.
 
     An interval without ends decides nothing and counts as one that covers.
@@ -106,7 +114,7 @@ def of_intervals(kept: Sequence[Row], truth: float) -> Row:
     }
 
 
-def entry_of_looks(population: Population, name: str, watched: Sequence[Row], truth: float) -> Row:
+def summarize_looks(population: Population, name: str, watched: Sequence[Row], truth: float) -> Row:
     """Return how studies end that go on until they are decided."""
     misses, wrong, decided, stops = [], [], [], []
     for row in watched:
@@ -130,14 +138,14 @@ def entry_of_looks(population: Population, name: str, watched: Sequence[Row], tr
     }
 
 
-def entry_of_repeats(population: Population, name: str, pairs: Sequence[Row], effect: float) -> Row:
+def summarize_repeats(population: Population, name: str, pairs: Sequence[Row], effect: float) -> Row:
     """Return how plans of numbers of repeats do.
 
     Args:
         population: of the pilots.
         name: of the treatment.
-        pairs: the pilots, two repeats each, and what more repeats of the same data sets show.
-        effect: gain that is planned for; 0 for the pilot's own estimate, where it decides nothing yet.
+        pairs: the first two repeats are the pilot; more repeats of the same data set show how the plan ends.
+        effect: gain that is planned for; 0 for the pilot's own estimate, if the pilot decides nothing.
     """
     absent, planned, beyond = [], [], 0
     for pair in pairs:
@@ -193,7 +201,7 @@ def _bounds(first: int, most: int) -> list[float]:
     return bounds(planned_fractions(most, most, first=first))
 
 
-def entry_of_plans(population: Population, name: str, planned: Sequence[Row], treatment: Treatment) -> Row:
+def summarize_samples(population: Population, name: str, planned: Sequence[Row], treatment: Treatment) -> Row:
     """Return how often studies of a planned number of samples show the gain that they were planned for."""
     made = [row for row in planned if "mean" in row]
     shown = [row["half"] is not None and row["mean"] > row["half"] for row in made]
@@ -208,7 +216,7 @@ def entry_of_plans(population: Population, name: str, planned: Sequence[Row], tr
     }
 
 
-def of_noise(rows: Sequence[Row]) -> Row:
+def summarize_noise(rows: Sequence[Row]) -> Row:
     """Return how studies of pure noise end."""
     ends = ("help", "hurt", "no-effect", "abstain")
     found: Row = {"of": len(rows)} | {end: sum(row["verdict"] == end for row in rows) for end in ends}
@@ -224,166 +232,3 @@ def of_noise(rows: Sequence[Row]) -> Row:
             for value in sorted({row[column] for row in rows})
         }
     return found
-
-
-def percent(part: Row | None) -> str:
-    """Return a share with its interval, such as `95 (92 to 97)`."""
-    if part is None or not part["of"]:
-        return "-"
-    low, high = part["interval"]
-    return f"{100 * part['count'] / part['of']:.1f} ({low:.1f} to {high:.1f})"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [" | ".join(head), "|".join("---" for _ in head), *(" | ".join(row) for row in rows)]
-    return "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
-
-
-def markdown(record: Row) -> str:
-    """Return the tables of the page."""
-    parts = [of_averages(record["settings"])]
-    for fits in SHOWN:
-        rows = [
-            (
-                entry["setting"],
-                entry["pair"],
-                entry["half"],
-                f"{entry['truth']:+.2f}",
-                str(entry[fits]["covers"]["of"]),
-                percent(entry[fits]["covers"]),
-                f"{entry[fits]['width']:.2f}",
-                f"{entry[fits]['relative']:.2f}",
-                percent(entry[fits]["false"]),
-                percent(entry[fits]["shown"]),
-            )
-            for entry in record["settings"]
-            if fits in entry
-        ]
-        head = ("setting", "compared", "half", "true gain", "data sets", "covers, %", "half-width",
-                "of NB's", "false, %", "shown, %")  # fmt: skip
-        parts.append(f"### {fits} fits\n\n{table(head, rows)}")
-    if record["looks"]:
-        parts.append(f"### Until decided\n\n{of_looks(record['looks'])}")
-        parts.append(f"### Planned numbers of repeats\n\n{of_repeats(record['repeats'])}")
-    if record["plans"]:
-        parts.append(f"### Planned numbers of samples\n\n{of_plans(record['plans'])}")
-    if record["noise"]:
-        parts.append(f"### Studies of pure noise\n\n{of_noise_rows(record['noise'])}")
-    return "\n\n".join(parts) + "\n"
-
-
-def of_averages(settings: Sequence[Row]) -> str:
-    """Return one line for each number of fits and half of the settings, and the settings that fail."""
-    rows, failing = [], []
-    for fits in FITS:
-        for half in ("settle", "confirm", "both"):
-            kept = [e for e in settings if fits in e and half in (e["half"], "both")]
-            if kept:
-                rows.append((fits, half, *of_some(kept, fits)))
-        failing += [(fits, e) for e in settings if fits in e and covered(e, fits) < LEAST]
-    head = ("fits", "half", "comparisons", "covers on average, %", "least, %", f"below {LEAST}%", "false, %",
-            "false where the true gain is 0, %", "half-width over NB's", "over NB's at 10 fits")  # fmt: skip
-    lines = [
-        f"- {fits} fits: {e['setting']}, {e['pair']}: {percent(e[fits]['covers'])}" for fits, e in failing
-    ]
-    below = "\n".join(lines) if lines else "- none"
-    words = f"Comparisons that are covered in less than {LEAST}% of the data sets:"
-    return f"{table(head, rows)}\n\n{words}\n\n{below}"
-
-
-def of_some(kept: Sequence[Row], fits: str) -> tuple[str, ...]:
-    """Return the numbers of a line of averages."""
-    covers = [covered(e, fits) for e in kept]
-    against = [e[fits]["width"] / e["10"]["plain_width"] for e in kept]
-    return (
-        str(len(kept)),
-        f"{np.mean(covers):.1f}",
-        f"{min(covers):.1f}",
-        str(sum(c < LEAST for c in covers)),
-        percent(pooled([e[fits]["false"] for e in kept])),
-        percent(pooled([e[fits]["false"] for e in kept if e["no_gain"]])),
-        f"{np.mean([e[fits]['relative'] for e in kept]):.2f}",
-        f"{np.mean(against):.2f}",
-    )
-
-
-def covered(entry: Row, fits: str) -> float:
-    """Return the share of data sets whose interval contains the true gain, in percent."""
-    covers = entry[fits]["covers"]
-    return float(100 * covers["count"] / covers["of"])
-
-
-def pooled(parts: Sequence[Row]) -> Row:
-    """Return the share over several settings."""
-    count, total = (sum(part[key] for part in parts) for key in ("count", "of"))
-    return {"count": count, "of": total, "interval": binomial(count, total)}
-
-
-def of_looks(looks: Sequence[Row]) -> str:
-    """Return the table of studies that go on until they are decided."""
-    rows = [
-        (
-            e["setting"],
-            e["pair"],
-            f"{e['truth']:+.2f}",
-            str(e["misses"]["of"]),
-            percent(e["misses"]),
-            percent(e["false"]),
-            percent(e["decided"]),
-            f"{e['repeats']:.1f}",
-        )
-        for e in looks
-    ]
-    head = ("setting", "compared", "true gain", "data sets", "misses the truth at some look, %", "false, %",
-            "decided, %", "repeats, mean")  # fmt: skip
-    return table(head, rows)
-
-
-def of_repeats(planned: Sequence[Row]) -> str:
-    """Return the table of planned numbers of repeats."""
-    rows = [
-        (
-            e["setting"],
-            e["pair"],
-            f"{e['effect']:g}" if e["effect"] else "as estimated",
-            str(e["planned"]["of"]),
-            percent(e["planned"]),
-            str(e["beyond"]),
-            str(e["absent"]["of"]),
-            percent(e["absent"]),
-        )
-        for e in planned
-    ]
-    head = ("pilot", "compared", "planned for a gain of", "plans up to 20", "decide, %", "plans above 20",
-            "no number of repeats", "of these 20 decide, %")  # fmt: skip
-    return table(head, rows)
-
-
-def of_plans(plans: Sequence[Row]) -> str:
-    """Return the table of planned numbers of samples."""
-    rows = [
-        (
-            e["setting"],
-            e["pair"],
-            "-" if e["truth"] is None else f"{e['truth']:+.2f}",
-            f"{e['samples']:,.0f}",
-            str(e["shown"]["of"]),
-            str(e["not_made"]),
-            percent(e["shown"]),
-        )
-        for e in plans
-    ]
-    head = ("pilot", "compared", "true gain at the planned size", "samples, median", "studies", "too large",
-            "shown, %")  # fmt: skip
-    return table(head, rows)
-
-
-def of_noise_rows(noise: Row) -> str:
-    """Return the table of studies of pure noise."""
-    words = {"kind": "data", "design": "design", "fits": "fits", "metric": "metric"}
-    rows = [("all", "", str(noise["of"]), str(noise["decided"]["count"]), percent(noise["decided"]))]
-    for column, word in words.items():
-        for value, part in noise[f"by_{column}"].items():
-            rows.append((word, value, str(part["of"]), str(part["count"]), percent(part)))
-    return table(("", "", "studies", "`help` or `hurt`", "%"), rows)
