@@ -17,6 +17,8 @@ from mfh.training.students import StudentFit, StudentJob, seeded, train_students
 FEATURES = 40
 PENALTY = 1.0
 TEMPERATURE = 2.0
+CONFIG = StudyConfig()
+"""Options that the design of a study asks for; K-fold uses none of them."""
 Outputs = Mapping[Treatment, tuple[np.ndarray, np.ndarray | None]]
 """By treatment the outputs for the test samples and for the fresh ones, (sample, output)."""
 
@@ -204,7 +206,3 @@ def forward(fit: StudentFit, inputs: np.ndarray) -> np.ndarray:
         values = values @ weight.T + bias
         values = values if name == layers[-1] else np.maximum(values, 0)
     return values
-
-
-CONFIG = StudyConfig()
-"""Options that the design of a study asks for; K-fold uses none of them."""

@@ -3,32 +3,24 @@
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks._coverage_learners import CONFIG, DataSet, Outputs, fit_all, paired
+from benchmarks._coverage_numbers import FOLDS, Row, components_of
 from benchmarks._coverage_populations import BASE, FRESH, Population, Treatment
 from mfh._checks import InputError
 from mfh._study.design import Design
-from mfh.crossed import (
-    Components,
-    CrossedInterval,
-    FitValues,
-    crossed_interval,
-    samples_to_decide,
-)
+from mfh.crossed import CrossedInterval, FitValues, crossed_interval, samples_to_decide
 from mfh.influence import sample_values
 from mfh.metrics import Metric, find_metric
 from mfh.stats import Interval, t_interval
 
-FOLDS = 5
 LOOKED_AT = (1, 2, 10, 20)
 """Repeats after which the interval is kept."""
 MOST_PLANNED = 20_000
 """Samples above which a planned study is not made."""
-Row = dict[str, Any]
 
 
 def simulate(population: Population, numbers: Sequence[int], *, planned: bool = True) -> Iterator[Row]:
@@ -74,36 +66,49 @@ def compare(
 ) -> Row:
     """Return estimate, interval and components of a treated student minus the one that has labels alone."""
     metric = find_metric(population.metric, population.task)
-    unit = np.arange(len(data.samples)) if data.samples.group is None else data.samples.group
-    folds = _folds(data)
-    fits, fresh, size = [], [], 0.0
-    for number, found in enumerate(outputs):
-        if found is None:
-            continue
-        split, label = data.splits[number], _label(population, data.samples.label)
-        values = [
-            _values(metric, found[which][0], label[torch.from_numpy(split.test)])
-            for which in (treatment, BASE)
-        ]
-        size = max(size, *(abs(float(found.mean())) for found in values))
-        fits.append(FitValues(*divmod(number, folds), unit[split.test], values[0] - values[1]))
-        if found[BASE][1] is not None:
-            further = _label(population, data.fresh.label)
-            gains = [metric(torch.from_numpy(found[which][1]), further) for which in (treatment, BASE)]
-            fresh.append(gains[0] - gains[1])
-    row: Row = {"fresh": _mean(fresh), "repeats": {}}
+    fits, size = differences(population, data, outputs, treatment)
+    row: Row = {"fresh": fresh_gain(population, data, outputs, treatment), "repeats": {}}
     ratio = float(np.mean([len(split.test) / len(split.train) for split in data.splits]))
-    most = len(data.splits) // folds
-    found_by_repeats = {}
+    folds, most = _folds(data), len(data.splits) // _folds(data)
+    found = {}
     for repeats in range(1, most + 1):
         some = [fit for fit in fits if fit.repeat < repeats]
         if repeats in LOOKED_AT or most == LOOKED_AT[-1]:
-            found_by_repeats[repeats] = _interval(some, folds, ratio, size)
+            found[repeats] = _interval(some, folds, ratio, size)
         if repeats in LOOKED_AT:
-            row["repeats"][str(repeats)] = _described(found_by_repeats[repeats], some, ratio, size)
+            row["repeats"][str(repeats)] = _described(found[repeats], some, ratio, size)
     if most == LOOKED_AT[-1]:
-        row["looks"] = _looks(found_by_repeats, metric.margin)
+        row["looks"] = _looks(found, metric.margin)
     return row
+
+
+def differences(
+    population: Population, data: DataSet, outputs: Sequence[Outputs | None], treatment: Treatment
+) -> tuple[list[FitValues], float]:
+    """Return the differences by test sample of each fit, and the size of the metrics behind them."""
+    metric, label = find_metric(population.metric, population.task), _label(population, data.samples.label)
+    unit = np.arange(len(data.samples)) if data.samples.group is None else data.samples.group
+    fits, size = [], 0.0
+    for number, found in enumerate(outputs):
+        if found is not None:
+            test = data.splits[number].test
+            treated, base = (_values(metric, found[which][0], label[test]) for which in (treatment, BASE))
+            size = max(size, abs(float(treated.mean())), abs(float(base.mean())))
+            fits.append(FitValues(*divmod(number, _folds(data)), unit[test], treated - base))
+    return fits, size
+
+
+def fresh_gain(
+    population: Population, data: DataSet, outputs: Sequence[Outputs | None], treatment: Treatment
+) -> float | None:
+    """Return the mean gain on the further samples of the population; None if no fit is left."""
+    metric, label = find_metric(population.metric, population.task), _label(population, data.fresh.label)
+    gains = []
+    for found in outputs:
+        if found is not None and found[BASE][1] is not None:
+            treated, base = (metric(torch.from_numpy(found[which][1]), label) for which in (treatment, BASE))
+            gains.append(treated - base)
+    return float(np.mean(gains)) if gains else None
 
 
 def _folds(data: DataSet) -> int:
@@ -119,10 +124,6 @@ def _values(metric: Metric, logits: np.ndarray, label: torch.Tensor) -> np.ndarr
     values = sample_values(metric, torch.from_numpy(logits), label)
     assert values is not None, metric.name
     return values
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
 
 
 def _interval(fits: Sequence[FitValues], folds: int, ratio: float, size: float) -> CrossedInterval:
@@ -180,14 +181,12 @@ def plan(population: Population, number: int, row: Row, treatment: Treatment) ->
     """Make the study whose size the first two repeats of a data set plan for the true gain.
 
     Returns:
-        How many samples were planned, and estimate and half-width of a study of that size; None where there
-        is no plan, or too many samples.
+        How many samples were planned, and unless they are too many, estimate and half-width of a study of
+        that size and its gain on further samples; None if the pilot has no interval.
     """
-    pilot = row["repeats"][str(LOOKED_AT[1])]
-    if "samples" not in pilot:
+    parts = components_of(row["repeats"][str(LOOKED_AT[1])])
+    if parts is None:
         return None
-    names = ("samples", "noise", "trainings", "size", "num_units")
-    parts = Components(*(pilot[name] for name in names), LOOKED_AT[1], FOLDS, pilot["ratio"])
     size = math.ceil(samples_to_decide(treatment.effect, parts) * population.size)
     if not FOLDS * 10 <= size <= MOST_PLANNED:
         return {"size": size}
