@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from mfh import metrics
 from mfh.influence import MOST_LEFT_OUT, sample_values
 from mfh.metrics import METRICS, Metric, find_metric
 
@@ -108,7 +107,5 @@ def _needs_all(logits: Tensor, label: Tensor) -> float:
 
 
 def test_every_built_in_metric_has_values_of_its_own() -> None:
-    functions = [metrics.accuracy, metrics.auroc, metrics.r2, metrics.miou, metrics.macro_f1]
-    assert {metric.function for metric in METRICS.values()} >= set(functions)
     for metric, task in CASES:
         assert sample_values(metric, *case(task, MOST_LEFT_OUT + 1)) is not None, metric.name
