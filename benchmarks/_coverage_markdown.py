@@ -108,11 +108,12 @@ def looks_table(looks: Sequence[Row]) -> str:
             percent(e["false"]),
             percent(e["decided"]),
             f"{e['repeats']:.1f}",
+            f"{e['estimate']:+.2f}",
         )
         for e in looks
     ]
     head = ("setting", "compared", "true gain", "data sets", "misses the truth at some look, %", "false, %",
-            "decided, %", "repeats, mean")  # fmt: skip
+            "decided, %", "repeats, mean", "estimate, mean")  # fmt: skip
     return table(head, rows)
 
 

@@ -116,7 +116,7 @@ def summarize_intervals(kept: Sequence[Row], truth: float) -> Row:
 
 def summarize_looks(population: Population, name: str, watched: Sequence[Row], truth: float) -> Row:
     """Return how studies end that go on until they are decided."""
-    misses, wrong, decided, stops = [], [], [], []
+    misses, wrong, decided, stops, ends_at = [], [], [], [], []
     for row in watched:
         mean, margin = np.array(row["mean"], dtype=float), row["margin"]
         bound, _ = bounds_of_looks(row)
@@ -125,8 +125,10 @@ def summarize_looks(population: Population, name: str, watched: Sequence[Row], t
         decided.append(len(ends) > 0)
         stop = int(ends[0]) if len(ends) else len(mean) - 1
         stops.append(row["first"] + stop)
+        ends_at.append(mean[stop])
         away = abs(mean[stop]) > bound[stop]
-        wrong.append(bool(away and (truth == 0 or np.sign(mean[stop]) != np.sign(truth))))
+        right = truth != 0 and np.sign(mean[stop]) == np.sign(truth) if away else abs(truth) <= margin
+        wrong.append(len(ends) > 0 and not right)
     return {
         "setting": population.name,
         "pair": name,
@@ -135,6 +137,7 @@ def summarize_looks(population: Population, name: str, watched: Sequence[Row], t
         "false": share(wrong),
         "decided": share(decided),
         "repeats": float(np.mean(stops)),
+        "estimate": float(np.mean(ends_at)),
     }
 
 
