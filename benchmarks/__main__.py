@@ -10,7 +10,7 @@ import benchmarks
 from benchmarks import _common
 
 SLOWER = 1.25
-BY_NAME = ("diagnose",)
+BY_NAME = ("coverage", "diagnose")
 """Validations rather than timings, which take an hour: run when they are named."""
 
 

@@ -220,7 +220,7 @@ class Look:
 
     Attributes:
         repeats: repeats so far.
-        fraction: share of the information, in (0, 1]: SE^2 after endless repeats over SE^2 now.
+        fraction: share of the planned repeats that are made, in (0, 1].
         bound: what |difference / standard error| must exceed, so that the error over all looks is 5%.
         level: coverage of the interval of this look, in (0, 1).
         difference, low, high: the gain and its interval at that level.

@@ -7,8 +7,13 @@ each sample is tested once in every repeat, so the three can be estimated apart:
     d_ri   difference of sample i in repeat r; a_i its mean over repeats; g the mean of a_i
     s_e^2  noise of one sample's difference            R/(R-1) mean_ri (d_ri - a_i)^2
     s_a^2  samples                                     max(Var_i(a_i) - s_e^2/R, 0)
-    s_b^2  trainings    max(mean over repeats of the variance of the K fold means - (s_a^2 + s_e^2) K/n, 0)
+    s_b^2  trainings    max(w - e, 0), see below
     SE^2 = s_a^2/n + s_e^2/(n R) + s_b^2 (1/(K R) + n_test/n_train)
+
+The means of the K folds vary by v, on average over repeats. Samples and noise explain e = (s_a^2 + s_e^2) K/n
+of it, and trainings the rest. Because v has few degrees of freedom, the difference v - e is often far too
+large, or negative. So v is averaged with what is expected before: w = ((K-1) v + 4 (1 + 0.2) e) / (K-1 + 4).
+With five folds that is s_b^2 = max(v - 0.8 e, 0) / 2.
 
 Where samples come in groups, the mean of a group takes the place of a sample. No unbiased estimate of this
 variance exists (Bengio and Grandvalet 2004), so the interval is judged by simulation: docs/intervals.md.
@@ -28,6 +33,12 @@ from mfh.stats import ROUNDING, Interval
 
 POWER = 0.8
 """Probability with which a planned study is to decide."""
+EXPECTED = 0.2
+"""Variance that trainings are expected to add to the means of folds, as a share of what samples explain."""
+WEIGHT = 4
+"""Weight of that expectation against each repeat, in degrees of freedom."""
+FEW = 6
+"""Repeats after which plans rely on the estimated variance of trainings as much as on the expected one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +93,8 @@ class Components:
         count = self.repeats if repeats is None else repeats
         by_sample = self.samples / self.size + self.noise / (self.size * count)
         by_training = self.variance(count) - by_sample
-        free = self.num_units - 1, max(count * (self.folds - 1), count - 1)
+        by_fold = self.folds - 1 + WEIGHT if self.folds > 1 else 0
+        free = self.num_units - 1, max(count * by_fold, count - 1)
         total = by_sample**2 / free[0] + (by_training**2 / free[1] if free[1] else 0.0)
         return (by_sample + by_training) ** 2 / total if total > 0 else float(free[0])
 
@@ -210,8 +222,9 @@ def _components(
         trainings = max(between - noise / size, 0.0)
     else:
         within = float(np.mean([np.var(row, ddof=1) for row in means]))
-        expected = (samples + noise) if count > 1 else spread
-        trainings = max(within - expected * folds / size, 0.0)
+        explained = ((samples + noise) if count > 1 else spread) * folds / size
+        expected = WEIGHT * (1 + EXPECTED) * explained
+        trainings = max(((folds - 1) * within + expected) / (folds - 1 + WEIGHT) - explained, 0.0)
     return Components(samples, noise, trainings, size, num_units, count, folds, test_over_train)
 
 
@@ -223,6 +236,7 @@ def repeats_to_decide(
     The estimate after more repeats is taken as normal around the present one. With a margin, an interval
     inside (-margin, margin) decides too. None if no number of repeats up to `most` is enough.
     """
+    parts = _for_planning(parts)
     for repeats in _growing(parts.repeats + 1, most):
         moved = math.sqrt(max(parts.variance() - parts.variance(repeats), 0.0))
         half = parts.half_width(repeats)
@@ -235,7 +249,7 @@ def repeats_to_decide(
 
 def repeats_for(effect: float, parts: Components, *, most: int = 1000, power: float = POWER) -> int | None:
     """Return how many repeats show an effect with a probability of `power`; None if no number does."""
-    needed = float(special.ndtri(power))
+    parts, needed = _for_planning(parts), float(special.ndtri(power))
     for repeats in _growing(1, most):
         if parts.half_width(repeats) + needed * math.sqrt(parts.variance(repeats)) <= effect:
             return repeats
@@ -243,9 +257,24 @@ def repeats_for(effect: float, parts: Components, *, most: int = 1000, power: fl
 
 
 def samples_to_decide(effect: float, parts: Components, *, power: float = POWER) -> float:
-    """Return how many times the samples a new study needs to show an effect with a probability of `power`."""
-    needed = float(special.ndtri(0.975) + special.ndtri(power)) ** 2
+    """Return how many times the samples a new study needs to show an effect with a probability of `power`.
+
+    Quantiles of Student's t with the degrees of freedom of this study allow for the error of its components
+    (Julious and Owen 2006).
+    """
+    free = parts.degrees()
+    needed = float(special.stdtrit(free, 0.975) + special.stdtrit(free, power)) ** 2
     return parts.variance() * needed / effect**2 if effect else math.inf
+
+
+def _for_planning(parts: Components) -> Components:
+    """Return components whose trainings are closer to what is expected, the fewer repeats there are."""
+    if parts.folds == 1:
+        return parts
+    explained = (parts.samples + parts.noise) * parts.folds / parts.size
+    usual = WEIGHT * EXPECTED * explained / (parts.folds - 1 + WEIGHT)
+    trust = parts.repeats / (parts.repeats + FEW)
+    return replace(parts, trainings=trust * parts.trainings + (1 - trust) * usual)
 
 
 def _growing(start: int, most: int) -> list[int]:

@@ -11,7 +11,7 @@ from mfh._study.outcome import SeedResult
 from mfh.arms import BASELINE
 from mfh.config import StudyConfig
 from mfh.results import Comparison, Look, StudyResult
-from mfh.sequential import bounds
+from mfh.sequential import bounds, planned_fractions
 
 
 def take_look(
@@ -30,17 +30,15 @@ def take_look(
         repeats: how many repeats these are.
         before: the earlier looks.
     """
-    plain = _gain(assemble(networks, config, seeds, elapsed=0.0))
-    fraction = _fraction(plain)
-    if before:
-        fraction = max(fraction, before[-1].fraction)
-    bound = bounds([*(look.fraction for look in before), fraction])[-1]
+    first = before[0].repeats if before else repeats
+    fractions = planned_fractions(repeats, max(repeats, config.max_repeats), first=first)
+    bound = bounds(fractions)[-1]
     level = 1 - 2 * float(special.ndtr(-bound))
     result = assemble(networks, config, seeds, elapsed=0.0, level=level)
     gain = _gain(result)
     return Look(
         repeats=repeats,
-        fraction=fraction,
+        fraction=fractions[-1],
         bound=bound,
         level=level,
         difference=math.nan if gain is None else gain.difference,
@@ -53,10 +51,3 @@ def take_look(
 def _gain(result: StudyResult) -> Comparison | None:
     """Return the comparison that answers the first declared question."""
     return next((row for row in result.comparisons if row.question == 1 and row.b == BASELINE), None)
-
-
-def _fraction(gain: Comparison | None) -> float:
-    """Return the share of the information that no repeat could add to; 1 without components."""
-    if gain is None or gain.components is None:
-        return 1.0
-    return min(max(1 - gain.components["more_repeats"], 1e-3), 1.0)
