@@ -11,7 +11,7 @@ from mfh._version import __version__
 
 def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
     """Return versions and machine for the results of a run; `command` is by default the running one."""
-    packages = ("torch", "numpy", "scipy", "accelerate", "numba", "torchmetrics", "safetensors")
+    packages = ("torch", "numpy", "scipy", "accelerate", "numba", "safetensors")
     versions = {}
     for name in packages:
         try:
