@@ -32,7 +32,7 @@ from mfh.commands import (
     vggsound,
 )
 from mfh.commands._messages import in_words_of_the_command_line
-from mfh.commands._options import NO_IMPORTS, expand_paths
+from mfh.commands._options import NO_IMPORTS, expand_paths, merge_parts
 from mfh.commands._output import EscapedText, messages_on_stderr, one_escaped_line, write_error
 from mfh.commands._sources import plain_spec
 
@@ -127,6 +127,7 @@ def _values_of_flags(command: ArgumentParser, words: Sequence[str]) -> dict[str,
     parsed = command.parse_args([word for word in words[first:] if word != "--print_config"])
     named = {word.partition("=")[0].lstrip("-").partition(".")[0] for word in words if word.startswith("--")}
     given = {name.replace("-", "_") for name in named} - {"config", "print_config"}
+    merge_parts(command, parsed, words)
     classes = getattr(command, "class_options", ())
     values = {name: value for name, value in parsed.as_dict().items() if name in given}
     return {name: plain_spec(value) if name in classes else value for name, value in values.items()}
@@ -195,6 +196,7 @@ def _run(words: Sequence[str]) -> int:
             options = parser.parse_args(words)
             command = next(c for c in COMMANDS if c.name == options.command)
             chosen = options[options.command]
+            merge_parts(_chosen(parser, words)[0], _innermost(chosen), words)
             expand_paths(_chosen(parser, words)[0], _innermost(chosen))
             with messages_on_stderr(quiet=_is_quiet(chosen)):
                 command.run(chosen)

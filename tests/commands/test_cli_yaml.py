@@ -289,3 +289,12 @@ def test_a_second_document_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "two.yaml").write_text("seeds: 2\n---\nepochs: 3\n")
     assert main(["study", "--config", str(tmp_path / "two.yaml")]) == 2
     assert "two.yaml, line 2: `config` must contain one YAML document" in capsys.readouterr().err
+
+
+def test_a_flag_for_one_value_of_a_mapping_keeps_the_others(
+    module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("my.yaml").read_text() + "losses: [dkd]\nloss_options: {dkd: {alpha: 2, beta: 4}}\n"
+    Path("my.yaml").write_text(text)
+    assert main(["study", "--config", "my.yaml", "--loss-options.dkd.beta", "3", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["loss_options"] == {"dkd": {"alpha": 2, "beta": 3}}
