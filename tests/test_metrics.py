@@ -229,3 +229,41 @@ def test_importing_metrics_leaves_torch_and_numpy_alone() -> None:
     code = "import sys, mfh.metrics, mfh.config; sys.exit(len({'torch', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert mfh.Metric is type(find_metric("auto", "dense"))
+
+
+def test_sure_outputs_are_ranked() -> None:
+    """Probabilities that round to 1, or to 0, still have an order."""
+    score = torch.tensor([97.0, 98.5, 98.0, 99.0, 5000.0, 4000.0])
+    label = torch.tensor([0, 1, 0, 1, 1, 0])
+    logits = torch.stack([torch.zeros(6), score], 1)
+    expected = 100 * sk.roc_auc_score(label, score)
+    assert auroc(logits, label) == pytest.approx(expected)
+    assert auroc(-logits, 1 - label) == pytest.approx(expected)
+    third = torch.cat([logits, torch.full((6, 1), -1e5)], 1)
+    assert auroc(third, label) == pytest.approx(expected)
+    halves = [sk.average_precision_score(label == k, (2 * k - 1) * score) for k in (0, 1)]
+    assert average_precision(logits, label) == pytest.approx(mean_of_defined(halves))
+
+
+def test_infinite_logits_are_the_largest() -> None:
+    logits = torch.tensor([[0.0, math.inf], [0.0, 1.0], [0.0, -math.inf]])
+    assert auroc(logits, torch.tensor([1, 0, 0])) == 100.0
+
+
+@pytest.mark.parametrize("task", list(OWN_METRIC))
+def test_a_logit_that_is_nan_makes_every_metric_nan(task: str) -> None:
+    shape, label = {
+        "single-label": ((4, 2), torch.tensor([0, 0, 1, 1])),
+        "multi-label": ((4, 2), torch.tensor([[0.0, 1], [0, 1], [1, 0], [1, 0]])),
+        "regression": ((4, 1), torch.arange(4.0)[:, None]),
+        "dense": ((1, 2, 4), torch.tensor([[0, 0, 1, 1]])),
+    }[task]
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    logits.view(-1)[3] = math.nan
+    assert all(value == NAN for value in scores(metrics_of(task), logits, label).values())
+
+
+def test_bfloat16_logits() -> None:
+    logits, label = torch.tensor([[1.0, 2], [3, 1], [0, 4]]), torch.tensor([1, 0, 0])
+    half = scores(metrics_of("single-label"), logits.bfloat16(), label)
+    assert half == scores(metrics_of("single-label"), logits, label)

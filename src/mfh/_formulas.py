@@ -4,7 +4,7 @@ A metric of several classes, labels or targets is the plain mean over those for 
 compares each class with all others. It is undefined where its formula is 0 / 0: average precision and AUROC
 of a class without a sample, AUROC of a class that all samples belong to, F1 and intersection over union of a
 class that occurs neither in the labels nor in the predictions, R^2 of a target that is the same for all
-samples. If none is left, the metric is NaN.
+samples. If none is left, the metric is NaN. `mfh.metrics` returns NaN, too, if a logit is NaN.
 
 `logits` is what a network returns and `label` has the labels of the same samples. Their shapes are
 (sample, class) and (sample,) for one class out of several, (sample, label) for several labels,
@@ -18,6 +18,8 @@ from torch import Tensor
 
 SAME = 4e-15
 """Relative difference of two scores up to which they count as equal: softmax rounds."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Logits of a larger size, such as infinity, count as this."""
 
 
 def accuracy(logits: Tensor, label: Tensor) -> float:
@@ -51,7 +53,7 @@ def auroc(logits: Tensor, label: Tensor) -> float:
     values, positive = class_scores(logits, label)
     hits, count = positive.sum(axis=1), positive.shape[1]
     defined = (hits > 0) & (hits < count)
-    hit, first, last = _ranked(values, positive)
+    hit, first, last = _ranked(values, positive, _least(label))
     # pairs of a positive and a negative sample ranked below it; a pair of equal scores counts half
     pairs = (hit * (first + last)).sum(axis=1) / 2 - hits * (hits - 1) / 2
     return 100 * _mean(pairs[defined] / (hits * (count - hits))[defined])
@@ -65,7 +67,7 @@ def average_precision(logits: Tensor, label: Tensor) -> float:
     """
     values, positive = class_scores(logits, label)
     hits, count = positive.sum(axis=1), positive.shape[1]
-    hit, first, _ = _ranked(values, positive)
+    hit, first, _ = _ranked(values, positive, _least(label))
     before = hit.cumsum(axis=1) - hit
     if first.ndim == 2:
         before = np.take_along_axis(before, first, axis=1)
@@ -122,12 +124,12 @@ def r2(logits: Tensor, label: Tensor) -> float:
 
 def _array(values: Tensor) -> np.ndarray:
     """Return float64 values on the CPU."""
-    return values.detach().cpu().numpy().astype(np.float64)
+    return values.detach().cpu().double().numpy()
 
 
 def _by_class(values: Tensor) -> np.ndarray:
     """Return float64 values on the CPU, (class, sample), each class in one piece of memory."""
-    return np.array(values.detach().cpu().numpy().T, dtype=np.float64, order="C")
+    return np.array(values.detach().cpu().double().numpy().T, order="C")
 
 
 def _mean(values: np.ndarray) -> float:
@@ -157,13 +159,39 @@ def _class_counts(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray
 def class_scores(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return what ranks the samples for each class, (class, sample), and which samples belong to it.
 
-    Of several labels that is the logit. Of one class out of several it is the probability, by softmax in
-    float64: the logit of a class does not rank samples, since it counts against the others of its sample.
+    For several labels it is the logit. For one class out of several it is the logarithm of the odds
+    p / (1 - p) of the class, where p is its probability by softmax. The logit of a class does not rank
+    samples, since it counts against the others of its sample, and p itself rounds to 1 for sure networks.
+
     """
     truth = label.cpu().numpy()
     if truth.ndim == 2:
         return _by_class(logits), truth.T > 0
-    return _probabilities(logits), truth == np.arange(logits.shape[1])[:, None]
+    return _log_odds(logits), truth == np.arange(logits.shape[1])[:, None]
+
+
+def _least(label: Tensor) -> float:
+    """Return the difference up to which scores near 0 count as equal: log-odds round, logits do not."""
+    return float(np.finfo(np.float64).tiny) if label.ndim == 2 else SAME
+
+
+def _log_odds(logits: Tensor) -> np.ndarray:
+    """Return log(p / (1 - p)) of the probabilities p of softmax, (class, sample).
+
+    It is z - log(sum of exp(z) of the other classes). The largest logit of a sample is left out of that sum
+    for its own class and taken as the unit for the others, so nothing cancels.
+    """
+    values = _by_class(logits).clip(-LARGEST, LARGEST)
+    samples = np.arange(values.shape[1])
+    largest = values.argmax(axis=0)
+    best = values[largest, samples]
+    values -= best
+    values[largest, samples] = -np.inf
+    second = values.max(axis=0)
+    rest = second + np.log(np.exp(values - second).sum(axis=0))
+    odds = values - np.log1p(np.exp(rest) - np.exp(values))
+    odds[largest, samples] = -rest
+    return odds
 
 
 def _probabilities(logits: Tensor) -> np.ndarray:
@@ -173,7 +201,9 @@ def _probabilities(logits: Tensor) -> np.ndarray:
     return powers / powers.sum(axis=0)
 
 
-def _ranked(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ranked(
+    values: np.ndarray, positive: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sort the samples of each class by rising score.
 
     The last bit of each score carries whether the sample is positive: sorting numbers is several times faster
@@ -182,6 +212,7 @@ def _ranked(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.nd
     Args:
         values: scores, (class, sample).
         positive: whether a sample belongs to the class, of the same shape.
+        least: difference of scores near 0 up to which they count as equal; see `_least`.
 
     Returns:
         1 for each positive in the sorted order, else 0; the first and the last place of equal scores, for
@@ -191,7 +222,7 @@ def _ranked(values: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.nd
     ordered = np.sort(marked.view(np.float64), axis=1).view(np.int64)
     hit, level = ordered & 1, ordered.view(np.float64)
     place = np.arange(values.shape[1])
-    differs = level[:, 1:] - level[:, :-1] > SAME * np.abs(level[:, 1:]) + np.finfo(np.float64).tiny
+    differs = level[:, 1:] - level[:, :-1] > SAME * np.abs(level[:, 1:]) + least
     if differs.all():
         return hit, place, place
     edge = np.ones((len(values), 1), dtype=bool)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -32,8 +32,9 @@ from mfh.commands import (
     vggsound,
 )
 from mfh.commands._messages import in_words_of_the_command_line
-from mfh.commands._options import NO_IMPORTS, expand_paths
+from mfh.commands._options import NO_IMPORTS, expand_paths, merge_parts
 from mfh.commands._output import EscapedText, messages_on_stderr, one_escaped_line, write_error
+from mfh.commands._sources import plain_spec
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
@@ -107,12 +108,29 @@ def read_configs(parser: ArgumentParser, words: Sequence[str]) -> str | None:
         file = _yaml.read(expanded(path, "config"))
         given = flags | ({a.dest for a in command._actions} if "print_config" in flags else set())
         values = _config.options_from(file, command, given=given, flags=flags, known=others)
-        command.set_defaults(values)
+        # a class on the command line replaces that of the file, with its arguments
+        replaced = flags & set(getattr(command, "class_options", ()))
+        command.set_defaults({name: value for name, value in values.items() if name not in replaced})
     if "print_config" not in flags:
         return None
     from mfh.commands import _print_config
 
+    command.set_defaults(_values_of_flags(command, words))
     return _print_config.dump(command)
+
+
+def _values_of_flags(command: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:
+    """Return what the words give for the options of a command; an option that it needs may be left out."""
+    for action in command._actions:
+        action.required = False
+    first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
+    parsed = command.parse_args([word for word in words[first:] if word != "--print_config"])
+    named = {word.partition("=")[0].lstrip("-").partition(".")[0] for word in words if word.startswith("--")}
+    given = {name.replace("-", "_") for name in named} - {"config", "print_config"}
+    merge_parts(command, parsed, words)
+    classes = getattr(command, "class_options", ())
+    values = {name: value for name, value in parsed.as_dict().items() if name in given}
+    return {name: plain_spec(value) if name in classes else value for name, value in values.items()}
 
 
 def _chosen(parser: ArgumentParser, words: Sequence[str]) -> tuple[ArgumentParser, list[ArgumentParser]]:
@@ -178,6 +196,7 @@ def _run(words: Sequence[str]) -> int:
             options = parser.parse_args(words)
             command = next(c for c in COMMANDS if c.name == options.command)
             chosen = options[options.command]
+            merge_parts(_chosen(parser, words)[0], _innermost(chosen), words)
             expand_paths(_chosen(parser, words)[0], _innermost(chosen))
             with messages_on_stderr(quiet=_is_quiet(chosen)):
                 command.run(chosen)

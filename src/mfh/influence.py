@@ -41,6 +41,8 @@ def sample_values(
         >>> sample_values(find_metric("accuracy", "single-label"), logits, label)
         array([100.,   0.])
     """
+    if logits.isnan().any():
+        return None
     if isinstance(metric.function, Formula):
         return np.asarray(_BUILT_IN[metric.function.name](logits, label), dtype=np.float64)
     return _left_out(metric, logits, label) if 2 < len(label) <= MOST_LEFT_OUT else None

@@ -74,12 +74,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Formula:
-    """A function of `mfh._formulas`, which is imported at the first call: numpy takes long to import."""
+    """A function of `mfh._formulas`, which is imported at the first call: numpy takes long to import.
+
+    It is NaN if a logit is NaN: then no class is the largest, and no sample has a rank.
+    """
 
     name: str
 
     def __call__(self, logits: "torch.Tensor", label: "torch.Tensor") -> float:
         """Return the metric of these logits."""
+        if logits.isnan().any():
+            return math.nan
         function: Callable[..., float] = getattr(importlib.import_module("mfh._formulas"), self.name)
         return function(logits, label)
 

@@ -259,3 +259,42 @@ def mfh_split(data: mfh.PairedDataset):
     from mfh.data.splits import draw_split
 
     return draw_split(data, 0).test
+
+
+def test_a_class_on_the_command_line_replaces_that_of_the_file(
+    module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def weights(*words: str) -> str:
+        assert main(["layers", "--config", "my.yaml", *words]) == 0
+        return capsys.readouterr().out.split("teacher")[1].split("weights")[0]
+
+    usual = weights()
+    inline = f"{{class_path: {module}.Teacher, init_args: {{width: 9}}}}"
+    other = weights("--teacher-network", inline)
+    wider = weights("--teacher-network.width", "9")
+    assert other == wider == weights("--teacher-network.init_args.width", "9") != usual
+
+
+def test_print_config_has_the_flags_too(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--seeds", "7", "--arms", "joint", "self", "--teacher-network.width", "9", "--out", "o"]
+    assert main(["study", "--config", "my.yaml", *words, "--print_config"]) == 0
+    values = yaml.safe_load(capsys.readouterr().out)
+    assert (values["seeds"], values["arms"], values["out"]) == (7, ["joint", "self"], "o")
+    assert int(values["teacher_network"]["init_args"]["width"]) == 9
+    assert main(["study", "--seeds", "seven", "--print_config"]) == 2
+    assert "`--seeds` must be a whole number" in capsys.readouterr().err
+
+
+def test_a_second_document_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "two.yaml").write_text("seeds: 2\n---\nepochs: 3\n")
+    assert main(["study", "--config", str(tmp_path / "two.yaml")]) == 2
+    assert "two.yaml, line 2: `config` must contain one YAML document" in capsys.readouterr().err
+
+
+def test_a_flag_for_one_value_of_a_mapping_keeps_the_others(
+    module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("my.yaml").read_text() + "losses: [dkd]\nloss_options: {dkd: {alpha: 2, beta: 4}}\n"
+    Path("my.yaml").write_text(text)
+    assert main(["study", "--config", "my.yaml", "--loss-options.dkd.beta", "3", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["loss_options"] == {"dkd": {"alpha": 2, "beta": 3}}

@@ -75,3 +75,22 @@ def test_validation_is_taken_from_train() -> None:
     assert set(split.test) == set(range(100, 120))
     assert data.group is not None
     assert not set(data.group[split.train]) & set(data.group[split.validation])
+
+
+def test_a_class_in_three_groups_is_in_every_split() -> None:
+    """Groups of one class each, and a class in three groups among many others."""
+    pure = make(np.repeat(np.arange(4), 15).tolist(), group=np.repeat(np.arange(12), 5))
+    rare = make([0] * 60 + [1] * 3 + [2] * 4, group=[*(np.arange(60) % 9), 0, 1, 2, 2, 3, 4, 5])
+    splits = [draw_split(data, seed) for data in (pure, rare) for seed in range(5)]
+    assert len({tuple(split.test) for split in splits[:5]}) > 1
+    for split, data in zip(splits, [pure] * 5 + [rare] * 5, strict=True):
+        rows = (split.train, split.validation, split.test)
+        assert data.group is not None
+        assert sorted(np.concatenate(rows)) == list(range(len(data)))
+        assert all(len(data.label[part].unique()) == data.num_classes for part in rows)
+        assert sum(len(set(data.group[part])) for part in rows) == len(set(data.group))
+
+
+def test_a_class_in_two_groups_is_refused() -> None:
+    with pytest.raises(InputError, match="absent from the"):
+        draw_split(make([0] * 60 + [1] * 9, group=[*(np.arange(60) % 9), *[0, 1] * 4, 0]), 0)

@@ -306,3 +306,14 @@ def test_equal_samples_in_different_splits_are_named() -> None:
     makers = {"a": lambda i: A[i], "b": lambda i: B[i], "label": lambda i: CODES[i]}
     decoded = PairedDataset.from_torch(Pairs(**makers), in_memory=False)
     assert equal_across_splits(decoded, split) is None
+
+
+@pytest.mark.parametrize(
+    "label", [1.7e9 + 0.5 + np.arange(20), 5 + 1e-8 * np.arange(20), 1e-50 * np.arange(20)]
+)
+def test_numbers_that_32_bits_cannot_tell_apart_are_refused(label: np.ndarray) -> None:
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    with pytest.raises(InputError, match=r"`label` must differ by more than 32-bit.*subtract its mean"):
+        PairedDataset.from_arrays({"a": values, "b": values}, label=label)
+    data = PairedDataset.from_arrays({"a": values, "b": values}, label=(label - label.mean()) / label.std())
+    assert len(data.label.unique()) == 20

@@ -411,3 +411,24 @@ def test_flac_keeps_the_waveform(folder: Path, tars: Path) -> None:
 def test_packing_nothing_leaves_nothing(tmp_path: Path) -> None:
     pack(tmp_path, ["a"], [], Manifest(tmp_path), frames=1, megabytes=1.0, seed=0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rename", ["my.clip.v1 {}", ".{}", "{}" + "x" * 150, "ü" * 60 + "{}"])
+def test_names_with_dots_and_long_names(rename: str, source: Path, tmp_path: Path) -> None:
+    """Ids of clips that do not come from YouTube: packed, read and streamed under their own names."""
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    lines = source.read_text(encoding="utf-8").splitlines()[:6]
+    for number in range(6):
+        name = rename.format(f"video{number}")
+        shutil.copy(
+            source.parent / "clips" / f"video{number}_{number:06d}.mp4", clips / f"{name}_{number}.mp4"
+        )
+        lines[number] = lines[number].replace(f"video{number}", name, 1)
+    (tmp_path / "clips.csv").write_text("\n".join(lines), encoding="utf-8")
+    prepare(tmp_path / "clips.csv", clips, tmp_path / "out", **TINY)
+    names = {f"{rename.format(f'video{number}')}_{number:06d}" for number in range(6)}
+    assert set(load(tmp_path / "out").id) == names
+    assert {
+        sample["id"] for split in ("train", "test") for sample in stream(tmp_path / "out", split)
+    } == names

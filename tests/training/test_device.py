@@ -13,7 +13,7 @@ from fits import CONFIG, VALIDATION, flat, network, on_validation, train
 from samples import make_paired
 from torch import nn
 
-from mfh import InputError, PairedDataset
+from mfh import InputError, PairedDataset, TrainConfig
 from mfh.training.device import Processes, make_accelerator, synchronised
 from mfh.training.evaluate import predict
 
@@ -162,3 +162,9 @@ def test_two_processes_go_on_to_the_last_bit(tmp_path: Path) -> None:
     assert launch(folder, dropout=0.3) == expected
     assert {path.name for path in folder.iterdir()} == {"best.safetensors", "last.safetensors"}
     assert launch(folder, dropout=0.3) == expected, "a finished training is read, by every process"
+
+
+def test_a_package_that_the_environment_demands_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(InputError, match=r"ACCELERATE_USE_DEEPSPEED.*not installed.*Unset it"):
+        make_accelerator(TrainConfig(device="cpu"))

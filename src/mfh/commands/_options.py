@@ -64,6 +64,21 @@ def expand_paths(parser: ArgumentParser, options: Namespace) -> None:
             options[name] = [expanded(item, name) for item in value]
 
 
+def merge_parts(parser: ArgumentParser, options: Namespace, words: Sequence[str]) -> None:
+    """Keep the other values of a file's mapping if a flag sets one, as `--loss-options.dkd.beta` does."""
+    parts = (word[2:].partition("=")[0] for word in words if word.startswith("--"))
+    for name in {part.partition(".")[0].replace("-", "_") for part in parts if "." in part}:
+        if isinstance(options.get(name), Mapping | Namespace):
+            options[name] = _merged(parser.get_default(name), options[name])
+
+
+def _merged(old: Any, new: Any) -> Any:
+    old, new = (value.as_dict() if isinstance(value, Namespace) else value for value in (old, new))
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    return {**old, **{name: _merged(old.get(name), value) for name, value in new.items()}}
+
+
 def add_config(parser: ArgumentParser, config: type, *, skip: Iterable[str] = ()) -> None:
     """Add one flag per field of a config class."""
     parser.configs = [*getattr(parser, "configs", ()), config]  # type: ignore[attr-defined]
@@ -113,7 +128,9 @@ def field_texts(config: type) -> Mapping[str, str]:
 def make_config(config: type, options: Namespace, **given: Any) -> Any:
     """Make a config of the options that are named like its fields."""
     values = {
-        spec.name: getattr(options, spec.name) for spec in fields(config) if hasattr(options, spec.name)
+        spec.name: getattr(options, spec.name)
+        for spec in fields(config)
+        if spec.name in options and (options[spec.name] is not None or spec.default is None)
     }
     return config(**{**values, **given})
 

@@ -1,5 +1,6 @@
 """Options for data and networks: a file or a class for the data, classes for the networks."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -77,7 +78,7 @@ def load_data(options: Namespace) -> "PairedDataset":
     }  # fmt: skip
     task = None if options.get("task", "auto") == "auto" else options.task
     if not isinstance(options.data, str):
-        made = ClassSpec.parse(_plain(options.data))()
+        made = ClassSpec.parse(plain_spec(options.data))()
         if isinstance(made, PairedDataset):
             return made
         given = {role: name for role, name in columns.items() if name not in (None, "none")}
@@ -100,7 +101,7 @@ def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
     """
     made = []
     for side in NETWORKS:
-        spec = None if options[side] is None else ClassSpec.parse(_plain(options[side]))
+        spec = None if options[side] is None else ClassSpec.parse(plain_spec(options[side]))
         broken = [] if spec is None else spec.problems(MODULE)
         require(not broken, f"`{side}`: {' '.join(text for _, text in broken)}")
         made.append(spec)
@@ -109,7 +110,9 @@ def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
 
 def described(options: Namespace) -> dict[str, Any]:
     """Return data and networks as plain values, for the results of a run."""
-    data = options.data if isinstance(options.data, str) else ClassSpec.parse(_plain(options.data)).to_dict()
+    data = (
+        options.data if isinstance(options.data, str) else ClassSpec.parse(plain_spec(options.data)).to_dict()
+    )
     columns = {
         name: options[name]
         for name in ("label", "group", "split", "id", "fold_column", "split_by_time", "modalities")
@@ -130,5 +133,14 @@ def _modalities(options: Namespace) -> list[str] | None:
     return options.modalities or (both if isinstance(options.data, str) and None not in both else None)
 
 
-def _plain(value: Any) -> Any:
-    return value.as_dict() if isinstance(value, Namespace) else value
+def plain_spec(value: Any) -> Any:
+    """Return a class and its arguments as plain values.
+
+    `--teacher-network.width 9` puts `width` beside `class_path`: it is an argument of the class.
+    """
+    value = value.as_dict() if isinstance(value, Namespace) else value
+    if not (isinstance(value, Mapping) and isinstance(value.get("init_args") or {}, Mapping)):
+        return value
+    known = {name: part for name, part in value.items() if name in ("class_path", "init_args")}
+    more = {name: part for name, part in value.items() if name not in known}
+    return {**known, "init_args": {**(value.get("init_args") or {}), **more}} if more else known

@@ -107,9 +107,7 @@ def read(path: str) -> File:
         raise InputError(f"`config` {path} cannot be read: {error.strerror or error}.") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(
-            f"{path}, line {line}: this is no YAML. {error.problem or error.context}."
-        ) from error
+        raise InputError(f"{path}, line {line}: {_reason(error)}") from error
     except InputError:
         raise
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -127,6 +125,15 @@ def read(path: str) -> File:
             repeated.append((place, f"`{place[-1]}` is given twice, first in line {lines[place]}."))
         lines[place] = line
     return File(path, {text_of(key): value for key, value in values.items()}, lines, repeated)
+
+
+def _reason(error: yaml.MarkedYAMLError) -> str:
+    if "single document" in str(error.context):
+        return (
+            "`config` must contain one YAML document. A second one begins here, after `---`: put it into a "
+            "file of its own."
+        )
+    return f"this is no YAML. {error.problem or error.context}."
 
 
 def text_of(key: Any) -> str:

@@ -15,6 +15,9 @@ from mfh.tasks import TASKS, explain_task
 VOID = 255
 """The usual value of positions without a class in maps of classes."""
 
+_RESOLVED = 0.01
+"""Error by rounding to 32-bit floats, in standard deviations of a target, up to which it does not matter."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -203,12 +206,22 @@ def _numbers(array: np.ndarray, _: object) -> tuple[np.ndarray, int]:
         f"{array.shape}.",
     )
     with np.errstate(over="ignore"):  # found below
-        values = array.reshape(len(array), -1).astype(np.float32) + 0  # -0.0 becomes 0.0
+        exact = array.reshape(len(array), -1)
+        values = exact.astype(np.float32) + 0  # -0.0 becomes 0.0
     bad = ~np.isfinite(values).all(axis=1)
     require(
         not bad.any(),
         f"`label` must be finite. It is not at sample {int(bad.argmax())} ({int(bad.sum())} in all): leave "
         "these samples out.",
+    )
+    low, high = exact.min(axis=0), exact.max(axis=0)
+    lost = np.abs(values - exact).max(axis=0) > _RESOLVED * exact.std(axis=0, dtype=np.float64)
+    lost &= low < high
+    target = int(lost.argmax())
+    require(
+        not lost.any(),
+        f"`label` must differ by more than 32-bit floats can tell. Target {target} lies between "
+        f"{low[target]:.12g} and {high[target]:.12g}: subtract its mean, or rescale it.",
     )
     return values, values.shape[1]
 

@@ -10,6 +10,8 @@ from mfh.data.held_out import SHARES
 from mfh.data.paired import SPLITS, PairedDataset
 
 VALIDATION_OF_TRAIN = 0.1
+_TRIES = 100
+"""Orders of groups that are tried where the first leaves a class out of a part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +49,9 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
         InputError: a class would be absent from a split, or there are fewer than three groups.
     """
     rng = np.random.default_rng([seed, 0x5EED])
-    labels = data.kind.strata(data.label)
+    labels, complete = data.kind.strata(data.label), data.task == "single-label"
     if data.split is None:
-        parts = divide(labels, data.group, shares, rng)
+        parts = divide(labels, data.group, shares, rng, complete=complete)
         train, validation, test = (np.sort(part) for part in parts)
         split = Split(train, validation, test)
     else:
@@ -59,7 +61,7 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
             train = rows["train"]
             group = None if data.group is None else data.group[train]
             shares = (1 - VALIDATION_OF_TRAIN, VALIDATION_OF_TRAIN)
-            kept, held = divide(labels[train], group, shares, rng)
+            kept, held = divide(labels[train], group, shares, rng, complete=complete)
             rows |= {"train": np.sort(train[kept]), "validation": np.sort(train[held])}
         split = Split(rows["train"], rows["validation"], rows["test"], redrawn)
     require_classes(data, split, seed)
@@ -96,9 +98,26 @@ def _absent(data: PairedDataset, rows: np.ndarray) -> list[str]:
 
 
 def divide(
-    labels: np.ndarray, groups: np.ndarray | None, shares: Sequence[float], rng: np.random.Generator
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    shares: Sequence[float],
+    rng: np.random.Generator,
+    *,
+    complete: bool = False,
 ) -> list[np.ndarray]:
-    """Divide row numbers into parts of the given shares, stratified by label; groups stay together."""
+    """Divide row numbers into parts of the given shares, stratified by label; groups stay together.
+
+    Args:
+        labels: class of each sample.
+        groups: group of each sample; None lets every sample be on its own.
+        shares: of the parts.
+        rng: draws.
+        complete: whether another division is looked for if the groups leave a class out of a part that could
+            have it.
+
+    Raises:
+        InputError: there are fewer groups than parts.
+    """
     if groups is None:
         return _divide_samples(labels, shares, rng)
     count = len(np.unique(groups))
@@ -107,7 +126,7 @@ def divide(
             f"`group` must hold {len(shares)} groups or more, one for each split. Got {count}: "
             "give a split of your own, or leave the groups out."
         )
-    return _divide_groups(labels, groups, shares, rng)
+    return _divide_groups(labels, groups, shares, rng, complete)
 
 
 def _divide_samples(
@@ -129,22 +148,73 @@ def _divide_samples(
 
 
 def _divide_groups(
-    labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+    labels: np.ndarray,
+    groups: np.ndarray,
+    shares: Sequence[float],
+    rng: np.random.Generator,
+    complete: bool,
 ) -> list[np.ndarray]:
     names, codes = np.unique(groups, return_inverse=True)
     classes, label_codes = np.unique(labels, return_inverse=True)
     table = np.zeros((len(names), len(classes)))
     np.add.at(table, (codes, label_codes), 1)
     targets = np.outer(shares, table.sum(axis=0))
-    filled = np.zeros_like(targets)
     # shuffled, then large groups first, so that small ones can even out the shares; the sort is stable
     order = rng.permutation(len(names))
     order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
-    owner = np.empty(len(names), dtype=int)
+    owner = _fill(table, targets, order, np.full(len(names), -1))
+    spread = (table > 0).sum(axis=0) >= len(shares)  # classes that could be in every part
+    for _ in range(0 if not complete or _covers(table, owner, spread, len(shares)) else _TRIES):
+        first = _cover(table, targets, spread, rng.permutation(len(names)))
+        if _covers(table, first, spread, len(shares)):
+            owner = _fill(table, targets, order, first)
+            break
+    return [np.flatnonzero(owner[codes] == part) for part in range(len(shares))]
+
+
+def _covers(table: np.ndarray, owner: np.ndarray, classes: np.ndarray, parts: int) -> bool:
+    """Whether every part has a group of each of these classes."""
+    return all((table[owner == part][:, classes] > 0).any(axis=0).all() for part in range(parts))
+
+
+def _cover(table: np.ndarray, targets: np.ndarray, classes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Give every part a group of each class, classes with the fewest groups first.
+
+    Args:
+        table: samples (group, class).
+        targets: samples that each part should have (part, class).
+        classes: which classes, bool.
+        order: of the groups; of equally large ones the first is taken.
+
+    Returns:
+        The part of each group; -1 for groups that are left.
+    """
+    owner = np.full(len(table), -1)
+    sizes, groups = table.sum(axis=1), (table > 0).sum(axis=0)
+    for k in sorted(np.flatnonzero(classes), key=lambda k: groups[k]):
+        for part in np.argsort(targets[:, k], kind="stable"):  # the smallest part takes the smallest group
+            free = order[(owner[order] < 0) & (table[order, k] > 0)]
+            if len(free) and not (table[owner == part, k] > 0).any():
+                owner[free[sizes[free].argmin()]] = part
+    return owner
+
+
+def _fill(table: np.ndarray, targets: np.ndarray, order: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Give the groups without a part to the parts that need their classes most; return the part of each.
+
+    Args:
+        table: see `_cover`.
+        targets: see `_cover`.
+        order: in which the groups are given.
+        owner: the part of each group, -1 for those without.
+    """
+    owner = owner.copy()
+    filled = np.stack([table[owner == part].sum(axis=0) for part in range(len(targets))])
+    order = order[owner[order] < 0]
     for position, g in enumerate(order):
         left = len(order) - position
-        empty = [p for p in range(len(shares)) if not filled[p].any()]
-        candidates = empty if len(empty) == left else range(len(shares))
+        empty = [p for p in range(len(targets)) if not filled[p].any()]
+        candidates = empty if len(empty) == left else range(len(targets))
         # the part that, with this group, is furthest below its target, as a mean over classes
         costs = [
             (((filled[p] + table[g] - targets[p]) / targets[p].clip(1e-9))[table[g] > 0]).mean()
@@ -152,4 +222,4 @@ def _divide_groups(
         ]
         owner[g] = candidates[int(np.argmin(costs))]
         filled[owner[g]] += table[g]
-    return [np.flatnonzero(owner[codes] == part) for part in range(len(shares))]
+    return owner

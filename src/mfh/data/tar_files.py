@@ -180,8 +180,11 @@ def _problem(info: tarfile.TarInfo) -> str:
 
 
 def write_tar(file: Any, contents: Iterable[tuple[str, bytes]]) -> None:
-    """Write files into a tar file; the same contents give the same bytes."""
-    with tarfile.open(fileobj=file, mode="w:", format=tarfile.USTAR_FORMAT) as tar:
+    """Write files into a tar file; the same contents give the same bytes.
+
+    Names may be longer than the 100 bytes of plain tar files; a header of their own has them then.
+    """
+    with tarfile.open(fileobj=file, mode="w:", format=tarfile.PAX_FORMAT) as tar:
         for name, content in contents:
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), 0o644

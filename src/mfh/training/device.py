@@ -103,8 +103,8 @@ def make_accelerator(config: TrainConfig, *, folder: Path | None = None) -> Acce
         folder: trackers write into its folder `logs`; it must be given if there are any.
 
     Raises:
-        InputError: there is no such device, the device does not support the precision, or a tracker is not
-            installed.
+        InputError: there is no such device, the device does not support the precision, or a tracker, or what
+            the environment demands of Accelerate, is not installed.
     """
     require(
         not config.tracker or folder is not None,
@@ -131,6 +131,12 @@ def make_accelerator(config: TrainConfig, *, folder: Path | None = None) -> Acce
         )
     except ValueError as error:
         raise InputError(f"`precision` {config.precision!r} cannot be used here: {error}") from error
+    except ImportError as error:
+        wanted = sorted(name for name in os.environ if name.startswith("ACCELERATE_USE_"))
+        raise InputError(
+            f"Hugging Face Accelerate cannot start with {listing(wanted)} set in the environment: "
+            f"{str(error).splitlines()[0]} Unset it, or install what it needs."
+        ) from error
     finally:
         if named and not launched:
             os.environ.pop("ACCELERATE_TORCH_DEVICE")

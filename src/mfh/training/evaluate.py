@@ -76,7 +76,8 @@ def require_defined(metric: str, validation: Sequence[float]) -> None:
     require(
         not all(map(math.isnan, validation)),
         f"`{metric}` must be defined on the validation samples in one epoch at least. It was NaN in all "
-        f"{len(validation)}: choose another metric, or more validation samples.",
+        f"{len(validation)}: choose another metric, or more validation samples; or see why the network "
+        "returns NaN.",
     )
 
 

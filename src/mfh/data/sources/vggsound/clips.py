@@ -36,7 +36,7 @@ class ClipName:
 
     @classmethod
     def parse(cls, name: str) -> "ClipName":
-        """Read a name, with or without a suffix; the start follows the last underscore.
+        """Read a name, with or without the suffix of a clip; the start follows the last underscore.
 
         Raises:
             InputError: the name has no start.
@@ -45,7 +45,9 @@ class ClipName:
             >>> ClipName.parse("a_b-_000030.mp4"), ClipName.parse("x_7")
             (ClipName(video='a_b-', start=30), ClipName(video='x', start=7))
         """
-        match = re.fullmatch(rf"(.+)_(\d{{1,{_DIGITS}}})", Path(name).stem, flags=re.ASCII)
+        path = PurePosixPath(name)
+        stem = path.stem if path.suffix.lower() in CLIP_SUFFIXES else path.name  # ids may have dots
+        match = re.fullmatch(rf"(.+)_(\d{{1,{_DIGITS}}})", stem, flags=re.ASCII)
         if match is None:
             raise InputError("the name must be <id>_<start second>")
         return cls(match[1], int(match[2]))

@@ -7,6 +7,7 @@ storage, and divides tar files among nodes and workers.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class ClipStream(IterableDataset):
             wds.split_by_worker,
             _opened,
             wds.tariterators.tar_file_expander,
-            wds.tariterators.group_by_keys,
+            partial(wds.tariterators.group_by_keys, keys=_name_and_kind),
             wds.shuffle(self.buffer, initial=self.buffer, seed=hash((self.seed, self.epoch))),
         )
         return map(self._decoded, pipeline)
@@ -71,13 +72,22 @@ class ClipStream(IterableDataset):
             label = int(parse_json(sample["json"])["label"])
             audio, video = sample["flac"], sample["jpg"]
         except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise InputError(f"`mfh` did not pack the clip `{name}`: {error!r}.") from error
+            raise InputError(
+                f"`mfh` did not pack the clip `{name}`, or its files are not beside each other in the tar "
+                f"file: {error!r}."
+            ) from error
         return {
             "id": name,
             "label": label,
             "audio": fitted(waveform_of(audio, name), self.samples),
             "video": frames_of(video, self.stored, name)[spread(self.stored, self.frames)],
         }
+
+
+def _name_and_kind(member: str) -> tuple[str, str]:
+    """Return the name of a clip, which may have dots, and the kind of its file, after the last dot."""
+    name, _, kind = member.rpartition(".")
+    return name, kind
 
 
 def _opened(sources: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
