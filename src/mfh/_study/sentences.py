@@ -117,9 +117,9 @@ def _what_would_decide(gain: Comparison) -> str:
     if gain.repeats_needed is not None:
         return f"About {gain.repeats_needed} repeats in all will probably decide it (`--repeats`)."
     if gain.samples_needed is None:
-        return "No number of repeats will probably decide it."
+        return "More repeats may not decide it."
     return (
-        "No number of repeats will probably decide it. If the difference is as estimated, a study of about "
+        "More repeats may not decide it. If the difference is as estimated, a study of about "
         f"{_rounded(gain.samples_needed):,} samples probably will."
     )
 

@@ -159,7 +159,7 @@ def _outlook(gain: Mapping[str, Any], *, goes_on: bool) -> str:
             "exploratory; `--until decided` allows for that from the start."
         )
         return text if goes_on else text + again
-    text = "No number of repeats will probably decide whether the teacher helps."
+    text = "More repeats may not decide whether the teacher helps."
     if samples is None:
         return text
     return (
