@@ -61,7 +61,7 @@ class FailedStudent:
 
 @dataclass(frozen=True)
 class Summary:
-    """One arm at one ratio: mean, standard deviation over seeds and 95% interval on the test split.
+    """One arm at one ratio: mean, standard deviation over fits and 95% interval on the test split.
 
     `loss` is the distillation loss; None without a teacher, and in a study of one loss.
     """

@@ -51,7 +51,7 @@ class RunResult:
         environment: versions, machine, and the command that reproduces the run.
         timings: seconds by stage.
         records: one entry per trained student.
-        summary: test metric per arm and ratio over seeds.
+        summary: test metric per arm and ratio, over fits.
         comparisons: paired differences.
     """
 
