@@ -162,7 +162,6 @@ def class_scores(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]
     For several labels it is the logit. For one class out of several it is the logarithm of the odds
     p / (1 - p) of the class, where p is its probability by softmax. The logit of a class does not rank
     samples, since it counts against the others of its sample, and p itself rounds to 1 for sure networks.
-
     """
     truth = label.cpu().numpy()
     if truth.ndim == 2:

@@ -9,6 +9,10 @@ from jsonargparse import ArgumentParser
 from mfh.loss_options import moved
 
 WRONG_TYPE = r'Parser key "(\w+)"(?: element \d+)?: Expected an? (\S.*?)\. Got value: (.*)'
+WRONG_TYPES = (
+    r'Parser key "(\w+)"(?: element \d+)?: Does not validate against any of the Union subtypes '
+    r"Subtypes: \[(.*?)\] Errors: .* Given value: (.*)"
+)
 TYPES = {
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",
@@ -39,6 +43,9 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
         sentence = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
     elif found := re.match(WRONG_TYPE, message):
         sentence = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
+    elif found := re.fullmatch(WRONG_TYPES, message):
+        kinds = [_kind(kind) for kind in re.findall(r"<class '[\w.]+'>", found[2]) if "NoneType" not in kind]
+        sentence = f"`{_name(whose, found[1])}` must be {' or '.join(kinds)}. Got {found[3]} instead"
     elif spelling := _moved(message):
         sentence = spelling
     return f"{sentence}. See `{_program(whose)} --help`."

@@ -128,9 +128,7 @@ def field_texts(config: type) -> Mapping[str, str]:
 def make_config(config: type, options: Namespace, **given: Any) -> Any:
     """Make a config of the options that are named like its fields."""
     values = {
-        spec.name: getattr(options, spec.name)
-        for spec in fields(config)
-        if spec.name in options and (options[spec.name] is not None or spec.default is None)
+        spec.name: getattr(options, spec.name) for spec in fields(config) if hasattr(options, spec.name)
     }
     return config(**{**values, **given})
 
