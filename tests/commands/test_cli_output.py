@@ -45,7 +45,7 @@ def test_quiet_commands_name_what_they_wrote(folder: Path, capsys: Any) -> None:
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
-@pytest.mark.parametrize("words", ["study --print_config", "study --help", "layers --data d.npz"])
+@pytest.mark.parametrize("words", ["study --print_config", "study --help", "layers --data d.npz --quiet"])
 def test_a_full_disk_below_stdout_is_one_line(words: str, folder: Path) -> None:
     done = mfh(*words.split(), redirect="> /dev/full")
     assert done.returncode == 2
@@ -62,7 +62,7 @@ def test_a_full_disk_below_stderr_changes_no_result(folder: Path) -> None:
 
 
 def test_closed_outputs_and_ended_readers_are_no_errors(folder: Path) -> None:
-    done = mfh("layers", "--data", "d.npz", redirect=">&-")
+    done = mfh("layers", "--data", "d.npz", "--quiet", redirect=">&-")
     assert (done.returncode, done.stderr) == (0, "")
     assert mfh("layers", "--data", "d.npz", redirect="2>&-").returncode == 0
     assert mfh("study", "--print_config", redirect="| true").stderr == ""
