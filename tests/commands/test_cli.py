@@ -79,8 +79,8 @@ def test_study_writes_everything(npz: Path, tmp_path: Path, capsys: pytest.Captu
 def test_a_config_file_says_the_same(npz: Path, tmp_path: Path) -> None:
     config = tmp_path / "study.yaml"
     config.write_text(
-        f"data: {npz}\nteacher: lidar\nstudent: camera\nresampling: splits\nseeds: 2\nepochs: 2\nratio: [0.25, 0.5]\n"
-        "hidden: [8]\nrandom_draws: 1\n"
+        f"data: {npz}\nteacher: lidar\nstudent: camera\nresampling: splits\nseeds: 2\nepochs: 2\n"
+        "ratio: [0.25, 0.5]\nhidden: [8]\nrandom_draws: 1\n"
     )
     assert main(["study", "--config", str(config), "--out", str(tmp_path / "a"), "--quiet"]) == 0
     assert main(["study", "--data", str(npz), *PAIR, *QUICK, "--out", str(tmp_path / "b"), "--quiet"]) == 0
