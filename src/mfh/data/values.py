@@ -233,7 +233,7 @@ def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
     require(kinds != {"number"}, f"`{name}` must hold integers below 2^63. Give larger ones as text.")
     require(
         kinds == {"text"},
-        f"`{name}` must hold integers or text. Got {' and '.join(sorted(kinds)) or 'nothing'}.",
+        f"`{name}` must hold numbers only, or text only. Got {' and '.join(sorted(kinds)) or 'nothing'}.",
     )
     texts = [_text(name, value, row) for row, value in enumerate(values)]
     return np.asarray(texts).reshape(array.shape)
