@@ -1,6 +1,7 @@
 """Crossed intervals against closed forms, an independent computation and known components of variance."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,7 +210,8 @@ def test_more_repeats_and_more_samples_remove_their_parts() -> None:
     widths = [parts.half_width(repeats) for repeats in (2, 3, 10, 1000)]
     assert widths == sorted(widths, reverse=True)
     assert parts.variance(math.inf) == pytest.approx(4.0 / 100 + RATIO)
-    assert parts.with_samples(4).variance() == pytest.approx((4.0 + 4.5) / 400 + 0.1 + RATIO)
+    larger = replace(parts, size=400.0, num_units=400)
+    assert larger.variance() == pytest.approx((4.0 + 4.5) / 400 + 0.1 + RATIO)
 
 
 def test_repeats_to_decide() -> None:

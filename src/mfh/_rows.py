@@ -123,11 +123,6 @@ class Comparison:
     loss: str | None = None
     loss_b: str | None = None
 
-    @property
-    def primary(self) -> bool:
-        """Whether it was declared before the data were seen."""
-        return self.question is not None
-
 
 @dataclass(frozen=True)
 class Choice:

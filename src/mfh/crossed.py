@@ -104,10 +104,6 @@ class Components:
             self.variance(repeats)
         )
 
-    def with_samples(self, factor: float | int) -> "Components":
-        """Return the components of a study with so many times the samples or groups."""
-        return replace(self, size=self.size * factor, num_units=max(2, round(self.num_units * factor)))
-
 
 @dataclass(frozen=True)
 class CrossedInterval:

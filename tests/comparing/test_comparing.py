@@ -178,9 +178,9 @@ def test_the_correction_widens_intervals() -> None:
 def test_declared_comparisons_come_first_and_no_comparison_comes_twice() -> None:
     rows = compared(table())
     controls = ["joint", "important (chosen)", "softened (chosen)"]
-    assert [row.b for row in rows if row.primary] == ["no-kd", "self", "mismatched", *controls]
-    assert [row.question for row in rows if row.primary] == [1, 2, 3, 4, 4, 4]
-    assert all(a.primary or not b.primary for a, b in pairwise(rows))
+    assert [row.b for row in rows if row.question] == ["no-kd", "self", "mismatched", *controls]
+    assert [row.question for row in rows if row.question] == [1, 2, 3, 4, 4, 4]
+    assert all(a.question or not b.question for a, b in pairwise(rows))
     keys = [(row.a, row.b, row.ratio) for row in rows]
     assert len(keys) == len(set(keys))
 
@@ -222,7 +222,7 @@ def test_a_seed_whose_metric_is_undefined_is_left_out() -> None:
 
 
 def test_questions_are_asked_in_order_until_one_is_not_answered_with_yes() -> None:
-    rows = {row.b: row for row in compared(table(3.0, self=3.0)) if row.primary}
+    rows = {row.b: row for row in compared(table(3.0, self=3.0)) if row.question}
     assert rows["no-kd"].shown is True
     assert rows["self"].shown is False
     assert [rows[name].shown for name in ("mismatched", "joint", "important (chosen)")] == [None] * 3

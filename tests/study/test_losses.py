@@ -96,7 +96,7 @@ def test_a_loss_of_features_first_has_no_softened_control() -> None:
     result = mfh.study(make_paired(), config=replace(QUICK, losses=("hints",)))
     assert result.verdict is not None
     assert any("no `softened` arm" in reason for reason in result.verdict.reasons)
-    declared = {row.b for row in result.comparisons if row.primary}
+    declared = {row.b for row in result.comparisons if row.question}
     assert declared == {"no-kd", "self", "mismatched", "joint", "important (chosen)"}
 
 
@@ -271,7 +271,7 @@ def test_a_declared_loss_that_diverges_leaves_no_verdict(tmp_path: Path) -> None
     assert found.verdict is not None
     assert found.verdict.verdict == "abstain"
     assert "with the declared loss diverged" in found.verdict.sentence
-    assert not any(row.primary for row in found.comparisons)
+    assert not any(row.question for row in found.comparisons)
     assert mfh.report(found, tmp_path).exists()
 
 

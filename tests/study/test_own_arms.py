@@ -48,7 +48,7 @@ def test_it_is_trained_compared_drawn_exported_and_resumed(tmp_path: Path) -> No
     result = mfh.study(data, config=quick(), out=tmp_path / "out")
     frame = result.frame()
     assert frame[frame.arm == "backwards"].groupby("seed").ratio.apply(list).tolist() == [[0.25, 0.5]] * 2
-    pairs = {(row.a, row.b, row.ratio, row.primary) for row in result.comparisons}
+    pairs = {(row.a, row.b, row.ratio, row.question is not None) for row in result.comparisons}
     assert {("backwards", name, 0.5, False) for name in ("no-kd", "joint", "important")} <= pairs
     assert ("backwards (chosen)", "important (chosen)", None, False) in pairs
     assert {choice.arm for choice in result.chosen} == {"general", "important", "backwards"}

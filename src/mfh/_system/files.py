@@ -159,11 +159,6 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def write_npy(path: Path | str, array: np.ndarray) -> Path:
-    """Write an array atomically as a npy; see `npy_bytes`."""
-    return write_atomic(path, bytes_writer(npy_bytes(array)))
-
-
 def npz_bytes(arrays: Mapping[str, np.ndarray], *, mark: str = "") -> bytes:
     """Return arrays as the content of a compressed npz that loads without pickle; see `write_npz`."""
     content = io.BytesIO()

@@ -6,8 +6,6 @@ from typing import Literal
 from mfh.config import DistillConfig, Problems
 
 DEFAULT_RATIO = 0.75
-RELEASED_DISTILL_WEIGHT = 0.125
-"""The released weight of KL on mfh's scale: released, KL is a mean over 8 classes; here it is their sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
