@@ -1,14 +1,25 @@
 """Fixtures that several tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from samples import make_paired
 
 from mfh import PairedDataset
+from mfh.metrics import METRICS
 
 collect_ignore_glob = ["helpers/*"]
+
+
+@pytest.fixture(autouse=True)
+def _registered_metrics() -> Iterator[None]:
+    """Take back the metrics that a test, or the code of a page, registers."""
+    before = dict(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(before)
 
 
 @pytest.fixture(scope="session")
