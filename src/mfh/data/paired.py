@@ -23,6 +23,8 @@ from mfh.results import read_arrays
 from mfh.tasks import TASKS, Task
 
 Transform = Callable[[Tensor], Tensor]
+UNLABELLED = -1
+"""Class of a sample, or of a position of dense labels, that has none; NaN where labels are floats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class PairedDataset:
             are decoded when they are read (`mfh.data.decoded`). Row i of every modality shows sample i.
         label: class of each sample, 0 ... K - 1, int64, shape (sample,). For the task multi-label 0 and 1,
             float (sample, label); for regression numbers, float (sample, target); for dense classes, int64
-            (sample, *position).
+            (sample, *position). A sample without a label has -1, or NaN where labels are floats.
         id: names of the samples, all different; whatever is cached about a sample has its id as key.
         group: code 0 ... G - 1 of each sample's group, such as its actor, speaker or patient; None without
             groups.
@@ -301,6 +303,23 @@ class PairedDataset:
             label, names = np.eye(self.num_classes)[self.label], self.class_names
         values, names, task = read_labels(label, names, task)
         return replace(self, label=values, class_names=names, task=task)
+
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        """Whether each sample has a label, bool, shape (sample,)."""
+        label = self.label.flatten(1) if self.label.ndim > 1 else self.label[:, None]
+        known = ~label.isnan() if label.is_floating_point() else label >= 0
+        return np.asarray(known.any(dim=1))
+
+    def without_labels(self, rows: np.ndarray) -> "PairedDataset":
+        """Return the same samples, those of some rows without their labels.
+
+        Args:
+            rows: row numbers, int.
+        """
+        label = self.label.clone()
+        label[torch.from_numpy(rows)] = torch.nan if label.is_floating_point() else UNLABELLED
+        return replace(self, label=label)
 
     @property
     def num_classes(self) -> int:
