@@ -22,11 +22,13 @@ class TrainConfig(Checked):
         lr: learning rate, above 0.
         momentum: momentum of sgd, in [0, 1); adamw ignores it.
         weight_decay: weight decay, 0 or more (decoupled for adamw, added to the gradient for sgd).
-        schedule: learning rate over the epochs: constant, cosine (to 0, by step), or step (x 0.1 every
-            `step_epochs`).
+        schedule: learning rate over the epochs: constant, cosine (to 0, by step), linear (to 0, by step), or
+            step (x 0.1 every `step_epochs`).
         step_epochs: epochs between two falls of the schedule step, 1 or more.
         batch_size: samples a step over all processes, 1 or more.
         epochs: passes over the training split, 1 or more.
+        steps: train this number of steps, 1 or more, and keep the last weights; validation then chooses
+            nothing and `epochs` is 1. By default `epochs` and validation decide.
         patience: stop after this many epochs without a better validation metric; 0 trains all epochs.
         clip: largest norm of the gradient, above 0; none by default.
         precision: no (float32), bf16 or fp16 mixed precision.
@@ -42,10 +44,11 @@ class TrainConfig(Checked):
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "step"] = "constant"
+    schedule: Literal["constant", "cosine", "linear", "step"] = "constant"
     step_epochs: int = 25
     batch_size: int = 64
     epochs: int = 60
+    steps: int | None = None
     patience: int = 0
     clip: float | None = None
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -58,6 +61,8 @@ class TrainConfig(Checked):
         """Check every field; all broken rules are reported together."""
         names = (self.tracker,) if isinstance(self.tracker, str) else tuple(self.tracker)
         object.__setattr__(self, "tracker", tuple(name for name in names if name != "none"))
+        if self.steps is not None:
+            object.__setattr__(self, "epochs", 1)
         super().__post_init__()
 
     def _check(self, problems: Problems) -> None:
@@ -67,11 +72,13 @@ class TrainConfig(Checked):
         check(0 < self.lr < float("inf"), "lr", "be a number above 0", self.lr)
         check(0 <= self.momentum < 1, "momentum", "lie in [0, 1)", self.momentum)
         check(0 <= self.weight_decay < float("inf"), "weight_decay", "be 0 or more", self.weight_decay)
-        schedules = ("constant", "cosine", "step")
-        check(self.schedule in schedules, "schedule", "be `constant`, `cosine` or `step`", self.schedule)
+        schedules = ("constant", "cosine", "linear", "step")
+        rule = "be `constant`, `cosine`, `linear` or `step`"
+        check(self.schedule in schedules, "schedule", rule, self.schedule)
         check(self.step_epochs >= 1, "step_epochs", "be 1 or more", self.step_epochs)
         check(self.batch_size >= 1, "batch_size", "be 1 or more", self.batch_size)
         check(self.epochs >= 1, "epochs", "be 1 or more", self.epochs)
+        check(self.steps is None or self.steps >= 1, "steps", "be 1 or more, or left out", self.steps)
         check(self.patience >= 0, "patience", "be 0 or more", self.patience)
         check(self.clip is None or self.clip > 0, "clip", "be above 0, or left out", self.clip)
         check(
@@ -99,6 +106,8 @@ class TrainConfig(Checked):
         """
         if self.schedule == "cosine":
             return self.lr * (1 + math.cos(math.pi * step / (self.epochs * steps))) / 2
+        if self.schedule == "linear":
+            return self.lr * (1 - step / (self.epochs * steps))
         if self.schedule == "step":
             return self.lr * 0.1 ** (step // (self.step_epochs * steps))
         return self.lr

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from mfh._checks import choice, fail, listing, require
@@ -18,7 +19,21 @@ VOID = 255
 _RESOLVED = 0.01
 """Error by rounding to 32-bit floats, in standard deviations of a target, up to which it does not matter."""
 
+UNLABELLED = -1
+"""Class of a sample, or of a position of dense labels, that has none; NaN where labels are floats."""
+
 logger = logging.getLogger(__name__)
+
+
+def is_labelled(label: Shaped[Tensor, "sample ..."]) -> Bool[Tensor, " sample"]:
+    """Return whether each sample has a label: a class, a number or a position with a class.
+
+    Example:
+        >>> is_labelled(torch.tensor([2, -1, 0])).tolist()
+        [True, False, True]
+    """
+    known = ~label.isnan() if label.is_floating_point() else label >= 0
+    return known if known.ndim == 1 else known.flatten(1).any(dim=1)
 
 
 def read_labels(

@@ -16,15 +16,13 @@ from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.decoded import DecodedRows, Index, Values, read_rows
 from mfh.data.held_out import read_folds, read_splits, split_by_time
-from mfh.data.labels import codes_of, labels_before, read_labels
+from mfh.data.labels import UNLABELLED, codes_of, is_labelled, labels_before, read_labels
 from mfh.data.map_style import read_samples
 from mfh.data.values import as_column, modality_values
 from mfh.results import read_arrays
 from mfh.tasks import TASKS, Task
 
 Transform = Callable[[Tensor], Tensor]
-UNLABELLED = -1
-"""Class of a sample, or of a position of dense labels, that has none; NaN where labels are floats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,9 +305,7 @@ class PairedDataset:
     @cached_property
     def labelled(self) -> np.ndarray:
         """Whether each sample has a label, bool, shape (sample,)."""
-        label = self.label.flatten(1) if self.label.ndim > 1 else self.label[:, None]
-        known = ~label.isnan() if label.is_floating_point() else label >= 0
-        return np.asarray(known.any(dim=1))
+        return is_labelled(self.label).numpy()
 
     def without_labels(self, rows: np.ndarray) -> "PairedDataset":
         """Return the same samples, those of some rows without their labels.

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mfh.config import TrainConfig
 from mfh.data.decoded import DecodedRows, sample_bytes
 from mfh.data.paired import PairedDataset
 from mfh.training.objectives import Batch
@@ -25,6 +26,53 @@ def epoch_order(count: int, seed: int, epoch: int) -> Tensor:
     """Return the order of `count` training rows in an epoch, counted from 1; it depends on these alone."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(count, generator=generator)
+
+
+def training_order(
+    count: int, seed: int, epoch: int, config: TrainConfig, labelled: Int[Tensor, " row"] | None = None
+) -> Tensor:
+    """Return the order of `count` training rows in an epoch, one batch after the other.
+
+    With `config.steps` there is one epoch of that many batches: pass after pass over the rows in the order of
+    `epoch_order`, cut after the last step.
+
+    Args:
+        count: number of training rows.
+        seed: fixes the order.
+        epoch: counted from 1.
+        config: size and number of the batches.
+        labelled: with `config.steps`, places of the rows with a label: the first third of each batch is drawn
+            from these, pass after pass, and the rest from all rows. None draws from all rows alone.
+    """
+    if config.steps is None:
+        return epoch_order(count, seed, epoch)
+    if labelled is None:
+        return _passes(count, seed, config.steps * step_size(count, config))
+    few, many = step_parts(count, len(labelled), config)
+    first = labelled[_passes(len(labelled), seed + 1, config.steps * few)].view(-1, few)
+    rest = _passes(count, seed, config.steps * many).view(-1, many)
+    return torch.cat([first, rest], dim=1).flatten()
+
+
+def step_size(count: int, config: TrainConfig, labelled: Tensor | None = None) -> int:
+    """Return the number of rows of a batch of `training_order`; the last batch of an epoch may be smaller."""
+    if config.steps is None:
+        return config.batch_size
+    return (
+        min(config.batch_size, count) if labelled is None else sum(step_parts(count, len(labelled), config))
+    )
+
+
+def step_parts(count: int, num_labelled: int, config: TrainConfig) -> tuple[int, int]:
+    """Return how many rows of a step `training_order` draws from the labelled rows, and from all rows."""
+    few = min(max(config.batch_size // 3, 1), num_labelled)
+    return few, min(config.batch_size - few, count)
+
+
+def _passes(count: int, seed: int, total: int) -> Tensor:
+    """Return the first `total` rows of repeated passes over `count` rows."""
+    passes = range(1, math.ceil(total / count) + 1)
+    return torch.cat([epoch_order(count, seed, number) for number in passes])[:total]
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

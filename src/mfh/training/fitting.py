@@ -15,7 +15,7 @@ from mfh._checks import InputError, require
 from mfh._system.signals import defer_signals
 from mfh.data.paired import PairedDataset
 from mfh.metrics import Metric, merit
-from mfh.training.batches import epoch_order, feed, shares
+from mfh.training.batches import feed, shares, step_size, training_order
 from mfh.training.checkpoint import Checkpoint, CheckpointFolder, load_optimizer, optimizer_groups
 from mfh.training.diverged import DivergedError
 from mfh.training.evaluate import require_defined
@@ -85,6 +85,7 @@ class Fitting:
     checkpoints: CheckpointFolder | None
     save_every: float
     save_end: bool
+    labelled: Tensor | None = None
     at: Position = field(default_factory=Position)
     best: Mapping[str, Any] = field(default_factory=dict)
 
@@ -92,7 +93,9 @@ class Fitting:
         """Derive the values that every step needs."""
         self.model, self.config = self.stepper.model, self.stepper.config
         self.processes, self.device = self.stepper.processes, self.stepper.processes.device
-        self.steps = math.ceil(len(self.train) / self.config.batch_size)
+        self.size = step_size(len(self.train), self.config, self.labelled)
+        self.steps = self.config.steps or math.ceil(len(self.train) / self.size)
+        self.samples = self.size * self.steps if self.config.steps else len(self.train)
         waits = self.device.type != "cpu" or self.processes.count > 1
         self.look_every = LOOK_EVERY if waits else 1
         self.pending: list[Tensor] = []
@@ -131,8 +134,8 @@ class Fitting:
         """Train all remaining epochs, and load the weights of the best one into the network."""
         if not self.at.finished:
             self.started = time.monotonic() - self.at.seconds
-            count = len(self.train)
-            done = (self.at.epoch - 1) * count + min(count, self.at.step * self.config.batch_size)
+            count = self.samples
+            done = (self.at.epoch - 1) * count + min(count, self.at.step * self.size)
             with Monitor(
                 self.stepper.accelerator,
                 self.config,
@@ -157,8 +160,8 @@ class Fitting:
     def _epoch(self) -> bool:
         """Train the rest of the epoch and evaluate it; return whether another epoch follows."""
         at, processes = self.at, self.processes
-        order = epoch_order(len(self.train), self.stepper.seed, at.epoch)
-        self.parts = self.train[order].split(self.config.batch_size)
+        order = training_order(len(self.train), self.stepper.seed, at.epoch, self.config, self.labelled)
+        self.parts = self.train[order].split(self.size)
         plan = [
             shares(rows, rank=processes.rank, count=processes.count, largest=self.config.micro_batch)
             for rows in self.parts[at.step :]
@@ -207,7 +210,7 @@ class Fitting:
         at, number = self.at, self.at.epoch
         self._require_finite_weights()
         self.processes.copy_from_main(list(self.model.buffers()))
-        epoch = Epoch(number, at.total / len(self.train), self._score())
+        epoch = Epoch(number, at.total / self.samples, self._score())
         with defer_signals():
             at.history.append(epoch)
             if self.score is None:

@@ -51,6 +51,7 @@ def fit(
     train: Tensor,
     config: TrainConfig,
     seed: int,
+    labelled: Tensor | None = None,
     score: Callable[[nn.Module], float] | None = None,
     metric: Metric | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -82,6 +83,7 @@ def fit(
         train: rows to train on, int64.
         config: optimiser, epochs, device and the like.
         seed: fixes batches and dropout.
+        labelled: places in `train` that a third of each batch is drawn from; only with `config.steps`.
         score: validation metric of the network; called after every epoch, with the network in evaluation
             mode and not in mixed precision. An epoch whose score is NaN is worse than every other. Of several
             processes all call it, and the main one's value counts. None keeps the last epoch, and then
@@ -123,6 +125,8 @@ def fit(
     if checkpoint is not None:
         require_tensors(model)
         identity = _identity(model, data, objective, modalities, train, config, seed)
+        if labelled is not None:
+            identity["labelled"] = f"{len(labelled)} rows {short(labelled)}"
         keeps = "last epoch" if score is None else f"best epoch{f' by {metric.name}' if metric else ''}"
         checkpoints = CheckpointFolder(checkpoint, identity | {"keeps": keeps})
     accelerator = make_accelerator(config, folder=None if checkpoints is None else checkpoints.folder)
@@ -137,7 +141,7 @@ def fit(
         stepper = Stepper(model, objective, config, seed, accelerator, processes, augment)
         fitting = Fitting(
             stepper, data, tuple(modalities), train, score, metric,
-            on_epoch, checkpoints, save_every, save_end,
+            on_epoch, checkpoints, save_every, save_end, labelled,
         )  # fmt: skip
         fitting.restore()
         with stoppable(signal.SIGINT):

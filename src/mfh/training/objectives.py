@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh._saliency.heads import logits_of
 from mfh.config import DistillConfig
+from mfh.data.labels import is_labelled
 from mfh.losses import DistillLoss, Outputs, build_loss, mse
 from mfh.tasks import TASKS
 
@@ -35,6 +36,8 @@ each other has an attribute `batchwise` that is true; its batches are never divi
 @dataclass(frozen=True)
 class Distill:
     """label_weight x cross-entropy + distill_weight x a distillation loss from fixed teacher outputs.
+
+    A sample without a label has no cross-entropy: the mean over all samples counts it as 0.
 
     Attributes:
         teacher_logits: one row per sample of the data set; None learns from labels alone.
@@ -72,7 +75,7 @@ class Distill:
         """Return the mean loss of a batch; `outputs` is what the student returns (see `logits_of`)."""
         logits, terms = logits_of(outputs), []
         if self.label_weight:
-            from_labels = TASKS[self.task].label_loss(logits, batch.label, smoothing=self.smoothing)
+            from_labels = label_loss(self.task, logits, batch.label, smoothing=self.smoothing)
             terms.append(self.label_weight * from_labels)
         if self.distill_weight and self.teacher_logits is not None:
             soft = self.teacher_logits[batch.rows].to(logits.device)
@@ -151,21 +154,47 @@ class Pair(nn.Module):
         return logits_of(self.teacher(teacher_input)), logits_of(self.student(student_input))
 
 
+class Fused(Pair):
+    """A teacher of both modalities: the sum of two networks' logits, trained as one network.
+
+    The sum of two last linear layers is one linear layer on the features of both, side by side.
+    """
+
+    def forward(self, teacher_input: Tensor, student_input: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the logits."""
+        return logits_of(self.teacher(teacher_input)) + logits_of(self.student(student_input))
+
+
 @dataclass(frozen=True)
 class Joint:
     """The label losses of both networks + MSE between their logits: step 1 of Algorithm 1.
 
+    Samples without a label (see `mfh.data.labels.is_labelled`) count for the distance alone.
+
     Attributes:
         task: what is predicted.
+        label_share: expected share of the samples of a batch that have a label, in (0, 1]. The label losses
+            are divided by it, so that they are means over labelled samples.
     """
 
     task: str = "single-label"
+    label_share: float = 1.0
 
     def __call__(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """Return the mean loss of a batch."""
         teacher, student = outputs
-        loss = TASKS[self.task].label_loss
-        return loss(teacher, batch.label) + loss(student, batch.label) + mse(teacher, student)
+        loss = label_loss(self.task, teacher, batch.label) + label_loss(self.task, student, batch.label)
+        return (loss if self.label_share == 1 else loss / self.label_share) + mse(teacher, student)
+
+
+def label_loss(task: str, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the sum of the label losses of the labelled samples, divided by the number of all samples."""
+    loss, known = TASKS[task].label_loss, is_labelled(label)
+    if known.all():
+        return loss(logits, label, smoothing=smoothing)
+    if not known.any():
+        return 0 * logits.sum()
+    return known.float().mean() * loss(logits[known], label[known], smoothing=smoothing)
 
 
 joint = Joint()

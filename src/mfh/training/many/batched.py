@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mfh.config import TrainConfig
 from mfh.metrics import METRICS, Metric
-from mfh.training.batches import epoch_order
+from mfh.training.batches import step_size, training_order
 from mfh.training.diverged import DivergedError
 from mfh.training.evaluate import EVALUATION_BATCH, require_defined
 from mfh.training.jobs import StudentFit, StudentJob
@@ -143,7 +143,8 @@ class _StackedTraining:
         if (loss := job.objective.loss) is not None and job.objective.distils:
             self.terms.append(StackedLoss(loss, jobs, self.weights))
         self.optimizer = _Optimizer(config, self.weights, self.gradients)
-        self.steps = math.ceil(len(job.train) / config.batch_size)
+        self.size = step_size(len(job.train), config)
+        self.steps = config.steps or math.ceil(len(job.train) / self.size)
 
     def epoch(self, number: int, history: _History) -> Tensor:
         """Go once through the training samples; return each student's mean loss, in float64 on the CPU.
@@ -151,9 +152,9 @@ class _StackedTraining:
         Students that diverge are added to `history.failures`; their weights do not matter from then on.
         """
         job = self.jobs[0]
-        order = epoch_order(len(job.train), job.seed, number)
+        order = training_order(len(job.train), job.seed, number, self.config)
         losses = []
-        for step, rows in enumerate(order.to(self.device).split(self.config.batch_size)):
+        for step, rows in enumerate(order.to(self.device).split(self.size)):
             logits = self.stack.forward(self.inputs[rows])
             gradient = torch.zeros_like(logits)
             losses.append(torch.stack([term.add(logits, rows, gradient) for term in self.terms]).sum(dim=0))
@@ -187,7 +188,7 @@ class _StackedTraining:
             history.fail(place, self._not_finite(what, order, epoch, self.steps - 1, place))
 
     def _not_finite(self, what: str, order: Tensor, epoch: int, step: int, place: int) -> DivergedError:
-        job, size = self.jobs[place], self.config.batch_size
+        job, size = self.jobs[place], self.size
         rows = job.train[order[step * size : (step + 1) * size]]
         return job.diverged(self.numbers[place], what, epoch, rows)
 

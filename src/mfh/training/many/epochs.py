@@ -10,7 +10,7 @@ from torch import Tensor
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.metrics import Metric
-from mfh.training.batches import epoch_order
+from mfh.training.batches import training_order
 from mfh.training.evaluate import require_defined
 
 PIECE = 5e7
@@ -98,7 +98,7 @@ class Steps(NamedTuple):
     @classmethod
     def of(cls, config: TrainConfig, epoch: int, samples: int) -> "Steps":
         """Return the steps of an epoch, counted from 1, of `samples` samples."""
-        count = math.ceil(samples / config.batch_size)
+        count = config.steps or math.ceil(samples / config.batch_size)
         done = (epoch - 1) * count
         return cls(np.array([config.learning_rate(done + step, count) for step in range(count)]), done)
 
@@ -122,9 +122,10 @@ def not_finite_in(losses: np.ndarray, weights: np.ndarray) -> tuple[str, int] | 
     return None if np.isfinite(weights).all() else ("A weight is not finite", len(losses) - 1)
 
 
-def orders(train: Tensor, seed: int, epochs: int) -> np.ndarray:
-    """Return the order of the training samples in each epoch, (epoch, sample)."""
-    return np.stack([epoch_order(len(train), seed, n).int().numpy() for n in range(1, epochs + 1)])
+def orders(count: int, seed: int, config: TrainConfig, labelled: Tensor | None = None) -> np.ndarray:
+    """Return the order of the training samples in each epoch, (epoch, sample); see `training_order`."""
+    epochs = range(1, config.epochs + 1)
+    return np.stack([training_order(count, seed, epoch, config, labelled).int().numpy() for epoch in epochs])
 
 
 def flat_inputs(data: PairedDataset, modality: str, rows: Tensor) -> np.ndarray:

@@ -16,6 +16,7 @@ from mfh._system.compiled import compiled
 from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.metrics import METRICS, Metric
+from mfh.training.batches import step_size
 from mfh.training.diverged import DivergedError
 from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, pieces
 from mfh.training.many.kernel import (
@@ -32,25 +33,33 @@ from mfh.training.many.kernel import (
     update,
 )
 from mfh.training.many.perceptron import Perceptron
-from mfh.training.objectives import Pair
+from mfh.training.objectives import Fused, Pair
 
 
 @compiled("contract")
 @no_type_check
-def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, work):
+def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, work, label_share):
     """Return a batch's sum of one network's cross-entropy and half of the squared distance; see `Joint`.
 
     `mine` and `other` are the logits of the two networks. The gradient of the mean loss by `mine` is written
-    into `delta`.
+    into `delta`. Samples with label -1 have no cross-entropy.
     """
     count = len(rows)
     real = mine.dtype.type
-    share, pull = real(1) / real(count), real(2) / real(count * classes)
+    share, pull = real(1) / real(count * label_share), real(2) / real(count * classes)
     total = 0.0
     delta[:] = 0
     for sample in range(count):
         z, o = mine[sample * pitch :], other[sample * other_pitch :]
         d = delta[sample * pitch :]
+        truth = label[rows[sample]]
+        squares = real(0)
+        if truth < 0:
+            for j in range(classes):
+                squares += (z[j] - o[j]) * (z[j] - o[j])
+                d[j] = pull * (z[j] - o[j])
+            total += squares / (2 * classes)
+            continue
         largest = z[0]
         for j in range(1, classes):
             largest = max(largest, z[j])
@@ -58,13 +67,47 @@ def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, wor
         for j in range(classes):
             work[j] = exp(z[j] - largest)
             mass += work[j]
-        truth = label[rows[sample]]
-        squares = real(0)
         for j in range(classes):
             squares += (z[j] - o[j]) * (z[j] - o[j])
             d[j] = share * (work[j] / mass) + pull * (z[j] - o[j])
         d[truth] -= share
-        total += math.log(mass) - (z[truth] - largest) + squares / (2 * classes)
+        total += (math.log(mass) - (z[truth] - largest)) / label_share + squares / (2 * classes)
+    return total
+
+
+@compiled("contract")
+@no_type_check
+def fused_loss(label, rows, mine, other, delta, other_delta, pitch, other_pitch, classes, work):
+    """Return a batch's sum of the cross-entropy of the sum of two networks' logits; see `Fused`.
+
+    The gradient of the mean loss by the sum is written into `delta` and `other_delta`.
+    """
+    count = len(rows)
+    real = mine.dtype.type
+    share = real(1) / real(count)
+    total = 0.0
+    delta[:] = 0
+    other_delta[:] = 0
+    for sample in range(count):
+        z, o = mine[sample * pitch :], other[sample * other_pitch :]
+        for j in range(classes):
+            work[j] = z[j] + o[j]
+        largest = work[0]
+        for j in range(1, classes):
+            largest = max(largest, work[j])
+        truth = label[rows[sample]]
+        total -= work[truth] - largest
+        mass = real(0)
+        for j in range(classes):
+            work[j] = exp(work[j] - largest)
+            mass += work[j]
+        total += math.log(mass)
+        d, e = delta[sample * pitch :], other_delta[sample * other_pitch :]
+        for j in range(classes):
+            d[j] = share * (work[j] / mass)
+        d[truth] -= share
+        for j in range(classes):
+            e[j] = d[j]
     return total
 
 
@@ -73,8 +116,12 @@ def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, wor
 def pair_epoch(
     inputs, label, order, batch, classes, weights, gradients, first, second,
     values, deltas, transposed, work, layouts, rates, done, momentum, decay, clip, adamw, losses,
+    label_share, fused,
 ):  # fmt: skip
-    """Go once through the training samples with both networks; like `train_epoch`, with tuples of two."""
+    """Go once through the training samples with both networks; like `train_epoch`, with tuples of two.
+
+    `fused` networks are trained by the cross-entropy of the sum of their logits, others as `Joint` says.
+    """
     teacher, student = layouts
     for step in range(len(rates)):
         rows = order[step * batch : (step + 1) * batch]
@@ -88,13 +135,16 @@ def pair_epoch(
         top_s, pitch_s = student.start[-2], student.pitch[-1]
         out_t = values[0][top_t : top_t + count * pitch_t]
         out_s = values[1][top_s : top_s + count * pitch_s]
-        losses[step] = joint_loss(
-            label, rows, out_t, out_s, deltas[0][top_t : top_t + count * pitch_t],
-            pitch_t, pitch_s, classes, work,
-        ) + joint_loss(
-            label, rows, out_s, out_t, deltas[1][top_s : top_s + count * pitch_s],
-            pitch_s, pitch_t, classes, work,
-        )  # fmt: skip
+        delta_t = deltas[0][top_t : top_t + count * pitch_t]
+        delta_s = deltas[1][top_s : top_s + count * pitch_s]
+        if fused:
+            losses[step] = fused_loss(
+                label, rows, out_t, out_s, delta_t, delta_s, pitch_t, pitch_s, classes, work
+            )
+        else:
+            losses[step] = joint_loss(
+                label, rows, out_t, out_s, delta_t, pitch_t, pitch_s, classes, work, label_share
+            ) + joint_loss(label, rows, out_s, out_t, delta_s, pitch_s, pitch_t, classes, work, label_share)
         backward(count, weights, gradients, values[0], deltas[0], transposed, teacher)
         backward(count, weights, gradients, values[1], deltas[1], transposed, student)
         update(weights, gradients, first, second, rates[step], done + step + 1, momentum, decay, clip, adamw)
@@ -113,6 +163,8 @@ class PairTraining:
         config: how both are trained.
         seed: fixes the batches.
         metric: what chooses the epoch.
+        labelled: places in `train` that a third of each batch is drawn from; see `training_order`.
+        label_share: see `Joint`.
     """
 
     def __init__(
@@ -126,16 +178,19 @@ class PairTraining:
         config: TrainConfig,
         seed: int,
         metric: Metric,
+        *,
+        labelled: Tensor | None = None,
+        label_share: float = 1.0,
     ) -> None:
-        self.metric = metric
+        self.metric, self.label_share = metric, label_share
         self.pair, self.networks, self.config = pair, networks, config
         self.data, self.rows = data, train
         self.inputs = tuple(flat_inputs(data, name, train) for name in modalities)
         self.seen = tuple(flat_inputs(data, name, validation) for name in modalities)
         self.label, self.truth = data.label[train].numpy(), data.label[validation]
-        self.orders = orders(train, seed, config.epochs)
+        self.orders = orders(len(train), seed, config, labelled)
         dtype = self.inputs[0].dtype
-        self.batch = min(config.batch_size, len(train))
+        self.batch = min(step_size(len(train), config, labelled), len(self.orders[0]))
         self.block = max(self.batch, EVALUATION_ROWS)
         self.classes = networks[0].sizes[-1]
         first, second = (
@@ -163,6 +218,7 @@ class PairTraining:
                 self.weights, self.gradients, self.first, self.second, self.values, self.deltas,
                 self.transposed, self.work, self.layouts, rates[part], done + part.start, config.momentum,
                 config.weight_decay, config.clip or 0.0, config.optimizer == "adamw", losses[part],
+                self.label_share, isinstance(self.pair, Fused),
             )  # fmt: skip
         if wrong := not_finite_in(losses, self.weights):
             what, step = wrong
@@ -173,18 +229,22 @@ class PairTraining:
     def validate(self) -> float:
         """Return the mean of both networks' validation metric, in its unit."""
         sides = zip(self.seen, self.values, self.layouts, strict=True)
-        if self.metric == METRICS["accuracy"]:  # without the way through Python
+        if self.metric == METRICS["accuracy"] and not isinstance(
+            self.pair, Fused
+        ):  # without the way through Python
             right = sum(
                 count_right(seen, self.truth.numpy(), self.classes, self.block, self.weights, values, layout)
                 for seen, values, layout in sides
             )
             return 100 * right / (2 * len(self.truth))
-        total = 0.0
+        both = []
         for seen, values, layout in sides:
             logits = np.empty((len(seen), self.classes), seen.dtype)
             predict(seen, self.block, self.weights, values, layout, logits)
-            total += self.metric(torch.from_numpy(logits), self.truth)
-        return total / 2
+            both.append(torch.from_numpy(logits))
+        if isinstance(self.pair, Fused):
+            return self.metric(both[0] + both[1], self.truth)
+        return (self.metric(both[0], self.truth) + self.metric(both[1], self.truth)) / 2
 
     def load(self, weights: np.ndarray) -> None:
         """Load weights into the pair."""

@@ -52,7 +52,7 @@ class _Data:
     @cached_property
     def orders(self) -> np.ndarray:
         """The order of the training samples in each epoch."""
-        return orders(self.job.train, self.job.seed, self.config.epochs)
+        return orders(len(self.job.train), self.job.seed, self.config)
 
     def ready(self) -> "_Data":
         """Make all arrays, once; return self."""
