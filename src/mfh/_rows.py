@@ -135,6 +135,8 @@ class Choice:
             the choice is no ratio.
         loss: the distillation loss; None without a teacher.
         smoothing: share of label smoothing; None where the choice is no smoothing.
+        weight_decay: of the networks without a teacher, where labels are missing; None elsewhere.
+        weights: of the networks in the stack, by name; None for other choices.
     """
 
     arm: str
@@ -142,6 +144,8 @@ class Choice:
     ratio: float | None = None
     loss: str | None = None
     smoothing: float | None = None
+    weight_decay: float | None = None
+    weights: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

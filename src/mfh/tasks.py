@@ -19,6 +19,8 @@ from mfh.metrics import OWN_METRIC, Metric, metrics_of, scores
 
 SURE = 0.99
 """Probability above which a soft label counts as saturated."""
+CERTAIN = 40.0
+"""Difference of two logits that stands for certainty."""
 NUM_BINS = 5
 """Bins of the targets of a regression, for stratified splits."""
 
@@ -60,6 +62,15 @@ class Task(ABC):
         self, student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0
     ) -> Float[Tensor, ""]:
         """Return the mean loss of a teacher's outputs."""
+
+    def predicted(self, logits: Tensor) -> Tensor:
+        """Return the labels that outputs predict, in the form of labels."""
+        return logits.argmax(dim=1)
+
+    def hardened(self, logits: Tensor) -> Tensor:
+        """Return outputs that are almost sure of the labels that they predict."""
+        hard = functional.one_hot(self.predicted(logits), logits.shape[1]).movedim(-1, 1)
+        return (hard.to(logits.dtype) - 1) * CERTAIN
 
     @abstractmethod
     def right(self, logits: Tensor, label: Tensor) -> Float[Tensor, " sample"]:
@@ -132,6 +143,14 @@ class MultiLabel(Task):
         off = functional.logsigmoid(-teacher) - functional.logsigmoid(-student)
         return temperature**2 * (p * on + (1 - p) * off).mean()
 
+    def predicted(self, logits: Tensor) -> Tensor:
+        """Return 1 for labels with a probability above 1/2, else 0."""
+        return (logits > 0).float()
+
+    def hardened(self, logits: Tensor) -> Tensor:
+        """Return logits that are almost sure of the labels that they predict."""
+        return (2 * self.predicted(logits) - 1) * CERTAIN / 2
+
     def right(self, logits: Tensor, label: Tensor) -> Float[Tensor, " sample"]:
         """Return the share of the labels that are right at probability 1/2."""
         return ((logits > 0) == (label > 0)).float().mean(dim=1)
@@ -175,6 +194,10 @@ class Regression(Task):
     ) -> Float[Tensor, ""]:
         """Return the mean squared difference from the teacher's outputs; the temperature has no effect."""
         return mse(student_logits, teacher_logits)
+
+    def predicted(self, logits: Tensor) -> Tensor:
+        """Return the numbers."""
+        return logits
 
     def right(self, logits: Tensor, label: Tensor) -> Float[Tensor, " sample"]:  # noqa: ARG002
         """Return NaN: a number is not right or wrong."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfh.config import StudyConfig
+from mfh._study.few.labels import draw_labelled
+from mfh.config import LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, divide, draw_split, require_classes
 
@@ -50,9 +51,9 @@ class Design:
             return cls("splits", 1, count, config.seed)
         folds = config.folds
         if data.fold is not None:
-            folds = len(np.unique(data.fold))
+            folds = len(np.unique(data.fold[data.labelled]))
         elif data.group is not None:
-            folds = min(folds, len(np.unique(data.group)))
+            folds = min(folds, len(np.unique(data.group[data.labelled])))
         if repeats is None and config.seeds and config.seeds % config.folds:
             logger.info(
                 "`seeds` %d becomes %d: %d repeats of %d folds", config.seeds, count * folds, count, folds
@@ -74,6 +75,8 @@ class Design:
         Raises:
             InputError: a split would lack a class, or there are too few groups.
         """
+        if config.labelled or not data.labelled.all():
+            return self._draw_few(data, config, seed)
         if self.kind != "kfold":
             return draw_split(data, config.seed if config.fix_split else seed)
         repeat, fold = self.place(seed)
@@ -87,10 +90,35 @@ class Design:
         require_classes(data, split, seed)
         return split
 
+    def _draw_few(self, data: PairedDataset, config: StudyConfig, seed: int) -> Split:
+        """Return a split where labels are missing: test samples, pairs of the training pool, visible labels.
+
+        Test samples have labels. The pool is all other pairs, but for those of the test samples' groups.
+        """
+        if self.kind == "kfold":
+            repeat, fold = self.place(seed)
+            test = np.sort(self.deal(data, repeat)[fold])
+        else:
+            known = np.flatnonzero(data.labelled)
+            drawn = draw_split(data.rows(known), config.seed if config.fix_split else seed)
+            test = known[drawn.test]
+        rest = np.setdiff1d(np.arange(len(data)), test)
+        if data.split is not None:
+            rest = rest[data.split[rest] != "test"]
+        if data.group is not None:
+            rest = rest[~np.isin(data.group[rest], data.group[test])]
+        count = LabelCount.of(config.labelled[0]) if config.labelled else None
+        return Split(rest, rest[:0], test, labelled=draw_labelled(data, rest, count, seed))
+
     def deal(self, data: PairedDataset, repeat: int) -> list[np.ndarray]:
-        """Return the rows of each fold of a repeat: stratified, with the samples of a group in one fold."""
+        """Return the rows of each fold of a repeat: stratified, with the samples of a group in one fold.
+
+        Samples without a label are in none.
+        """
+        known = np.flatnonzero(data.labelled)
         if data.fold is not None:
-            return [np.flatnonzero(data.fold == name) for name in np.unique(data.fold)]
+            return [known[data.fold[known] == name] for name in np.unique(data.fold[known])]
         rng = np.random.default_rng([self.first, repeat, 0xF01D])
         shares = [1 / self.folds] * self.folds
-        return divide(data.kind.strata(data.label), data.group, shares, rng)
+        group = None if data.group is None else data.group[known]
+        return [known[rows] for rows in divide(data.kind.strata(data.label[known]), group, shares, rng)]

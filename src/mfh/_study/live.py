@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from mfh._study.few.fit import units_per_fit
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.task import teachers_needed
@@ -18,6 +19,8 @@ UNITS = {"teachers": "epochs", "saliency": "rankings", "students": "epochs"}
 
 def units_per_seed(networks: Networks) -> dict[str, int]:
     """Return the work of each stage for one seed: epochs of all networks, or rankings of channels."""
+    if networks.few_labels:
+        return units_per_fit(networks)
     config, arms = networks.config, networks.arms
     softens, smooths = networks.data.kind.softens, networks.data.kind.smooths
     fits = 1 + config.cross_fit_folds * (config.teacher_outputs == "cross-fit")

@@ -13,6 +13,7 @@ from mfh._focus import uncompiled
 from mfh._study.losses import study_losses
 from mfh.arms import DEFAULT, Arm, find_arms
 from mfh.config import StudyConfig
+from mfh.data.labels import is_labelled
 from mfh.data.paired import PairedDataset
 from mfh.data.standardize import Standardize
 from mfh.losses import DistillLoss
@@ -77,7 +78,7 @@ class Networks:
     def __post_init__(self) -> None:
         sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
         self.standardized = tuple(name for name, build in sides if build is None)
-        self.arms = find_arms(self.config.arms)
+        self.arms = find_arms(self.config.arms, few_labels=self.few_labels)
         self.losses = study_losses(self.config, self.data.task)
         self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
 
@@ -98,12 +99,21 @@ class Networks:
         size = int(np.prod(self.data.shape(modality)))
         return mlp(size, self.data.num_classes, hidden=self.config.hidden)
 
-    def prepared(self, train: Tensor) -> PairedDataset:
+    @property
+    def few_labels(self) -> bool:
+        """Whether labels are missing, or are to be hidden: teachers of both modalities then teach on all pairs."""
+        return bool(self.config.labelled) or not self.data.labelled.all()
+
+    def prepared(self, train: Tensor, data: PairedDataset | None = None) -> PairedDataset:
         """Return the data as the networks see them, with statistics of the training rows.
 
         Inputs of default networks are standardised, and the targets of a regression for all networks.
+
+        Args:
+            train: the training rows.
+            data: the samples, if some of their labels are hidden; by default those of the study.
         """
-        data = self.data
+        data = self.data if data is None else data
         fitted = {name: Standardize.fit(data.inputs(name, train)) for name in self.standardized}
         values = {name: fit(data.inputs(name, slice(None))) for name, fit in fitted.items()}
         kept = {name: t for name, t in data.transforms.items() if name not in values}
@@ -138,4 +148,11 @@ def learnt_labels(data: PairedDataset, train: Tensor) -> Tensor:
 
     One learning rate then suits targets of any unit, and R^2 does not depend on it.
     """
-    return Standardize.fit(data.label[train])(data.label) if data.task == "regression" else data.label
+    return label_scale(data, train)(data.label)
+
+
+def label_scale(data: PairedDataset, train: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the function from labels to labels as networks learn them, by those of the training rows."""
+    if data.task != "regression":
+        return lambda label: label
+    return Standardize.fit(data.label[train[is_labelled(data.label[train])]])

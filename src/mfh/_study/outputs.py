@@ -90,6 +90,7 @@ def soft_labels(
     *,
     train: Int[Tensor, " train"],
     shuffled: Int[Tensor, " sample"],
+    broken: Int[Tensor, " sample"] | None = None,
 ) -> dict[StudentKey, Tensor]:
     """Return the logits that each taught student learns from, each (sample, output).
 
@@ -99,6 +100,7 @@ def soft_labels(
         source: the teacher whose channels are removed.
         train: rows of the training samples, over which entropies are matched.
         shuffled: for each sample the one whose outputs the arms with `shuffled` output take.
+        broken: the same for the arms with `broken` output.
     """
     found: dict[StudentKey, Tensor] = {}
     for arm in arms:
@@ -112,9 +114,21 @@ def soft_labels(
                     softened = soften(outputs, outputs.logits[str(teacher)], train, entropy)
                     found[StudentKey(arm.name, key.ratio)] = softened
         elif teacher is not None and arm.like is None:
-            logits = outputs.logits[teacher]
-            found[StudentKey(arm.name)] = logits[shuffled] if arm.output == "shuffled" else logits
+            if arm.output == "hardened" and not TASKS[outputs.task].softens:
+                continue
+            found[StudentKey(arm.name)] = _changed(outputs, arm, outputs.logits[teacher], shuffled, broken)
     return found
+
+
+def _changed(
+    outputs: TeacherOutputs, arm: Arm, logits: Tensor, shuffled: Tensor, broken: Tensor | None
+) -> Tensor:
+    """Return a teacher's outputs as an arm changes them."""
+    if arm.output == "shuffled":
+        return logits[shuffled]
+    if arm.output == "broken" and broken is not None:
+        return logits[broken]
+    return TASKS[outputs.task].hardened(logits) if arm.output == "hardened" else logits
 
 
 def taught_features(

@@ -18,6 +18,8 @@ from mfh._study.parts import Ranked
 from mfh._study.task import SeedTask, predict_all
 from mfh._study.teachers import Teachers
 from mfh.arms import TEACHERS, Arm
+from mfh.data.paired import PairedDataset
+from mfh.training.objectives import Fused
 from mfh.training.watched import pooled
 
 SPLITS = ("train", "validation")
@@ -35,9 +37,7 @@ def rank(task: SeedTask, teachers: Teachers, *, fold: str = "") -> Ranked:
 
 def _rank(task: SeedTask, teachers: Teachers) -> Ranked:
     config, data = task.config, teachers.data
-    logits = {
-        name: predict_all(network, data, _modality(task, name)) for name, network in teachers.networks.items()
-    }
+    logits = {name: _outputs(task, name, network, data) for name, network in teachers.networks.items()}
     outputs = TeacherOutputs(config.temperature, logits, task=data.task)
     layer = config.layer or ""
     channels: dict[str, np.ndarray] = {}
@@ -56,6 +56,15 @@ def _rank(task: SeedTask, teachers: Teachers) -> Ranked:
     if task.compares_features:
         student_layer = _add_features(task, teachers, outputs, layer)
     return Ranked(outputs, channels, overlap, layer, student_layer)
+
+
+def _outputs(task: SeedTask, name: str, network: nn.Module, data: PairedDataset) -> Tensor:
+    """Return a teacher's outputs for every sample."""
+    if isinstance(network, Fused):
+        sides = ((network.teacher, task.teacher), (network.student, task.student))
+        first, second = (predict_all(side, data, modality) for side, modality in sides)
+        return first + second
+    return predict_all(network, data, _modality(task, name))
 
 
 def _modality(task: SeedTask, teacher: str) -> str:

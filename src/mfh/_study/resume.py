@@ -116,6 +116,8 @@ class Store:
         arrays = {f"channels/{name}": values for name, values in result.channels.items()}
         values = {} if result.values is None else {"values": result.values}
         rows = {f"split/{name}": getattr(result.split, name) for name in ("train", "validation", "test")}
+        if result.split.labelled is not None:
+            rows["split/labelled"] = result.split.labelled
         curves = {f"curves/{name}": values for name, values in result.curves.items()}
         contents[f"state/{name}.npz"] = npz_bytes(
             {"outputs": result.outputs, **values, **arrays, **curves, **rows}
@@ -158,7 +160,7 @@ class Store:
             require_files(self.folder, values["files"], path)
             arrays = read_arrays(base.with_suffix(".npz"))
             self._drop_parts(base)  # they are left over if the process was killed
-            rows = {name: arrays[f"split/{name}"] for name in ("train", "validation", "test")}
+            rows = _below("split/", arrays)
             return SeedResult(
                 seed=values["seed"],
                 split=Split(**rows, redrawn=values["redrawn"]),

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mfh._study.design import Design
+from mfh._study.few.fit import run_few
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.outputs import TeacherOutputs
@@ -53,7 +54,7 @@ def run_seed(
         arms=networks.arms,
     )
     try:
-        return run_task(task)
+        return run_task(task) if task.split.labelled is None else run_few(task)
     finally:
         torch.set_num_threads(before)
 

@@ -170,9 +170,20 @@ def _shipped(task: SeedTask, fits: Mapping[StudentKey, StudentFit]) -> Mapping[s
 
 
 def evaluate(
-    task: SeedTask, data: PairedDataset, fits: Mapping[StudentKey, StudentFit]
+    task: SeedTask,
+    data: PairedDataset,
+    fits: Mapping[StudentKey, StudentFit],
+    held_out: Mapping[StudentKey, Tensor] | None = None,
 ) -> tuple[tuple[Record, ...], np.ndarray | None, np.ndarray]:
-    """Return a record of each student, its values by test sample, and its outputs for the test samples."""
+    """Return a record of each student, its values by test sample, and its outputs for the test samples.
+
+    Args:
+        task: the fit.
+        data: the samples, with all labels that are known.
+        fits: the students.
+        held_out: where no samples are for validation: out-of-fold outputs of the labelled rows, of the teacher
+            of each student, or of the student itself.
+    """
     model = seeded(task.networks.build_student, 0).to(task.device)
     drawn = {arm.name for arm in task.arms if arm.is_drawn}
     records, values, outputs = [], [], []
@@ -194,6 +205,7 @@ def evaluate(
                 ratio=key.ratio,
                 draw=key.draw if key.arm in drawn else None,
                 loss=key.loss,
+                held_out=None if held_out is None else held_out[key],
             )
         )
     known = [found for found in values if found is not None]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +21,10 @@ from mfh.training.evaluate import predict
 from mfh.training.objectives import Distill
 from mfh.training.students import StudentFit, StudentJob, train_students
 
+STEPS = 300
+"""Steps of a training with few labels."""
+CLIP = 5.0
+"""Largest norm of the gradient with few labels."""
 Progress = Callable[[str, int], None]
 """Called with a stage and how much of it has been done since the last call."""
 
@@ -102,9 +106,29 @@ class SeedTask:
         return torch.from_numpy(self.split.train)
 
     @cached_property
+    def labelled(self) -> Tensor:
+        """Training rows whose labels are seen."""
+        return torch.from_numpy(self.split.learnt)
+
+    @cached_property
     def validation(self) -> Tensor:
-        """Rows of the validation split."""
-        return torch.from_numpy(self.split.validation)
+        """Rows of the validation split; the labelled rows where no labels are held out for validation."""
+        return self.labelled if self.split.labelled is not None else torch.from_numpy(self.split.validation)
+
+    @cached_property
+    def training(self) -> StudyConfig:
+        """How networks are trained: with few labels a fixed number of steps, whose last weights are kept."""
+        config = self.config
+        if self.split.labelled is None:
+            return config
+        return replace(
+            config,
+            steps=config.steps or STEPS,
+            batch_size=config.batch_size * 3 // 2,
+            clip=config.clip or CLIP,
+            schedule="linear" if config.schedule == "constant" else config.schedule,
+            patience=0,
+        )
 
     @cached_property
     def test(self) -> Tensor:
@@ -141,19 +165,27 @@ class SeedTask:
         return derived_seed(self.seed, role)
 
     def train_side_by_side(
-        self, jobs: dict[str, StudentJob], stage: str, *, tolerant: bool = False
+        self,
+        jobs: dict[str, StudentJob],
+        stage: str,
+        *,
+        tolerant: bool = False,
+        weight_decay: float | None = None,
     ) -> list[StudentFit]:
         """Train networks of one modality, by name, on all the threads there are.
 
-        `tolerant` is that of `train_students`.
+        `tolerant` is that of `train_students`. `weight_decay` replaces that of the configuration.
         """
+        config = self.training
+        if weight_decay is not None:
+            config = replace(config, weight_decay=weight_decay)
         folders = [folder for name in jobs if (folder := self.parts.folder(name)) is not None]
         inside = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
             return train_students(
                 list(jobs.values()),
-                self.config,
+                config,
                 engine=self.config.engine,
                 on_progress=lambda count: self.progress(stage, count),
                 folders=folders or None,

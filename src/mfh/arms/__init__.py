@@ -19,8 +19,11 @@ from mfh.arms.arm import Question as Question
 from mfh.arms.arm import Ranking as Ranking
 from mfh.arms.arm import ShownArm as ShownArm
 from mfh.arms.arm import Teacher as Teacher
+from mfh.arms.arm import STACK as STACK
 from mfh.arms.registry import ARMS as ARMS
 from mfh.arms.registry import DEFAULT as DEFAULT
+from mfh.arms.registry import FEW_LABELS as FEW_LABELS
+from mfh.arms.registry import ONLY_FEW as ONLY_FEW
 from mfh.arms.registry import PILOT as PILOT
 from mfh.arms.registry import find_arms as find_arms
 from mfh.arms.registry import register_arm as register_arm

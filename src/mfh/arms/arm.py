@@ -15,6 +15,8 @@ BASELINE = "no-kd"
 """The arm that every gain is measured against."""
 HEADLINE = "general"
 """The arm that the verdict is about."""
+STACK = "stack"
+"""The arm that the verdict is about where labels are missing."""
 FOCUSING = 4
 """The declared question whether focusing beats all its controls."""
 QUESTIONS = {
@@ -75,13 +77,13 @@ class Teacher:
 
     Attributes:
         name: as in records.
-        side: `teacher` or `student`: which of the two modalities it sees.
+        side: `teacher`, `student` or `both`: which of the two modalities it sees.
         words: what it is, for readers; {teacher} and {student} stand for the modalities.
         look: how its curve is drawn.
     """
 
     name: str
-    side: Literal["teacher", "student"]
+    side: Literal["teacher", "student", "both"]
     words: str
     look: Look = Look()
 
@@ -102,6 +104,29 @@ TEACHERS: dict[str, Teacher] = {
             words="a teacher of the same size that sees {student}, as the student does",
             look=Look(color="orange", dashes=(1, 1.2)),
         ),
+        Teacher(
+            name="fused",
+            side="both",
+            words="a teacher of {teacher} and {student}: both trunks, one linear layer on their features",
+            look=Look(color="purple", dashes=(5, 1.5, 1, 1.5)),
+        ),
+        Teacher(
+            name="self",
+            side="student",
+            words="several tuned networks that see {student}, as the student does: the product of their outputs",
+        ),
+        Teacher(
+            name="joint-student",
+            side="student",
+            words="the {student} student trained together with the joint teacher",
+            look=Look(color="green", dashes=(2, 2)),
+        ),
+        Teacher(
+            name="stack",
+            side="both",
+            words="the stack: a weighted product of all teachers, with weights by their outputs on labelled "
+            "samples that they were not trained on",
+        ),
     )
 }
 
@@ -118,7 +143,9 @@ class Arm:
             function (see `Ranking`); None removes nothing.
         remove: which channels are removed, those ranked `lowest` or `highest`.
         output: what is done to the teacher's outputs: `unchanged`; `softened` to the mean entropy of the arm
-            `like` at the same ratio; `shuffled` among training samples of the same class.
+            `like` at the same ratio; `shuffled` among training samples of the same class; `broken`, shuffled
+            among all training samples; `hardened` to the class with the largest output.
+        hidden_labels: whether it learns from the labels that the study hid.
         like: for `softened`, the arm whose entropy is matched.
         smoothing: whether the labels are smoothed, by the share that validation chooses.
         declared: number of the question, declared before the data are seen, that the comparison of the
@@ -141,7 +168,8 @@ class Arm:
     teacher: str | None = None
     ranking: str | Ranking | None = None
     remove: Literal["lowest", "highest"] = "lowest"
-    output: Literal["unchanged", "softened", "shuffled"] = "unchanged"
+    output: Literal["unchanged", "softened", "shuffled", "broken", "hardened"] = "unchanged"
+    hidden_labels: bool = False
     like: str | None = None
     smoothing: bool = False
     declared: int = 0
@@ -175,7 +203,7 @@ class Arm:
         )
         for name, allowed in (
             ("remove", ("lowest", "highest")),
-            ("output", ("unchanged", "softened", "shuffled")),
+            ("output", ("unchanged", "softened", "shuffled", "broken", "hardened")),
         ):
             require(
                 getattr(self, name) in allowed,
@@ -227,7 +255,8 @@ class Arm:
         """
         names = {"teacher": teacher, "student": student, "source": source}
         words = re.sub(r"\{(teacher|student|source)\}", lambda found: names[found[1]], self.words)
-        return f"control: {words}" if self.control or self.output == "shuffled" else words
+        control = self.control or self.output in ("shuffled", "broken") or self.hidden_labels
+        return f"control: {words}" if control else words
 
     def count(self, num_ratios: int, num_draws: int, num_smoothings: int) -> int:
         """Return how many students it has under one loss."""

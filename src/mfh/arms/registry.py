@@ -8,11 +8,16 @@ from dataclasses import replace
 from mfh._checks import InputError, listing, require
 from mfh.arms.arm import Arm, Question, Ranking
 from mfh.arms.built_in import BUILT_IN
+from mfh.arms.few import FEW
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in BUILT_IN}
 """Arms by name, in the order in which they are shown; `register_arm` adds to them."""
 DEFAULT = tuple(ARMS)
-"""The arms that a study trains by default."""
+"""The arms that a study trains by default, where all samples have labels."""
+FEW_LABELS: dict[str, Arm] = {arm.name: arm for arm in FEW}
+"""The arms of a study where labels are missing, by name; some have the names of other arms."""
+ONLY_FEW = tuple(name for name in FEW_LABELS if name not in ARMS)
+"""Arms that need missing labels."""
 PILOT = tuple(arm.name for arm in BUILT_IN if arm.pilot)
 """The arms that a diagnosis trains."""
 
@@ -46,11 +51,13 @@ def register_arm(arm: Arm, ranking: Ranking | None = None) -> Arm:
     return arm
 
 
-def find_arms(names: Iterable[str]) -> tuple[Arm, ...]:
+def find_arms(names: Iterable[str], *, few_labels: bool = False) -> tuple[Arm, ...]:
     """Return the arms of these names or import paths, in the order in which they are shown.
 
     Args:
         names: names of `ARMS`, or import paths of an `Arm`, such as `mypackage.arms:gradient`.
+        few_labels: whether labels are missing; names are then those of `FEW_LABELS`, and the default is all of
+            these.
 
     Raises:
         InputError: there is no such arm (the text lists those there are), an import path may not be used or
@@ -60,26 +67,38 @@ def find_arms(names: Iterable[str]) -> tuple[Arm, ...]:
         >>> [arm.name for arm in find_arms(["joint", "no-kd"])]
         ['no-kd', 'joint']
     """
-    found = {arm.name: arm for name in names for arm in [_find(name)]}
+    names = tuple(names)
+    if few_labels and names == DEFAULT:
+        names = tuple(FEW_LABELS)
+    if not few_labels:
+        alone = [name for name in names if name in ONLY_FEW]
+        require(
+            not alone,
+            f"`arms` must not hold {listing(alone)} where all labels are used: hide some, or ask for this "
+            "protocol with all of them, with `labelled` (`--labelled 0.1`, `--labelled 1`).",
+        )
+    found = {arm.name: arm for name in names for arm in [_find(name, few_labels)]}
     for arm in found.values():
         require(
             arm.like is None or arm.like in found,
             f"`arms` must hold {arm.like} if they hold {arm.name}, whose outputs are made as soft. "
             f"Got {listing(found)}.",
         )
-    order = [*ARMS, *found]
+    order = [*(FEW_LABELS if few_labels else ()), *ARMS, *found]
     return tuple(sorted(found.values(), key=lambda arm: order.index(arm.name)))
 
 
 def why_no_arm(name: object) -> str | None:
     """Return why a name can be no arm's; None for names of `ARMS` and for what may be an import path."""
-    if isinstance(name, str) and (name in ARMS or re.fullmatch(r"\w+([.:]\w+)+", name)):
+    if isinstance(name, str) and (name in ARMS or name in ONLY_FEW or re.fullmatch(r"\w+([.:]\w+)+", name)):
         return None
     former = ". The arm `unimodal` is called `self` now" if name == "unimodal" else ""
-    return f"hold names of arms, {listing(ARMS)}, or import paths such as `package.module:name`{former}"
+    return f"hold names of arms, {listing([*ARMS, *ONLY_FEW])}, or import paths such as `package.module:name`{former}"
 
 
-def _find(name: str) -> Arm:
+def _find(name: str, few_labels: bool) -> Arm:
+    if few_labels and name in FEW_LABELS:
+        return FEW_LABELS[name]
     if name in ARMS:
         return ARMS[name]
     rule = why_no_arm(name)

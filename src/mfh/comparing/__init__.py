@@ -18,6 +18,7 @@ from mfh.comparing.intervals import is_better as is_better
 from mfh.comparing.intervals import is_worse as is_worse
 from mfh.comparing.keys import Key as Key
 from mfh.comparing.keys import chosen_key as chosen_key
+from mfh.comparing.keys import focused_key as focused_key
 from mfh.comparing.keys import focusing_controls as focusing_controls
 from mfh.comparing.keys import headline_key as headline_key
 from mfh.comparing.keys import sees_teacher_side as sees_teacher_side

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mfh.arms import BASELINE, HEADLINE, Arm
+from mfh.arms import BASELINE, Arm
 from mfh.comparing.intervals import is_better, is_none, is_worse
-from mfh.comparing.keys import chosen_key, focusing_controls, headline_key
+from mfh.comparing.keys import chosen_key, focused_key, focusing_controls, headline_key
 from mfh.results import Comparison, MetricInfo
 
 LARGEST_CLASS = 0.8
@@ -76,18 +76,20 @@ def decide(
     verdict, without_spread = _verdict(gain, metric)
     one_class = verdict == "no-effect" and metric.name == "accuracy" and largest_class > LARGEST_CLASS
     verdict = "abstain" if one_class else verdict
-    if not head[0].startswith(HEADLINE):
+    focused = focused_key(arms)
+    if focused is None:
         return Decision(verdict, None, gain, versus, without_spread=without_spread, one_class=one_class)
+    ours = {c.b: c for c in comparisons if c.a == focused[0] and c.ratio is None and c.loss == first}
     asked = tuple(name for name, _ in focusing_controls(arms, source))
     softened = {chosen_key(arm)[0]: arm.name for arm in arms if arm.like is not None}
     absent: dict[str, Literal["diverged", "not-softer"]] = {
         name: "not-softer" if name in softened and softened[name] not in diverged else "diverged"
         for name in asked
-        if name not in versus
+        if name not in ours
     }
-    present = [name for name in asked if name in versus]
-    beaten = tuple(name for name in present if is_better(versus[name], metric))
-    asked_in_order = all(versus[name].shown is not None for name in present)
+    present = [name for name in asked if name in ours]
+    beaten = tuple(name for name in present if is_better(ours[name], metric))
+    asked_in_order = all(ours[name].shown is not None for name in present)
     left_out = tuple(name for name, _ in focusing_controls(known, source) if name not in asked)
     lost = [name for name, why in absent.items() if why == "diverged"]
     focusing = None if left_out else asked_in_order and len(beaten) == len(present) and not lost

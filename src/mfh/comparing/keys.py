@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfh.arms import BASELINE, CHOSEN, FOCUSING, HEADLINE, TEACHERS, Arm
+from mfh.arms import BASELINE, CHOSEN, FOCUSING, HEADLINE, STACK, TEACHERS, Arm
 
 Key = tuple[str, float | None]
 """An arm's name and its ratio."""
@@ -38,14 +38,26 @@ def sees_teacher_side(arm: Arm, source: str) -> bool:
     A recipe may have teachers of its own, which are not in `TEACHERS`.
     """
     name = arm.teacher_name(source)
-    return name in TEACHERS and TEACHERS[name].side == "teacher"
+    return name in TEACHERS and TEACHERS[name].side != "student"
 
 
 def headline_key(arms: Sequence[Arm], source: str) -> Key | None:
-    """Return the arm that the verdict is about: `general (chosen)`, else the source teacher's; or None."""
+    """Return the arm that the verdict is about, or None.
+
+    It is `stack` where labels are missing; else `general (chosen)`, or the source teacher's arm without it.
+    """
+    if any(arm.name == STACK for arm in arms):
+        return STACK, None
+    return focused_key(arms) or _plain_key(arms, source)
+
+
+def focused_key(arms: Sequence[Arm]) -> Key | None:
+    """Return the key of `general` at the chosen ratio; None where it is not trained."""
     general = next((arm for arm in arms if arm.name == HEADLINE), None)
-    if general is not None:
-        return chosen_key(general)
+    return None if general is None else chosen_key(general)
+
+
+def _plain_key(arms: Sequence[Arm], source: str) -> Key | None:
     plain = source_arm(arms, source)
     return None if plain is None else (plain.name, None)
 
@@ -62,15 +74,19 @@ def pairs(arms: Sequence[Arm], source: str, ratios: Sequence[float]) -> Iterator
 def _all_pairs(
     arms: Sequence[Arm], source: str, ratios: Sequence[float]
 ) -> Iterator[tuple[Key, Key, int | None]]:
-    controls = set(focusing_controls(arms, source))
+    controls = focusing_controls(arms, source)
     head, base = headline_key(arms, source), (BASELINE, None)
     alone = [arm for arm in arms if not arm.takes_ratio]
+    focused = focused_key(arms)
     if head is not None:
         for arm in arms:
             if arm.has_chosen or not arm.takes_ratio:
                 key = chosen_key(arm) if arm.has_chosen else (arm.name, None)
-                focusing = FOCUSING if key in controls and head[0].startswith(HEADLINE) else None
+                focusing = FOCUSING if key in controls and head == focused else None
                 yield head, key, arm.declared or focusing
+    if focused is not None and head != focused:
+        for key in controls:
+            yield focused, key, FOCUSING
     for arm in alone:
         yield (arm.name, None), base, None
     for arm in alone:  # outputs that were changed against the same teacher's as they are

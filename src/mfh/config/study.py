@@ -7,6 +7,7 @@ from typing import Literal
 
 from mfh.arms import DEFAULT, why_no_arm
 from mfh.config.checked import Problems
+from mfh.config.labelled import LabelCount
 from mfh.config.training import DistillConfig, check_loss
 
 MOST_SEEDS = 100_000
@@ -54,6 +55,12 @@ class StudyConfig(DistillConfig):
             is answered, with an error of .05 over all looks).
         max_repeats: repeats after which a study stops that is not decided.
         ratio: shares of channels to remove, each in (0, 1).
+        labelled: labels that each fit may see: a share of the samples outside its test fold, such as 0.1, or a
+            number for each class, such as 20/class; the others are hidden. Several values give a curve. By
+            default all labels that the data have; where some are missing, or this is given, teachers of both
+            modalities and their stack are trained, on all pairs.
+        label_folds: folds of the labelled samples whose out-of-fold outputs choose smoothing, weight decay,
+            ratios and the weights of the stack, 2 or more.
         teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
         saliency_split: split that saliency is computed on; train is the paper's.
         score: what ranks the channels: increase (the paper's) or followed.
@@ -98,6 +105,8 @@ class StudyConfig(DistillConfig):
     until: Literal["fixed", "decided"] = "fixed"
     max_repeats: int = 20
     ratio: Sequence[float] = (0.25, 0.5, 0.75)
+    labelled: Sequence[str] = ()
+    label_folds: int = 4
     teacher_source: Literal["joint", "regular"] = "joint"
     saliency_split: Literal["train", "validation"] = "train"
     score: Literal["increase", "followed"] = "increase"
@@ -120,6 +129,8 @@ class StudyConfig(DistillConfig):
         object.__setattr__(self, "ratio", tuple(sorted({float(r) for r in self.ratio})))
         object.__setattr__(self, "smoothing", tuple(self.smoothing))
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        labels = self.labelled if isinstance(self.labelled, (list, tuple)) else (self.labelled,)
+        object.__setattr__(self, "labelled", tuple(str(LabelCount.of(value)) for value in labels))
         arms = (self.arms,) if isinstance(self.arms, str) else tuple(self.arms)
         object.__setattr__(self, "arms", tuple(dict.fromkeys(arms)))
         named = (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
@@ -175,6 +186,7 @@ class StudyConfig(DistillConfig):
         check(self.num_permutations >= 1, "num_permutations", "be 1 or more", self.num_permutations)
         precision, rule = self.saliency_precision, "lie between 0 and 1, or be left out"
         check(precision is None or 0 < precision < 1, "saliency_precision", rule, precision)
+        check(self.label_folds >= 2, "label_folds", "be 2 or more", self.label_folds)
         check(self.cross_fit_folds >= 2, "cross_fit_folds", "be 2 or more", self.cross_fit_folds)
         check(
             all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)

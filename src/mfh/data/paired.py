@@ -317,6 +317,18 @@ class PairedDataset:
         label[torch.from_numpy(rows)] = torch.nan if label.is_floating_point() else UNLABELLED
         return replace(self, label=label)
 
+    def rows(self, chosen: np.ndarray) -> "PairedDataset":
+        """Return some of the samples, in the order of their row numbers `chosen`."""
+        return replace(
+            self,
+            modalities={name: values[chosen] for name, values in self.modalities.items()},
+            label=self.label[torch.from_numpy(chosen)],
+            id=self.id[chosen],
+            group=None if self.group is None else self.group[chosen],
+            split=None if self.split is None else self.split[chosen],
+            fold=None if self.fold is None else self.fold[chosen],
+        )
+
     @property
     def num_classes(self) -> int:
         """Number of classes K; of outputs of a network for any task."""

@@ -23,12 +23,19 @@ class Split:
         validation: row numbers.
         test: row numbers.
         redrawn: whether another seed gives other rows.
+        labelled: rows of `train` whose labels are seen, where some are not; None where all are.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
     redrawn: bool = True
+    labelled: np.ndarray | None = None
+
+    @property
+    def learnt(self) -> np.ndarray:
+        """Rows of `train` whose labels are seen."""
+        return self.train if self.labelled is None else self.labelled
 
 
 def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHARES) -> Split:

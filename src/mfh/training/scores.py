@@ -29,6 +29,8 @@ def score_splits(
     logits: Float[Tensor, "sample ..."],
     label: Shaped[Tensor, "sample ..."],
     split: Split,
+    *,
+    held_out: Shaped[Tensor, "labelled ..."] | None = None,
 ) -> SplitScores:
     """Return a metric on each split.
 
@@ -37,12 +39,21 @@ def score_splits(
         logits: of every sample of the data set.
         label: of every sample of the data set.
         split: the samples of each split.
+        held_out: where no samples are for validation: out-of-fold outputs of the labelled samples.
 
     Raises:
         InputError: the metric is NaN on a split.
     """
     rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
-    found = {name: metric(logits[chosen], label[chosen]) for name, chosen in rows.items()}
+    rows["train"] = torch.from_numpy(split.learnt)
+    if held_out is not None:
+        rows["validation"] = rows["train"]
+    found = {
+        name: metric(
+            held_out if held_out is not None and name == "validation" else logits[chosen], label[chosen]
+        )
+        for name, chosen in rows.items()
+    }
     undefined = next((name for name, value in found.items() if math.isnan(value)), None)
     require(
         undefined is None,
@@ -65,6 +76,7 @@ def make_record(
     ratio: float | None = None,
     draw: int | None = None,
     loss: str | None = None,
+    held_out: Shaped[Tensor, "labelled ..."] | None = None,
 ) -> Record:
     """Return the record of a trained student; see `Record` for the arguments that are not named here.
 
@@ -81,6 +93,7 @@ def make_record(
         ratio: share of channels removed from its teacher.
         draw: which of several draws.
         loss: the distillation loss.
+        held_out: see `score_splits`; of the student's teacher where there is one.
 
     Raises:
         InputError: the first metric is NaN on a split.
@@ -97,7 +110,7 @@ def make_record(
         draw=draw,
         loss=loss,
         also=scores(others, logits[test], label[test]),
-        **score_splits(chosen, logits, label, split),
+        **score_splits(chosen, logits, label, split, held_out=held_out),
     )
 
 
@@ -111,6 +124,7 @@ def make_teacher_record(
     seed: int,
     temperature: float,
     task: str = "single-label",
+    held_out: Shaped[Tensor, "labelled ..."] | None = None,
 ) -> TeacherRecord:
     """Return the record of a teacher: its metric on each split, and how soft its training soft labels are.
 
@@ -123,6 +137,7 @@ def make_teacher_record(
         seed: the seed.
         temperature: of the soft labels, above 0.
         task: what is predicted; outputs that are no probabilities have no entropy.
+        held_out: see `score_splits`.
 
     Raises:
         InputError: the metric is NaN on a split.
@@ -133,7 +148,7 @@ def make_teacher_record(
         teacher=name,
         seed=seed,
         metric=metric.name,
-        **score_splits(metric, logits, label, split),
+        **score_splits(metric, logits, label, split, held_out=held_out),
         entropy=entropy,
         saturated=saturated,
     )

@@ -1,0 +1,224 @@
+"""One fit with few labels: the members of the stack, their out-of-fold outputs, and the students of every arm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mfh._study.few.members import (
+    MEMBERS,
+    TUNING,
+    Part,
+    Tuned,
+    divide_labelled,
+    labelled_job,
+    train_members,
+    tune,
+)
+from mfh._study.few.stack import combine, fit_weights, with_labels
+from mfh._study.networks import Networks, label_scale
+from mfh._study.outcome import SeedResult
+from mfh._study.outputs import StudentKey, TeacherOutputs, soft_labels
+from mfh._study.parts import Ranked
+from mfh._study.ranking import rank
+from mfh._study.students import evaluate
+from mfh._study.task import SeedTask, Timer
+from mfh._study.teachers import Teachers
+from mfh.arms import BASELINE, STACK
+from mfh.data.paired import PairedDataset
+from mfh.results import Choice, TeacherRecord
+from mfh.training.objectives import Distill
+from mfh.training.scores import make_teacher_record
+from mfh.training.students import StudentFit, StudentJob, seeded
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What the students of a fit learn from.
+
+    Attributes:
+        ranked: outputs of all teachers for every sample, those of labelled samples out-of-fold, and the ranked
+            channels.
+        full: outputs of the teachers trained on all labels, for every sample.
+        weights: of the networks in the stack.
+        tuned: the networks without a teacher.
+    """
+
+    ranked: Ranked
+    full: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    tuned: Tuned
+
+
+def run_few(task: SeedTask) -> SeedResult:
+    """Train the teachers on the labels of a fit, stack them, and train students on all of its pairs."""
+    timer = Timer()
+    networks, rows = task.networks, np.arange(len(task.networks.data))
+    visible = networks.data.without_labels(np.setdiff1d(rows, task.split.learnt))
+    data = networks.prepared(task.train, visible)
+    truth = replace(data, label=label_scale(visible, task.labelled)(networks.data.label))
+    parts = divide_labelled(task, data)
+    members = train_members(task, parts)
+    tuned = tune(task, parts, len(MEMBERS) - 1)
+    timer.lap("teachers")
+    taught = _stack(task, parts, members, tuned)
+    timer.lap("saliency")
+    outputs = taught.ranked.outputs
+    targets = _targets(task, outputs)
+    fits = _train(task, data, truth, targets, tuned)
+    fits = {StudentKey(BASELINE): tuned.fit, **fits} if _has(task, BASELINE) else fits
+    held_out = {key: _held_out(task, key, targets, taught) for key in fits}
+    records, values, logits = evaluate(task, truth, fits, held_out)
+    timer.lap("students")
+    headline = fits.get(StudentKey(STACK, loss=task.config.loss))
+    return SeedResult(
+        seed=task.seed,
+        split=task.split,
+        records=tuple(replace(record, repeat=task.place[0], fold=task.place[1]) for record in records),
+        teachers=_teacher_records(task, truth, taught),
+        values=values,
+        outputs=logits,
+        channels=taught.ranked.channels,
+        overlap=taught.ranked.overlap,
+        timings=timer.seconds,
+        weights={**members[-1].weights(), **({f"student-{STACK}": headline.state} if headline else {})},
+        chosen=(
+            Choice(BASELINE, task.seed, smoothing=tuned.smoothing, weight_decay=tuned.weight_decay),
+            Choice(STACK, task.seed, weights=dict(taught.weights)),
+        ),
+        layer=taught.ranked.layer,
+        repeat=task.place[0],
+        fold=task.place[1],
+    )
+
+
+def units_per_fit(networks: Networks) -> dict[str, int]:
+    """Return the work of each stage of one fit: networks to train, or rankings of channels."""
+    config, kind, parts = networks.config, networks.data.kind, networks.config.label_folds + 1
+    tried = sum(kind.smooths or not smoothing for smoothing, _ in TUNING)
+    students = sum(
+        arm.count(len(config.ratio), config.random_draws, 0)
+        * (1 if arm.hidden_labels else len(networks.losses))
+        for arm in networks.arms
+        if arm.name != BASELINE
+    )
+    return {
+        "teachers": 4 * parts + tried * (parts - 1) + len(MEMBERS),
+        "saliency": parts,
+        "students": students,
+    }
+
+
+def _has(task: SeedTask, name: str) -> bool:
+    return any(arm.name == name for arm in task.arms)
+
+
+def _stack(task: SeedTask, parts: list[Part], members: list[Teachers], tuned: Tuned) -> Taught:
+    """Return the outputs of all teachers and of their stack; those of labelled samples are out-of-fold."""
+    ranked = rank(task, members[-1])
+    task.progress("saliency", 1)
+    full, outputs = dict(ranked.outputs.logits), ranked.outputs
+    for part, teachers in zip(parts[:-1], members[:-1], strict=True):
+        theirs = rank(task, teachers, fold=part.name).outputs
+        task.progress("saliency", 1)
+        outputs = outputs.with_rows_of(theirs, part.held_out)
+    kind, rows = task.networks.data.task, task.labelled
+    full[BASELINE] = tuned.logits[BASELINE]
+    outputs.logits[BASELINE] = full[BASELINE].index_copy(0, rows, tuned.held_out)
+    held_out = {name: outputs.logits[name][rows] for name in MEMBERS}
+    weights = fit_weights(kind, held_out, parts[-1].data.label[rows], BASELINE)
+    equal = dict.fromkeys(tuned.logits, 1 / len(tuned.logits))
+    full |= {STACK: combine(kind, full, weights), "self": combine(kind, tuned.logits, equal)}
+    outputs.logits[STACK] = combine(kind, outputs.logits, weights)
+    outputs.logits["self"] = full["self"].index_copy(0, rows, tuned.held_out)
+    return Taught(replace(ranked, outputs=outputs), full, weights, tuned)
+
+
+def _targets(task: SeedTask, outputs: TeacherOutputs) -> dict[StudentKey, Tensor]:
+    """Return what each taught student learns from; half of it is the label where there is one."""
+    shuffled, broken = _shuffle(task, outputs.logits[STACK])
+    taught = soft_labels(outputs, task.arms, task.source, train=task.train, shuffled=shuffled, broken=broken)
+    return taught
+
+
+def _shuffle(task: SeedTask, logits: Tensor) -> tuple[Int[Tensor, " sample"], Int[Tensor, " sample"]]:
+    """Return for each training sample another one that the stack predicts alike, and any other one."""
+    kind, train = task.networks.data.kind, task.split.train
+    rng = np.random.default_rng(task.derived("mismatched"))
+    alike, other = np.arange(len(logits)), np.arange(len(logits))
+    codes = kind.strata(kind.predicted(logits[task.train]))
+    for code in np.unique(codes):
+        rows = train[codes == code]
+        alike[rows] = rng.permutation(rows)
+    other[train] = rng.permutation(train)
+    return torch.from_numpy(alike), torch.from_numpy(other)
+
+
+def _train(
+    task: SeedTask,
+    data: PairedDataset,
+    truth: PairedDataset,
+    targets: Mapping[StudentKey, Tensor],
+    tuned: Tuned,
+) -> dict[StudentKey, StudentFit]:
+    """Train the students of every arm but `no-kd`, on all pairs."""
+    label, rows = data.label[task.labelled], task.labelled
+    teach = Distill(label_weight=0.0, distill_weight=1.0, temperature=1.0, task=data.task)
+    model, seed = seeded(task.networks.build_student, task.derived("student")), task.derived("batches")
+    jobs = {}
+    for key, logits in targets.items():
+        for name, loss in task.networks.losses.items():
+            jobs[replace(key, loss=name)] = StudentJob(
+                model,
+                replace(
+                    teach,
+                    teacher_logits=with_labels(data.task, logits, label, rows),
+                    loss=None if name == "kl" else loss,
+                ),
+                data, task.student, task.train, rows, seed,
+                name=f"The student of {key.words}, in fit {task.seed}", metric=task.metric,
+            )  # fmt: skip
+    named = {key.name: job for key, job in jobs.items()}
+    fits = dict(zip(jobs, task.train_side_by_side(named, "students"), strict=True))
+    for arm in task.arms:
+        if arm.hidden_labels:
+            known = task.train[torch.from_numpy(truth.labelled[task.split.train])]
+            part = Part("", truth, known, rows)
+            job = labelled_job(
+                task, part, task.networks.build_student, task.student, arm.name,
+                smoothing=tuned.smoothing, role="student",
+            )  # fmt: skip
+            (fit,) = task.train_side_by_side({arm.name: job}, "students", weight_decay=tuned.weight_decay)
+            fits[StudentKey(arm.name)] = fit
+    return fits
+
+
+def _held_out(
+    task: SeedTask, key: StudentKey, targets: Mapping[StudentKey, Tensor], taught: Taught
+) -> Tensor:
+    """Return the out-of-fold outputs that a student is judged by: its teacher's, or those of `no-kd`."""
+    target = targets.get(replace(key, loss=None))
+    return taught.tuned.held_out if target is None else target[task.labelled]
+
+
+def _teacher_records(task: SeedTask, data: PairedDataset, taught: Taught) -> tuple[TeacherRecord, ...]:
+    """Return a record of every teacher, with its out-of-fold metric, and of the focused ones."""
+    outputs = taught.ranked.outputs
+    focused = {f"{key.arm}@{key.ratio:g}": logits for key, logits in outputs.focused.items() if not key.draw}
+    return tuple(
+        make_teacher_record(
+            name,
+            task.metric,
+            taught.full.get(name, logits),
+            data.label,
+            task.split,
+            seed=task.seed,
+            temperature=task.config.temperature,
+            task=data.task,
+            held_out=logits[task.labelled],
+        )
+        for name, logits in {**outputs.logits, **focused}.items()
+    )

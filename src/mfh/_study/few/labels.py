@@ -1,0 +1,55 @@
+"""Which labels a fit may see: those of the labelled samples outside the test fold, or a share of them."""
+
+import numpy as np
+
+from mfh._checks import require
+from mfh.config import LabelCount
+from mfh.data.paired import PairedDataset
+
+
+def draw_labelled(data: PairedDataset, rows: np.ndarray, count: LabelCount | None, seed: int) -> np.ndarray:
+    """Return the rows whose labels a fit sees, ascending: a stratified draw, spread evenly over groups.
+
+    Args:
+        data: the samples, with all labels that are known.
+        rows: rows outside the test fold.
+        count: how many labels; None takes all that there are.
+        seed: fixes the draw.
+
+    Raises:
+        InputError: no label, or labels of one class alone, would be left.
+    """
+    known = rows[data.labelled[rows]]
+    strata = data.kind.strata(data.label)[known]
+    if count is not None:
+        codes = np.unique(strata, return_inverse=True)[1]
+        group = np.zeros(len(known), int) if data.group is None else data.group[known]
+        known = known[_chosen(codes, np.unique(group, return_inverse=True)[1], count, seed)]
+    few = data.task == "single-label" and len(np.unique(data.label.numpy()[known])) < 2
+    require(
+        len(known) >= 2 and not few,
+        f"`labelled` must leave labels of two classes or more in every fit. Got {len(known)} "
+        f"{'label' if len(known) == 1 else 'labels'}{' of one class' if few and len(known) else ''} in fit {seed}: "
+        "give more labels.",
+    )
+    return np.sort(known)
+
+
+def _chosen(strata: np.ndarray, group: np.ndarray, count: LabelCount, seed: int) -> np.ndarray:
+    """Return the places of the chosen samples: as many of each stratum, and of each group, as its share."""
+    sizes = np.bincount(strata)
+    if count.per_class:
+        wanted = np.minimum(count.per_class, sizes)
+    else:
+        wanted = np.clip(np.round(count.share * sizes).astype(int), 1, sizes)
+    per_group = np.ceil(np.bincount(group) * wanted.sum() / len(group)).astype(int)
+    order = np.random.default_rng([seed, 0x1ABE1]).permutation(len(strata))
+    taken = np.zeros(len(strata), bool)
+    left, room = wanted.copy(), per_group.copy()
+    for strict in (True, False):  # groups that are full give way to complete strata
+        for place in order:
+            if not taken[place] and left[strata[place]] > 0 and (room[group[place]] > 0 or not strict):
+                taken[place] = True
+                left[strata[place]] -= 1
+                room[group[place]] -= 1
+    return np.flatnonzero(taken)

@@ -1,0 +1,243 @@
+"""The networks that a stack is made of: trained on all labels of a fit, and on all but one fold of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mfh._study.networks import Build
+from mfh._study.task import SeedTask, predict_all
+from mfh._study.teachers import Teachers
+from mfh.data.paired import PairedDataset
+from mfh.data.splits import divide
+from mfh.training.objectives import Fused, Pair
+from mfh.training.pairs import train_pair
+from mfh.training.students import StudentFit, StudentJob, seeded
+
+TUNING = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.0, 0.01), (0.1, 0.01), (0.0, 0.03), (0.1, 0.03))
+"""Label smoothing and weight decay that a network without a teacher tries."""
+MEMBERS = ("regular", "unimodal", "fused", "joint", "joint-student", "no-kd")
+"""The networks of a stack."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The labelled samples that some networks are trained on, and those that are held out.
+
+    Attributes:
+        name: part of the names and random streams of its networks; empty for all labels.
+        data: all samples; the labels of held-out and of test samples are hidden.
+        labelled: rows with a label.
+        held_out: rows whose labels these networks do not see, and are judged by; the labelled rows themselves
+            where nothing is held out.
+    """
+
+    name: str
+    data: PairedDataset
+    labelled: Tensor
+    held_out: Tensor
+
+
+def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
+    """Return the folds of the labelled samples, then all of them: stratified, groups kept together.
+
+    Where the labelled samples have fewer groups than folds, each group is a fold; those of a single group are
+    divided as if there were no groups.
+
+    Args:
+        task: the fit.
+        data: the samples as the networks see them, without hidden labels.
+    """
+    rows = task.labelled.numpy()
+    strata = task.networks.data.kind.strata(data.label[task.labelled])
+    group = None if data.group is None else data.group[rows]
+    groups = 0 if group is None else len(np.unique(group))
+    group = group if groups > 1 else None
+    count = min(task.config.label_folds, len(rows), *([groups] if groups > 1 else []))
+    rng = np.random.default_rng(task.derived("label folds"))
+    parts = divide(strata, group, [1 / count] * count, rng)
+    found = []
+    for number, part in enumerate(parts):
+        held, kept = np.sort(rows[part]), np.sort(np.delete(rows, part))
+        found.append(
+            Part(f" fold {number}", data.without_labels(held), torch.from_numpy(kept), torch.from_numpy(held))
+        )
+    return [*found, Part("", data, task.labelled, task.labelled)]
+
+
+def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
+    """Train the teachers of each part: of one modality on labels, of both on labels, and the pair on all pairs."""
+    jobs = {}
+    for part in parts:
+        for name, build, modality in (
+            ("teacher-regular", task.networks.build_teacher, task.teacher),
+            ("teacher-unimodal", task.networks.build_student, task.student),
+        ):
+            jobs[name + part.name] = labelled_job(task, part, build, modality, name + part.name)
+    fits = dict(zip(jobs, task.train_side_by_side(jobs, "teachers"), strict=True))
+    found = []
+    for part in parts:
+        alone = [
+            trained(jobs[name + part.name], fits[name + part.name]).to(task.device)
+            for name in ("teacher-regular", "teacher-unimodal")
+        ]
+        fused = _train_pair(task, part, Fused)
+        joint = _train_pair(task, part, Pair)
+        networks: dict[str, nn.Module] = {
+            "regular": alone[0],
+            "unimodal": alone[1],
+            "fused": fused,
+            "joint": joint.teacher,
+            "joint-student": joint.student,
+        }
+        found.append(Teachers(networks, joint.student, None, part.data, task.train))
+    return found
+
+
+def labelled_job(
+    task: SeedTask,
+    part: Part,
+    build: Build,
+    modality: str,
+    name: str,
+    *,
+    smoothing: float = 0.0,
+    role: str = "",
+    batches: str = "batches",
+) -> StudentJob:
+    """Return a network that learns from the labels of a part alone.
+
+    Args:
+        task: the fit.
+        part: the labelled samples.
+        build: makes the network.
+        modality: what it sees.
+        name: of the network in messages and in names of files.
+        smoothing: label smoothing.
+        role: what its initial weights depend on; by default the name.
+        batches: what its batches depend on, besides the part.
+    """
+    return StudentJob(
+        seeded(build, task.derived(role or name)),
+        replace(task.labels, smoothing=smoothing),
+        part.data,
+        modality,
+        part.labelled,
+        part.held_out,
+        task.derived(batches + part.name),
+        name=f"The network `{name}` of fit {task.seed}",
+        metric=task.metric,
+    )
+
+
+def trained(job: StudentJob, fit: StudentFit) -> nn.Module:
+    """Return a network of its own with the trained weights."""
+    from mfh.models.copies import copied
+
+    model = copied(job.model)
+    model.load_state_dict(fit.state)
+    return model.eval()
+
+
+def _train_pair(task: SeedTask, part: Part, kind: type[Pair]) -> Pair:
+    """Train networks of both modalities: fused, on the labels, or as step 1 of Algorithm 1, on all pairs."""
+    role = "fused" if kind is Fused else "joint"
+    pair = kind(
+        seeded(task.networks.build_teacher, task.derived(f"{role} teacher{part.name}")),
+        seeded(task.networks.build_student, task.derived(f"{role} student{part.name}")),
+    )
+    joint = kind is Pair
+    train = task.train if joint else part.labelled
+    labelled = torch.from_numpy(np.flatnonzero(np.isin(task.split.train, part.labelled.numpy())))
+    train_pair(
+        pair,
+        part.data,
+        modalities=(task.teacher, task.student),
+        train=train,
+        validation=part.labelled,
+        config=task.training,
+        seed=task.derived("batches" + part.name),
+        metric=task.metric,
+        engine=task.config.engine,
+        on_progress=lambda count: task.progress("teachers", count),
+        folder=task.parts.folder(f"{role}{part.name}"),
+        labelled=labelled if joint else None,
+    )
+    return pair
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """Networks that learn from labels alone, tuned by out-of-fold outputs.
+
+    Attributes:
+        smoothing, weight_decay: those that won.
+        logits: outputs of the network trained on all labels, for every sample, by its name: `no-kd`, then the
+            members of `self`, which differ in their random numbers alone.
+        held_out: out-of-fold outputs of the labelled rows, in the order of these rows.
+        fit: the network of the arm `no-kd`.
+    """
+
+    smoothing: float
+    weight_decay: float
+    logits: Mapping[str, Tensor]
+    held_out: Tensor
+    fit: StudentFit
+
+
+def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
+    """Choose smoothing and weight decay by out-of-fold metric, then by likelihood; train on all labels.
+
+    Args:
+        task: the fit.
+        parts: the folds, then all labelled samples.
+        copies: how many further networks to train, for self-training.
+    """
+    *folds, complete = parts
+    kind = complete.data.kind
+    tried = [pair for pair in TUNING if kind.smooths or not pair[0]]
+    rows = torch.cat([fold.held_out for fold in folds])
+    truth = complete.data.label[rows]
+    scored = []
+    for smoothing, decay in tried:
+        jobs = {
+            f"no-kd-{smoothing:g}-{decay:g}{fold.name}": labelled_job(
+                task, fold, task.networks.build_student, task.student, "no-kd" + fold.name,
+                smoothing=smoothing, role="student" + fold.name,
+            )
+            for fold in folds
+        }  # fmt: skip
+        fits = task.train_side_by_side(jobs, "teachers", weight_decay=decay)
+        outputs = torch.cat(
+            [
+                predict_rows(task, trained(job, fit), fold.data, fold.held_out)
+                for fold, job, fit in zip(folds, jobs.values(), fits, strict=True)
+            ]
+        )
+        merit = (task.metric.merit(task.metric(outputs, truth)), -float(kind.label_loss(outputs, truth)))
+        scored.append((merit, outputs))
+    best = max(range(len(tried)), key=lambda place: scored[place][0])
+    smoothing, decay = tried[best]
+    jobs = {
+        name: labelled_job(
+            task, complete, task.networks.build_student, task.student, name, smoothing=smoothing,
+            role="student" if name == "no-kd" else name, batches="batches" if name == "no-kd" else name,
+        )
+        for name in ("no-kd", *(f"self-{number}" for number in range(copies)))
+    }  # fmt: skip
+    fits = task.train_side_by_side(jobs, "teachers", weight_decay=decay)
+    logits = {
+        name: predict_all(trained(job, fit), complete.data, task.student)
+        for (name, job), fit in zip(jobs.items(), fits, strict=True)
+    }
+    order = torch.argsort(rows)
+    return Tuned(smoothing, decay, logits, scored[best][1][order], fits[0])
+
+
+def predict_rows(task: SeedTask, model: nn.Module, data: PairedDataset, rows: Tensor) -> Tensor:
+    """Return a student network's outputs for some rows."""
+    from mfh.training.evaluate import predict
+
+    return predict(model.to(task.device), data, task.student, rows, shared=True)
