@@ -73,7 +73,7 @@ class RunResult:
         """The inverse of `to_dict`."""
         known = {f.name for f in fields(cls)}
         given = {key: value for key, value in values.items() if key in known}
-        for name in ("config", "environment", "timings", "saliency", "data", "diagnosis"):
+        for name in ("config", "environment", "timings", "saliency", "data", "labels", "diagnosis"):
             if not isinstance(given.get(name, {}), Mapping):
                 raise TypeError(f"`{name}` holds no fields")
         for name, kind in cls._tables().items():
@@ -139,6 +139,8 @@ class StudyResult(RunResult):
         metrics: its metrics; the first one chose epochs and ratios and carries the verdict.
         chosen: what validation chose in each seed: ratios by arm and loss, and the label smoothing.
         looks: the looks of a study that went on until it was decided.
+        labels: where labels are missing: mean numbers of `labelled` and `unlabelled` pairs of a fit, whether
+            the study hid labels (`hidden`), and, with several numbers of labels, `curve` and `equivalents`.
         data: sizes, classes, groups, modalities, file and fingerprint.
         channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
             `importance_train`, each (seed, channel), and the like for validation.
@@ -147,7 +149,10 @@ class StudyResult(RunResult):
             (record, epoch) in the order of `records`; NaN after an early stop.
         predictions: test outputs by sample, the content of `predictions.npz`: `id` and `label` of all
             samples; for each fit `rows/SEED`, the places of its test samples among them, and `outputs/SEED`,
-            (student, test sample, output), in the order of the records of that fit.
+            (student, test sample, output), in the order of the records of that fit; and where labels are
+            missing `labelled/SEED`, the places of the samples whose labels the fit saw.
+        sample_values: arm -> rows of the tested samples, and the mean over fits of the metric's value for
+            each; not written to disk.
         diagnosis: what was said before any student was trained, in the layout of `diagnosis` in
             `results.json`; empty where nothing was.
         failed: one entry per student that diverged, in a study of several losses; they are left out of all
@@ -169,10 +174,14 @@ class StudyResult(RunResult):
     metrics: Sequence[MetricInfo] = (MetricInfo("accuracy"),)
     chosen: Sequence[Choice] = ()
     looks: Sequence[Look] = ()
+    labels: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     predictions: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    sample_values: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     failed: Sequence[FailedStudent] = ()
     failed_seeds: Sequence[FailedSeed] = ()
@@ -207,7 +216,8 @@ class StudyResult(RunResult):
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values, but those in `ARRAYS`, which have files of their own."""
         arms = {"arms": [arm.to_dict() for arm in self.arms]}
-        return {n: value for n, value in (super().to_dict() | arms).items() if n not in ARRAYS}
+        left_out = {*ARRAYS, "sample_values"}
+        return {n: value for n, value in (super().to_dict() | arms).items() if n not in left_out}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "StudyResult":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from mfh.arms import ARMS, DEFAULT, ShownArm
 from mfh.comparing import (
     Fit,
     Resampling,
+    Table,
     compare_losses,
     decide,
     summarize_further,
@@ -72,6 +74,7 @@ def assemble(
         known=[ARMS[name] for name in DEFAULT],
         largest_class=share,
     )
+    labels = _labels(networks, seeds)
     verdict = write_verdict(
         decision,
         arms=arms,
@@ -79,6 +82,7 @@ def assemble(
         metric=metric,
         modalities=(str(config.teacher), str(config.student)),
         alike=data.kind.alike,
+        labels=labels,
         softens=data.kind.softens,
         largest_class=largest,
         level=level,
@@ -107,6 +111,8 @@ def assemble(
         arms=tuple(ShownArm.from_dict(arm.to_dict()) for arm in arms),
         metrics=(metric, *(other.info() for other in metrics[1:])),
         chosen=(*chosen, *(choice for seed in seeds for choice in seed.chosen)),
+        labels=labels,
+        sample_values=_sample_values(tables[config.losses[0]], seeds),
         data=describe_data(
             data,
             seeds[0].split,
@@ -179,7 +185,36 @@ def _predictions(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str, 
     arrays = {"id": np.asarray(data.id, dtype=str), "label": data.label.numpy()}
     for seed in seeds:
         arrays |= {f"rows/{seed.seed}": seed.split.test, f"outputs/{seed.seed}": seed.outputs}
+        if seed.split.labelled is not None:
+            arrays[f"labelled/{seed.seed}"] = seed.split.labelled
     return arrays
+
+
+def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
+    """Return how many pairs of a fit have a label that it sees; empty where all have one."""
+    if not networks.few_labels:
+        return {}
+    labelled = [len(seed.split.learnt) for seed in seeds]
+    pairs = [len(seed.split.train) for seed in seeds]
+    return {
+        "labelled": float(np.mean(labelled)),
+        "unlabelled": float(np.mean(pairs) - np.mean(labelled)),
+        "hidden": bool(networks.config.labelled),
+        "known": int(networks.data.labelled.sum()),
+    }
+
+
+def _sample_values(table: Table, seeds: Sequence[SeedResult]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the mean over fits of the metric's value for each tested sample, by arm."""
+    tested = {seed.seed: seed.split.test for seed in seeds}
+    found = {}
+    for (arm, ratio), outcomes in table.outcomes.items():
+        values = [(tested[seed], outcome.values) for seed, outcome in outcomes.items()]
+        if ratio is None and all(mine is not None for _, mine in values):
+            rows, codes = np.unique(np.concatenate([rows for rows, _ in values]), return_inverse=True)
+            sums = np.bincount(codes, np.concatenate([mine for _, mine in values if mine is not None]))
+            found[arm] = rows, sums / np.bincount(codes)
+    return found
 
 
 def _timings(seeds: Sequence[SeedResult]) -> dict[str, float]:

@@ -12,6 +12,7 @@ import torch
 from mfh._checks import InputError, require
 from mfh._study.assemble import assemble
 from mfh._study.design import Design
+from mfh._study.few.curve import folder_of, join, make_point
 from mfh._study.live import Live
 from mfh._study.looks import take_look
 from mfh._study.networks import Build, Networks, with_modalities
@@ -22,6 +23,7 @@ from mfh._study.seed import run_seed
 from mfh._study.tracking import Tracking
 from mfh._system.lock import holds
 from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_backend, run_tasks
+from mfh.arms import BASELINE, STACK
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import FailedSeed, Look, StudyResult
@@ -78,8 +80,10 @@ def study(
         >>> study(data, config=quick).frame("summary").arm.head(3).tolist()
         ['no-kd', 'no-kd-smoothed', 'regular']
     """
-    start = time.perf_counter()
     config = with_modalities(data, config or StudyConfig())
+    if len(config.labelled) + len(config.label_curve) > 1:
+        return _study_curve(data, teacher, student, config, out, progress, sources)
+    start = time.perf_counter()
     data = data.with_task(config.task)
     # trackers follow the study, not each of its networks
     networks = Networks(data, replace(config, tracker=()), teacher, student)
@@ -121,6 +125,41 @@ def study(
         result = result.with_sources(sources)
     tracking.finish(result)
     if store is not None and processes.main:
+        result.save(store.folder)
+        store.end()
+    return result
+
+
+def _study_curve(
+    data: PairedDataset,
+    teacher: Build | None,
+    student: Build | None,
+    config: StudyConfig,
+    out: Path | str | None,
+    progress: bool,
+    sources: Mapping[str, Any] | None,
+) -> StudyResult:
+    """Run a study for each number of labels, in folders of their own, and put them together."""
+    store = None
+    if out is not None:
+        networks = Networks(data, replace(config, tracker=()), teacher, student)
+        store = Store.open(out, networks.identity())
+        store.claim()
+    counts = dict.fromkeys(config.labelled, config.arms)
+    counts = dict.fromkeys(config.label_curve, (BASELINE,)) | counts
+    results, points = {}, {}
+    for count, arms in sorted(counts.items(), key=lambda item: item[0] not in config.labelled):
+        part = replace(config, labelled=(count,), label_curve=(), arms=arms)
+        logger.info("Labels: %s", count)
+        found = study(
+            data, teacher, student, config=part, out=folder_of(out, count), progress=progress, sources=sources
+        )
+        points[count] = make_point(count, found, (BASELINE, STACK), data.group)
+        if count in config.labelled:
+            results[count] = found
+    ordered = {count: results[count] for count in config.labelled}
+    result = join(ordered, list(points.values()), config)
+    if store is not None and Processes.on(make_accelerator(config).device).main:
         result.save(store.folder)
         store.end()
     return result

@@ -101,7 +101,7 @@ class Networks:
 
     @property
     def few_labels(self) -> bool:
-        """Whether labels are missing, or are to be hidden: teachers of both modalities then teach on all pairs."""
+        """Whether labels are missing or hidden, so that teachers of both modalities teach on all pairs."""
         return bool(self.config.labelled) or not self.data.labelled.all()
 
     def prepared(self, train: Tensor, data: PairedDataset | None = None) -> PairedDataset:

@@ -1,9 +1,11 @@
 """The sentences of a study: its verdict, the reasons for it, and what went wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mfh._checks import listing
-from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm
+from mfh._study.few.words import describe_gain
+from mfh.arms import BASELINE, CHOSEN, HEADLINE, STACK, Arm
 from mfh.comparing import Decision, sees_teacher_side, source_arm
 from mfh.results import Comparison, FailedStudent, MetricInfo, Verdict
 
@@ -32,6 +34,7 @@ def write_verdict(
     modalities: tuple[str, str],
     alike: str,
     softens: bool,
+    labels: Mapping[str, Any] | None = None,
     largest_class: str = "",
     level: float = 0.95,
 ) -> Verdict:
@@ -45,13 +48,18 @@ def write_verdict(
         modalities: of teacher and student.
         alike: what samples that `mismatched` shuffles among have in common, such as `of the same class`.
         softens: whether the task's outputs are probabilities.
+        labels: where labels are missing, how many there are; see `StudyResult.labels`.
         largest_class: the class with most samples and its share, in words.
         level: coverage of the intervals, in (0, 1).
     """
     gain = decision.gain
     if gain is None or gain.low is None or gain.high is None:
         return Verdict("abstain", None, _why_none(decision, arms, source))
-    sentences = [_on_distillation(decision, gain, metric, largest_class, level)]
+    if labels and gain.a == STACK and not decision.without_spread and not decision.one_class:
+        first = describe_gain(gain, decision.versus or {}, labels, metric, modalities, level)
+    else:
+        first = _on_distillation(decision, gain, metric, largest_class, level)
+    sentences = [first]
     if decision.verdict == "abstain" and not decision.one_class:
         sentences.append(_what_would_decide(gain))
     if decision.asked:

@@ -181,8 +181,8 @@ def evaluate(
         task: the fit.
         data: the samples, with all labels that are known.
         fits: the students.
-        held_out: where no samples are for validation: out-of-fold outputs of the labelled rows, of the teacher
-            of each student, or of the student itself.
+        held_out: where no samples are for validation: out-of-fold outputs of the labelled rows, of each
+            student's teacher or of the student itself.
     """
     model = seeded(task.networks.build_student, 0).to(task.device)
     drawn = {arm.name for arm in task.arms if arm.is_drawn}

@@ -113,7 +113,7 @@ TEACHERS: dict[str, Teacher] = {
         Teacher(
             name="self",
             side="student",
-            words="several tuned networks that see {student}, as the student does: the product of their outputs",
+            words="several tuned networks that see {student}, as the student does: their outputs multiplied",
         ),
         Teacher(
             name="joint-student",

@@ -68,8 +68,8 @@ FEW = (
         words="the stack, its outputs shuffled among samples of the same predicted class",
         question=Question(
             asks="Does it matter which sample an output belongs to?",
-            better="Yes: outputs swapped within a predicted class do worse, so more than the class is taught.",
-            same="No: outputs swapped within a predicted class do as well; the predicted class is what is taught.",
+            better="Yes: outputs swapped within a predicted class do worse: more than the class is taught.",
+            same="No: outputs swapped within a predicted class do as well: the class is what is taught.",
             worse="No: outputs swapped within a predicted class do better.",
         ),
     ),

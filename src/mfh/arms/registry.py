@@ -56,8 +56,7 @@ def find_arms(names: Iterable[str], *, few_labels: bool = False) -> tuple[Arm, .
 
     Args:
         names: names of `ARMS`, or import paths of an `Arm`, such as `mypackage.arms:gradient`.
-        few_labels: whether labels are missing; names are then those of `FEW_LABELS`, and the default is all of
-            these.
+        few_labels: whether labels are missing; names are then those of `FEW_LABELS`, by default all of them.
 
     Raises:
         InputError: there is no such arm (the text lists those there are), an import path may not be used or
@@ -93,7 +92,8 @@ def why_no_arm(name: object) -> str | None:
     if isinstance(name, str) and (name in ARMS or name in ONLY_FEW or re.fullmatch(r"\w+([.:]\w+)+", name)):
         return None
     former = ". The arm `unimodal` is called `self` now" if name == "unimodal" else ""
-    return f"hold names of arms, {listing([*ARMS, *ONLY_FEW])}, or import paths such as `package.module:name`{former}"
+    known = listing([*ARMS, *ONLY_FEW])
+    return f"hold names of arms, {known}, or import paths such as `package.module:name`{former}"
 
 
 def _find(name: str, few_labels: bool) -> Arm:

@@ -15,6 +15,7 @@ from mfh.comparing.intervals import Fit as Fit
 from mfh.comparing.intervals import Resampling as Resampling
 from mfh.comparing.intervals import compare_arms as compare_arms
 from mfh.comparing.intervals import is_better as is_better
+from mfh.comparing.intervals import is_none as is_none
 from mfh.comparing.intervals import is_worse as is_worse
 from mfh.comparing.keys import Key as Key
 from mfh.comparing.keys import chosen_key as chosen_key

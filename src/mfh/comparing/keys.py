@@ -74,19 +74,9 @@ def pairs(arms: Sequence[Arm], source: str, ratios: Sequence[float]) -> Iterator
 def _all_pairs(
     arms: Sequence[Arm], source: str, ratios: Sequence[float]
 ) -> Iterator[tuple[Key, Key, int | None]]:
-    controls = focusing_controls(arms, source)
-    head, base = headline_key(arms, source), (BASELINE, None)
+    base = (BASELINE, None)
     alone = [arm for arm in arms if not arm.takes_ratio]
-    focused = focused_key(arms)
-    if head is not None:
-        for arm in arms:
-            if arm.has_chosen or not arm.takes_ratio:
-                key = chosen_key(arm) if arm.has_chosen else (arm.name, None)
-                focusing = FOCUSING if key in controls and head == focused else None
-                yield head, key, arm.declared or focusing
-    if focused is not None and head != focused:
-        for key in controls:
-            yield focused, key, FOCUSING
+    yield from _declared_pairs(arms, source)
     for arm in alone:
         yield (arm.name, None), base, None
     for arm in alone:  # outputs that were changed against the same teacher's as they are
@@ -102,6 +92,22 @@ def _all_pairs(
         for arm in alone:
             if arm.name == BASELINE or (arm.is_plain and sees_teacher_side(arm, source)):
                 yield (HEADLINE, ratio), (arm.name, None), None
+
+
+def _declared_pairs(arms: Sequence[Arm], source: str) -> Iterator[tuple[Key, Key, int | None]]:
+    """Yield the comparisons of the headline arm, and those of `general` with its controls."""
+    head, focused = headline_key(arms, source), focused_key(arms)
+    if head is None:
+        return
+    controls = focusing_controls(arms, source)
+    for arm in arms:
+        if arm.has_chosen or not arm.takes_ratio:
+            key = chosen_key(arm) if arm.has_chosen else (arm.name, None)
+            focusing = FOCUSING if key in controls and head == focused else None
+            yield head, key, arm.declared or focusing
+    if focused is not None and head != focused:
+        for key in controls:
+            yield focused, key, FOCUSING
 
 
 def _own_pairs(

@@ -23,8 +23,8 @@ class LabelCount:
     per_class: int = 0
 
     @classmethod
-    def of(cls, value: object) -> "LabelCount":
-        """Read `0.1` or `20/class`.
+    def of(cls, value: object, name: str = "labelled") -> "LabelCount":
+        """Read `0.1` or `20/class`; `name` is the option in messages.
 
         Raises:
             InputError: the value is neither.
@@ -32,7 +32,7 @@ class LabelCount:
         text = str(value).strip()
         if found := re.fullmatch(r"(\d+)\s*/\s*class", text):
             count = int(found[1])
-            require(count >= 1, f"`labelled` must be 1/class or more. Got {text}.")
+            require(count >= 1, f"`{name}` must be 1/class or more. Got {text}.")
             return cls(per_class=count)
         try:
             share = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
@@ -40,7 +40,7 @@ class LabelCount:
             share = 0.0
         require(
             0 < share <= 1,
-            "`labelled` must be a share of the samples in (0, 1], such as 0.1, or a number for each class, "
+            f"`{name}` must be a share of the samples in (0, 1], such as 0.1, or a number for each class, "
             f"such as 20/class. Got {text!r}.",
         )
         return cls(share=share)

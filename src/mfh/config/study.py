@@ -55,10 +55,12 @@ class StudyConfig(DistillConfig):
             is answered, with an error of .05 over all looks).
         max_repeats: repeats after which a study stops that is not decided.
         ratio: shares of channels to remove, each in (0, 1).
-        labelled: labels that each fit may see: a share of the samples outside its test fold, such as 0.1, or a
-            number for each class, such as 20/class; the others are hidden. Several values give a curve. By
-            default all labels that the data have; where some are missing, or this is given, teachers of both
-            modalities and their stack are trained, on all pairs.
+        labelled: labels that each fit may see: a share of the samples outside its test fold, such as 0.1, or
+            a number for each class, such as 20/class; the others are hidden. Several values give a curve. By
+            default all labels that the data have. Where some are missing, or this is given, teachers of both
+            modalities and their stack teach on all pairs.
+        label_curve: further numbers of labels, like `labelled`, with which no-kd alone is trained, to say how
+            many labels the teachers are worth.
         label_folds: folds of the labelled samples whose out-of-fold outputs choose smoothing, weight decay,
             ratios and the weights of the stack, 2 or more.
         teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
@@ -106,6 +108,7 @@ class StudyConfig(DistillConfig):
     max_repeats: int = 20
     ratio: Sequence[float] = (0.25, 0.5, 0.75)
     labelled: Sequence[str] = ()
+    label_curve: Sequence[str] = ()
     label_folds: int = 4
     teacher_source: Literal["joint", "regular"] = "joint"
     saliency_split: Literal["train", "validation"] = "train"
@@ -129,8 +132,11 @@ class StudyConfig(DistillConfig):
         object.__setattr__(self, "ratio", tuple(sorted({float(r) for r in self.ratio})))
         object.__setattr__(self, "smoothing", tuple(self.smoothing))
         object.__setattr__(self, "hidden", tuple(self.hidden))
-        labels = self.labelled if isinstance(self.labelled, (list, tuple)) else (self.labelled,)
-        object.__setattr__(self, "labelled", tuple(str(LabelCount.of(value)) for value in labels))
+        for name in ("labelled", "label_curve"):
+            given = getattr(self, name)
+            counts = given if isinstance(given, (list, tuple)) else (given,)
+            texts = (str(LabelCount.of(value, name)) for value in counts)
+            object.__setattr__(self, name, tuple(dict.fromkeys(texts)))
         arms = (self.arms,) if isinstance(self.arms, str) else tuple(self.arms)
         object.__setattr__(self, "arms", tuple(dict.fromkeys(arms)))
         named = (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
@@ -186,6 +192,26 @@ class StudyConfig(DistillConfig):
         check(self.num_permutations >= 1, "num_permutations", "be 1 or more", self.num_permutations)
         precision, rule = self.saliency_precision, "lie between 0 and 1, or be left out"
         check(precision is None or 0 < precision < 1, "saliency_precision", rule, precision)
+        check(
+            not self.label_curve or bool(self.labelled),
+            "label_curve",
+            "be left out without `labelled`",
+            list(self.label_curve),
+        )
+        several = len(self.labelled) + len(self.label_curve) > 1
+        check(
+            not several or self.until == "fixed",
+            "until",
+            "be fixed with several numbers of labels",
+            self.until,
+        )
+        check(
+            not self.labelled or self.label_weight == 0,
+            "label_weight",
+            "be 0 with `labelled`",
+            self.label_weight,
+            "The label is half of the target of a labelled sample there",
+        )
         check(self.label_folds >= 2, "label_folds", "be 2 or more", self.label_folds)
         check(self.cross_fit_folds >= 2, "cross_fit_folds", "be 2 or more", self.cross_fit_folds)
         check(

@@ -1,4 +1,4 @@
-"""One fit with few labels: the members of the stack, their out-of-fold outputs, and the students of every arm."""
+"""One fit with few labels: the members of the stack, their out-of-fold outputs, and the students."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -40,8 +40,7 @@ class Taught:
     """What the students of a fit learn from.
 
     Attributes:
-        ranked: outputs of all teachers for every sample, those of labelled samples out-of-fold, and the ranked
-            channels.
+        ranked: outputs of all teachers for every sample, out-of-fold for labelled ones; the ranked channels.
         full: outputs of the teachers trained on all labels, for every sample.
         weights: of the networks in the stack.
         tuned: the networks without a teacher.
@@ -61,13 +60,13 @@ def run_few(task: SeedTask) -> SeedResult:
     data = networks.prepared(task.train, visible)
     truth = replace(data, label=label_scale(visible, task.labelled)(networks.data.label))
     parts = divide_labelled(task, data)
-    members = train_members(task, parts)
-    tuned = tune(task, parts, len(MEMBERS) - 1)
+    needs = {arm.teacher_name(task.source) for arm in task.arms}
+    members = train_members(task, parts) if needs - {None, "self"} else []
+    tuned = tune(task, parts, (len(MEMBERS) - 1) * ("self" in needs))
     timer.lap("teachers")
     taught = _stack(task, parts, members, tuned)
     timer.lap("saliency")
-    outputs = taught.ranked.outputs
-    targets = _targets(task, outputs)
+    targets = _targets(task, taught.ranked.outputs)
     fits = _train(task, data, truth, targets, tuned)
     fits = {StudentKey(BASELINE): tuned.fit, **fits} if _has(task, BASELINE) else fits
     held_out = {key: _held_out(task, key, targets, taught) for key in fits}
@@ -84,7 +83,10 @@ def run_few(task: SeedTask) -> SeedResult:
         channels=taught.ranked.channels,
         overlap=taught.ranked.overlap,
         timings=timer.seconds,
-        weights={**members[-1].weights(), **({f"student-{STACK}": headline.state} if headline else {})},
+        weights={
+            **(members[-1].weights() if members else {}),
+            **({f"student-{STACK}": headline.state} if headline else {}),
+        },
         chosen=(
             Choice(BASELINE, task.seed, smoothing=tuned.smoothing, weight_decay=tuned.weight_decay),
             Choice(STACK, task.seed, weights=dict(taught.weights)),
@@ -118,17 +120,19 @@ def _has(task: SeedTask, name: str) -> bool:
 
 def _stack(task: SeedTask, parts: list[Part], members: list[Teachers], tuned: Tuned) -> Taught:
     """Return the outputs of all teachers and of their stack; those of labelled samples are out-of-fold."""
-    ranked = rank(task, members[-1])
-    task.progress("saliency", 1)
+    ranked = Ranked(TeacherOutputs(task.config.temperature, {}, task=task.networks.data.task), {}, {}, "")
+    if members:
+        ranked = rank(task, members[-1])
+        task.progress("saliency", 1)
     full, outputs = dict(ranked.outputs.logits), ranked.outputs
-    for part, teachers in zip(parts[:-1], members[:-1], strict=True):
+    for part, teachers in zip(parts[:-1], members[:-1], strict=False):
         theirs = rank(task, teachers, fold=part.name).outputs
         task.progress("saliency", 1)
         outputs = outputs.with_rows_of(theirs, part.held_out)
     kind, rows = task.networks.data.task, task.labelled
     full[BASELINE] = tuned.logits[BASELINE]
     outputs.logits[BASELINE] = full[BASELINE].index_copy(0, rows, tuned.held_out)
-    held_out = {name: outputs.logits[name][rows] for name in MEMBERS}
+    held_out = {name: logits[rows] for name, logits in outputs.logits.items() if name in MEMBERS}
     weights = fit_weights(kind, held_out, parts[-1].data.label[rows], BASELINE)
     equal = dict.fromkeys(tuned.logits, 1 / len(tuned.logits))
     full |= {STACK: combine(kind, full, weights), "self": combine(kind, tuned.logits, equal)}
@@ -140,8 +144,7 @@ def _stack(task: SeedTask, parts: list[Part], members: list[Teachers], tuned: Tu
 def _targets(task: SeedTask, outputs: TeacherOutputs) -> dict[StudentKey, Tensor]:
     """Return what each taught student learns from; half of it is the label where there is one."""
     shuffled, broken = _shuffle(task, outputs.logits[STACK])
-    taught = soft_labels(outputs, task.arms, task.source, train=task.train, shuffled=shuffled, broken=broken)
-    return taught
+    return soft_labels(outputs, task.arms, task.source, train=task.train, shuffled=shuffled, broken=broken)
 
 
 def _shuffle(task: SeedTask, logits: Tensor) -> tuple[Int[Tensor, " sample"], Int[Tensor, " sample"]]:

@@ -25,12 +25,11 @@ def draw_labelled(data: PairedDataset, rows: np.ndarray, count: LabelCount | Non
         codes = np.unique(strata, return_inverse=True)[1]
         group = np.zeros(len(known), int) if data.group is None else data.group[known]
         known = known[_chosen(codes, np.unique(group, return_inverse=True)[1], count, seed)]
-    few = data.task == "single-label" and len(np.unique(data.label.numpy()[known])) < 2
+    classes = len(np.unique(data.label.numpy()[known])) if data.task == "single-label" else 2
     require(
-        len(known) >= 2 and not few,
-        f"`labelled` must leave labels of two classes or more in every fit. Got {len(known)} "
-        f"{'label' if len(known) == 1 else 'labels'}{' of one class' if few and len(known) else ''} in fit {seed}: "
-        "give more labels.",
+        len(known) >= 2 and classes >= 2,
+        f"`labelled` must leave two labels or more, of two classes or more, in every fit. Got {len(known)} "
+        f"of {classes} in fit {seed}: give more labels.",
     )
     return np.sort(known)
 

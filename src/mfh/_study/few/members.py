@@ -68,7 +68,7 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
 
 
 def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
-    """Train the teachers of each part: of one modality on labels, of both on labels, and the pair on all pairs."""
+    """Train the teachers of each part: on labels those of one modality and of both; the pair on all pairs."""
     jobs = {}
     for part in parts:
         for name, build, modality in (
