@@ -108,7 +108,7 @@ def test_the_task_follows_from_the_labels(label: np.ndarray, task: str, shape: t
     [
         ([[0, 1], [0, 2]], "multi-label", r"hold 0 and 1 for the task multi-label. Got shape \(2, 2\) with"),
         ([[0, 1], [0, 0]], "multi-label", "Label `0` is the same for all: leave it out"),
-        ([0.5, float("nan")], "regression", "`label` must be finite. It is not at sample 1"),
+        ([0.5, float("inf")], "regression", "`label` must be finite. It is not at sample 1"),
         ([0, 1], "dense", r"must be of shape \(sample, \*position\)"),
         ([0, 1], "ranking", "`task` must be one of `single-label`, `multi-label`, `regression`, `dense`"),
         (["a", "b"], "regression", "`label` must hold numbers for the task regression"),

@@ -9,6 +9,7 @@ samples. If none is left, the metric is NaN. `mfh.metrics` returns NaN, too, if 
 `logits` is what a network returns and `label` has the labels of the same samples. Their shapes are
 (sample, class) and (sample,) for one class out of several, (sample, label) for several labels,
 (sample, target) for numbers, and (sample, class, *position) and (sample, *position) for classes of positions.
+Positions of class -1 are left out.
 """
 
 import math
@@ -24,7 +25,8 @@ LARGEST = float(np.finfo(np.float32).max)
 
 def accuracy(logits: Tensor, label: Tensor) -> float:
     """Return the share of samples, or of positions, whose largest logit is their class, in percent."""
-    return 100 * float((logits.argmax(dim=1) == label).double().mean())
+    right = logits.argmax(dim=1) == label
+    return 100 * float(right[label >= 0].double().mean())
 
 
 def balanced_accuracy(logits: Tensor, label: Tensor) -> float:
@@ -43,7 +45,7 @@ def macro_f1(logits: Tensor, label: Tensor) -> float:
 
 
 def miou(logits: Tensor, label: Tensor) -> float:
-    """Return the mean intersection over union in percent, over all positions of all samples."""
+    """Return the mean intersection over union in percent, over all positions of all samples that count."""
     right, labelled, predicted = _class_counts(logits, label)
     return _mean_ratio(right, labelled + predicted - right)
 
@@ -149,6 +151,7 @@ def _class_counts(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray
         truth, predicted = (label > 0).cpu().numpy(), (logits > 0).cpu().numpy()
         return (truth & predicted).sum(axis=0), truth.sum(axis=0), predicted.sum(axis=0)
     truth, predicted = label.cpu().numpy().reshape(-1), logits.argmax(dim=1).cpu().numpy().reshape(-1)
+    truth, predicted = truth[truth >= 0], predicted[truth >= 0]
     right, labelled, found = (
         np.bincount(classes, minlength=logits.shape[1])
         for classes in (truth[truth == predicted], truth, predicted)

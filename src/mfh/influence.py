@@ -61,6 +61,9 @@ def _left_out(metric: Metric, logits: "torch.Tensor", label: "torch.Tensor") -> 
 
 def _accuracy(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
     right = (logits.argmax(dim=1) == label).double()
+    if (label < 0).any():  # positions that are ignored
+        known = (label >= 0).double().flatten(1).sum(dim=1, keepdim=True)
+        return _of_ratios(right.flatten(1).sum(dim=1, keepdim=True).numpy(), known.numpy())
     return 100 * right.flatten(1).mean(dim=1).numpy() if right.ndim > 1 else 100 * right.numpy()
 
 
@@ -81,10 +84,10 @@ def _indicators(
     """Return how often each class or label is true and is predicted in each sample."""
     if logits.shape == label.shape:
         return (label > 0).double().numpy(), (logits > 0).double().numpy()
-    classes = np.arange(logits.shape[1])
+    classes, truth = np.arange(logits.shape[1]), label.numpy()
+    told = np.where(truth < 0, truth, logits.argmax(dim=1).numpy())
     found = [
-        (codes.reshape(len(label), -1, 1) == classes).sum(axis=1).astype(float)
-        for codes in (label.numpy(), logits.argmax(dim=1).numpy())
+        (codes.reshape(len(label), -1, 1) == classes).sum(axis=1).astype(float) for codes in (truth, told)
     ]
     return found[0], found[1]
 

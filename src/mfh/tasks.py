@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +23,8 @@ CERTAIN = 40.0
 """Difference of two logits that stands for certainty."""
 NUM_BINS = 5
 """Bins of the targets of a regression, for stratified splits."""
+UNLABELLED = -1
+"""Class of a sample, or of a position of a dense map, without a label; where labels are floats it is NaN."""
 
 
 class Task(ABC):
@@ -82,7 +84,7 @@ class Task(ABC):
 
     @abstractmethod
     def strata(self, label: Tensor) -> Int[np.ndarray, " sample"]:
-        """Return a code for each sample, equal for samples that are alike.
+        """Return a code for each sample, equal for samples that are alike; samples without a label have -1.
 
         Splits are stratified by it, and the arm `mismatched` shuffles outputs among samples of equal code.
         """
@@ -164,10 +166,12 @@ class MultiLabel(Task):
 
     def strata(self, label: Tensor) -> Int[np.ndarray, " sample"]:
         """Return codes of the sets of labels; sets of one sample are grouped by their number of labels."""
-        found, codes, counts = np.unique(label.numpy(), axis=0, return_inverse=True, return_counts=True)
+        sets, known = label.numpy(), is_labelled(label).numpy()
+        found, codes, counts = np.unique(sets[known], axis=0, return_inverse=True, return_counts=True)
         codes = codes.reshape(-1)
         alone = counts[codes] == 1
-        return np.where(alone, len(found) + label.numpy().sum(axis=1).astype(np.int64), codes)
+        own = np.where(alone, len(found) + sets[known].sum(axis=1).astype(np.int64), codes)
+        return _spread(own, known)
 
 
 class Regression(Task):
@@ -209,21 +213,27 @@ class Regression(Task):
 
     def strata(self, label: Tensor) -> Int[np.ndarray, " sample"]:
         """Return the fifth of the samples, by the mean of their standardised targets."""
-        values = label.double().numpy()
+        known = is_labelled(label).numpy()
+        values = label.double().numpy()[known]
         values = (values - values.mean(axis=0)) / np.where(values.std(axis=0) > 0, values.std(axis=0), 1)
         edges = np.quantile(values.mean(axis=1), np.arange(1, NUM_BINS) / NUM_BINS)
-        return np.searchsorted(edges, values.mean(axis=1), side="right")
+        return _spread(np.searchsorted(edges, values.mean(axis=1), side="right"), known)
 
 
 class Dense(Task):
-    """A class for each position: cross-entropy and KL of positions."""
+    """A class for each position: cross-entropy and KL of positions.
+
+    Positions of class -1 are ignored: they count in no loss of labels, no metric and no stratum.
+    """
 
     name = "dense"
     alike = "with the same most frequent class"
 
     def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
-        """Return the cross-entropy, the mean over samples and positions."""
-        return functional.cross_entropy(logits, label, label_smoothing=smoothing)
+        """Return the cross-entropy, the mean over the positions that are not ignored; 0 if all are."""
+        if (label == UNLABELLED).all():
+            return 0.0 * logits.sum()
+        return functional.cross_entropy(logits, label, ignore_index=UNLABELLED, label_smoothing=smoothing)
 
     def soft_loss(
         self, student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0
@@ -232,8 +242,9 @@ class Dense(Task):
         return kl_divergence(_rows(student_logits), _rows(teacher_logits), temperature=temperature)
 
     def right(self, logits: Tensor, label: Tensor) -> Float[Tensor, " sample"]:
-        """Return the share of the positions that are right."""
-        return (logits.argmax(dim=1) == label).float().flatten(1).mean(dim=1)
+        """Return the share of the positions that are right, of those that are not ignored."""
+        right, known = logits.argmax(dim=1) == label, label != UNLABELLED
+        return right.float().flatten(1).sum(dim=1) / known.flatten(1).sum(dim=1)
 
     def softness(self, logits: Tensor, temperature: float) -> tuple[float, float]:
         """Return entropy and share over samples and positions."""
@@ -241,11 +252,24 @@ class Dense(Task):
 
     def strata(self, label: Tensor) -> Int[np.ndarray, " sample"]:
         """Return the class that most positions of a sample have, the first one of a tie."""
-        counts = functional.one_hot(label.flatten(1)).sum(dim=1)
-        return counts.argmax(dim=1).numpy()
+        # ignored positions are class 0 here, and every class is one more
+        counts = functional.one_hot(label.flatten(1) + 1).sum(dim=1)[:, 1:]
+        return np.where(is_labelled(label).numpy(), counts.argmax(dim=1).numpy(), UNLABELLED)
 
 
 TASKS: dict[str, Task] = {task.name: task for task in (SingleLabel(), MultiLabel(), Regression(), Dense())}
+
+
+def is_labelled(label: Shaped[Tensor, "sample ..."]) -> Bool[Tensor, " sample"]:
+    """Return whether each sample has a label: a class, a number or a position with a class.
+
+    Example:
+        >>> import torch
+        >>> is_labelled(torch.tensor([2, -1, 0])).tolist()
+        [True, False, True]
+    """
+    known = ~label.isnan() if label.is_floating_point() else label >= 0
+    return known if known.ndim == 1 else known.flatten(1).any(dim=1)
 
 
 def infer_task(label: Shaped[np.ndarray, "..."]) -> TaskName:
@@ -283,6 +307,13 @@ def explain_task(label: Shaped[np.ndarray, "..."]) -> tuple[TaskName, str]:
     if label.dtype.kind == "f" and np.isfinite(label).all() and (label != np.round(label)).any():
         return "regression", "it has numbers with decimals"
     return "single-label", "it has one whole number per sample"
+
+
+def _spread(codes: Int[np.ndarray, " labelled"], known: Bool[np.ndarray, " sample"]) -> np.ndarray:
+    """Return the codes of labelled samples in the places of all samples, -1 in the others."""
+    strata = np.full(len(known), UNLABELLED)
+    strata[known] = codes
+    return strata
 
 
 def _rows(logits: Float[Tensor, "sample output *position"]) -> Float[Tensor, "row output"]:

@@ -61,7 +61,6 @@ def test_class_names_keep_absent_classes() -> None:
         ({"a": np.zeros((5, 3))}, r"`a` has 5 samples, `label` has 6"),
         ({"label": np.zeros(6, dtype=int)}, "two classes or more"),
         ({"label": [0, 1, 0.5, 1, 0, 1], "task": "single-label"}, r"Got 0.5 at sample 2"),
-        ({"label": ["x", "", "x", "y", "y", "y"]}, "empty at sample 1"),
         ({"group": ["p", "q", " ", "p", "q", "r"]}, "`group` must be given for every sample. It is empty"),
         ({"a": np.full((6, 3), "high")}, "must hold numbers. Got text"),
         ({"a": np.zeros(6)}, r"must have shape \(sample, ...\)"),

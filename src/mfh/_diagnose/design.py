@@ -31,6 +31,7 @@ from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
 from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
+from mfh.data.selection import labelled_only
 from mfh.results import Comparison, Diagnosis, MetricInfo, Verdict, environment
 from mfh.stats import group_bootstrap, rank_correlation
 
@@ -88,7 +89,7 @@ def diagnose(
     """
     start = time.perf_counter()
     config = with_modalities(data, config or DiagnoseConfig())
-    data = data.with_task(config.task)
+    data = labelled_only(data.with_task(config.task), "`diagnose`")
     require(
         data.task == "single-label",
         f"`diagnose` needs labels with one class per sample. Got the task {data.task}: run a study instead.",

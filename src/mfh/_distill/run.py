@@ -18,6 +18,7 @@ from mfh._system.lock import holds
 from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
+from mfh.data.selection import labelled_only
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
 from mfh.metrics import find_metric, metrics_of
@@ -89,12 +90,14 @@ def distill(
     """
     start = time.perf_counter()
     config = config or DistillConfig()
-    data = data.with_task(config.task)
+    every = data.with_task(config.task)
+    data = labelled_only(every, "`distill`")
     metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     sees = modalities(data, teacher_modality, student_modality)
     split = draw_split(data, seed)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
-    logits = outputs_of(teacher, data, sees[0], out)
+    logits = outputs_of(teacher, every, sees[0], out)
+    logits = logits if logits is None else logits[torch.from_numpy(every.labelled)]
     seen = data
     if student is None:
         fitted = Standardize.fit(data.inputs(sees[1], train))

@@ -13,12 +13,12 @@ from mfh._focus import uncompiled
 from mfh._study.losses import study_losses
 from mfh.arms import DEFAULT, Arm, find_arms
 from mfh.config import StudyConfig
-from mfh.data.labels import is_labelled
 from mfh.data.paired import PairedDataset
 from mfh.data.standardize import Standardize
 from mfh.losses import DistillLoss
 from mfh.metrics import Metric, find_metric, metrics_of
 from mfh.models.mlp import mlp
+from mfh.tasks import is_labelled
 from mfh.training.fingerprint import short
 
 Build = Callable[[], torch.nn.Module]

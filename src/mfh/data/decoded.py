@@ -4,11 +4,12 @@
 indexed like an array, but only the rows that are read are in memory.
 """
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,8 @@ class SampleSource:
     def _checked(self, name: str, value: Any, row: int) -> np.ndarray:
         array = value.numpy(force=True) if isinstance(value, Tensor) else np.asarray(value)
         shape, dtype = self.shapes[name], self.dtypes[name]
+        if array.dtype.kind == dtype.kind == "f":
+            array = array.astype(dtype, copy=False)
         if array.shape != shape or array.dtype != dtype:
             raise InputError(
                 f"Modality `{name}` must be {dtype} of shape {shape} for every sample. Sample {row} is "
@@ -180,6 +183,42 @@ class DecodedRows:
 
 
 Values = Tensor | np.ndarray | DecodedRows
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """A `decode` for some rows of a source."""
+
+    decode: Decode
+    rows: np.ndarray
+
+    def __call__(self, row: int, names: Sequence[str]) -> Mapping[str, Any]:
+        return self.decode(int(self.rows[row]), names)
+
+
+def take_rows(modalities: Mapping[str, Values], rows: np.ndarray) -> dict[str, Values]:
+    """Return some rows of every modality; those that are decoded on demand stay so, others are copied.
+
+    Args:
+        modalities: as in `PairedDataset`.
+        rows: row numbers, int.
+    """
+    sources: dict[int, SampleSource] = {}
+    taken: dict[str, Values] = {}
+    for name, values in modalities.items():
+        if isinstance(values, DecodedRows):
+            whole = values.source
+            digest = hashlib.blake2b(rows.astype(np.int64).tobytes(), digest_size=8).hexdigest()
+            part = replace(
+                whole,
+                count=len(rows),
+                decode=_Chosen(whole.decode, rows),
+                identity=f"{whole.identity} rows {digest}",
+            )
+            taken[name] = DecodedRows(sources.setdefault(id(whole), part), values.name)
+        else:
+            taken[name] = read_rows({name: values}, [name], torch.from_numpy(rows))[name]
+    return taken
 
 
 def row_numbers(index: Index, count: int) -> np.ndarray:

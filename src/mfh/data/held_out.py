@@ -6,7 +6,7 @@ import numpy as np
 
 from mfh._checks import listing, require
 from mfh.config import SPLITS
-from mfh.data.labels import codes_of
+from mfh.data.codes import codes_of
 from mfh.data.values import as_column
 
 SHARES = (0.6, 0.2, 0.2)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mfh._checks import InputError, fail, listing, require
 from mfh.data.decoded import SampleSource
-from mfh.data.values import as_array, plain_values
+from mfh.data.values import as_array, is_missing, plain_values
 
 IN_MEMORY = 2**30
 """Bytes up to which all samples are kept in memory."""
@@ -106,7 +106,11 @@ def read_samples(
             if keep:
                 values[name][row] = array
         for role in kept:
-            found[role].append(_one(columns[role], sample[columns[role]], row))
+            value = sample[columns[role]]
+            # a label may be missing
+            found[role].append(
+                None if role == "label" and is_missing(value) else _one(columns[role], value, row)
+            )
     given = {role: where for role, where in columns.items() if role not in kept}
     if keep:
         return dict(values), given | found

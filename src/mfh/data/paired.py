@@ -1,6 +1,5 @@
 """The one data type: samples of several modalities, each with a label, an id, a group and a split."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,13 +13,16 @@ from torch import Tensor
 from mfh._checks import listing, require
 from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
-from mfh.data.decoded import DecodedRows, Index, Values, read_rows
+from mfh.data.codes import codes_of
+from mfh.data.decoded import Index, Values, read_rows, take_rows
+from mfh.data.fingerprint import fingerprint
 from mfh.data.held_out import read_folds, read_splits, split_by_time
-from mfh.data.labels import UNLABELLED, codes_of, is_labelled, labels_before, read_labels
+from mfh.data.labels import labels_before, read_labels
 from mfh.data.map_style import read_samples
+from mfh.data.npz import read_npz
+from mfh.data.overview import overview
 from mfh.data.values import as_column, modality_values
-from mfh.results import read_arrays
-from mfh.tasks import TASKS, Task
+from mfh.tasks import TASKS, UNLABELLED, Task, is_labelled
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -78,6 +80,7 @@ class PairedDataset:
         class_names: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
         task: str | None = None,
+        ignore_index: int | None = None,
     ) -> "PairedDataset":
         """Make a data set of arrays in memory, memory-mapped arrays, or rows that are decoded on demand.
 
@@ -90,7 +93,10 @@ class PairedDataset:
                 arrays, `DecodedRows` and integers stay as they are.
             label: for single-label one integer or name per sample, of two classes or more, or rows with
                 exactly one 1; for multi-label 0 and 1, (sample, label); for regression numbers, (sample,) or
-                (sample, target); for dense classes 0, 1, ..., (sample, *position).
+                (sample, target); for dense classes 0, 1, ..., (sample, *position). A sample without a label
+                has None, NaN, an empty text or a masked value, in all of its row; -1 among classes or in all
+                of a row of 0 and 1; the value of `ignore_index` at all positions of a dense label. The
+                values -1 and 1 alone are two classes.
             id: one name per sample, all different; by default the row numbers.
             group: one integer or name per sample.
             split: one of `train`, `validation`, `test` per sample; `validation` may be absent.
@@ -102,12 +108,15 @@ class PairedDataset:
                 for other tasks names of the labels or targets.
             transforms: see the class.
             task: `single-label`, `multi-label`, `regression` or `dense`; by default it is inferred from shape
-                and type of `label` (`mfh.tasks.explain_task`). The log tells the task and the reason.
+                and type of `label` (`mfh.tasks.explain_task`). The log tells the task and the reason, and
+                how many samples have no label.
+            ignore_index: value of the positions of dense labels that have no class; by default 255, unless
+                `class_names` names more than 255 classes.
 
         Raises:
-            InputError: lengths differ; a value is NaN, infinite, masked or missing (the text names its
-                sample); a label is -1, the mark of unlabelled samples; a modality has text or no values;
-                there are fewer than two classes or modalities.
+            InputError: lengths differ; a value that is no label is NaN, infinite, masked or missing (the text
+                names its sample); no sample has a label; a modality has text or no values; there are fewer
+                than two classes or modalities.
 
         Example:
             >>> data = PairedDataset.from_arrays(
@@ -117,7 +126,7 @@ class PairedDataset:
             (4, ('cat', 'dog'), (3,))
         """
         require(len(modalities) >= 2, f"`modalities` must have two or more. Got {listing(modalities)}.")
-        codes, names, task = read_labels(label, class_names, task)
+        codes, names, task = read_labels(label, class_names, task, ignore_index=ignore_index)
         count = len(codes)
         values = {name: modality_values(name, array, count) for name, array in modalities.items()}
         ids = np.asarray([str(i) for i in (range(count) if id is None else as_column("id", id, count))])
@@ -158,6 +167,7 @@ class PairedDataset:
         fold: str | None = None,
         time: str | None = None,
         task: str | None = None,
+        ignore_index: int | None = None,
     ) -> "PairedDataset":
         """Read an npz with one array per modality and one value per sample for label, group, split and id.
 
@@ -171,37 +181,19 @@ class PairedDataset:
             fold: name of the array of folds; see `from_arrays`.
             time: name of the array of times; see `from_arrays`.
             task: see `from_arrays`.
+            ignore_index: see `from_arrays`.
 
         Raises:
             InputError: as `from_arrays`; or there is no such file or array (the text lists the arrays).
         """
-        arrays = read_arrays(path)
-        arrays = {name: array for name, array in arrays.items() if array.dtype != object}
-        optional = {"group": group, "split": split, "id": id}
-        chosen = {
-            role: None if name == "none" else (name or (role if role in arrays else None))
-            for role, name in optional.items()
-        }
-        chosen |= {"fold": fold, "time": time}
-        if fold is not None or time is not None:
-            chosen["split"] = split
-        taken = {label, *filter(None, chosen.values())}
-        if modalities is None:
-            modalities = [
-                n for n, a in arrays.items() if a.ndim >= 2 and a.dtype.kind in "fiub" and n not in taken
-            ]
-        for role, names in (
-            ("modality", modalities),
-            ("label", [label]),
-            *((r, [n]) for r, n in chosen.items()),
-        ):
-            for name in names:
-                require(
-                    name is None or name in arrays,
-                    f"`{path}` holds no {role} `{name}`. It holds {_described(arrays)}: name one of these.",
-                )
-        columns: dict[str, Any] = {role: np.atleast_1d(arrays[n]) for role, n in chosen.items() if n}
-        return cls.from_arrays({n: arrays[n] for n in modalities}, label=arrays[label], task=task, **columns)
+        taken = read_npz(
+            path,
+            modalities,
+            label=label,
+            optional={"group": group, "split": split, "id": id},
+            named={"fold": fold, "time": time},
+        )
+        return cls.from_arrays(taken.modalities, task=task, ignore_index=ignore_index, **taken.columns)
 
     @classmethod
     def from_torch(
@@ -218,6 +210,7 @@ class PairedDataset:
         in_memory: bool | None = None,
         workers: int = 4,
         task: str | None = None,
+        ignore_index: int | None = None,
     ) -> "PairedDataset":
         """Read a map-style PyTorch dataset whose samples have all modalities.
 
@@ -241,6 +234,7 @@ class PairedDataset:
             in_memory: whether to keep the samples in memory; by default if they take at most 1 GiB.
             workers: number of threads that decode a batch of samples that are not kept.
             task: see `from_arrays`.
+            ignore_index: see `from_arrays`.
 
         Raises:
             InputError: as `from_arrays`; samples differ in shape, or differ when they are read again.
@@ -260,11 +254,19 @@ class PairedDataset:
         values, found = read_samples(dataset, modalities, columns, in_memory=in_memory, workers=workers)
         tokens = {n: Tensor.long for n, v in values.items() if v.dtype.kind in "iu" and v.dtype.itemsize > 1}
         return cls.from_arrays(
-            values, **found, class_names=class_names, task=task, transforms={**tokens, **(transforms or {})}
+            values,
+            **found,
+            class_names=class_names,
+            task=task,
+            ignore_index=ignore_index,
+            transforms={**tokens, **(transforms or {})},
         )
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def __repr__(self) -> str:
+        return "\n  ".join(overview(self))
 
     @property
     def kind(self) -> Task:
@@ -298,7 +300,8 @@ class PairedDataset:
             return self
         label, names = labels_before(self.label, self.class_names, self.task)
         if self.task == "single-label" and task == "multi-label":
-            label, names = np.eye(self.num_classes)[self.label], self.class_names
+            label = np.where(self.labelled[:, None], np.eye(self.num_classes)[self.label], np.nan)
+            names = self.class_names
         values, names, task = read_labels(label, names, task)
         return replace(self, label=values, class_names=names, task=task)
 
@@ -318,15 +321,27 @@ class PairedDataset:
         return replace(self, label=label)
 
     def rows(self, chosen: np.ndarray) -> "PairedDataset":
-        """Return some of the samples, in the order of their row numbers `chosen`."""
+        """Return some of the samples, in the order of their row numbers `chosen`.
+
+        Names of classes and groups stay, also those that no sample has any more. Rows that are decoded when
+        they are read stay so; rows of memory-mapped arrays are read into memory.
+
+        Example:
+            >>> values = np.arange(8.0).reshape(4, 2)
+            >>> data = PairedDataset.from_arrays({"a": values, "b": values}, label=[0, 1, 1, 0])
+            >>> data.rows(np.array([3, 1])).label.tolist()
+            [0, 1]
+        """
+        chosen = np.ascontiguousarray(chosen)
         return replace(
             self,
-            modalities={name: values[chosen] for name, values in self.modalities.items()},
+            modalities=take_rows(self.modalities, chosen),
             label=self.label[torch.from_numpy(chosen)],
             id=self.id[chosen],
             group=None if self.group is None else self.group[chosen],
             split=None if self.split is None else self.split[chosen],
             fold=None if self.fold is None else self.fold[chosen],
+            sources={},
         )
 
     @property
@@ -379,30 +394,6 @@ class PairedDataset:
 
         Samples that are decoded on demand are not decoded for this: their `identity` is used.
         """
-        digest = hashlib.blake2b(digest_size=8)
-        parts: dict[str, Any] = {**self.modalities, "label": self.label, "id": self.id}
-        parts |= {
-            "group": self.group,
-            "split": self.split,
-            "fold": self.fold,
-            "classes": np.asarray(self.class_names),
-        }
-        for name, part in parts.items():
-            if part is None:
-                continue
-            array = part.numpy() if isinstance(part, Tensor) else part
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            source = array.identity if isinstance(array, DecodedRows) else self.sources.get(name)
-            if source is not None:
-                digest.update(source.encode())
-                continue
-            step = max(1, 2**26 // max(1, array[:1].nbytes))
-            for start in range(0, len(array), step):
-                digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
-        return digest.hexdigest()
-
-
-def _described(arrays: Mapping[str, np.ndarray]) -> str:
-    return (
-        ", ".join(f"`{name}` {array.dtype}{list(array.shape)}" for name, array in arrays.items()) or "nothing"
-    )
+        columns = {"label": self.label, "id": self.id}
+        columns |= {"group": self.group, "split": self.split, "fold": self.fold}
+        return fingerprint(self.modalities, columns | {"classes": np.asarray(self.class_names)}, self.sources)

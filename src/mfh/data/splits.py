@@ -94,12 +94,16 @@ def require_classes(data: PairedDataset, split: Split, seed: int) -> None:
 
 
 def _absent(data: PairedDataset, rows: np.ndarray) -> list[str]:
-    """Return the classes, or labels, without a sample in a split: they would have no value of a metric."""
+    """Return the classes, or labels, without a sample in a split: they would have no value of a metric.
+
+    Classes without any sample are not expected in a split.
+    """
+    label = data.label.numpy()
     if data.task == "single-label":
-        present = set(np.unique(data.label.numpy()[rows]).tolist())
-        return [data.class_names[k] for k in range(data.num_classes) if k not in present]
+        absent = np.setdiff1d(label[data.labelled], label[rows])
+        return [data.class_names[k] for k in absent]
     if data.task == "multi-label":
-        held = data.label.numpy()[rows].any(axis=0)
+        held = (label[rows] > 0).any(axis=0)
         return [name for name, there in zip(data.class_names, held, strict=True) if not there]
     return []
 

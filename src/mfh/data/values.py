@@ -1,4 +1,6 @@
-"""Arrays, tensors and columns as callers give them, turned into plain arrays; missing values are refused.
+"""Arrays, tensors and columns as callers give them, turned into plain arrays.
+
+Missing values are refused, but for those of labels.
 
 They may come from NumPy, PyTorch, SciPy, pandas or lists: masked, sparse, with gradients, as text in bytes.
 """
@@ -79,6 +81,35 @@ def as_array(name: str, values: Any) -> np.ndarray:
     if plain.dtype.kind == "M" and np.isnat(plain).any():
         fail(f"`{name}` must be given for every sample. It is missing at value {np.isnat(plain).argmax()}.")
     return plain
+
+
+def with_gaps(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return values as `as_array` does, and which are missing: masked, None, NaN, NaT or an empty text.
+
+    Each missing value is replaced by the first one that is known, so that the others keep their type.
+
+    Returns:
+        The values, and an array of bool of the same shape.
+
+    Raises:
+        InputError: as `as_array`; all values are missing.
+
+    Example:
+        >>> with_gaps("label", ["cat", None, "dog"])[1].tolist()
+        [False, True, False]
+    """
+    values, masked = _unmasked(name, values)
+    plain = plain_values(name, values)
+    array = as_array(name, plain) if isinstance(plain, Tensor) else plain
+    missing = _missing(array) | masked
+    require(
+        not missing.size or not missing.all(),
+        f"`{name}` must be given for one sample or more. All {len(array)} are missing.",
+    )
+    if missing.any():
+        array = array.copy()
+        array[missing] = array[~missing].flat[0]
+    return as_array(name, array), missing
 
 
 def as_column(name: str, values: Any, count: int | None = None) -> np.ndarray:
@@ -214,10 +245,39 @@ def _require_unmasked(name: str, mask: np.ndarray) -> None:
     )
 
 
+def _unmasked(name: str, values: Any) -> tuple[Any, Any]:
+    """Return values without their mask, and the mask (False without one); None in lists becomes NaN."""
+    if isinstance(values, MaskedTensor):
+        return values.get_data(), ~values.get_mask().numpy(force=True)
+    if isinstance(values, np.ma.MaskedArray):
+        return values.data, np.ma.getmaskarray(values)
+    if not isinstance(values, (list, tuple)):
+        return values, False
+    known = [value for value in values if not is_missing(value)]
+    if len(known) == len(values):
+        return values, False
+    if not known or np.ndim(known[0]) == 0:
+        return [None if is_missing(value) else value for value in values], False
+    empty = np.full(np.shape(known[0]), np.nan)
+    return [empty if is_missing(value) else as_array(name, value) for value in values], False
+
+
+def _missing(array: np.ndarray) -> np.ndarray:
+    """Return which values of an array are missing."""
+    if array.dtype.kind == "f":
+        return np.isnan(array)
+    if array.dtype.kind == "M":
+        return np.isnat(array)
+    if array.dtype.kind in "USO":
+        gone = [is_missing(v) or (isinstance(v, (str, bytes)) and not v.strip()) for v in array.flat]
+        return np.array(gone, dtype=bool).reshape(array.shape)
+    return np.zeros(array.shape, dtype=bool)
+
+
 def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
     """Return an array of objects as text or numbers."""
     values = array.ravel().tolist()
-    missing = np.array([_is_missing(value) for value in values], dtype=bool).reshape(array.shape)
+    missing = np.array([is_missing(value) for value in values], dtype=bool).reshape(array.shape)
     kinds = {_kind(value) for value, gone in zip(values, missing.ravel(), strict=True) if not gone}
     if kinds == {"number"}:  # NaN among numbers is left to the checks of numbers
         filled = [np.nan if gone else value for value, gone in zip(values, missing.flat, strict=True)]
@@ -239,9 +299,12 @@ def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
     return np.asarray(texts).reshape(array.shape)
 
 
-def _is_missing(value: object) -> bool:
-    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+def is_missing(value: object) -> bool:
+    """Return whether a value is None, masked, NaN, or missing in the sense of pandas."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(value, np.ma.MaskedArray):  # `np.ma.masked` too
+        return bool(np.ma.getmaskarray(value).all())
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh._saliency.heads import logits_of
 from mfh.config import DistillConfig
-from mfh.data.labels import is_labelled
 from mfh.losses import DistillLoss, Outputs, build_loss, mse
-from mfh.tasks import TASKS
+from mfh.tasks import TASKS, is_labelled
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class Fused(Pair):
 class Joint:
     """The label losses of both networks + MSE between their logits: step 1 of Algorithm 1.
 
-    Samples without a label (see `mfh.data.labels.is_labelled`) count for the distance alone.
+    Samples without a label (see `mfh.tasks.is_labelled`) count for the distance alone.
 
     Attributes:
         task: what is predicted.
