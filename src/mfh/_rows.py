@@ -224,6 +224,7 @@ class Look:
         level: coverage of the interval of this look, in (0, 1).
         difference, low, high: the gain and its interval at that level.
         verdict: in the words of `Verdict`.
+        exploratory: whether this look was added after the planned ones, so that the error may exceed 5%.
     """
 
     repeats: int
@@ -234,6 +235,7 @@ class Look:
     low: float | None
     high: float | None
     verdict: Literal["help", "hurt", "no-effect", "abstain"]
+    exploratory: bool = False
 
     @property
     def words(self) -> str:
@@ -241,10 +243,11 @@ class Look:
         if self.low is None or self.high is None:
             return f"After {self.repeats} repeats there is no interval yet."
         known = {"abstain": "open", "help": "decided: it helps", "hurt": "decided: it hurts"}
+        unplanned = " (exploratory)" if self.exploratory else ""
         return (
             f"After {self.repeats} repeats the gain is {self.difference:+.2f} "
             f"({self.low:+.2f} to {self.high:+.2f}, "
-            f"bound {self.bound:.2f}): {known.get(self.verdict, 'decided: no effect')}."
+            f"bound {self.bound:.2f}): {known.get(self.verdict, 'decided: no effect')}{unplanned}."
         )
 
 

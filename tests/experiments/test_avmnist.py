@@ -160,6 +160,10 @@ def test_the_study_trains_every_arm_and_resumes(npz: Path, tmp_path: Path) -> No
     assert arms == {"no-kd", "no-kd-smoothed", "audio", "both", "image", "mismatched"}
     assert {teacher.teacher for teacher in result.teachers} == set(avmnist.TEACHERS)
     assert result.comparisons[0].question is not None
+    # two fits become one repeat, with a fold for each of the four speakers
+    assert {(record.repeat, record.fold) for record in result.records} == {(0, k) for k in range(4)}
+    assert result.comparisons[0].n == 4
+    assert result.comparisons[0].components is not None
     again = avmnist.study(data, config=config, out=tmp_path)
     assert [record.seconds for record in again.records] == [record.seconds for record in result.records]
     assert load_results(tmp_path).kind == "study"
@@ -171,6 +175,16 @@ def test_speakers_are_in_one_split_each(npz: Path) -> None:
     assert data.group is not None
     parts = [set(data.group[rows]) for rows in (done.split.train, done.split.validation, done.split.test)]
     assert sum(len(part) for part in parts) == len(SPEAKERS)
+
+
+def test_every_speaker_is_tested_once_in_each_repeat(npz: Path) -> None:
+    data = avmnist.load(npz)
+    assert data.group is not None
+    design = avmnist._design(data, AvmnistConfig(seeds=5))
+    assert (design.folds, design.repeats) == (len(SPEAKERS), 2)
+    for first in (0, 4):
+        tested = [data.group[design.draw_fold(data, seed).test] for seed in range(first, first + 4)]
+        assert sorted(name for names in tested for name in set(names)) == list(range(len(SPEAKERS)))
 
 
 @pytest.mark.parametrize(

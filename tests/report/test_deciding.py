@@ -6,6 +6,7 @@ import pytest
 
 from mfh._report import html
 from mfh._report.pages import PAGES, summarize
+from mfh._report.sections.comparisons import build_questions
 from mfh._report.sections.deciding import SECTION
 from mfh.results import Look, StudyResult
 
@@ -89,9 +90,34 @@ def test_looks_are_listed_with_what_they_do_to_the_error(make_study):
     assert rows[0][1:3] == ["\N{EN DASH}", "\N{EN DASH}"]
     assert rows[0][-1] == "open"
     page = html(result)
-    assert "this keeps the error over all looks at 5%" in page
+    assert "this keeps the error over all planned looks at 5%" in page
     assert "97.9% interval" in page
     assert "95% interval" not in page.partition('id="saliency"')[0]
+
+
+def test_looks_that_were_not_planned_are_marked(make_study):
+    looks = [
+        Look(2, 1.0, 1.96, 0.95, 0.8, -0.1, 1.7, "abstain"),
+        Look(3, 1.0, 1.96, 0.95, 0.8, 0.1, 1.5, "help", exploratory=True),
+    ]
+    study = make_study()
+    result = replace(
+        study,
+        looks=looks,
+        data={**study.data, "planned_repeats": 2},
+        comparisons=[replace(row, shown=None) for row in study.comparisons],
+    )
+    rows = tables(result)["looks-taken"]["rows"]
+    assert [row[-1]["note"] for row in rows] == ["", "exploratory"]
+    page = html(result)
+    assert "The plan ended with 2 repeats." in page
+    assert "this keeps the error over all planned looks at 5%" in page
+    assert "a declared question before this one" not in page
+    asked = build_questions(summarize(result))
+    assert {row[-1]["text"] for row in asked["rows"]} == {"exploratory"}
+    alone = html(replace(result, looks=looks[1:]))
+    assert "The plan ended with 2 repeats." in alone
+    assert "The study added repeats until" not in alone
 
 
 def test_without_components_and_looks_there_is_no_such_section(make_study):

@@ -99,6 +99,11 @@ class StudyView:
         return self.result.looks[-1].level if self.result.looks else 0.95
 
     @property
+    def exploratory(self) -> bool:
+        """Whether the last look at the study was not among the planned ones."""
+        return bool(self.result.looks) and self.result.looks[-1].exploratory
+
+    @property
     def digits(self) -> int:
         """Decimals that show the metric to a tenth of the zone of no effect."""
         return 1 - math.floor(math.log10(self.metric.margin)) if self.metric.margin > 0 else 2
@@ -236,6 +241,7 @@ class StudyView:
             "num_repeats": self.num_repeats,
             "num_folds": self.num_folds,
             "level": self.level,
+            "exploratory": self.exploratory,
             "interval_name": f"{wording.level(self.level)} interval",
             "shown_ratio": self.ratio,
             "chosen": {str(fit): ratio for fit, ratio in self.chosen(HEADLINE).items()},

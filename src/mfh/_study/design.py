@@ -79,6 +79,14 @@ class Design:
             return self._draw_few(data, config, seed)
         if self.kind != "kfold":
             return draw_split(data, config.seed if config.fix_split else seed)
+        return self.draw_fold(data, seed)
+
+    def draw_fold(self, data: PairedDataset, seed: int) -> Split:
+        """Return the split of one fit: one fold is tested, and a quarter of the rest validates.
+
+        Raises:
+            InputError: a split would lack a class, or there are too few groups.
+        """
         repeat, fold = self.place(seed)
         test = np.sort(self.deal(data, repeat)[fold])
         rest = np.setdiff1d(np.arange(len(data)), test)

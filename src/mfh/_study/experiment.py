@@ -14,7 +14,7 @@ from mfh._study.assemble import assemble
 from mfh._study.design import Design
 from mfh._study.few.curve import folder_of, join, make_point
 from mfh._study.live import Live
-from mfh._study.looks import take_look
+from mfh._study.looks import LookPlan, keep_plan, take_look, with_looks
 from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outcome import SeedResult
 from mfh._study.preflight import require_networks
@@ -101,9 +101,17 @@ def study(
     try:
         tracking = Tracking(config, None if store is None else store.folder)
         fits.train(design.seeds, tracking)
+        goes_on = config.until == "decided"
+        last = max(design.repeats, config.max_repeats) if goes_on else design.repeats
+        plan = keep_plan(
+            LookPlan(design.repeats, last), None if store is None else store.folder, write=processes.main
+        )
         looks: list[Look] = []
-        while config.until == "decided":
-            looks.append(take_look(networks, config, fits.finished(design.seeds), design.repeats, looks))
+        if goes_on and design.repeats < plan.first:
+            design = replace(design, repeats=plan.first)
+            fits.train(design.seeds, tracking)
+        while goes_on:
+            looks.append(take_look(networks, config, fits.finished(design.seeds), design.repeats, plan))
             logger.info("%s", looks[-1].words)
             if looks[-1].verdict != "abstain" or design.repeats >= config.max_repeats:
                 break
@@ -113,14 +121,14 @@ def study(
         if store is not None:
             store.discard()
         raise
-    elapsed, level = time.perf_counter() - start, looks[-1].level if looks else 0.95
+    elapsed, level = time.perf_counter() - start, plan.level(design.repeats)
     result = assemble(networks, config, fits.finished(design.seeds), elapsed=elapsed, level=level)
     result = replace(
         result,
         failed_seeds=tuple(sorted(fits.failures, key=lambda failure: failure.seed)),
-        looks=tuple(looks),
-        data={**result.data, "repeats": design.repeats, "folds": design.folds},
+        data={**result.data, "repeats": design.repeats, "folds": design.folds, "planned_repeats": plan.last},
     )
+    result = with_looks(result, looks, design.repeats, plan, "repeats" if design.folds > 1 else "fits")
     if sources is not None:
         result = result.with_sources(sources)
     tracking.finish(result)

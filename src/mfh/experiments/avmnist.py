@@ -4,11 +4,12 @@
     mfh avmnist study --data data/avmnist.npz --out out/avmnist --seeds 10
 
 Published: the student has 68.36% without distillation, 70.10% from an audio teacher, and 69.73% from a
-teacher of both modalities, although that teacher is more accurate. Time: seconds per seed on one CPU core.
+teacher of both modalities, although that teacher is more accurate. Time: seconds per fit on one CPU core.
 """
 
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import require
+from mfh._study.design import Design
 from mfh._study.networks import Build
 from mfh._study.outcome import SeedResult
 from mfh._study.resume import Store
@@ -26,7 +28,7 @@ from mfh.arms import ARMS as STUDY_ARMS
 from mfh.arms import Arm, Look, ShownArm
 from mfh.comparing import Fit, Outcome, Resampling, Table, compare_arms, summarize
 from mfh.data.paired import PairedDataset
-from mfh.data.splits import Split, draw_split
+from mfh.data.splits import Split
 from mfh.data.standardize import Standardize
 from mfh.experiments.avmnist_config import AvmnistConfig
 from mfh.metrics import find_metric, metrics_of
@@ -76,6 +78,8 @@ COMPARISONS = (
 SMOOTHING = 0.1
 """Label smoothing of the arm `no-kd-smoothed`."""
 STUDENT = "audio"
+FOLDS = 5
+"""Folds of each repeat; with fewer speakers each speaker is a fold."""
 NO_EFFECT = 1.0
 """Differences whose interval lies within this many points of 0 count as no difference."""
 
@@ -102,7 +106,7 @@ def study(
 ) -> StudyResult:
     """Train an audio student alone and from teachers of audio, of images and of both.
 
-    Each seed distributes the speakers over the splits anew.
+    The fits are those of repeated K-fold by speakers: each repeat tests each speaker once.
 
     Args:
         data: data that `load` read.
@@ -120,11 +124,10 @@ def study(
     config = config or AvmnistConfig()
     free = ("seeds", "device", "tracker")
     identity = {name: value for name, value in config.to_dict().items() if name not in free}
-    identity |= {"experiment": "avmnist", "data": data.fingerprint}
+    identity |= {"experiment": "avmnist", "data": data.fingerprint, "folds": FOLDS}
     store = Store.open(out, identity) if out is not None else None
-    seeds = []
-    planned = range(config.seed, config.seed + config.seeds)
-    for seed in counted(planned, "study", len(planned), unit="seeds", show=progress):
+    seeds, design = [], _design(data, config)
+    for seed in counted(design.seeds, "study", len(design.seeds), unit="fits", show=progress):
         done = store.load(seed) if store is not None else None
         if done is None:
             done = run_seed(data, config, seed)
@@ -137,10 +140,17 @@ def study(
     return result
 
 
+def _design(data: PairedDataset, config: AvmnistConfig) -> Design:
+    """Return the folds: `config.seeds` fits, rounded up to whole repeats."""
+    folds = min(FOLDS, len(data.group_names))
+    return Design("kfold", folds, -(-config.seeds // folds), config.seed)
+
+
 def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResult:
-    """Train the teachers and then the students of one seed."""
+    """Train the teachers and then the students of one fit."""
     start = time.perf_counter()
-    split = draw_split(data, seed)
+    design = _design(data, config)
+    split, (repeat, fold) = design.draw_fold(data, seed), design.place(seed)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
     fitted = {name: Standardize.fit(data.inputs(name, train)) for name in data.modalities}
     data = data.with_transforms(fitted)
@@ -173,13 +183,12 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
     for arm, done in zip(ARMS.values(), train_students(students, config), strict=True):
         student.load_state_dict(done.state)
         found = predict(student, data, STUDENT, rows)
-        records.append(
-            make_record(
-                arm.name, metrics_of(data.task)[:1], found, data.label, split, seed=seed,
-                best_epoch=done.best_epoch, seconds=done.seconds,
-                loss=None if arm.teacher is None else config.loss,
-            )
+        record = make_record(
+            arm.name, metrics_of(data.task)[:1], found, data.label, split, seed=seed,
+            best_epoch=done.best_epoch, seconds=done.seconds,
+            loss=None if arm.teacher is None else config.loss,
         )  # fmt: skip
+        records.append(replace(record, repeat=repeat, fold=fold))
         outputs.append(found.numpy()[split.test])
         values.append(100.0 * (found.argmax(dim=1) == data.label).numpy()[split.test])
     teachers = tuple(
@@ -196,7 +205,7 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
     )
     return SeedResult(
         seed, split, tuple(records), teachers, np.stack(values), np.stack(outputs), {}, {},
-        {"training": time.perf_counter() - start}, {}, (), "", {},
+        {"training": time.perf_counter() - start}, {}, (), "", {}, repeat=repeat, fold=fold,
     )  # fmt: skip
 
 
@@ -238,13 +247,15 @@ def _assemble(
         for record, values in zip(done.records, done.values, strict=True):
             validation = float(record.validation if record.validation is not None else np.nan)
             table[record.arm, None][done.seed] = Outcome(record.test, validation, values)
+    design = _design(data, config)
+    unit = np.unique(np.arange(len(data)) if data.group is None else data.group, return_inverse=True)[1]
     plan = Resampling(
-        fits={
-            done.seed: Fit(done.seed, 0, np.arange(0) if data.group is None else data.group[done.split.test])
-            for done in seeds
-        },
+        fits={done.seed: Fit(done.repeat, done.fold, unit[done.split.test]) for done in seeds},
+        folds=design.folds,
         test_over_train=float(np.mean([len(done.split.test) / len(done.split.train) for done in seeds])),
+        crossed=True,
         groups=data.group is not None,
+        num_samples=len(data),
     )
     rows = tuple(
         compare_arms(
@@ -269,6 +280,8 @@ def _assemble(
             "num_samples": len(data),
             "classes": list(data.class_names),
             "num_groups": len(data.group_names),
+            "repeats": design.repeats,
+            "folds": design.folds,
             "teacher": "both",
             "student": STUDENT,
         },
@@ -293,13 +306,13 @@ def judge(both_minus_audio: Comparison, both: float, audio: float) -> Verdict:
         f"{audio:.1f}%."
     )
     if row.low is None or row.high is None:
-        text = f"One seed cannot decide which of them teaches better ({row.difference:+.2f} points)."
+        text = f"One fit cannot decide which of them teaches better ({row.difference:+.2f} points)."
         return Verdict("abstain", None, f"{teachers} {text}")
-    span = f"({row.difference:+.2f} points, 95% interval {row.low:+.2f} to {row.high:+.2f}, {row.n} seeds)"
+    span = f"({row.difference:+.2f} points, 95% interval {row.low:+.2f} to {row.high:+.2f}, {row.n} fits)"
     if row.low > 0:
         return Verdict("help", None, f"{teachers} The student of both is better {span}.")
     if row.high < 0:
         return Verdict("hurt", None, f"{teachers} The student of both is worse {span}.")
     if row.low >= -NO_EFFECT and row.high <= NO_EFFECT:
         return Verdict("no-effect", None, f"{teachers} Their students differ by less than a point {span}.")
-    return Verdict("abstain", None, f"{teachers} These seeds cannot decide which student is better {span}.")
+    return Verdict("abstain", None, f"{teachers} It is open which student is better {span}.")

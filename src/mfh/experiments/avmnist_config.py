@@ -15,8 +15,9 @@ class AvmnistConfig(DistillConfig):
         label_weight: weight of the cross-entropy on labels, 0 or more. By default both weights add up to 1,
             so that steps are equally large with and without a teacher.
         distill_weight: weight of the KL divergence from the teacher's soft labels, 0 or more; not both 0.
-        seeds: number of seeds, 1 or more; each distributes the speakers over the splits anew.
-        seed: the first seed, 0 or more.
+        seeds: number of fits, 1 or more, rounded up to whole repeats of five folds; in a repeat each speaker
+            is tested once.
+        seed: the seed of the first fit, 0 or more; the others follow it.
         hidden: widths of the hidden layers of the audio student.
         teacher_hidden: widths of the hidden layers of each teacher; of each of its trunks if it has two.
         epochs: passes over the training split, 1 or more.

@@ -28,7 +28,13 @@ def build_questions(summary: Summary) -> Table | None:
         asked = [row for row in summary["comparisons"] if row["question"] == number]
         if asked:
             others = sequence([wording.base(row["b"]) for row in asked])
-            rows.append([cell(f"{number}. {words}"), cell(others), cell(_answer(asked))])
+            rows.append(
+                [
+                    cell(f"{number}. {words}"),
+                    cell(others),
+                    cell("exploratory" if summary["exploratory"] else _answer(asked)),
+                ]
+            )
     columns = ("Question", f"Is {summary['head']} better than", "Answer")
     return table("questions", "The declared questions, in the order in which they are asked", columns, rows)
 

@@ -1,6 +1,6 @@
 """What would decide a study: the sources of its uncertainty, and its looks if it went on until decided."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,7 +35,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
         "power": percent(POWER),
         "units": "groups" if view.data.get("num_groups") else "samples",
         "looks_taken": looks,
-        "looks_words": _on_looks(looks[-1]["level"]) if looks else "",
+        "looks_words": _on_looks(view, looks) if looks else "",
         "goes_on": view.config.get("until") == "decided",
     }
 
@@ -109,7 +109,10 @@ def build_looks(summary: Summary) -> Table | None:
             cell(interval(look["low"], look["high"], digits, sign=True), look["low"]),
             cell(wording.level(look["level"]), look["level"]),
             cell(number(look["bound"], 2), look["bound"]),
-            cell("open" if look["verdict"] == "abstain" else look["verdict"]),
+            cell(
+                "open" if look["verdict"] == "abstain" else look["verdict"],
+                note="exploratory" if look["exploratory"] else "",
+            ),
         ]
         for look in summary["looks_taken"]
     ]
@@ -117,14 +120,23 @@ def build_looks(summary: Summary) -> Table | None:
     return table("looks-taken", "Looks at the gain, in points", columns, rows)
 
 
-def _on_looks(level: float) -> str:
+def _on_looks(view: StudyView, looks: Sequence[Mapping[str, Any]]) -> str:
     """Return what the looks do to the error and to the intervals."""
-    return (
-        "The study added repeats until its first question was decided, or until the limit was reached. Many "
-        "looks find more by chance than one, so at each look |gain / standard error| must exceed a bound "
-        "above 1.96; this keeps the error over all looks at 5%. All intervals of this page have the "
-        f"level of the last look, {wording.level(level)}; p-values are those of a single look."
-    )
+    level, words = looks[-1]["level"], []
+    if not all(look["exploratory"] for look in looks):
+        words.append(
+            "The study added repeats until its first question was decided, or until the limit was reached. "
+            "Many looks find more by chance than one, so at each look |gain / standard error| must exceed a "
+            "bound above 1.96; this keeps the error over all planned looks at 5%. All intervals of this page "
+            f"have the level of the last look, {wording.level(level)}; p-values are those of a single look."
+        )
+    if looks[-1]["exploratory"]:
+        words.append(
+            f"The plan ended with {view.data.get('planned_repeats')} repeats. The looks that are marked as "
+            "exploratory are not part of it: they were added when its result was known, so their intervals "
+            "exclude 0 by chance in more than 5% of such studies, and no declared question is answered."
+        )
+    return " ".join(words)
 
 
 def _intro(summary: Summary) -> str:

@@ -22,6 +22,7 @@ WHY_OPEN = {
 }
 """What a comparison without an interval or p-value shows, by its `reason`."""
 EXPLORATORY = " This is exploratory: a declared question before this one was not answered with yes."
+UNPLANNED = " This is exploratory: the repeats were added after the planned look at the data."
 
 TEMPLATE = """
 <ol class="controls">
@@ -78,7 +79,7 @@ def _row(view: StudyView, comparison: Comparison) -> dict[str, Any]:
         "name": name,
         "asks": question.asks,
         "reading": code,
-        "meaning": wording.of_task(explain(row, code, question), view.alike),
+        "meaning": wording.of_task(explain(row, code, question, unplanned=view.exploratory), view.alike),
         "dots": _per_fit(view, comparison),
     }
 
@@ -111,8 +112,15 @@ def read(row: Mapping[str, Any], zone: float | int, *, higher_is_better: bool = 
     return "same" if -zone <= low and high <= zone else "open"
 
 
-def explain(row: Mapping[str, Any], code: str, question: Question) -> str:
-    """Return what a comparison with the outcome `code` means, in a sentence."""
+def explain(row: Mapping[str, Any], code: str, question: Question, *, unplanned: bool = False) -> str:
+    """Return what a comparison with the outcome `code` means, in a sentence.
+
+    Args:
+        row: the comparison.
+        code: what it shows; see `read`.
+        question: what it asks.
+        unplanned: whether the look at the study was not a planned one.
+    """
     if code == "single":
         return WHY_OPEN["one fit"]
     if code == "open":
@@ -120,7 +128,7 @@ def explain(row: Mapping[str, Any], code: str, question: Question) -> str:
         return WHY_OPEN.get(unknown, OPEN)
     text: str = getattr(question, code)
     unasked = row["question"] is not None and row["shown"] is None
-    return text + EXPLORATORY if text and unasked and code != "same" else text
+    return text + (UNPLANNED if unplanned else EXPLORATORY) if text and unasked and code != "same" else text
 
 
 def _per_fit(view: StudyView, row: Comparison) -> list[float]:
