@@ -11,8 +11,9 @@ from torch import nn
 from mfh._checks import InputError
 from mfh.config import TrainConfig
 from mfh.models.mlp import mlp
+from mfh.training.batches import training_order
 from mfh.training.many import epochs
-from mfh.training.objectives import Pair
+from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import seeded
 
@@ -89,3 +90,57 @@ def test_other_networks_go_through_the_loop(tmp_path):
 def test_a_loss_that_is_not_finite_names_the_batch():
     with pytest.raises(InputError, match=r"trained together.* epoch \d+, in the batch of samples `clip"):
         trained(make_pair(), "many", lr=1e200)
+
+
+STEPS = {"steps": 40, "batch_size": 30, "schedule": "linear", "clip": 5.0}
+
+
+def both_engines(make, **arguments):
+    """Train a pair with a fixed number of steps by both engines; return both and their losses."""
+    data = arguments.pop("data", make_data())
+    found = []
+    for engine in ("many", "loop"):
+        pair = make()
+        done = train_pair(
+            pair, data, modalities=("a", "b"), config=TrainConfig(device="cpu", **STEPS), seed=3,
+            validation=TRAIN[:20], engine=engine, **arguments,
+        )  # fmt: skip
+        found.append((pair, done))
+    return found
+
+
+def test_unlabelled_samples_train_a_pair_alike_in_compiled_code_and_the_loop():
+    labelled = torch.arange(0, len(TRAIN), 5)
+    hidden = np.setdiff1d(np.arange(len(make_data())), TRAIN[labelled].numpy())
+    data = make_data().without_labels(hidden)
+
+    def make():
+        return make_pair(torch.float32)
+
+    (ours, compiled), (theirs, loop) = both_engines(make, data=data, train=TRAIN, labelled=labelled)
+    assert len(compiled.loss) == 1
+    np.testing.assert_allclose(compiled.loss, loop.loss, rtol=0, atol=1e-4)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-3)
+
+
+def test_a_fused_pair_is_one_network_in_compiled_code_and_the_loop():
+    def make():
+        pair = make_pair(torch.float32)
+        return Fused(pair.teacher, pair.student)
+
+    (ours, compiled), (theirs, loop) = both_engines(make, train=TRAIN)
+    np.testing.assert_allclose(compiled.loss, loop.loss, rtol=0, atol=1e-4)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-3)
+
+
+def test_a_third_of_each_step_has_labels_and_every_labelled_sample_is_used_as_often():
+    config = TrainConfig(steps=20, batch_size=9)
+    labelled = torch.tensor([1, 4, 6, 7, 11])
+    order = training_order(30, 0, 1, config, labelled).view(20, 9)
+    assert torch.isin(order[:, :3], labelled).all()
+    counts = torch.bincount(order[:, :3].flatten(), minlength=30)[labelled]
+    assert counts.tolist() == [12] * 5
+    everywhere = torch.bincount(order[:, 3:].flatten(), minlength=30)
+    assert everywhere.tolist() == [4] * 30

@@ -85,9 +85,9 @@ def fit(
         seed: fixes batches and dropout.
         labelled: places in `train` that a third of each batch is drawn from; only with `config.steps`.
         score: validation metric of the network; called after every epoch, with the network in evaluation
-            mode and not in mixed precision. An epoch whose score is NaN is worse than every other. Of several
-            processes all call it, and the main one's value counts. None keeps the last epoch, and then
-            `config.patience` has no effect.
+            mode and not in mixed precision, but not with `config.steps`. An epoch whose score is NaN is worse
+            than every other. Of several processes all call it, and the main one's value counts. None keeps
+            the last epoch, and then `config.patience` has no effect.
         metric: the metric that `score` returns, which decides whether larger is better; by default it is.
         on_epoch: called after every epoch that this call trains.
         checkpoint: folder for checkpoints; see `mfh.training.checkpoint`.
@@ -127,8 +127,13 @@ def fit(
         identity = _identity(model, data, objective, modalities, train, config, seed)
         if labelled is not None:
             identity["labelled"] = f"{len(labelled)} rows {short(labelled)}"
-        keeps = "last epoch" if score is None else f"best epoch{f' by {metric.name}' if metric else ''}"
+        keeps = (
+            "last epoch"
+            if score is None or config.steps
+            else f"best epoch{f' by {metric.name}' if metric else ''}"
+        )
         checkpoints = CheckpointFolder(checkpoint, identity | {"keeps": keeps})
+    score = None if config.steps else score
     accelerator = make_accelerator(config, folder=None if checkpoints is None else checkpoints.folder)
     processes = Processes.on(accelerator.device)
     _require_whole_batches(objective, config, processes.count)

@@ -43,10 +43,14 @@ def train_stacked(
     """
     training = _StackedTraining(numbers, jobs, config, device)
     start = time.perf_counter()
-    count, history = len(jobs), _History(len(jobs), training.metric, config.patience, tolerant)
+    count, history = (
+        len(jobs),
+        _History(len(jobs), training.metric, config.patience, tolerant, fixed=config.steps is not None),
+    )
     best = training.weights.clone()
     for epoch in range(1, config.epochs + 1):
-        better = history.add(training.epoch(epoch, history), training.validate()).to(device)
+        found = training.epoch(epoch, history), training.validate()
+        better = history.add(*found).to(device)
         best = torch.where(better[:, None], training.weights, best)
         on_progress(count)
         if not history.going().any():
@@ -70,6 +74,7 @@ class _History:
     metric: Metric
     patience: int
     tolerant: bool
+    fixed: bool = False
     failures: dict[int, DivergedError] = field(default_factory=dict)
     losses: list[Tensor] = field(default_factory=list)
     validation: list[Tensor] = field(default_factory=list)
@@ -101,7 +106,8 @@ class _History:
         last = int(self.last[place])
         tables = (self.validation[:last], self.losses[:last])
         validation, losses = (tuple(float(row[place]) for row in table) for table in tables)
-        require_defined(self.metric.name, validation)
+        if not self.fixed:
+            require_defined(self.metric.name, validation)
         return int(self.best[place]), validation, losses
 
     def going(self) -> Tensor:
@@ -165,7 +171,9 @@ class _StackedTraining:
         return table.sum(dim=0) / len(order)
 
     def validate(self) -> Tensor:
-        """Return each student's validation metric in its unit, in float64 on the CPU."""
+        """Return each student's validation metric in its unit, in float64; NaN with fixed steps."""
+        if self.config.steps:
+            return torch.full((len(self.jobs),), math.nan, dtype=torch.float64)
         size = max(self.config.batch_size, EVALUATION_BATCH // len(self.jobs))
         parts = zip(self.unseen.split(size), self.label.split(size), strict=True)
         if self.metric == METRICS["accuracy"]:  # counted where the logits are

@@ -57,6 +57,8 @@ def train_epochs(
 ) -> Trained:
     """Train all epochs, or until the metric has not improved for `config.patience` epochs.
 
+    With `config.steps` the last weights are kept, and the metric is not computed: it is NaN.
+
     Args:
         training: the weights, and the code that trains them.
         config: how they are trained.
@@ -73,14 +75,15 @@ def train_epochs(
     best, best_epoch = training.weights.copy(), 0
     for epoch in range(1, config.epochs + 1):
         loss.append(training.epoch(epoch))
-        found.append(training.validate())
+        found.append(math.nan if config.steps else training.validate())
         on_epoch(1)
         if best_epoch == 0 or merit(found[-1]) > merit(found[best_epoch - 1]):
             best[:], best_epoch = training.weights, epoch
         if config.patience and epoch - best_epoch >= config.patience:
             on_epoch(config.epochs - epoch)
             break
-    require_defined(training.metric.name, found)
+    if config.steps is None:
+        require_defined(training.metric.name, found)
     return Trained(best, best_epoch, tuple(found), tuple(loss))
 
 
