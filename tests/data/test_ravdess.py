@@ -144,9 +144,9 @@ def test_arrays_of_other_lengths_are_fitted(tmp_path: Path, caplog: pytest.LogCa
     [
         ("train", "a3.npy", "a99.npy", "`.*spa_dl.csv` line 5 names `a99.npy`, which is not in"),
         ("test", "v20.png", "v99.png", "`.*spa_test.csv` line 4 names `v99.png`, which is not in"),
-        ("train", "v3.png,3", "v3.png,8", r"line 5 must have a label 0 \.\.\. 7\. Got '8'"),
-        ("train", "v3.png,3", "v3.png,-1", r"must have a label 0 \.\.\. 7\. Got '-1'"),
-        ("train", "v3.png,3", "v3.png,happy", r"must have a label 0 \.\.\. 7\. Got 'happy'"),
+        ("train", "v3.png,3", "v3.png,8", r"line 5 must have a label 0 \.\.\. 7, or none\. Got '8'"),
+        ("train", "v3.png,3", "v3.png,-1", r"must have a label 0 \.\.\. 7, or none\. Got '-1'"),
+        ("train", "v3.png,3", "v3.png,happy", r"must have a label 0 \.\.\. 7, or none\. Got 'happy'"),
         ("train", "v3.png,3", "v3.png", "must have three columns: audio, image, label. It has 2"),
         ("test", "a18.npy,v18.png,0", "a0.npy,v0.png,0", "is in train with label 0 and in test with label 0"),
         ("train", "a1.npy,v1.png,1", "a0.npy,v0.png,1", "is in train with label 0 and in train with label 1"),
@@ -157,6 +157,14 @@ def test_bad_rows_are_named(tmp_path: Path, split: str, old: str, new: str, mess
     edit(folder, split, old, new)
     with pytest.raises(InputError, match=message):
         load(folder)
+
+
+def test_a_clip_may_have_no_label(tmp_path: Path) -> None:
+    folder = authors_folder(tmp_path)
+    edit(folder, "train", "v3.png,3", "v3.png,")
+    data = load(folder)
+    assert data.label.tolist()[2:5] == [2, -1, 4]
+    assert data.labelled.sum() == 26
 
 
 def test_names_may_bring_folders_of_another_machine(tmp_path: Path) -> None:

@@ -189,6 +189,28 @@ def test_the_crop_is_cut_before_resizing(source: Path, tmp_path: Path) -> None:
         prepare(source, clips, tmp_path / "out", **{**settings, "crop": None})
 
 
+def test_a_clip_may_have_no_label(source: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for i in (0, 1, 4, 8):
+        (clips / f"video{i}_{i}.mp4").symlink_to(source.parent / "clips" / f"video{i}_{i:06d}.mp4")
+    lines = read_csv(source)
+    lines = [[*line[:2], "" if line[0] == "video1" else line[2], line[3]] for line in lines]
+    with (tmp_path / "vggsound.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(lines)
+    for shards in (None, 1.0):
+        out = tmp_path / f"out{shards}"
+        prepare(tmp_path / "vggsound.csv", clips, out, **SMALL, shards=shards)
+        if shards is None:
+            assert "video1" not in json.loads((out / "label.json").read_text())
+        data = load(out)
+        assert dict(zip(data.id, data.labelled, strict=True))["video1_000001"] == np.False_
+        assert data.labelled.sum() == 3
+    (out / "clips.csv").unlink()  # the tar files alone
+    bare = load(out)
+    assert bare.labelled.tolist() == [name != "video1_000001" for name in bare.id]
+
+
 def test_frames_come_from_a_span_of_the_clip(ready: tuple[Path, PrepareReport]) -> None:
     prepared = ready[0]
     whole = load(prepared)

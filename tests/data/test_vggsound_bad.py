@@ -119,7 +119,7 @@ def test_repeated_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         ("a,1,x,train\nb,soon,x,train\n", "line 2 must have a start of 0 or more whole seconds. Got 'soon'"),
         ("a,1,x,train\nb,-3,x,train\n", "line 2 must have a start"),
         ("a,1,x,train\nb,1,x,dev\n", "line 2 must have a split of `train`, `validation`, `test`. Got 'dev'"),
-        ("a,1,x,train\n,1,x,train\n", "line 2 must name a video and a label"),
+        ("a,1,x,train\n,1,x,train\n", "line 2 must name a video"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, text: str, error: str) -> None:

@@ -61,6 +61,10 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
     }
     for column, (default, text) in columns.items():
         parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
+    parser.add_argument(
+        "--ignore-index", type=int, default=None, metavar="INT",
+        help="value of the positions of dense labels that have no class (default: 255)",
+    )  # fmt: skip
     parser.class_options = {"data": None} | dict.fromkeys(NETWORKS, MODULE)  # type: ignore[attr-defined]
 
 
@@ -77,6 +81,7 @@ def load_data(options: Namespace) -> "PairedDataset":
         "fold": options.fold_column, "time": options.split_by_time,
     }  # fmt: skip
     task = None if options.get("task", "auto") == "auto" else options.task
+    labels = {"label": options.label, "ignore_index": options.ignore_index}
     if not isinstance(options.data, str):
         made = ClassSpec.parse(plain_spec(options.data))()
         if isinstance(made, PairedDataset):
@@ -86,11 +91,10 @@ def load_data(options: Namespace) -> "PairedDataset":
             not {"fold", "time"} & given.keys(),
             "`fold_column` and `split_by_time` need an npz: give folds or splits in your dataset.",
         )
-        return PairedDataset.from_torch(
-            made, modalities=options.modalities, label=options.label, task=task, **given
-        )
-    used = _modalities(options)
-    return PairedDataset.from_npz(options.data, modalities=used, label=options.label, task=task, **columns)
+        return PairedDataset.from_torch(made, modalities=options.modalities, task=task, **labels, **given)
+    return PairedDataset.from_npz(
+        options.data, modalities=_modalities(options), task=task, **labels, **columns
+    )
 
 
 def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
@@ -115,7 +119,16 @@ def described(options: Namespace) -> dict[str, Any]:
     )
     columns = {
         name: options[name]
-        for name in ("label", "group", "split", "id", "fold_column", "split_by_time", "modalities")
+        for name in (
+            "label",
+            "group",
+            "split",
+            "id",
+            "fold_column",
+            "split_by_time",
+            "modalities",
+            "ignore_index",
+        )
     }
     made = (None if spec is None else spec.to_dict() for spec in networks(options))
     columns["modalities"] = _modalities(options)

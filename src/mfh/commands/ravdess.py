@@ -294,10 +294,12 @@ def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
 
 
 def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
+    from mfh.data.selection import labelled_only
     from mfh.data.sources.ravdess.reader import load
 
     order = config.released_audio_order
-    return load(options.data, cache=not options.no_cache, released_audio_order=order)
+    data = load(options.data, cache=not options.no_cache, released_audio_order=order)
+    return labelled_only(data, "`ravdess`")
 
 
 STEPS = {

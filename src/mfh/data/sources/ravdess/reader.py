@@ -73,7 +73,7 @@ class _Row:
 
     audio: Path
     image: Path
-    label: int
+    label: int | None
     split: str
 
     @property
@@ -161,8 +161,8 @@ def _read_csv(data: Path, split: str) -> Iterator[_Row]:
         require(len(line) == 3, f"{place} must have three columns: audio, image, label. It has {len(line)}.")
         label = line[2].strip()
         require(
-            re.fullmatch(f"0*[0-{len(EMOTIONS) - 1}]", label) is not None,
-            f"{place} must have a label 0 ... {len(EMOTIONS) - 1}. Got {label!r}.",
+            re.fullmatch(f"(0*[0-{len(EMOTIONS) - 1}])?", label) is not None,
+            f"{place} must have a label 0 ... {len(EMOTIONS) - 1}, or none. Got {label!r}.",
         )
         audio, image = _file(data / AUDIO_FOLDER, line[0]), _file(data / IMAGE_FOLDER, line[1])
         for file in (audio, image):
@@ -170,7 +170,7 @@ def _read_csv(data: Path, split: str) -> Iterator[_Row]:
                 _is_file(file),
                 f"{place} names `{file.name}`, which is not in `{file.parent}`: remove the line.",
             )
-        yield _Row(audio, image, int(label[-1]), split)
+        yield _Row(audio, image, int(label[-1]) if label else None, split)
 
 
 def _file(folder: Path, name: str) -> Path:

@@ -62,7 +62,7 @@ class Entry:
 
     Attributes:
         name: of the clip.
-        label: name of its class.
+        label: name of its class; empty if it has none.
         split: `train`, `validation` or `test`.
     """
 
@@ -74,7 +74,8 @@ class Entry:
 def read_entries(path: Path | str) -> tuple[list[Entry], list[Note]]:
     """Read a csv of youtube id, start second, label and split, with or without a header.
 
-    Repeated lines count once. A clip that has several labels or splits is left out.
+    The label of a clip may be empty. Repeated lines count once. A clip that has several labels or splits is
+    left out.
 
     Returns:
         The clips, in order of name, and notes on those that are left out.
@@ -111,7 +112,7 @@ def _entry(line: Sequence[str], place: str) -> Entry:
         "that contain a comma.",
     )
     video, start, label, split = line
-    require(bool(video) and bool(label), f"{place} must name a video and a label. Got {', '.join(line)!r}.")
+    require(bool(video), f"{place} must name a video. Got {', '.join(line)!r}.")
     require(
         start.isascii() and start.isdecimal() and len(start) <= _DIGITS,
         f"{place} must have a start of 0 or more whole seconds. Got {start!r}.",
@@ -139,7 +140,7 @@ def choose_classes(entries: Sequence[Entry], classes: int | Path | str | None) -
         InputError: the file cannot be read, repeats a class or names one that the csv does not have; there
             are fewer classes than asked for, or fewer than two.
     """
-    count = Counter(entry.label for entry in entries)
+    count = Counter(entry.label for entry in entries if entry.label)
     if classes is None:
         chosen = sorted(count)
     elif isinstance(classes, int):

@@ -19,6 +19,8 @@ from mfh.data.sources.vggsound.clips import ClipName
 from mfh.data.tar_files import exists, is_url, read_range
 
 INDEX_FILE, CLASSES_FILE, LABEL_FILE = "clips.csv", "classes.txt", "label.json"
+UNLABELLED = -1
+"""Class of a clip without a label."""
 _LONGEST = 2**28  # samples, more than four hours
 MOST_CLASSES = 100_000
 """Limit of a class's number, because a list of so many names is made."""
@@ -37,7 +39,7 @@ class Record:
     Attributes:
         name: name of its files, without suffix; the id of the sample.
         video: youtube id.
-        label: code of its class.
+        label: code of its class; `UNLABELLED` if it has none.
         split: `train`, `validation` or `test`.
         place: the folder of its files, `train` or `test`, or the tar file that contains them.
         samples: length of the waveform.
@@ -80,10 +82,20 @@ def write_index(out: Path, names: Sequence[str], clips: Iterable[Record]) -> Non
     for clip in clips:
         start = ClipName.parse(clip.name).start
         sizes = (clip.picture_at, clip.picture_bytes, clip.audio_at, clip.audio_bytes)
-        known = (clip.name, clip.video, start, names[clip.label], clip.split, clip.place, clip.samples)
+        known = (clip.name, clip.video, start, class_name(clip, names), clip.split, clip.place, clip.samples)
         rows.append((*known, *sizes, clip.picture_sha256, clip.audio_sha256))
     write_text(out / CLASSES_FILE, "".join(f"{name}\n" for name in names))
     write_csv(out / INDEX_FILE, _HEADER, rows)
+
+
+def class_name(clip: Record, names: Sequence[str]) -> str:
+    """Return the name of a clip's class; empty if it has no label."""
+    return "" if clip.label == UNLABELLED else names[clip.label]
+
+
+def codes_of_classes(names: Sequence[str]) -> dict[str, int]:
+    """Return name -> code of the classes; the empty name is that of clips without a label."""
+    return {"": UNLABELLED} | {name: code for code, name in enumerate(names)}
 
 
 def has_index(root: str) -> bool:
@@ -104,7 +116,7 @@ def read_index(root: str) -> tuple[list[str], list[Record]]:
             require_listed(Path(root), Path(root) / name, known)
     names = read_range(joined(root, CLASSES_FILE)).decode("utf-8", "replace").splitlines()
     text = read_range(path).decode("utf-8", "replace")
-    codes = {name: code for code, name in enumerate(names)}
+    codes = codes_of_classes(names)
     try:
         clips = [_record(line, codes) for line in csv.DictReader(io.StringIO(text, newline=""))]
     except (ValueError, KeyError, TypeError, csv.Error) as error:
@@ -142,14 +154,15 @@ def read_settings(root: str) -> dict[str, Any]:
 
 
 def write_labels(out: Path, clips: Sequence[Record]) -> None:
-    """Write the authors' `label.json`: youtube id -> class.
+    """Write the authors' `label.json`: youtube id -> class, of the clips that have a label.
 
     For a video with clips of several classes the keys are the names of its clips.
     """
     found: dict[str, set[int]] = {}
-    for clip in clips:
+    known = [clip for clip in clips if clip.label != UNLABELLED]
+    for clip in known:
         found.setdefault(clip.video, set()).add(clip.label)
-    table = {c.video if len(found[c.video]) == 1 else c.name: c.label for c in clips}
+    table = {c.video if len(found[c.video]) == 1 else c.name: c.label for c in known}
     write_json(out / LABEL_FILE, table)
 
 

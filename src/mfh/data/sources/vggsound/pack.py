@@ -13,7 +13,7 @@ from mfh._system.files import checksum, write_atomic
 from mfh.data import media
 from mfh.data.manifest import Manifest
 from mfh.data.sources.vggsound.decode import PARTS_FOLDER
-from mfh.data.sources.vggsound.index import MOST_CLASSES, Record
+from mfh.data.sources.vggsound.index import MOST_CLASSES, UNLABELLED, Record, class_name
 from mfh.data.tar_files import TarMember, tar_members, write_tar
 
 MEGABYTE = 10**6
@@ -95,7 +95,7 @@ def _write(out: Path, names: Sequence[str], frames: int, clips: Sequence[Record]
             known = {
                 "id": clip.video,
                 "label": clip.label,
-                "class": names[clip.label],
+                "class": class_name(clip, names),
                 "split": clip.split,
                 "samples": clip.samples,
                 "frames": frames,
@@ -154,18 +154,20 @@ def index_of(archives: Sequence[str]) -> tuple[list[str], list[Record], int]:
     """
     found, problems = packed(archives)
     require(not problems, f"{'; '.join(problems)}. Download it again.")
-    clips, names, stored = [], {}, 0
+    clips, stored = [], 0
+    names: dict[int, str] = {}
     for name, kinds in sorted(found.items()):
         try:
             known = parse_json(kinds["json"].source())
-            if not 0 <= int(known["label"]) < MOST_CLASSES:
-                raise ValueError(f"the label {known['label']}")
-            names[int(known["label"])] = str(known["class"])
+            label = int(known["label"])
+            if not UNLABELLED <= label < MOST_CLASSES:
+                raise ValueError(f"the label {label}")
+            names |= {} if label == UNLABELLED else {label: str(known["class"])}
             stored = int(known["frames"])
             if stored < 1:
                 raise ValueError(f"the frames {stored}")
             record = Record(
-                name, str(known["id"]), int(known["label"]), str(known["split"]), "", int(known["samples"]),
+                name, str(known["id"]), label, str(known["split"]), "", int(known["samples"]),
                 0, 0, 0, 0,
             )  # fmt: skip
         except (KeyError, ValueError, TypeError, OverflowError) as error:
@@ -174,4 +176,5 @@ def index_of(archives: Sequence[str]) -> tuple[list[str], list[Record], int]:
             ) from error
         clips.append(located(record, kinds, PurePosixPath(kinds["jpg"].archive).name))
     require(len(clips) > 0, f"{listing(archives, limit=3)} have no clips.")
+    require(len(names) > 0, f"{listing(archives, limit=3)} have no clip with a label.")
     return [names.get(code, str(code)) for code in range(1 + max(names))], clips, stored

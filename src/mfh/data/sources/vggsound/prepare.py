@@ -25,6 +25,7 @@ from mfh.data.sources.vggsound.index import (
     INDEX_FILE,
     LABEL_FILE,
     Record,
+    codes_of_classes,
     held_out,
     write_index,
     write_labels,
@@ -189,7 +190,7 @@ class _Found:
 def _find(csv: Path | str, clips: Path | str, classes: int | Path | str | None) -> _Found:
     entries, notes = read_entries(csv)
     names = choose_classes(entries, classes)
-    wanted = [entry for entry in entries if entry.label in set(names)]
+    wanted = [entry for entry in entries if entry.label in {*names, ""}]  # those without a label, too
     files, unusable = find_clips(clips)
     present = [entry for entry in wanted if entry.name in files]
     if not present:
@@ -248,7 +249,7 @@ def _records(
     The clips for validation are chosen among all clips, so that a call that continues an interrupted one
     chooses the same clips.
     """
-    codes = {name: code for code, name in enumerate(names)}
+    codes = codes_of_classes(names)
     columns = [[e.split for e in entries], [e.label for e in entries], [e.name.video for e in entries]]
     splits = dict(zip(entries, held_out(*columns, seed=seed), strict=True))
     records = []

@@ -26,6 +26,7 @@ from mfh.data.sources.vggsound.decode import RATE
 from mfh.data.sources.vggsound.index import (
     INDEX_FILE,
     LABEL_FILE,
+    UNLABELLED,
     Record,
     has_index,
     held_out,
@@ -112,7 +113,7 @@ def load(
     decoded = rows.rows()
     data = PairedDataset.from_arrays(
         _cached(rows, _cache_folder(found.root, cache)) if cache else decoded,
-        label=[clip.label for clip in clips],
+        label=[None if clip.label == UNLABELLED else clip.label for clip in clips],
         id=[clip.name for clip in clips],
         group=[clip.video for clip in clips] if several else None,
         split=[clip.split for clip in clips],
