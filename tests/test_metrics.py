@@ -248,6 +248,9 @@ def test_sure_outputs_are_ranked() -> None:
 def test_infinite_logits_are_the_largest() -> None:
     logits = torch.tensor([[0.0, math.inf], [0.0, 1.0], [0.0, -math.inf]])
     assert auroc(logits, torch.tensor([1, 0, 0])) == 100.0
+    labels = torch.tensor([[1.0], [0], [0]])
+    assert auroc(logits[:, 1:], labels) == average_precision(logits[:, 1:], labels) == 100.0
+    assert auroc(-logits[:, 1:], labels) == 0.0
 
 
 @pytest.mark.parametrize("task", list(OWN_METRIC))

@@ -13,9 +13,12 @@ Positions of class -1 are left out.
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from torch import Tensor
+
+from mfh._system.compiled import compiled
 
 SAME = 4e-15
 """Relative difference of two scores up to which they count as equal: softmax rounds."""
@@ -52,13 +55,8 @@ def miou(logits: Tensor, label: Tensor) -> float:
 
 def auroc(logits: Tensor, label: Tensor) -> float:
     """Return the mean area under the ROC curve in percent; see `class_scores` for what is ranked."""
-    values, positive = class_scores(logits, label)
-    hits, count = positive.sum(axis=1), positive.shape[1]
-    defined = (hits > 0) & (hits < count)
-    hit, first, last = _ranked(values, positive, _least(label))
-    # pairs of a positive and a negative sample ranked below it; a pair of equal scores counts half
-    pairs = (hit * (first + last)).sum(axis=1) / 2 - hits * (hits - 1) / 2
-    return 100 * _mean(pairs[defined] / (hits * (count - hits))[defined])
+    areas = _areas(*_ranked(logits, label))
+    return 100 * _mean(areas[~np.isnan(areas)])
 
 
 def average_precision(logits: Tensor, label: Tensor) -> float:
@@ -67,14 +65,8 @@ def average_precision(logits: Tensor, label: Tensor) -> float:
     It is the mean over positive samples of the precision at the threshold of their score; precisions are not
     interpolated.
     """
-    values, positive = class_scores(logits, label)
-    hits, count = positive.sum(axis=1), positive.shape[1]
-    hit, first, _ = _ranked(values, positive, _least(label))
-    before = hit.cumsum(axis=1) - hit
-    if first.ndim == 2:
-        before = np.take_along_axis(before, first, axis=1)
-    precision = (hits[:, None] - before) / (count - first)
-    return 100 * _mean((hit * precision).sum(axis=1)[hits > 0] / hits[hits > 0])
+    precisions, hits = _precisions(*_ranked(logits, label))
+    return 100 * _mean(precisions.sum(axis=1)[hits > 0] / hits[hits > 0])
 
 
 def log_loss(logits: Tensor, label: Tensor) -> float:
@@ -168,13 +160,8 @@ def class_scores(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]
     """
     truth = label.cpu().numpy()
     if truth.ndim == 2:
-        return _by_class(logits), truth.T > 0
+        return _by_class(logits).clip(-LARGEST, LARGEST), truth.T > 0
     return _log_odds(logits), truth == np.arange(logits.shape[1])[:, None]
-
-
-def _least(label: Tensor) -> float:
-    """Return the difference up to which scores near 0 count as equal: log-odds round, logits do not."""
-    return float(np.finfo(np.float64).tiny) if label.ndim == 2 else SAME
 
 
 def _log_odds(logits: Tensor) -> np.ndarray:
@@ -183,17 +170,70 @@ def _log_odds(logits: Tensor) -> np.ndarray:
     It is z - log(sum of exp(z) of the other classes). The largest logit of a sample is left out of that sum
     for its own class and taken as the unit for the others, so nothing cancels.
     """
-    values = _by_class(logits).clip(-LARGEST, LARGEST)
-    samples = np.arange(values.shape[1])
-    largest = values.argmax(axis=0)
-    best = values[largest, samples]
-    values -= best
-    values[largest, samples] = -np.inf
-    second = values.max(axis=0)
-    rest = second + np.log(np.exp(values - second).sum(axis=0))
-    odds = values - np.log1p(np.exp(rest) - np.exp(values))
-    odds[largest, samples] = -rest
-    return odds
+    values = _by_class(logits)
+    powers, second, largest = _below_largest(values)
+    rest = _sum_others(np.exp(powers, out=powers), np.exp(second))
+    values -= np.log1p(powers, out=powers)
+    values.put(largest, -second - np.log(rest))
+    return values
+
+
+@compiled()
+@no_type_check
+def _below_largest(values):
+    """Subtract the largest logit of each sample from the others, and make it -inf itself.
+
+    Args:
+        values: logits, (class, sample); they are changed.
+
+    Returns:
+        The same with the second largest logit of each sample subtracted, (class, sample); the second largest
+        minus the largest, (sample,); the place of the largest in the flat array of values, (sample,).
+    """
+    classes, count = values.shape
+    places, below = np.zeros(count, np.int64), np.empty_like(values)
+    largest, second = np.full(count, -np.inf), np.full(count, -np.inf)
+    for k in range(classes):  # without branches, for vector instructions
+        for sample in range(count):
+            value, top, next_ = values[k, sample], largest[sample], second[sample]
+            value = LARGEST if value > LARGEST else value
+            value = -LARGEST if value < -LARGEST else value
+            values[k, sample] = value
+            lower = top if value > top else value
+            places[sample] = k * count + sample if value > top else places[sample]
+            largest[sample] = value if value > top else top
+            second[sample] = lower if lower > next_ else next_
+    for sample in range(count):
+        values[places[sample] // count, sample] = -np.inf
+        second[sample] -= largest[sample]
+    for k in range(classes):
+        for sample in range(count):
+            values[k, sample] -= largest[sample]
+            below[k, sample] = values[k, sample] - second[sample]
+    return below, second, places
+
+
+@compiled()
+@no_type_check
+def _sum_others(powers, unit):
+    """Replace numbers by the sum of all others of their sample, in another unit.
+
+    Args:
+        powers: numbers, (class, sample); they are changed.
+        unit: factor of each sample's sums, (sample,).
+
+    Returns:
+        The sum of all numbers of each sample, (sample,), without the factor.
+    """
+    classes, count = powers.shape
+    sums = np.zeros(count)
+    for k in range(classes):
+        for sample in range(count):
+            sums[sample] += powers[k, sample]
+    for k in range(classes):
+        for sample in range(count):
+            powers[k, sample] = unit[sample] * (sums[sample] - powers[k, sample])
+    return sums
 
 
 def _probabilities(logits: Tensor) -> np.ndarray:
@@ -203,31 +243,97 @@ def _probabilities(logits: Tensor) -> np.ndarray:
     return powers / powers.sum(axis=0)
 
 
-def _ranked(
-    values: np.ndarray, positive: np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort the samples of each class by rising score.
+def _ranked(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray, float]:
+    """Sort the scores of each class; return the arguments of `_areas`. See `class_scores`.
 
     The last bit of each score carries whether the sample is positive: sorting numbers is several times faster
-    than sorting their places. Scores that differ by rounding alone count as equal (`SAME`).
+    than sorting their places.
+    """
+    if label.ndim == 2:
+        values, positive = class_scores(logits, label)
+        marks = values.view(np.int64)
+        marks &= ~1
+        marks |= positive
+        least = float(np.finfo(np.float64).tiny)
+    else:
+        values, least = _log_odds(logits), SAME
+        marks = values.view(np.int64)
+        _mark(marks, label.cpu().numpy())
+    values.sort(axis=1)
+    return values, marks, least
+
+
+@compiled()
+@no_type_check
+def _mark(marks, label):
+    """Set the last bit of integers, (class, sample), to whether the sample belongs to the class."""
+    classes, count = marks.shape
+    for k in range(classes):
+        for sample in range(count):
+            marks[k, sample] = marks[k, sample] & ~1 | (label[sample] == k)
+
+
+@compiled()
+@no_type_check
+def _end(level, start, least):
+    """Return the place after the last score that equals the one at `start`."""
+    stop = start + 1
+    while stop < len(level) and not level[stop] - level[stop - 1] > SAME * abs(level[stop]) + least:
+        stop += 1
+    return stop
+
+
+@compiled()
+@no_type_check
+def _areas(ordered, marks, least):
+    """Return the area under the ROC curve of each class, NaN where it is undefined.
 
     Args:
-        values: scores, (class, sample).
-        positive: whether a sample belongs to the class, of the same shape.
-        least: difference of scores near 0 up to which they count as equal; see `_least`.
+        ordered: rising scores, (class, place).
+        marks: integers of the same shape whose last bit is 1 for positive samples.
+        least: difference up to which scores near 0 count as equal.
+    """
+    classes, count = ordered.shape
+    areas = np.empty(classes)
+    for k in range(classes):
+        # twice the pairs of a positive and a negative sample with a lower score; of equal scores half count
+        pairs, below, start = 0, 0, 0
+        while start < count:
+            stop, hits = _end(ordered[k], start, least), 0
+            for place in range(start, stop):
+                hits += marks[k, place] & 1
+            pairs += hits * (2 * (start - below) + stop - start - hits)
+            below += hits
+            start = stop
+        areas[k] = pairs / 2 / (below * (count - below))
+    return areas
+
+
+@compiled()
+@no_type_check
+def _precisions(ordered, marks, least):
+    """Return the precision at the score of each positive sample, and how many there are of each class.
+
+    Args:
+        ordered: see `_areas`.
+        marks: see `_areas`.
+        least: see `_areas`.
 
     Returns:
-        1 for each positive in the sorted order, else 0; the first and the last place of equal scores, for
-        each place, of shape (place,) if no two scores are equal.
+        Precisions, (class, place), 0 for negative samples; numbers of positive samples, (class,).
     """
-    marked = (values.view(np.int64) & ~1) | positive
-    ordered = np.sort(marked.view(np.float64), axis=1).view(np.int64)
-    hit, level = ordered & 1, ordered.view(np.float64)
-    place = np.arange(values.shape[1])
-    differs = level[:, 1:] - level[:, :-1] > SAME * np.abs(level[:, 1:]) + least
-    if differs.all():
-        return hit, place, place
-    edge = np.ones((len(values), 1), dtype=bool)
-    first = np.maximum.accumulate(np.where(np.hstack([edge, differs]), place, 0), axis=1)
-    ends = np.where(np.hstack([differs, edge]), place, values.shape[1])
-    return hit, first, np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+    classes, count = ordered.shape
+    precisions, total = np.empty(ordered.shape), np.zeros(classes, np.int64)
+    for k in range(classes):
+        for place in range(count):
+            total[k] += marks[k, place] & 1
+        above, start = total[k], 0
+        while start < count:
+            stop, hits = _end(ordered[k], start, least), 0
+            for place in range(start, stop):
+                hit = marks[k, place] & 1
+                precisions[k, place] = hit * above / (count - start)
+                hits += hit
+            above -= hits
+            start = stop
+    return precisions, total

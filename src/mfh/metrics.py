@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from mfh._checks import listing, require
@@ -83,10 +84,16 @@ class Formula:
 
     def __call__(self, logits: "torch.Tensor", label: "torch.Tensor") -> float:
         """Return the metric of these logits."""
-        if logits.isnan().any():
+        # a sum is faster than a search; infinities of both signs make it NaN, too
+        if math.isnan(logits.sum()) and logits.isnan().any():
             return math.nan
+        return self.function(logits, label)
+
+    @cached_property
+    def function(self) -> Callable[..., float]:
+        """The function of this name."""
         function: Callable[..., float] = getattr(importlib.import_module("mfh._formulas"), self.name)
-        return function(logits, label)
+        return function
 
 
 def merit(value: float, *, higher_is_better: bool = True) -> float:
