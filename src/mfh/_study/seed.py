@@ -8,6 +8,7 @@ import torch
 
 from mfh._study.design import Design
 from mfh._study.few.fit import run_few
+from mfh._study.kept import STUDENTS
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.outputs import TeacherOutputs
@@ -72,7 +73,6 @@ def run_task(task: SeedTask) -> SeedResult:
         timer.lap("teachers")
     students = train_and_evaluate(task, teachers.data, ranked)
     timer.lap("students")
-    shipped = {"student-general": students.shipped} if students.shipped else {}
     return SeedResult(
         seed=task.seed,
         split=task.split,
@@ -85,7 +85,7 @@ def run_task(task: SeedTask) -> SeedResult:
         channels=ranked.channels,
         overlap=ranked.overlap,
         timings=timer.seconds,
-        weights={**teachers.weights(), **shipped},
+        weights={**teachers.weights(), STUDENTS: students.kept},
         chosen=students.chosen,
         layer=ranked.layer,
         curves={**teachers.curves, **students.curves},
