@@ -210,7 +210,7 @@ class StudyResult(RunResult):
         seed: int | None = None,
         loss: str | None = None,
         calibrate: str | None = None,
-        refit: bool = False,
+        refit: bool | str = False,
         data: Any = None,
         **more: Any,
     ) -> Path:
@@ -229,6 +229,7 @@ class StudyResult(RunResult):
             calibrate: `temperature` divides the scores by the temperature that minimises the log-loss on
                 validation samples; `none` does not. By default as the study did.
             refit: whether to train this student once more, on all samples, with a fixed number of steps.
+                Labels that the study hid stay hidden unless it is `all-labels`.
             data: the `PairedDataset` of the study, for `refit`; not needed in the process of the study.
             more: see `mfh._export.run.export_run`.
 

@@ -1,4 +1,4 @@
-"""Exporting a focused teacher beside its student: which arms can be, and which channels their teachers lose."""
+"""Exporting a focused teacher: which arms can be, and which channels their teachers lose."""
 
 import json
 import re

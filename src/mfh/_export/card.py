@@ -57,7 +57,7 @@ def _metadata(info: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
     value = score["mean"] if score["mean"] is not None else score["test"]
     task = {
         "type": pipeline or info["task"],
-        "name": PREDICTS[info["task"]].partition(" ")[0] and info["task"],
+        "name": info["task"],
     }
     if value is not None:
         metric = {"type": score["metric"], "value": round(float(value), 4), "name": f"test {score['metric']}"}
@@ -77,7 +77,7 @@ def _source(facts: Mapping[str, Any]) -> str:
 
 def _about(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     student, classes = info["student"], info["class_names"]
-    count = len(classes)
+    count, positions = len(classes), ", ..." if info["task"] == "dense" else ""
     predicts = PREDICTS[info["task"]].format(count=count, s="" if count == 1 else "s")
     text = [
         f"# {_title(info)}",
@@ -87,7 +87,7 @@ def _about(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         "",
         f"- Input `inputs`: {student['dtype']}, shape (samples, {', '.join(map(str, student['shape']))}), "
         + _preparation(student),
-        f"- Output 0 `scores`: float32, shape (samples, {count}{', ...' if info['task'] == 'dense' else ''}), "
+        f"- Output 0 `scores`: float32, shape (samples, {count}{positions}), "
         + (
             "in the unit of the targets."
             if info["task"] == "regression"
@@ -102,12 +102,13 @@ def _about(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def _preparation(student: Mapping[str, Any]) -> str:
     if student["transform"] == "unknown":
-        return "**after the transform of your data set**, which has no import path and is not a part of the files."
+        return "**after the transform of your data set**, which has no import path and is not in the files."
     return "as the data have it. Standardisation and transforms are inside the network."
 
 
 def _use(info: Mapping[str, Any], files: Sequence[str]) -> str:
     student = info["student"]
+    own = "class_path" in (student["network"] or {})
     shape = ", ".join(map(str, student["shape"]))
     lines = ["## How to use it", "", "| file | what it is |", "|---|---|"]
     known = {
@@ -124,7 +125,7 @@ def _use(info: Mapping[str, Any], files: Sequence[str]) -> str:
         "```python",
         "import mfh",
         "",
-        f"student = mfh.load_export({'DIR' if not info.get('imports') else 'DIR, imports=True'!s}).student",
+        f"student = mfh.load_export(DIR{', imports=True' if own else ''}).student",
         f"scores = student(values)  # values: a tensor of shape (samples, {shape})",
         "```",
         "",
@@ -139,7 +140,8 @@ def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     lines = ["## Data and labels", "", f"- Data: {_source(facts)}, {data['samples']} samples."]
     if facts.get("refit"):
         lines += [
-            f"- Trained on all {facts['refit']['samples']} samples after the study, with what it chose."
+            f"- Trained on all {facts['refit']['samples']} samples after the study, with what it chose, "
+            f"for {facts['refit']['steps']} steps."
         ]
     elif size:
         lines += [f"- This student was trained in one fit of the study: {size} samples."]
@@ -147,6 +149,9 @@ def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         lines += [f"- The samples belong to {data['groups']} groups; no group is in two splits."]
     label = f"`{data['label']}`" if data["label"] else "the labels of the data"
     lines += [f"- Labels used: {label}, {_label_use(info, facts)}"]
+    if data["labelled"]:
+        hidden = " (the study hid the others)" if data["hidden"] else ""
+        lines += [f"- Labelled samples in training: {data['labelled']:.0f}{hidden}."]
     if data["teacher"] and info["student"]["arm"] not in ("no-kd", "no-kd-smoothed"):
         lines += [f"- Needed in training alone: the modality `{data['teacher']}`."]
     if data["fingerprint"]:
@@ -160,6 +165,8 @@ def _label_use(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         return "to train the student."
     if weight:
         return f"to train the teachers, and the student with weight {weight:g}."
+    if facts["data"]["labelled"]:
+        return "to train the teachers, and half of the student's soft label where there is one."
     return "to train the teachers, and to choose among students; the student learned from soft labels alone."
 
 
@@ -172,8 +179,8 @@ def _results(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
             f" (95% interval {score['low']:.2f} to {score['high']:.2f})" if score["low"] is not None else ""
         )
         lines += [
-            f"Test {score['metric']} of students trained in this way: **{score['mean']:.2f}{unit}**{interval}, "
-            f"mean of {score['fits']} fits, each on samples that its training did not see."
+            f"Test {score['metric']} of students trained in this way: **{score['mean']:.2f}{unit}**{interval}"
+            f", mean of {score['fits']} fits, each on samples that its training did not see."
         ]
     if facts.get("refit"):
         lines += ["The exported network was then trained on all samples, so none is left to test it on."]
@@ -192,7 +199,7 @@ def _results(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     if others:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in others.items())
         lines += [f"Other metrics of this student: {shown}."]
-    text = lines[:2] + [" ".join(lines[2:])]
+    text = [*lines[:2], " ".join(lines[2:])]
     for title, rows, name in (
         ("By class", score["by_class"], "share that is right"),
         ("By group", score["by_group"], score["metric"]),
@@ -217,9 +224,10 @@ def _limits(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         if info["calibration"]["temperature"] is None and info["task"] != "regression"
         else ""
     )
+    other = facts["data"]["teacher"] or "other"
     return f"""## Intended use
 
-Predictions from `{modality}`, measured and prepared as in the data above, where the `{facts["data"]["teacher"] or "other"}` modality
+Predictions from `{modality}`, measured and prepared as in the data above, where the `{other}` modality
 of training is not available. The results above hold for samples drawn like those of the data.
 
 ### What it must not be used for
@@ -234,10 +242,11 @@ def _made(facts: Mapping[str, Any]) -> str:
     environment = facts["environment"]
     command = " ".join(map(str, environment.get("command", ()))) or "not recorded"
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    python, system = environment.get("python", "?"), environment.get("system", "")
     return f"""## How it was made
 
 ```text
 {command}
 ```
 
-mfh {environment.get("mfh", "?")}, Python {environment.get("python", "?")}, {packages}; {environment.get("system", "")}."""
+mfh {environment.get("mfh", "?")}, Python {python}, {packages}; {system}."""

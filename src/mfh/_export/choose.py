@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mfh._checks import fail, listing, require
+from mfh._checks import InputError, listing, require
 from mfh._study.kept import Kept, student_names
 from mfh._study.outputs import StudentKey
-from mfh.arms import BASELINE, HEADLINE, Arm
+from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm
 from mfh.comparing import source_arm
+from mfh.comparing.keys import headline_key
 from mfh.metrics import merit
 from mfh.results import Record, StudyResult
 
@@ -35,7 +36,7 @@ class Chosen:
 
 
 def choose(result: StudyResult, kept: Kept, *, arm: str | None, seed: int | None, loss: str | None) -> Chosen:
-    """Return the best student of an arm by its validation metric, the one that lost fewest channels of equals.
+    """Return the best student of an arm by its validation metric, the least focused of equals.
 
     Args:
         result: the run.
@@ -70,7 +71,7 @@ def choose(result: StudyResult, kept: Kept, *, arm: str | None, seed: int | None
             state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
             fit = [r for r in result.records if r.seed == record.seed]
             return Chosen(arms[name], record, fit.index(record), state, tensors)
-    fail(
+    raise InputError(
         f"The weights of the arm `{name}` were not kept, since those of all arms are large. Repeat the study "
         f"in another folder with `--arms {BASELINE} {name}`: its students are the same."
     )
@@ -82,11 +83,13 @@ def recommended(result: StudyResult) -> str:
     It is the headline arm if the study shows that it helps, and `no-kd` if it shows that it does not. Where
     that is open, it is the one of the two with the better mean validation metric.
     """
-    means = {name: _mean_validation(result, name) for name in (HEADLINE, BASELINE)}
+    key = headline_key(result.arms, _source(result))
+    head = HEADLINE if key is None else key[0].removesuffix(CHOSEN)
+    means = {name: _mean_validation(result, name) for name in (head, BASELINE)}
     known = {name: mean for name, mean in means.items() if mean > -math.inf}
     if not known:
-        return next((record.arm for record in result.records), HEADLINE)
-    preferred = {"help": HEADLINE, "hurt": BASELINE, "no-effect": BASELINE}.get(result.verdict.verdict)
+        return next((record.arm for record in result.records), head)
+    preferred = {"help": head, "hurt": BASELINE, "no-effect": BASELINE}.get(result.verdict.verdict)
     return preferred if preferred in known else max(known, key=lambda name: known[name])
 
 
@@ -105,8 +108,12 @@ def _mean_validation(result: StudyResult, name: str) -> float:
 
 def _stands_for(result: StudyResult, arm: Arm) -> tuple[str, ...]:
     """Return the arms among whose students validation chooses: at ratio 0, `general` is another arm."""
-    plain = source_arm(result.arms, str(result.config.get("teacher_source", "joint")))
+    plain = source_arm(result.arms, _source(result))
     return (arm.name, plain.name) if arm.name == HEADLINE and plain else (arm.name,)
+
+
+def _source(result: StudyResult) -> str:
+    return str(result.config.get("teacher_source", "joint"))
 
 
 def _declared(result: StudyResult) -> str | None:

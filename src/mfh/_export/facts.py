@@ -70,7 +70,7 @@ def _by_part(result: StudyResult, chosen: Chosen, info: MetricInfo) -> dict[str,
     if "label" not in result.predictions or info.name.lower() not in METRICS or task == "dense":
         return nothing
     metric = find_metric(info.name, task)
-    rows, outputs = _test_outputs(result, _like(result, chosen))
+    rows, outputs = _test_outputs(result, like_it(result, chosen))
     label = torch.from_numpy(result.predictions["label"])[rows]
     by_class = None
     if task == "single-label":
@@ -79,8 +79,8 @@ def _by_part(result: StudyResult, chosen: Chosen, info: MetricInfo) -> dict[str,
         by_class = _rows(recall, outputs, label, label.numpy(), names)
     by_group = None
     if "group" in result.predictions:
-        names, codes = np.unique(result.predictions["group"], return_inverse=True)
-        by_group = _rows(metric, outputs, label, codes[rows], [str(name) for name in names])
+        groups, codes = np.unique(result.predictions["group"], return_inverse=True)
+        by_group = _rows(metric, outputs, label, codes[rows], [str(name) for name in groups])
     return {"by_class": by_class, "by_group": by_group}
 
 
@@ -88,7 +88,7 @@ def _rows(
     metric: Metric, outputs: torch.Tensor, label: torch.Tensor, codes: np.ndarray, names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return the metric of each part of the samples; parts where it is undefined are left out."""
-    found = []
+    found: list[dict[str, Any]] = []
     for code, name in enumerate(names):
         part = torch.from_numpy(np.flatnonzero(codes == code))
         value = metric(outputs[part], label[part]) if len(part) else float("nan")
@@ -98,7 +98,7 @@ def _rows(
     return found if len(found) <= MOST_ROWS else worst
 
 
-def _like(result: StudyResult, chosen: Chosen) -> list[Record]:
+def like_it(result: StudyResult, chosen: Chosen) -> list[Record]:
     """Return the students of all fits that validation chose as it chose this one: one for each fit."""
     ratios = {
         choice.seed: choice.ratio
@@ -139,6 +139,8 @@ def describe_data(result: StudyResult) -> dict[str, Any]:
         "repeats": data.get("repeats"),
         "folds": data.get("folds"),
         "label": (config.get("sources") or {}).get("label"),
+        "labelled": result.labels.get("labelled"),
+        "hidden": result.labels.get("hidden"),
         "teacher": config.get("teacher"),
         "student": config.get("student"),
     }

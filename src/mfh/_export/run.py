@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from mfh._export.deployed import Deployed, network_of, transform_from
 from mfh._export.facts import describe_data, describe_score
 from mfh._export.files import STUDENT
 from mfh._export.teacher import TEACHER, write_teacher
+from mfh._export.winner import refit_run
 from mfh._export.write import write_model
+from mfh._study.few.curve import folder_of
 from mfh._study.kept import Kept
 from mfh._study.networks import Build
 from mfh._system.import_paths import ClassSpec
@@ -40,14 +41,14 @@ def export_run(
     seed: int | None = None,
     loss: str | None = None,
     calibrate: str | None = None,
-    refit: bool = False,
+    refit: bool | str = False,
     data: PairedDataset | None = None,
     student: Build | None = None,
     with_teacher: bool = False,
     teacher: ClassSpec | None = None,
     ratio: float | None = None,
 ) -> Path:
-    """Write a student of a finished run into a folder, ready for use without the run; see `StudyResult.export`.
+    """Write a student of a finished run, ready for use without the run; see `StudyResult.export`.
 
     Args:
         run: the result of a run, or its folder.
@@ -58,7 +59,8 @@ def export_run(
         loss: the distillation loss; by default the declared one.
         calibrate: `temperature` divides the scores by the temperature that fits them to validation samples,
             `none` does not. By default as the study did.
-        refit: whether the student is trained once more, on all samples; see `mfh._export.refit`.
+        refit: whether the student is trained once more, on all samples; see `mfh._study.refit`. With
+            `all-labels` it sees the labels that the study hid, too.
         data: the data of the run, for `refit` and `with_teacher`; not needed in the process of the run.
         student: what makes the student's network, for a run whose student has no import path.
         with_teacher: whether the focused teacher of the arm is written too, into `teacher/`.
@@ -78,12 +80,15 @@ def export_run(
             f"`run` must be a study: its students are exported. Got a run of kind `{result.kind}`, which has "
             "none to use elsewhere."
         )
-    kept = result.kept if isinstance(result.kept, Kept) else Kept(folder=result.kept)
+    kept = _kept(result)
     require(
         kept.folder is not None or bool(kept.tensors),
         "`run` must have its folder: pass the folder, or what `mfh.study` or `mfh.load_results` returned.",
     )
     default = str(result.config.get("calibrate", "none"))
+    require(
+        refit in (True, False, "all-labels"), f"`refit` must be True, False or 'all-labels'. Got {refit!r}."
+    )
     require(
         calibrate in (None, *CALIBRATE),
         f"`calibrate` must be none or temperature. Got {calibrate!r}.",
@@ -101,13 +106,20 @@ def export_run(
     described = _described(result)
     model = _model(result, kept, described, chosen, student)
     _require_recorded(result, chosen, model)
+    temperature = _temperature(result, chosen, calibrate or default)
     refitted = None
     if refit:
-        from mfh._export.refit import refit_run
-
-        refitted = refit_run(result, kept, chosen, data)
+        refitted, median = refit_run(
+            result,
+            kept,
+            chosen,
+            data=data,
+            teacher=teacher,
+            student=student,
+            all_labels=refit == "all-labels",
+        )
         model = _filled(model, refitted.state, refitted.tensors)
-    temperature = _temperature(result, chosen, calibrate or default)
+        temperature = None if temperature is None else median
     if temperature is not None:
         model.temperature.fill_(temperature)
     info = describe_export(result, kept, described, chosen, temperature)
@@ -117,10 +129,11 @@ def export_run(
         "environment": result.environment,
         "label_weight": result.config.get("label_weight"),
         "words": _words(result, chosen),
-        "refit": None if refitted is None else refitted.facts,
+        "refit": None,
     }
     if refitted is not None:
-        info |= {"refit": refitted.facts}
+        about = {"samples": refitted.samples, "labelled": refitted.labelled, "steps": refitted.steps}
+        info["refit"] = facts["refit"] = about
     more: tuple[str, ...] = ()
     if with_teacher:
         info["teacher"] = _write_teacher(result, kept, chosen, Path(to), data, teacher, ratio)
@@ -157,12 +170,20 @@ def _write_teacher(
     )
 
 
+def _kept(result: StudyResult) -> Kept:
+    """Return the students of a run; those of the first number of labels where there are several."""
+    if isinstance(result.kept, Kept):
+        return result.kept
+    counts = result.config.get("labelled") or ()
+    return Kept(folder_of(result.kept, counts[0]) if len(counts) > 1 else result.kept)
+
+
 def _described(result: StudyResult) -> dict[str, Any]:
     """Return the description of the student's side; see `mfh._study.kept.describe_networks`."""
     sides = result.config.get("networks")
     require(
         isinstance(sides, Mapping) and STUDENT in sides,
-        "`run` was written by an earlier version of mfh, which kept no description of its networks. Repeat it.",
+        "`run` has no description of its networks: an earlier version of mfh wrote it. Repeat the run.",
     )
     return dict(sides[STUDENT])  # type: ignore[index]
 

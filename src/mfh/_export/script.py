@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-ONNX_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > predictions.csv. Needs numpy and onnxruntime."""
+ONNX_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > out.csv. Needs numpy and onnxruntime."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ values = np.load(file) if file.endswith(".npy") else np.loadtxt(file, delimiter=
 inputs = values.reshape(-1, *info["student"]["shape"]).astype(info["student"]["dtype"])
 scores = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"inputs": inputs})[0]
 '''
-TORCH_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > predictions.csv. Needs numpy and torch."""
+TORCH_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > out.csv. Needs numpy and torch."""
 
 import csv
 import json

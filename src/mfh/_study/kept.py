@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from mfh._checks import InputError, one_line, require
-from mfh._study.networks import Build, Networks
+from mfh._study.networks import Build, Networks, label_scale
 from mfh._study.outputs import StudentKey
 from mfh._study.resume import written_weights
 from mfh._study.task import SeedTask
 from mfh._system.files import require_files
 from mfh._system.import_paths import ClassSpec
-from mfh.arms import BASELINE, HEADLINE
+from mfh.arms import BASELINE, HEADLINE, STACK
 from mfh.comparing import source_arm
 from mfh.data.paired import PairedDataset
 from mfh.data.standardize import Standardize
@@ -82,7 +82,7 @@ class Kept:
             return self.tensors[seed]
         require(
             self.folder is not None,
-            f"No student of fit {seed} was kept in memory: the networks are large. Repeat the study with `out`.",
+            f"No student of fit {seed} was kept in memory, as they are large: repeat the study with `out`.",
         )
         assert self.folder is not None  # noqa: S101 - was just required
         path = self.folder / "checkpoints" / f"seed-{seed:04d}" / f"{STUDENTS}.safetensors"
@@ -97,7 +97,7 @@ class Kept:
 
 
 def keep_students(
-    task: SeedTask, fits: Mapping[StudentKey, StudentFit], merit: Callable[[StudentFit], float]
+    task: SeedTask, fits: Mapping[StudentKey, StudentFit], merit: Callable[[StudentKey], float]
 ) -> dict[str, Tensor]:
     """Return what a fit keeps of its students.
 
@@ -114,8 +114,9 @@ def keep_students(
         kept |= {f"students/{shown.name}/{name}": value for name, value in fits[key].state.items()}
     if modality in task.networks.standardized:
         kept |= _statistics("standardize", Standardize.fit(data.inputs(modality, task.train)))
-    if data.task == "regression":
-        kept |= _statistics("targets", Standardize.fit(data.label[task.train]))
+    scale = label_scale(data, task.labelled)
+    if isinstance(scale, Standardize):
+        kept |= _statistics("targets", scale)
     return kept | {"example": example_inputs(data, modality, task.test)}
 
 
@@ -129,21 +130,22 @@ def example_inputs(data: PairedDataset, modality: str, rows: Tensor) -> Tensor:
 
 
 def _chosen(
-    task: SeedTask, fits: Mapping[StudentKey, StudentFit], merit: Callable[[StudentFit], float]
+    task: SeedTask, fits: Mapping[StudentKey, StudentFit], merit: Callable[[StudentKey], float]
 ) -> list[StudentKey]:
     """Return the best student of each arm and loss, the least focused of equals.
 
     If they are large, some of the worse ones are left out; see `ALWAYS` and `MOST_BYTES`.
     """
     best: dict[tuple[str, str | None], StudentKey] = {}
-    for key in sorted(fits, key=lambda key: (-merit(fits[key]), key.ratio or 0)):
+    for key in sorted(fits, key=lambda key: (-merit(key), key.ratio or 0)):
         best.setdefault((key.arm, key.loss), key)
     plain = source_arm(task.arms, task.source)
-    first = (BASELINE, HEADLINE, *([plain.name] if plain else []))
+    first = (BASELINE, STACK, HEADLINE, *([plain.name] if plain else []))
     keys = sorted(
         best.values(), key=lambda key: first.index(key.arm) if key.arm in first else len(first)
     )  # the others stay in their order, the best first
-    kept, size = [], 0
+    kept: list[StudentKey] = []
+    size = 0
     for key in keys:
         size += sum(value.numel() * value.element_size() for value in fits[key].state.values())
         if len(kept) < ALWAYS or size <= MOST_BYTES:
@@ -213,12 +215,13 @@ def describe_build(build: Build | None, networks: Networks, modality: str) -> di
         return {"mlp": shape, "outputs": networks.data.num_classes, "hidden": list(networks.config.hidden)}
     if isinstance(build, ClassSpec):
         return build.to_dict()
+    target: Any = build
     given: Mapping[str, Any] = {}
     if isinstance(build, functools.partial):
         if build.args:
             return None
-        build, given = build.func, build.keywords
-    path = _import_path(build)
+        target, given = build.func, build.keywords
+    path = _import_path(target)
     return {"class_path": path, "init_args": dict(given)} if path and _is_plain(given) else None
 
 

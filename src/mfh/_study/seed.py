@@ -69,7 +69,7 @@ def run_task(task: SeedTask) -> SeedResult:
     task.progress("saliency", 1)
     timer.lap("saliency")
     if task.config.teacher_outputs == "cross-fit":
-        ranked = replace(ranked, outputs=_cross_fit(task, ranked.outputs))
+        ranked = replace(ranked, outputs=cross_fit(task, ranked.outputs))
         timer.lap("teachers")
     students = train_and_evaluate(task, teachers.data, ranked)
     timer.lap("students")
@@ -95,7 +95,7 @@ def run_task(task: SeedTask) -> SeedResult:
     )
 
 
-def _cross_fit(task: SeedTask, outputs: TeacherOutputs) -> TeacherOutputs:
+def cross_fit(task: SeedTask, outputs: TeacherOutputs) -> TeacherOutputs:
     """Replace the outputs on the training rows by those of teachers that were not fitted on them."""
     data = task.networks.data
     labels, groups = data.kind.strata(data.label), data.group

@@ -116,7 +116,7 @@ def train_and_evaluate(task: SeedTask, data: PairedDataset, ranked: Ranked) -> E
         rows = [curve(getattr(fit, what))[None] for fit in done.values()]
         longest = max(row.shape[1] for row in rows)
         curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
-    kept = keep_students(task, done, lambda fit: _merit(task, fit))
+    kept = keep_students(task, done, lambda key: _merit(task, done[key]))
     placed = tuple(replace(r, repeat=task.place[0], fold=task.place[1]) for r in records)
     return Evaluated(placed, values, outputs, curves, kept, chosen, failed)
 
@@ -179,7 +179,7 @@ def evaluate(
         model.load_state_dict(fit.state)
         logits = predict_all(model, data, task.student)
         temperature = None
-        if data.task in PROBABILITIES:
+        if data.task in PROBABILITIES and held_out is None:  # else all validation samples are trained on
             temperature = fit_temperature(logits[task.validation], data.label[task.validation])
             logits = logits / temperature if task.config.calibrate == "temperature" else logits
         outputs.append(logits[task.test].numpy())

@@ -15,11 +15,11 @@ from mfh.commands._sources import NETWORKS, add_sources, load_data, networks
 
 name = "export"
 help = "write a student of a run to files: weights, ONNX, a script, a model card"
-description = """Write one student of a finished run as model.safetensors, model.pt2 (for torch.export.load),
-model.onnx (with the extra `onnx`), predict.py, which needs no mfh, and README.md, a model card. Standardisation
-is inside the network. The files are checked against the network on samples of the run. By default the arm is the
-one that the verdict recommends, and the fit is the one with the best validation metric. mfh.load_export(DIR)
-loads the student in Python, and `mfh predict` predicts.
+description = """Write one student of a finished run: model.safetensors, model.pt2 (for torch.export.load),
+model.onnx (with the extra `onnx`), predict.py, which needs no mfh, and README.md, a model card.
+Standardisation is inside the network. The files are checked against the network on samples of the run. By
+default the arm is the one that the verdict recommends, and the fit is the one with the best validation
+metric. mfh.load_export(DIR) loads the student in Python, and `mfh predict` predicts.
 
 examples:
   mfh export out/pix-zer --to exported
@@ -68,13 +68,18 @@ def add_options(parser: ArgumentParser) -> None:
         type=str | None,
         default=None,
         metavar="{none,temperature}",
-        help="temperature: divide the scores by the temperature that fits them to validation samples; by default "
-        "as the study did",
+        help="temperature: divide the scores by the temperature that fits them to validation samples; by "
+        "default as the study did",
     )
     parser.add_argument(
         "--refit",
-        action="store_true",
-        help="train the student once more, on all samples, with what validation chose",
+        type=str | None,
+        nargs="?",
+        const="yes",
+        default=None,
+        metavar="all-labels",
+        help="train the student once more, on all samples, with what validation chose; all-labels: use the "
+        "labels that the study hid, too",
     )
     parser.add_argument(
         "--with-teacher",
@@ -103,7 +108,11 @@ def run(options: Namespace) -> None:
         f"`{folder}` must be the folder of a finished run. It has no results.json.",
     )
     found = load_results(folder)
-    needs_data = options.refit or options.with_teacher
+    require(
+        options.refit in (None, "yes", "all-labels"),
+        f"`refit` must be given alone or as --refit all-labels. Got {options.refit!r}.",
+    )
+    needs_data = bool(options.refit) or options.with_teacher
     sources = _sources(options, found.config, folder) if needs_data or options.student_network else None
     teacher, student = (None, None) if sources is None else networks(sources)
     path = export_run(
@@ -113,7 +122,7 @@ def run(options: Namespace) -> None:
         seed=options.export_seed,
         loss=options.export_loss,
         calibrate=options.calibrate,
-        refit=options.refit,
+        refit=options.refit if options.refit == "all-labels" else bool(options.refit),
         data=load_data(sources) if sources is not None and needs_data else None,
         student=student,
         with_teacher=options.with_teacher,
@@ -130,8 +139,8 @@ def _sources(options: Namespace, config: Any, folder: str) -> Namespace:
     given = {name: value for name, value in options.as_dict().items() if value is not None}
     require(
         not (options.refit or options.with_teacher) or options.data is not None or recorded is not None,
-        f"`data` must be given: the run in {folder} was made from Python or by a command that does not record "
-        "its data. Name data and networks as for `mfh study`, best by --config my.yaml.",
+        f"`data` must be given: the run in {folder} was made from Python or by a command that does not "
+        "record its data. Name data and networks as for `mfh study`, best by --config my.yaml.",
     )
     if recorded is not None:
         recorded = recorded | {"data": _found(recorded["data"], recorded.get("folder"))}
