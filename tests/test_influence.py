@@ -10,7 +10,7 @@ from mfh.metrics import METRICS, Metric, find_metric
 
 COUNT = 60
 CASES = [(metric, task) for metric in METRICS.values() for task in metric.tasks]
-SMOOTH = [(m, t) for m, t in CASES if m.name not in {"accuracy", "log-loss", "brier"}]
+SMOOTH = [(m, t) for m, t in CASES if m.name not in {"accuracy", "log-loss", "brier", "calibration-error"}]
 
 
 def case(task: str, count: int = COUNT) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from scipy.special import expit, softmax
 from sklearn import metrics as sk
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 import mfh
 from mfh import DistillConfig, InputError, register_metric
@@ -63,6 +64,10 @@ def test_of_one_class_all_are_those_of_scikit_learn() -> None:
             "log-loss": pytest.approx(sk.log_loss(label, p, labels=range(outputs))),
             "brier": pytest.approx(
                 sk.brier_score_loss(*brier, **({} if outputs > 2 else {"labels": [0, 1]}))
+            ),
+            "calibration-error": pytest.approx(
+                100 * float(multiclass_calibration_error(torch.tensor(p), torch.tensor(label), int(outputs))),
+                abs=1e-9,
             ),
         }, seed
 

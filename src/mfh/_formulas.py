@@ -24,6 +24,8 @@ SAME = 4e-15
 """Relative difference of two scores up to which they count as equal: softmax rounds."""
 LARGEST = float(np.finfo(np.float32).max)
 """Logits of a larger size, such as infinity, count as this."""
+NUM_BINS = 15
+"""Bins of the calibration error."""
 
 
 def accuracy(logits: Tensor, label: Tensor) -> float:
@@ -105,6 +107,27 @@ def brier_scores(logits: Tensor, label: Tensor) -> np.ndarray:
     p = _probabilities(logits)
     errors = (p**2).sum(axis=0) - 2 * p[label.cpu().numpy(), np.arange(len(label))] + 1
     return np.asarray(errors / (2 if len(p) == 2 else 1))
+
+
+def calibration_error(logits: Tensor, label: Tensor) -> float:
+    """Return the expected calibration error in percent, over `NUM_BINS` bins of equal width.
+
+    A bin has the samples whose largest probability lies in it; a probability of exactly 1 has a bin of its
+    own, as in torchmetrics. The error is the mean over samples of the distance, in their bin, between the
+    mean of this probability and the share of samples that are right (Guo et al. 2017, equation 3).
+    """
+    return _mean(np.abs(calibration_gaps(logits, label)[1]))
+
+
+def calibration_gaps(logits: Tensor, label: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return 100 x (right - largest probability) of each sample, and the mean of that in the sample's bin."""
+    p = _probabilities(logits)
+    sure, right = p.max(axis=0), p.argmax(axis=0) == label.cpu().numpy()
+    places = np.searchsorted(np.linspace(0, 1, NUM_BINS + 1), sure.clip(0, 1), side="right") - 1
+    gap = 100 * (right - sure)
+    counts = np.bincount(places, minlength=NUM_BINS + 1)
+    means = np.bincount(places, gap, minlength=NUM_BINS + 1) / np.maximum(counts, 1)
+    return gap, means[places]
 
 
 def r2(logits: Tensor, label: Tensor) -> float:

@@ -22,6 +22,8 @@ class Record:
         loss: the distillation loss; None without a teacher.
         also: further metrics on the test split, in their units, by name.
         repeat, fold: which repeat of the resampling the fit belongs to, and which fold it tests.
+        temperature: what its outputs must be divided by so that its probabilities fit the validation labels
+            (`mfh.training.calibration`); None where outputs are no probabilities, or it was not fitted.
     """
 
     arm: str
@@ -38,6 +40,7 @@ class Record:
     also: Mapping[str, float] = field(default_factory=dict)
     repeat: int = 0
     fold: int = 0
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,11 @@ def _miou(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
     return _of_ratios(both, truth + told - both)
 
 
+def _calibration_error(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
+    gap, mean = _formulas.calibration_gaps(logits, label)
+    return np.sign(mean) * gap
+
+
 def _r2(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
     truth, values = label.double().numpy(), logits.double().numpy()
     spread = (truth - truth.mean(axis=0)) ** 2
@@ -174,5 +179,6 @@ _BUILT_IN: dict[str, Callable[..., Values]] = {
     "average_precision": _average_precision,
     "log_loss": _formulas.log_losses,
     "brier": _formulas.brier_scores,
+    "calibration_error": _calibration_error,
     "r2": _r2,
 }

@@ -290,6 +290,13 @@ METRICS: dict[str, Metric] = {
             margin=0.01,
         ),
         Metric(
+            name="calibration-error",
+            function=Formula("calibration_error"),
+            tasks=(_CLASSES,),
+            higher_is_better=False,
+            points="percentage points of calibration error",
+        ),
+        Metric(
             name="R2",
             function=Formula("r2"),
             tasks=("regression",),

@@ -4,6 +4,7 @@
 too large for JSON stand beside it in `saliency.npz`.
 """
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -53,6 +54,7 @@ class RunResult:
         records: one entry per trained student.
         summary: test metric per arm and ratio, over fits.
         comparisons: paired differences.
+        kept: the folder of the run, or what `export` needs of a run in memory; not a part of `results.json`.
     """
 
     kind: ClassVar[str] = "run"
@@ -63,15 +65,18 @@ class RunResult:
     records: Sequence[Record] = ()
     summary: Sequence[Summary] = ()
     comparisons: Sequence[Comparison] = ()
+    kept: Any = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values, in the layout of `results.json`."""
-        return {"schema_version": SCHEMA_VERSION, "kind": self.kind} | asdict(self)
+        values = asdict(replace(self, kept=None))
+        del values["kept"]
+        return {"schema_version": SCHEMA_VERSION, "kind": self.kind} | values
 
     @classmethod
     def from_dict(cls: type[R], values: Mapping[str, Any]) -> R:
         """The inverse of `to_dict`."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls)} - {"kept"}
         given = {key: value for key, value in values.items() if key in known}
         for name in ("config", "environment", "timings", "saliency", "data", "labels", "diagnosis"):
             if not isinstance(given.get(name, {}), Mapping):
@@ -147,10 +152,10 @@ class StudyResult(RunResult):
         curves: training loss and validation metric by epoch, the content of `curves.npz`: `regular_loss` and
             the like for every teacher, each (seed, epoch), `students_loss` and `students_validation`, each
             (record, epoch) in the order of `records`; NaN after an early stop.
-        predictions: test outputs by sample, the content of `predictions.npz`: `id` and `label` of all
-            samples; for each fit `rows/SEED`, the places of its test samples among them, and `outputs/SEED`,
-            (student, test sample, output), in the order of the records of that fit; and where labels are
-            missing `labelled/SEED`, the places of the samples whose labels the fit saw.
+        predictions: test outputs by sample, the content of `predictions.npz`: `id`, `label` and, if there are
+            groups, `group` of all samples; for each fit `rows/SEED`, the places of its test samples among
+            them, and `outputs/SEED`, (student, test sample, output), in the order of the records of that fit;
+            where labels are missing `labelled/SEED`, the places of the samples whose labels the fit saw.
         sample_values: arm -> rows of the tested samples, and the mean over fits of the metric's value for
             each; not written to disk.
         diagnosis: what was said before any student was trained, in the layout of `diagnosis` in
@@ -196,6 +201,49 @@ class StudyResult(RunResult):
         file = data.get("class_path") if isinstance(data, Mapping) else data
         columns = {"file": str(file), "label": sources.get("label"), "group": sources.get("group")}
         return replace(self, data={**self.data, **columns}, config={**self.config, "sources": dict(sources)})
+
+    def export(
+        self,
+        folder: Path | str,
+        *,
+        arm: str | None = None,
+        seed: int | None = None,
+        loss: str | None = None,
+        calibrate: str | None = None,
+        refit: bool | str = False,
+        data: Any = None,
+        **more: Any,
+    ) -> Path:
+        """Write one of the students into a folder, ready for use without the study and without mfh.
+
+        The folder gets weights (safetensors), a program of `torch.export`, ONNX if the extra `onnx` is
+        installed, a script that predicts, and a model card. Standardisation and transforms of the data are
+        inside the network. Program and ONNX are checked against the network on real samples.
+
+        Args:
+            folder: the folder for the files.
+            arm: whose student. By default `general` if the study shows that it helps, `no-kd` if it shows
+                that it does not, and the one with the better validation metric where that is open.
+            seed: number of the fit; by default the one whose student has the best validation metric.
+            loss: the distillation loss; by default the declared one.
+            calibrate: `temperature` divides the scores by the temperature that minimises the log-loss on
+                validation samples; `none` does not. By default as the study did.
+            refit: whether to train this student once more, on all samples, with a fixed number of steps.
+                Labels that the study hid stay hidden unless it is `all-labels`.
+            data: the `PairedDataset` of the study, for `refit`; not needed in the process of the study.
+            more: see `mfh._export.run.export_run`.
+
+        Returns:
+            Path of `export.json`; `mfh.load_export(folder)` reads the folder.
+
+        Raises:
+            InputError: there is no such student, it was not kept, or it cannot be exported.
+        """
+        export = importlib.import_module("mfh._export")  # which imports this module
+        path: Path = export.export_run(
+            self, folder, arm=arm, seed=seed, loss=loss, calibrate=calibrate, refit=refit, data=data, **more
+        )
+        return path
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -338,6 +386,6 @@ def load_results(folder: Path | str) -> RunResult:
         if path.with_name(file).exists():
             values[name] = read_arrays(path.with_name(file))
     try:
-        return KINDS[values["kind"]].from_dict(values)
+        return replace(KINDS[values["kind"]].from_dict(values), kept=path.parent)
     except TypeError as error:
         raise InputError(f"`{path}` is damaged: {error}. Repeat the command that wrote it.") from error

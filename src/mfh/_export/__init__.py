@@ -1,12 +1,15 @@
-"""Export a study's focused teacher and chosen student as files that can be used without the study.
+"""Export a student of a run as files that can be used without the run, and without `mfh`.
 
-DIR/export.json                      what was exported, from which study, with which scores
-DIR/teacher/model.safetensors        weights
-DIR/teacher/focus.json               the layer, the removed channels and the values that replace them
-DIR/student/model.safetensors        weights
-DIR/student/program.pt2              torch.export: inputs -> logits, for any number of samples
+DIR/README.md                        the model card
+DIR/export.json                      class names, shapes, where the student comes from, checksums
+DIR/model.safetensors                weights
+DIR/model.pt2                        torch.export: inputs -> scores, for any number of samples
+DIR/model.onnx                       ONNX: inputs -> scores, probabilities
+DIR/predict.py                       a script that predicts without `mfh`
+DIR/teacher/model.safetensors        if it is asked for: weights of the focused teacher
+DIR/teacher/focus.json               its layer, the removed channels and the values that replace them
 """
 
 from mfh._export.files import Exported as Exported
 from mfh._export.files import load_export as load_export
-from mfh._export.study import export_study as export_study
+from mfh._export.run import export_run as export_run

@@ -1,56 +1,52 @@
-"""The files of an export: write networks and programs, and read them back."""
+"""The files of an export: write a student as weights, program and ONNX, and read it back."""
 
 import io
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import InputError, one_line
+from mfh._checks import InputError, one_line, require
+from mfh._export.deployed import Deployed, Outputs, deployed_from, network_of
 from mfh._focus import FocusedTeacher
-from mfh._saliency.heads import logits_of
 from mfh._system.files import bytes_writer, read_json, require_files, write_atomic
-from mfh._system.import_paths import ClassSpec, own_classes_only
-from mfh.models.mlp import mlp, standardized
+from mfh._system.import_paths import own_classes_only
 
 TEACHER, STUDENT, DESCRIPTION = "teacher", "student", "export.json"
-WEIGHTS, PROGRAM = "model.safetensors", "program.pt2"
+WEIGHTS, PROGRAM, ONNX = "model.safetensors", "model.pt2", "model.onnx"
+SCHEMA_VERSION = 2
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+INPUT = "inputs"
+TOLERANCE = 1e-5
+"""Largest difference between scores of the network and of a file, for scores up to 1 in size."""
+_log = logging.getLogger("mfh")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A teacher and a student, read from an export.
+    """A student, and perhaps its teacher, read from an export.
 
     Attributes:
-        teacher: the focused teacher; it takes the inputs of its modality.
-        student: the chosen student; it takes the inputs of its modality.
-        info: content of `export.json`.
+        student: takes values as the data have them, (sample, *shape), and returns scores, (sample, class).
+        info: the content of `export.json`.
+        teacher: the focused teacher, if it was exported too; it takes the inputs of its modality.
 
     Example:
-        >>> Exported(nn.Identity(), nn.Linear(2, 3), {"seed": 0}).info
+        >>> Exported(nn.Linear(2, 3), {"seed": 0}).info
         {'seed': 0}
     """
 
-    teacher: nn.Module = field(repr=False)
     student: nn.Module = field(repr=False)
     info: Mapping[str, Any]
-
-
-class Logits(nn.Module):
-    """Wrap a network so that it returns its logits as a tensor, whatever object it returned."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits."""
-        return logits_of(self.network(inputs))
+    teacher: nn.Module | None = field(default=None, repr=False)
 
 
 def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
@@ -62,11 +58,11 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
             their code: allow it only if you trust the folder. Without it only the default networks and those
             of `mfh.models` and `torch.nn` can be made.
 
-    You can also read the files one by one, without imports: `FocusedTeacher.load` takes a network that you
-    made, and `torch.export.load` reads the student's program.
+    You can also use the files without `mfh`: `predict.py` shows how. `model.onnx` needs onnxruntime alone,
+    and `torch.export.load` reads `model.pt2`.
 
     Returns:
-        Both networks in evaluation mode, and the content of `export.json`.
+        The networks in evaluation mode, and the content of `export.json`.
 
     Raises:
         InputError: files are missing or damaged, or a class cannot be made or may not be imported.
@@ -78,11 +74,11 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
     """
     folder = Path(folder)
     try:
-        info = read_json(folder / DESCRIPTION, sealed=False)
-        require_files(folder, info.pop("files", {}), DESCRIPTION)
+        info = read_info(folder)
         with own_classes_only(not imports):
-            sides = {side: network_of(info[side]["network"]) for side in (TEACHER, STUDENT)}
-        sides[STUDENT].load_state_dict(safetensors.torch.load((folder / STUDENT / WEIGHTS).read_bytes()))
+            student = deployed_from(info[STUDENT], info["class_names"], info["task"])
+            focused = network_of(info[TEACHER]["network"]) if TEACHER in info else None
+        student.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
     except FileNotFoundError as error:
         raise InputError(
             f"`{error.filename}` does not exist. Name a folder that `mfh export` wrote."
@@ -92,50 +88,136 @@ def load_export(folder: Path | str, *, imports: bool = False) -> Exported:
     except Exception as error:
         reason = one_line(error)
         raise InputError(f"`{folder}` cannot be read as an export: {reason}. Export again.") from error
-    teacher = FocusedTeacher.load(folder / TEACHER, sides[TEACHER].eval())
-    return Exported(teacher.eval(), sides[STUDENT].eval(), info)
+    teacher = None if focused is None else FocusedTeacher.load(folder / TEACHER, focused.eval()).eval()
+    return Exported(student.eval(), info, teacher)
 
 
-def write_program(network: nn.Module, example: Tensor, path: Path) -> None:
+def read_info(folder: Path) -> dict[str, Any]:
+    """Read `export.json`, and check the files that it names.
+
+    Raises:
+        InputError: a file is missing or damaged, or another version of mfh wrote the folder.
+    """
+    info = read_json(folder / DESCRIPTION, sealed=False)
+    require_files(folder, info.pop("files", {}), DESCRIPTION)
+    version = info.get("schema_version")
+    require(
+        version == SCHEMA_VERSION,
+        f"`{folder / DESCRIPTION}` has schema version {version}; this mfh reads {SCHEMA_VERSION}. Export "
+        "again.",
+    )
+    return info
+
+
+def write_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights of a network."""
+    state = {n: v.detach().cpu().contiguous().clone() for n, v in model.state_dict().items()}
+    write_atomic(path, bytes_writer(safetensors.torch.save(state)))
+
+
+def write_program(model: nn.Module, example: Tensor, path: Path) -> None:
     """Write a network as a program of torch.export that takes any number of samples.
 
     Raises:
         InputError: torch.export cannot trace the network's code; the text has the reason.
     """
-    samples = torch.export.Dim("samples", min=1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about its own future changes
-            program = torch.export.export(Logits(network), (example,), dynamic_shapes=({0: samples},))
+            program = torch.export.export(model, (example,), dynamic_shapes=({0: _any_number()},))
             blob = io.BytesIO()
             torch.export.save(program, blob)
     except Exception as error:
-        reason = one_line(error)[:300]
-        raise InputError(
-            f"The student cannot be exported as a program: torch.export raised {type(error).__name__}: "
-            f"{reason}. The network's code must not depend on the values or the number of samples."
-        ) from error
+        raise _not_traced("a program: torch.export", error) from error
     write_atomic(path, bytes_writer(blob.getbuffer()))
 
 
 def read_program(path: Path) -> nn.Module:
-    """Read a program of torch.export."""
+    """Read a program of torch.export. It is unpickled in parts: read your own programs only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.load(str(path)).module()
 
 
-def network_of(made_of: Mapping[str, Any]) -> nn.Module:
-    """Make a network from plain values: a class with arguments, or the default perceptron."""
-    if "class_path" in made_of:
-        return ClassSpec.parse(made_of)()
-    shape = list(made_of["mlp"])
-    size = int(torch.Size(shape).numel())
-    return standardized(mlp(size, made_of["outputs"], hidden=made_of["hidden"]), shape)
+def missing_for_onnx() -> list[str]:
+    """Return the packages that ONNX needs and that are not installed."""
+    return [name for name in ONNX_PACKAGES if find_spec(name) is None]
 
 
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Write a network's weights."""
-    state = {n: v.detach().cpu().contiguous().clone() for n, v in network.state_dict().items()}
-    blob = safetensors.torch.save(state)
+def write_onnx(model: Deployed, example: Tensor, path: Path) -> None:
+    """Write a student as ONNX: input `inputs`, outputs `scores` and, for classes, `probabilities`.
+
+    The number of samples is free.
+
+    Raises:
+        InputError: the network's code cannot be written as ONNX; the text has the reason.
+    """
+    wrapped = Outputs(model).eval()
+    names = ["scores", "probabilities"][: len(wrapped(example))]
+    for package in ("torch.onnx", "onnxscript", "onnx_ir"):  # they tell every step
+        logging.getLogger(package).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                wrapped,
+                (example,),
+                dynamo=True,
+                verbose=False,
+                dynamic_shapes=({0: _any_number()},),
+                input_names=[INPUT],
+                output_names=names,
+            )
+        assert program is not None  # noqa: S101 - `dynamo` returns a program
+        blob = program.model_proto.SerializeToString()
+    except Exception as error:
+        raise _not_traced("ONNX: torch.onnx", error) from error
     write_atomic(path, bytes_writer(blob))
+
+
+def onnx_scores(path: Path, inputs: np.ndarray) -> np.ndarray:
+    """Return the scores that onnxruntime computes for a batch with a file of `write_onnx`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    scores: np.ndarray = session.run(["scores"], {INPUT: inputs})[0]
+    return scores
+
+
+def require_same(model: Deployed, example: Tensor, path: Path, *, what: str) -> None:
+    """Compare the scores of a file with those of the network in memory, on all samples and on one.
+
+    Raises:
+        InputError: they differ by more than `TOLERANCE` times the largest score (or 1).
+    """
+    program = read_program(path) if path.name == PROGRAM else None
+    worst = 0.0
+    for inputs in (example, example[:1]):
+        with torch.no_grad():
+            expected = model(inputs)
+            found = (
+                torch.from_numpy(onnx_scores(path, inputs.numpy())) if program is None else program(inputs)
+            )
+        same = found.shape == expected.shape
+        size = max(1.0, float(expected.abs().max()))
+        worst = max(worst, float((found - expected).abs().max()) / size) if same else float("inf")
+    require(
+        worst <= TOLERANCE,
+        f"The exported {what} gives other scores than the trained network (difference {worst:.2g}): do not "
+        f"use `{path}`. The code of the network may depend on the number of samples.",
+    )
+    _log.info("The %s gives the scores of the network on %d samples.", what, len(example))
+
+
+def _any_number() -> Any:
+    return torch.export.Dim("samples", min=1)
+
+
+def _not_traced(what: str, error: Exception) -> InputError:
+    reason = one_line(error)[:300]
+    return InputError(
+        f"The student cannot be exported as {what} raised {type(error).__name__}: {reason}. The network's "
+        "code must not depend on the values or the number of samples."
+    )

@@ -8,6 +8,7 @@ import numpy as np
 
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.design import Design
+from mfh._study.kept import describe_networks
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict
@@ -99,7 +100,7 @@ def assemble(
     )
     chosen = [choice for table in tables.values() for choice in table.chosen]
     return StudyResult(
-        config=config.to_dict() | {"layer": seeds[0].layer},
+        config=config.to_dict() | {"layer": seeds[0].layer, "networks": describe_networks(networks)},
         environment=environment(),
         timings=_timings(seeds) | {"total": elapsed},
         records=tuple(records),
@@ -183,6 +184,8 @@ def _predictions(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str, 
     if sum(seed.outputs.size for seed in seeds) > MOST_OUTPUTS:
         return {}
     arrays = {"id": np.asarray(data.id, dtype=str), "label": data.label.numpy()}
+    if data.group is not None:
+        arrays["group"] = np.asarray(data.group_names, dtype=str)[data.group]
     for seed in seeds:
         arrays |= {f"rows/{seed.seed}": seed.split.test, f"outputs/{seed.seed}": seed.outputs}
         if seed.split.labelled is not None:

@@ -13,6 +13,7 @@ from mfh._checks import InputError, require
 from mfh._study.assemble import assemble
 from mfh._study.design import Design
 from mfh._study.few.curve import folder_of, join, make_point
+from mfh._study.kept import STUDENTS, Kept
 from mfh._study.live import Live
 from mfh._study.looks import LookPlan, keep_plan, take_look, with_looks
 from mfh._study.networks import Build, Networks, with_modalities
@@ -127,6 +128,7 @@ def study(
         result,
         failed_seeds=tuple(sorted(fits.failures, key=lambda failure: failure.seed)),
         data={**result.data, "repeats": design.repeats, "folds": design.folds, "planned_repeats": plan.last},
+        kept=fits.kept(),
     )
     result = with_looks(result, looks, design.repeats, plan, "repeats" if design.folds > 1 else "fits")
     if sources is not None:
@@ -189,6 +191,13 @@ class _Fits:
     def finished(self, seeds: Sequence[int]) -> list[SeedResult]:
         """Return what the finished ones of some fits gave, in their order."""
         return [self.done[seed] for seed in seeds if seed in self.done]
+
+    def kept(self) -> Kept:
+        """Return the students that `StudyResult.export` may write."""
+        if self.store is not None:
+            return Kept(self.store.folder, networks=self.networks)
+        weights = {seed: result.weights for seed, result in self.done.items()}
+        return Kept.in_memory(weights, self.networks)
 
     def train(self, seeds: Sequence[int], tracking: Tracking) -> None:
         """Train the fits that are not finished.
@@ -276,7 +285,8 @@ def _run(
             if store is not None and processes.main:
                 store.save(ended.result)
             live.end_seed(ended.result, elsewhere=not pool.here)
-            ended = replace(ended, result=replace(ended.result, weights={}))  # they may be large
+            kept = {STUDENTS: ended.result.weights[STUDENTS]} if store is None else {}  # others may be large
+            ended = replace(ended, result=replace(ended.result, weights=kept))
         yield ended
 
 

@@ -8,6 +8,7 @@ import torch
 
 from mfh._study.design import Design
 from mfh._study.few.fit import run_few
+from mfh._study.kept import STUDENTS
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.outputs import TeacherOutputs
@@ -68,11 +69,10 @@ def run_task(task: SeedTask) -> SeedResult:
     task.progress("saliency", 1)
     timer.lap("saliency")
     if task.config.teacher_outputs == "cross-fit":
-        ranked = replace(ranked, outputs=_cross_fit(task, ranked.outputs))
+        ranked = replace(ranked, outputs=cross_fit(task, ranked.outputs))
         timer.lap("teachers")
     students = train_and_evaluate(task, teachers.data, ranked)
     timer.lap("students")
-    shipped = {"student-general": students.shipped} if students.shipped else {}
     return SeedResult(
         seed=task.seed,
         split=task.split,
@@ -85,7 +85,7 @@ def run_task(task: SeedTask) -> SeedResult:
         channels=ranked.channels,
         overlap=ranked.overlap,
         timings=timer.seconds,
-        weights={**teachers.weights(), **shipped},
+        weights={**teachers.weights(), STUDENTS: students.kept},
         chosen=students.chosen,
         layer=ranked.layer,
         curves={**teachers.curves, **students.curves},
@@ -95,7 +95,7 @@ def run_task(task: SeedTask) -> SeedResult:
     )
 
 
-def _cross_fit(task: SeedTask, outputs: TeacherOutputs) -> TeacherOutputs:
+def cross_fit(task: SeedTask, outputs: TeacherOutputs) -> TeacherOutputs:
     """Replace the outputs on the training rows by those of teachers that were not fitted on them."""
     data = task.networks.data
     labels, groups = data.kind.strata(data.label), data.group

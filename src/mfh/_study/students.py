@@ -9,14 +9,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mfh._study.describe import curve, pad
+from mfh._study.kept import keep_students
 from mfh._study.outputs import StudentKey, soft_labels, taught_features
 from mfh._study.parts import Ranked
 from mfh._study.task import SeedTask, predict_all
-from mfh.arms import HEADLINE
-from mfh.comparing import source_arm
 from mfh.data.paired import PairedDataset
 from mfh.influence import sample_values
 from mfh.results import Choice, FailedStudent, Record
+from mfh.training.calibration import PROBABILITIES, fit_temperature
 from mfh.training.objectives import Distill
 from mfh.training.scores import make_record
 from mfh.training.students import StudentFit, StudentJob, seeded
@@ -31,8 +31,7 @@ class Evaluated:
         values: one value for each test sample, whose mean is the metric, (student, test sample); or None.
         outputs: outputs for the test samples, (student, test sample, output, *position).
         curves: training loss and validation metric by epoch, (student, epoch).
-        shipped: weights of the best student of the headline arm, its source teacher's arm included; None if
-            all of them diverged.
+        kept: what the fit keeps of its students; see `mfh._study.kept`.
         chosen: the label smoothing that validation chose.
         failed: one per student that diverged.
     """
@@ -41,7 +40,7 @@ class Evaluated:
     values: np.ndarray | None
     outputs: np.ndarray
     curves: Mapping[str, np.ndarray]
-    shipped: Mapping[str, Tensor] | None
+    kept: Mapping[str, Tensor]
     chosen: tuple[Choice, ...]
     failed: tuple[FailedStudent, ...]
 
@@ -117,8 +116,9 @@ def train_and_evaluate(task: SeedTask, data: PairedDataset, ranked: Ranked) -> E
         rows = [curve(getattr(fit, what))[None] for fit in done.values()]
         longest = max(row.shape[1] for row in rows)
         curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
+    kept = keep_students(task, done, lambda key: _merit(task, done[key]))
     placed = tuple(replace(r, repeat=task.place[0], fold=task.place[1]) for r in records)
-    return Evaluated(placed, values, outputs, curves, _shipped(task, done), chosen, failed)
+    return Evaluated(placed, values, outputs, curves, kept, chosen, failed)
 
 
 def _separate(
@@ -157,18 +157,6 @@ def _merit(task: SeedTask, fit: StudentFit) -> float:
     return max(task.metric.merit(value) for value in fit.validation)
 
 
-def _shipped(task: SeedTask, fits: Mapping[StudentKey, StudentFit]) -> Mapping[str, Tensor] | None:
-    """Return the weights of the best student of the headline arm, the least focused of equals."""
-    plain = source_arm(task.arms, task.source)
-    names = (HEADLINE, *([plain.name] if plain else []))
-    best = max(
-        (key for key in fits if key.arm in names and key.loss == task.config.loss),
-        key=lambda key: (_merit(task, fits[key]), -(key.ratio or 0)),
-        default=None,
-    )
-    return None if best is None else fits[best].state
-
-
 def evaluate(
     task: SeedTask,
     data: PairedDataset,
@@ -190,6 +178,10 @@ def evaluate(
     for key, fit in fits.items():
         model.load_state_dict(fit.state)
         logits = predict_all(model, data, task.student)
+        temperature = None
+        if data.task in PROBABILITIES and held_out is None:  # else all validation samples are trained on
+            temperature = fit_temperature(logits[task.validation], data.label[task.validation])
+            logits = logits / temperature if task.config.calibrate == "temperature" else logits
         outputs.append(logits[task.test].numpy())
         values.append(sample_values(task.metric, logits[task.test], data.label[task.test]))
         records.append(
@@ -206,6 +198,7 @@ def evaluate(
                 draw=key.draw if key.arm in drawn else None,
                 loss=key.loss,
                 held_out=None if held_out is None else held_out[key],
+                temperature=temperature,
             )
         )
     known = [found for found in values if found is not None]

@@ -1,6 +1,7 @@
 """Options for data and networks: a file or a class for the data, classes for the networks."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -132,7 +133,8 @@ def described(options: Namespace) -> dict[str, Any]:
     }
     made = (None if spec is None else spec.to_dict() for spec in networks(options))
     columns["modalities"] = _modalities(options)
-    return {"data": data, **columns, **dict(zip(NETWORKS, made, strict=True))}
+    here = str(Path.cwd())
+    return {"data": data, **columns, **dict(zip(NETWORKS, made, strict=True)), "folder": here}
 
 
 def name_source(result: "StudyResult", options: Namespace) -> "StudyResult":

@@ -1,52 +1,97 @@
-"""`mfh export`: write a study's focused teacher and student to files."""
+"""`mfh export`: write a student of a run to files that are ready for use."""
 
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import require
+from mfh._checks import fail, require
 from mfh._system.import_paths import ClassSpec, is_own_only
 from mfh._system.paths import is_inside
-from mfh.arms import HEADLINE
 from mfh.commands._config import spec_paths
 from mfh.commands._options import add_common
 from mfh.commands._output import announce
 from mfh.commands._sources import NETWORKS, add_sources, load_data, networks
 
 name = "export"
-help = "write the focused teacher and the chosen student of a study to files"
-description = """Write the focused teacher (teacher/model.safetensors, teacher/focus.json) and the chosen
-student (student/model.safetensors, and student/program.pt2 for torch.export.load) of one seed of a finished
-study. The files are read back, and their networks must give the same outputs. To load them in Python, call
-mfh.load_export(DIR).
+help = "write a student of a run to files: weights, ONNX, a script, a model card"
+description = """Write one student of a finished run: model.safetensors, model.pt2 (for torch.export.load),
+model.onnx (with the extra `onnx`), predict.py, which needs no mfh, and README.md, a model card.
+Standardisation is inside the network. The files are checked against the network on samples of the run. By
+default the arm is the one that the verdict recommends, and the fit is the one with the best validation
+metric. mfh.load_export(DIR) loads the student in Python, and `mfh predict` predicts.
 
 examples:
-  mfh export --out out/pix-zer --to exported
-  mfh export --config my.yaml --to exported --export-ratio 0.5
+  mfh export out/pix-zer --to exported
+  mfh export out/pix-zer --arm no-kd --calibrate temperature --to exported
+  mfh export out/pix-zer --refit --to exported
+  mfh export --config my.yaml --to exported
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of `mfh export`."""
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of the study")
-    parser.add_argument("--to", type=str, required=True, metavar="DIR", help="folder for the files")
     parser.add_argument(
-        "--export-seed", type=int | None, default=None, metavar="INT", help="which seed (default: its first)"
+        "run", type=str | None, nargs="?", default=None, metavar="DIR", help="folder of the run"
     )
     parser.add_argument(
+        "--out",
+        type=str | None,
+        default=None,
+        metavar="DIR",
+        help="the same, as a config of the run names it",
+    )
+    parser.add_argument("--to", type=str, required=True, metavar="DIR", help="folder for the files")
+    parser.add_argument(
         "--arm",
-        type=str,
-        default=HEADLINE,
+        type=str | None,
+        default=None,
         metavar="NAME",
-        help="arm of the study whose ranking decides which channels are removed",
+        help="arm of the study whose student is wanted; by default the one that the verdict recommends",
+    )
+    parser.add_argument(
+        "--export-seed",
+        type=int | None,
+        default=None,
+        metavar="INT",
+        help="number of the fit; by default the one with the best validation metric",
+    )
+    parser.add_argument(
+        "--export-loss",
+        type=str | None,
+        default=None,
+        metavar="NAME",
+        help="the distillation loss; by default the first one of the study",
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=str | None,
+        default=None,
+        metavar="{none,temperature}",
+        help="temperature: divide the scores by the temperature that fits them to validation samples; by "
+        "default as the study did",
+    )
+    parser.add_argument(
+        "--refit",
+        type=str | None,
+        nargs="?",
+        const="yes",
+        default=None,
+        metavar="all-labels",
+        help="train the student once more, on all samples, with what validation chose; all-labels: use the "
+        "labels that the study hid, too",
+    )
+    parser.add_argument(
+        "--with-teacher",
+        action="store_true",
+        help="write the focused teacher of the arm too, into teacher/",
     )
     parser.add_argument(
         "--export-ratio",
         type=float | None,
         default=None,
         metavar="FLOAT",
-        help="share of removed channels; by default the one that validation chose",
+        help="share of channels that this teacher loses; by default what its student was trained with",
     )
     add_sources(parser, required=False)
     add_common(parser)
@@ -54,47 +99,64 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Write the files."""
-    from mfh._export import export_study
+    from mfh._export import export_run
     from mfh.results import load_results
 
+    folder = options.run or options.out or fail("Name the folder of the run: `mfh export DIR --to DIR`.")
     require(
-        (Path(options.out) / "results.json").exists(),
-        f"`out` must be the folder of a finished study. {options.out} has no results.json. The steps of "
-        "`mfh ravdess` and `mfh vggsound` need no export: their networks are in checkpoints/seed-0000/.",
+        (Path(folder) / "results.json").exists(),
+        f"`{folder}` must be the folder of a finished run. It has no results.json.",
     )
-    found = load_results(options.out)
+    found = load_results(folder)
     require(
-        found.kind == "study",
-        f"`out` must be the folder of a study. {options.out} contains a run of kind `{found.kind}`, "
-        "which has no focused teacher and student.",
+        options.refit in (None, "yes", "all-labels"),
+        f"`refit` must be given alone or as --refit all-labels. Got {options.refit!r}.",
     )
-    run_config = found.config
-    recorded = run_config.get("sources")
-    require(
-        options.data is not None or recorded is not None,
-        f"`data` must be given: the study in {options.out} was made from Python or by a command other than "
-        "`mfh study`, which do not record it. Name data and networks as for `mfh study`, best by --config "
-        "my.yaml. The weights of every seed are in checkpoints/.",
-    )
-    named = {"teacher": run_config.get("teacher"), "student": run_config.get("student")}
-    given = {name: value for name, value in options.as_dict().items() if value is not None}
-    if recorded is not None and options.data is None and is_own_only():
-        _require_inside(recorded["data"], options.out)
-    if recorded is not None:  # an option replaces a recorded path: files move
-        given = recorded | {name: given[name] for name in ("data", *NETWORKS) if name in given}
-    sources = Namespace(**{**options.as_dict(), **named, **given})
-    teacher, student = networks(sources)
-    path = export_study(
-        options.out,
-        load_data(sources),
+    needs_data = bool(options.refit) or options.with_teacher
+    sources = _sources(options, found.config, folder) if needs_data or options.student_network else None
+    teacher, student = (None, None) if sources is None else networks(sources)
+    path = export_run(
+        found,
         options.to,
-        teacher=teacher,
-        student=student,
-        seed=options.export_seed,
         arm=options.arm,
+        seed=options.export_seed,
+        loss=options.export_loss,
+        calibrate=options.calibrate,
+        refit=options.refit if options.refit == "all-labels" else bool(options.refit),
+        data=load_data(sources) if sources is not None and needs_data else None,
+        student=student,
+        with_teacher=options.with_teacher,
+        teacher=teacher,
         ratio=options.export_ratio,
     )
     announce("Wrote", path)
+    announce("The model card:", path.with_name("README.md"))
+
+
+def _sources(options: Namespace, config: Any, folder: str) -> Namespace:
+    """Return the options that name data and networks: those given here, else those that the run recorded."""
+    recorded = config.get("sources")
+    given = {name: value for name, value in options.as_dict().items() if value is not None}
+    require(
+        not (options.refit or options.with_teacher) or options.data is not None or recorded is not None,
+        f"`data` must be given: the run in {folder} was made from Python or by a command that does not "
+        "record its data. Name data and networks as for `mfh study`, best by --config my.yaml.",
+    )
+    if recorded is not None:
+        recorded = recorded | {"data": _found(recorded["data"], recorded.get("folder"))}
+    if recorded is not None and options.data is None and is_own_only():
+        _require_inside(recorded["data"], folder)
+    if recorded is not None:  # an option replaces a recorded path: files move
+        given = recorded | {name: given[name] for name in ("data", *NETWORKS) if name in given}
+    named = {"teacher": config.get("teacher"), "student": config.get("student")}
+    return Namespace(**{**options.as_dict(), **named, **given})
+
+
+def _found(data: Any, folder: str | None) -> Any:
+    """Return the recorded path of the data, from the folder in which the run was made if it is not here."""
+    if not isinstance(data, str) or folder is None or Path(data).exists():
+        return data
+    return str(Path(folder) / data)
 
 
 def _require_inside(data: Any, folder: str) -> None:

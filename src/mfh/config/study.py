@@ -17,6 +17,7 @@ STUDY_CHOICES = {
     "saliency_split": ("train", "validation"),
     "score": ("increase", "followed"),
     "teacher_outputs": ("in-sample", "cross-fit"),
+    "calibrate": ("none", "temperature"),
     "engine": ("auto", "loop", "many"),
     "resampling": ("kfold", "splits"),
     "interval": ("auto", "crossed", "nadeau-bengio"),
@@ -77,6 +78,8 @@ class StudyConfig(DistillConfig):
         random_draws: draws of random channels a seed, 1 to 100,000.
         fix_split: with resampling splits, draw the split once, from the first seed, for all seeds.
         hidden: widths of the hidden layers of the default networks.
+        calibrate: none, or temperature (divide the outputs of every student by the temperature that
+            minimises their log-loss on validation data).
         engine: many (students of a seed at once, where the networks allow), loop (one by one), or auto.
         jobs: workers that train seeds side by side, 1 or more; by default 1, or all of a cluster.
         backend: where they run: loky (processes of this machine), ray or dask (a cluster, by joblib).
@@ -120,6 +123,7 @@ class StudyConfig(DistillConfig):
     smoothing: Sequence[float] = (0.05, 0.1, 0.2)
     random_draws: int = 5
     fix_split: bool = False
+    calibrate: Literal["none", "temperature"] = "none"
     hidden: Sequence[int] = (128, 64)
     engine: Literal["auto", "loop", "many"] = "auto"
     jobs: int | None = None

@@ -137,8 +137,9 @@ class DistillConfig(TrainConfig):
         task: what is predicted: single-label, multi-label, regression or dense (a class for every position);
             auto tells it from the labels.
         metric: what chooses epochs and ratios, and what the verdict is about: accuracy, balanced-accuracy,
-            macro-f1, auroc, average-precision, log-loss, brier, mAP, R2, mIoU, or a name given to
-            mfh.register_metric; it must fit the task. auto takes the task's own: accuracy, mAP, R2 or mIoU.
+            macro-f1, auroc, average-precision, log-loss, brier, calibration-error, mAP, R2, mIoU, or a name
+            given to mfh.register_metric; it must fit the task. auto takes the task's own: accuracy, mAP, R2
+            or mIoU.
         loss_options: options of losses, by loss and option, such as {dkd: {beta: 4}}; see
             mfh.loss_options. Options of a loss of your own are keyword arguments of its function.
 

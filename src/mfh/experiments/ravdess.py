@@ -17,6 +17,7 @@ from pathlib import Path
 import mfh
 from mfh._checks import InputError, require
 from mfh._saliency import SaliencyResult
+from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
@@ -252,9 +253,8 @@ def study(
     config = replace(config, teacher=teacher, student=student, layer=layer_of_place(place, teacher))  # type: ignore[arg-type]
     config = in_parts(config, data, teacher, student)
 
-    def network(modality: str) -> RavdessNetwork:
-        return RavdessNetwork(modality, width=width, num_classes=data.num_classes)  # type: ignore[arg-type]
+    def network(modality: str) -> ClassSpec:
+        given = {"modality": modality, "width": width, "num_classes": data.num_classes}
+        return ClassSpec("mfh.models.ravdess.RavdessNetwork", given)
 
-    return mfh.study(
-        data, lambda: network(teacher), lambda: network(student), config=config, out=out, progress=progress
-    )
+    return mfh.study(data, network(teacher), network(student), config=config, out=out, progress=progress)

@@ -77,6 +77,7 @@ def make_record(
     draw: int | None = None,
     loss: str | None = None,
     held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    temperature: float | None = None,
 ) -> Record:
     """Return the record of a trained student; see `Record` for the arguments that are not named here.
 
@@ -94,6 +95,7 @@ def make_record(
         draw: which of several draws.
         loss: the distillation loss.
         held_out: see `score_splits`; of the student's teacher where there is one.
+        temperature: that calibrates its outputs.
 
     Raises:
         InputError: the first metric is NaN on a split.
@@ -109,6 +111,7 @@ def make_record(
         seconds=seconds,
         draw=draw,
         loss=loss,
+        temperature=temperature,
         also=scores(others, logits[test], label[test]),
         **score_splits(chosen, logits, label, split, held_out=held_out),
     )

@@ -19,6 +19,7 @@ from mfh._study.few.members import (
     tune,
 )
 from mfh._study.few.stack import combine, fit_weights, with_labels
+from mfh._study.kept import STUDENTS, keep_students
 from mfh._study.networks import Networks, label_scale
 from mfh._study.outcome import SeedResult
 from mfh._study.outputs import StudentKey, TeacherOutputs, soft_labels
@@ -72,7 +73,7 @@ def run_few(task: SeedTask) -> SeedResult:
     held_out = {key: _held_out(task, key, targets, taught) for key in fits}
     records, values, logits = evaluate(task, truth, fits, held_out)
     timer.lap("students")
-    headline = fits.get(StudentKey(STACK, loss=task.config.loss))
+    merits = dict(zip(fits, (task.metric.merit(r.validation or 0.0) for r in records), strict=True))
     return SeedResult(
         seed=task.seed,
         split=task.split,
@@ -85,7 +86,7 @@ def run_few(task: SeedTask) -> SeedResult:
         timings=timer.seconds,
         weights={
             **(members[-1].weights() if members else {}),
-            **({f"student-{STACK}": headline.state} if headline else {}),
+            STUDENTS: keep_students(task, fits, merits.__getitem__),
         },
         chosen=(
             Choice(BASELINE, task.seed, smoothing=tuned.smoothing, weight_decay=tuned.weight_decay),

@@ -1,0 +1,252 @@
+"""The model card of an export, in the format of Hugging Face: README.md with YAML metadata."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from mfh._checks import one_line
+
+PIPELINES = {
+    ("single-label", 1): "tabular-classification",
+    ("multi-label", 1): "tabular-classification",
+    ("regression", 1): "tabular-regression",
+    ("single-label", 3): "image-classification",
+    ("multi-label", 3): "image-classification",
+    ("dense", 3): "image-segmentation",
+}
+"""Names of Hugging Face for a task and the number of dimensions of a sample."""
+PREDICTS = {
+    "single-label": "one of {count} classes",
+    "multi-label": "which of {count} labels apply",
+    "regression": "{count} number{s}",
+    "dense": "one of {count} classes for every position",
+}
+
+
+def write_card(info: Mapping[str, Any], facts: Mapping[str, Any], files: Sequence[str]) -> str:
+    """Return the text of a model card.
+
+    Args:
+        info: content of `export.json`.
+        facts: `score`, `data`, `environment`, `words` (what the student learned from) and `refit`; see
+            `mfh._export.facts`.
+        files: names of the files of the export.
+    """
+    head = yaml.safe_dump(_metadata(info, facts), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"---\n{head}---",
+        _about(info, facts),
+        _use(info, files),
+        _data(info, facts),
+        _results(info, facts),
+        _limits(info, facts),
+        _made(facts),
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _metadata(info: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    score, student = facts["score"], info["student"]
+    pipeline = PIPELINES.get((info["task"], len(student["shape"])))
+    found: dict[str, Any] = {"library_name": "mfh"}
+    if pipeline:
+        found["pipeline_tag"] = pipeline
+    found["tags"] = ["mfh", "knowledge-distillation", "crossmodal", "pytorch", "onnx"]
+    found["metrics"] = [score["metric"]]
+    value = score["mean"] if score["mean"] is not None else score["test"]
+    task = {
+        "type": pipeline or info["task"],
+        "name": info["task"],
+    }
+    if value is not None:
+        metric = {"type": score["metric"], "value": round(float(value), 4), "name": f"test {score['metric']}"}
+        dataset = {"name": _source(facts), "type": "custom"}
+        result = {"task": task, "dataset": dataset, "metrics": [metric]}
+        found["model-index"] = [{"name": _title(info), "results": [result]}]
+    return found
+
+
+def _title(info: Mapping[str, Any]) -> str:
+    return f"A student that sees {info['student']['modality']}"
+
+
+def _source(facts: Mapping[str, Any]) -> str:
+    return str(facts["data"]["file"] or "data given in Python")
+
+
+def _about(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    student, classes = info["student"], info["class_names"]
+    count, positions = len(classes), ", ..." if info["task"] == "dense" else ""
+    predicts = PREDICTS[info["task"]].format(count=count, s="" if count == 1 else "s")
+    text = [
+        f"# {_title(info)}",
+        "",
+        f"This network predicts {predicts} from the modality `{student['modality']}`. It was trained by `mfh`"
+        f", arm `{student['arm']}`: it learned from {facts['words'] or 'what the run says of this arm'}.",
+        "",
+        f"- Input `inputs`: {student['dtype']}, shape (samples, {', '.join(map(str, student['shape']))}), "
+        + _preparation(student),
+        f"- Output 0 `scores`: float32, shape (samples, {count}{positions}), "
+        + (
+            "in the unit of the targets."
+            if info["task"] == "regression"
+            else "logits; output 1 of the ONNX file, `probabilities`, has them as probabilities."
+        ),
+        f"- {'Targets' if info['task'] == 'regression' else 'Classes'}, in the order of the outputs: "
+        + ", ".join(f"`{one_line(name)}`" for name in classes[:40])
+        + (f" and {count - 40} more (see export.json)." if count > 40 else "."),
+    ]
+    return "\n".join(text)
+
+
+def _preparation(student: Mapping[str, Any]) -> str:
+    if student["transform"] == "unknown":
+        return "**after the transform of your data set**, which has no import path and is not in the files."
+    return "as the data have it. Standardisation and transforms are inside the network."
+
+
+def _use(info: Mapping[str, Any], files: Sequence[str]) -> str:
+    student = info["student"]
+    own = "class_path" in (student["network"] or {})
+    shape = ", ".join(map(str, student["shape"]))
+    lines = ["## How to use it", "", "| file | what it is |", "|---|---|"]
+    known = {
+        "model.safetensors": "the weights",
+        "model.pt2": "a program of `torch.export`, for any number of samples; needs torch alone",
+        "model.onnx": "ONNX, for any number of samples; needs onnxruntime alone",
+        "predict.py": "a script of a few lines that predicts without `mfh`",
+        "export.json": "class names, shapes, where the network comes from",
+        "teacher/focus.json": "the focused teacher, with its weights beside it",
+    }
+    lines += [f"| `{name}` | {known[name]} |" for name in known if name in files]
+    lines += [
+        "",
+        "```python",
+        "import mfh",
+        "",
+        f"student = mfh.load_export(DIR{', imports=True' if own else ''}).student",
+        f"scores = student(values)  # values: a tensor of shape (samples, {shape})",
+        "```",
+        "",
+        "On the command line: `mfh predict DIR --data new.csv --out predictions.csv`.",
+    ]
+    return "\n".join(lines)
+
+
+def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    data, splits = facts["data"], facts["data"]["splits"] or {}
+    size = ", ".join(f"{count} for {name}" for name, count in splits.items())
+    lines = ["## Data and labels", "", f"- Data: {_source(facts)}, {data['samples']} samples."]
+    if facts.get("refit"):
+        lines += [
+            f"- Trained on all {facts['refit']['samples']} samples after the study, with what it chose, "
+            f"for {facts['refit']['steps']} steps."
+        ]
+    elif size:
+        lines += [f"- This student was trained in one fit of the study: {size} samples."]
+    if data["groups"]:
+        lines += [f"- The samples belong to {data['groups']} groups; no group is in two splits."]
+    label = f"`{data['label']}`" if data["label"] else "the labels of the data"
+    lines += [f"- Labels used: {label}, {_label_use(info, facts)}"]
+    if data["labelled"]:
+        hidden = " (the study hid the others)" if data["hidden"] else ""
+        lines += [f"- Labelled samples in training: {data['labelled']:.0f}{hidden}."]
+    if data["teacher"] and info["student"]["arm"] not in ("no-kd", "no-kd-smoothed"):
+        lines += [f"- Needed in training alone: the modality `{data['teacher']}`."]
+    if data["fingerprint"]:
+        lines += [f"- Fingerprint of the data: `{data['fingerprint']}`."]
+    return "\n".join(lines)
+
+
+def _label_use(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    weight = facts.get("label_weight")
+    if info["student"]["loss"] is None:
+        return "to train the student."
+    if weight:
+        return f"to train the teachers, and the student with weight {weight:g}."
+    if facts["data"]["labelled"]:
+        return "to train the teachers, and half of the student's soft label where there is one."
+    return "to train the teachers, and to choose among students; the student learned from soft labels alone."
+
+
+def _results(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    score = facts["score"]
+    unit = score["unit"]
+    lines = ["## Results", ""]
+    if score["mean"] is not None:
+        interval = (
+            f" (95% interval {score['low']:.2f} to {score['high']:.2f})" if score["low"] is not None else ""
+        )
+        lines += [
+            f"Test {score['metric']} of students trained in this way: **{score['mean']:.2f}{unit}**{interval}"
+            f", mean of {score['fits']} fits, each on samples that its training did not see."
+        ]
+    if facts.get("refit"):
+        lines += ["The exported network was then trained on all samples, so none is left to test it on."]
+    else:
+        lines += [f"This student alone: {score['test']:.2f}{unit}."]
+    if gain := score["gain"]:
+        span = f" (95% interval {gain['low']:+.2f} to {gain['high']:+.2f})" if gain["low"] is not None else ""
+        lines += [f"Difference to a student without a teacher: {gain['difference']:+.2f} points{span}."]
+    temperature = info["calibration"]["temperature"]
+    lines += [
+        f"Scores are divided by the temperature {temperature:.3g}, fitted on validation samples."
+        if temperature is not None
+        else "Scores are not calibrated: `mfh export --calibrate temperature` fits their probabilities."
+    ] * (info["task"] != "regression")
+    others = {name: value for name, value in score["also"].items() if value == value}
+    if others:
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in others.items())
+        lines += [f"Other metrics of this student: {shown}."]
+    text = [*lines[:2], " ".join(lines[2:])]
+    for title, rows, name in (
+        ("By class", score["by_class"], "share that is right"),
+        ("By group", score["by_group"], score["metric"]),
+    ):
+        if rows:
+            text += ["", f"### {title}", "", f"| {title[3:]} | test samples | {name} |", "|---|---|---|"]
+            text += [f"| {one_line(r['name'])} | {r['samples']} | {r['value']:.1f} |" for r in rows]
+    if score["by_group"] is None:
+        text += ["", "The data have no groups, so nothing is known of how it does by group."]
+    return "\n".join(text)
+
+
+def _limits(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    modality = info["student"]["modality"]
+    closed = (
+        "- For samples of a class that is not in the list above: it always names one of these.\n"
+        if info["task"] in ("single-label", "dense")
+        else ""
+    )
+    sure = (
+        "- As probabilities that are right as often as they say: they were not calibrated.\n"
+        if info["calibration"]["temperature"] is None and info["task"] != "regression"
+        else ""
+    )
+    other = facts["data"]["teacher"] or "other"
+    return f"""## Intended use
+
+Predictions from `{modality}`, measured and prepared as in the data above, where the `{other}` modality
+of training is not available. The results above hold for samples drawn like those of the data.
+
+### What it must not be used for
+
+{closed}{sure}- For values from another sensor, another preparation or another population without a new test.
+- For decisions about people, or where a wrong prediction does harm, without a test by group on your own data
+  and a person who may overrule it.
+- As evidence of a cause: it learned what goes together with the labels in these data."""
+
+
+def _made(facts: Mapping[str, Any]) -> str:
+    environment = facts["environment"]
+    command = " ".join(map(str, environment.get("command", ()))) or "not recorded"
+    packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    python, system = environment.get("python", "?"), environment.get("system", "")
+    return f"""## How it was made
+
+```text
+{command}
+```
+
+mfh {environment.get("mfh", "?")}, Python {python}, {packages}; {system}."""

@@ -1,0 +1,301 @@
+"""Export a student of a finished run."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mfh._checks import InputError, require
+from mfh._export.choose import Chosen, choose
+from mfh._export.deployed import Deployed, network_of, transform_from
+from mfh._export.facts import describe_data, describe_score
+from mfh._export.files import STUDENT
+from mfh._export.teacher import TEACHER, write_teacher
+from mfh._export.winner import refit_run
+from mfh._export.write import write_model
+from mfh._study.few.curve import folder_of
+from mfh._study.kept import Kept
+from mfh._study.networks import Build
+from mfh._system.import_paths import ClassSpec
+from mfh._system.lock import holds
+from mfh.data.paired import PairedDataset
+from mfh.models.mlp import standardized
+from mfh.results import RunResult, StudyResult, load_results
+
+REPRODUCED = 1e-2
+"""Largest difference to the recorded outputs, for outputs up to 1 in size: devices round differently."""
+CALIBRATE = ("none", "temperature")
+_log = logging.getLogger("mfh")
+
+
+@holds("to")
+def export_run(
+    run: RunResult | Path | str,
+    to: Path | str,
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    loss: str | None = None,
+    calibrate: str | None = None,
+    refit: bool | str = False,
+    data: PairedDataset | None = None,
+    student: Build | None = None,
+    with_teacher: bool = False,
+    teacher: ClassSpec | None = None,
+    ratio: float | None = None,
+) -> Path:
+    """Write a student of a finished run, ready for use without the run; see `StudyResult.export`.
+
+    Args:
+        run: the result of a run, or its folder.
+        to: folder for the files.
+        arm: the arm whose student is wanted. By default the one that the verdict recommends: `general` if it
+            helps, `no-kd` if it does not, and where that is open, the one with the better validation metric.
+        seed: number of the fit; by default the one whose student has the best validation metric.
+        loss: the distillation loss; by default the declared one.
+        calibrate: `temperature` divides the scores by the temperature that fits them to validation samples,
+            `none` does not. By default as the study did.
+        refit: whether the student is trained once more, on all samples; see `mfh._study.refit`. With
+            `all-labels` it sees the labels that the study hid, too.
+        data: the data of the run, for `refit` and `with_teacher`; not needed in the process of the run.
+        student: what makes the student's network, for a run whose student has no import path.
+        with_teacher: whether the focused teacher of the arm is written too, into `teacher/`.
+        teacher: what makes the teacher's network; None for the default network of the study.
+        ratio: share of channels that this teacher loses; by default what its student was trained with.
+
+    Returns:
+        Path of `export.json`.
+
+    Raises:
+        InputError: the run is not finished, is no run with students, or kept no such student; its network
+            cannot be made or exported, or gives other outputs than the run recorded.
+    """
+    result = run if isinstance(run, RunResult) else load_results(run)
+    if not isinstance(result, StudyResult) or result.kind != "study":
+        raise InputError(
+            f"`run` must be a study: its students are exported. Got a run of kind `{result.kind}`, which has "
+            "none to use elsewhere."
+        )
+    kept = _kept(result)
+    require(
+        kept.folder is not None or bool(kept.tensors),
+        "`run` must have its folder: pass the folder, or what `mfh.study` or `mfh.load_results` returned.",
+    )
+    default = str(result.config.get("calibrate", "none"))
+    require(
+        refit in (True, False, "all-labels"), f"`refit` must be True, False or 'all-labels'. Got {refit!r}."
+    )
+    require(
+        calibrate in (None, *CALIBRATE),
+        f"`calibrate` must be none or temperature. Got {calibrate!r}.",
+    )
+    chosen = choose(result, kept, arm=arm, seed=seed, loss=loss)
+    record = chosen.record
+    _log.info(
+        "The student of arm %s%s, fit %d: validation %s %s",
+        record.arm,
+        "" if record.ratio is None else f" at ratio {record.ratio:g}",
+        record.seed,
+        record.metric,
+        "unknown" if record.validation is None else f"{record.validation:.2f}",
+    )
+    described = _described(result)
+    model = _model(result, kept, described, chosen, student)
+    _require_recorded(result, chosen, model)
+    temperature = _temperature(result, chosen, calibrate or default)
+    refitted = None
+    if refit:
+        refitted, median = refit_run(
+            result,
+            kept,
+            chosen,
+            data=data,
+            teacher=teacher,
+            student=student,
+            all_labels=refit == "all-labels",
+        )
+        model = _filled(model, refitted.state, refitted.tensors)
+        temperature = None if temperature is None else median
+    if temperature is not None:
+        model.temperature.fill_(temperature)
+    info = describe_export(result, kept, described, chosen, temperature)
+    facts = {
+        "score": describe_score(result, chosen),
+        "data": describe_data(result),
+        "environment": result.environment,
+        "label_weight": result.config.get("label_weight"),
+        "words": _words(result, chosen),
+        "refit": None,
+    }
+    if refitted is not None:
+        about = {"samples": refitted.samples, "labelled": refitted.labelled, "steps": refitted.steps}
+        info["refit"] = facts["refit"] = about
+    more: tuple[str, ...] = ()
+    if with_teacher:
+        info["teacher"] = _write_teacher(result, kept, chosen, Path(to), data, teacher, ratio)
+        more = ("teacher/focus.json", "teacher/model.safetensors")
+    return write_model(Path(to), model, chosen.tensors["example"], info, facts, more=more)
+
+
+def _write_teacher(
+    result: StudyResult,
+    kept: Kept,
+    chosen: Chosen,
+    to: Path,
+    data: PairedDataset | None,
+    spec: ClassSpec | None,
+    ratio: float | None,
+) -> dict[str, Any]:
+    """Write the focused teacher of the student."""
+    data = kept.networks.data if data is None and kept.networks is not None else data
+    if data is None or kept.folder is None:
+        raise InputError(
+            "`with_teacher` needs the folder and the data of the run: its features are averaged over the "
+            "training samples. Pass `data`, and a run with `out`."
+        )
+    record = chosen.record
+    return write_teacher(
+        kept.folder,
+        result,
+        data,
+        to / TEACHER,
+        spec=spec,
+        seed=record.seed,
+        arm=chosen.arm.name,
+        ratio=record.ratio if ratio is None else ratio,
+    )
+
+
+def _kept(result: StudyResult) -> Kept:
+    """Return the students of a run; those of the first number of labels where there are several."""
+    if isinstance(result.kept, Kept):
+        return result.kept
+    counts = result.config.get("labelled") or ()
+    return Kept(folder_of(result.kept, counts[0]) if len(counts) > 1 else result.kept)
+
+
+def _described(result: StudyResult) -> dict[str, Any]:
+    """Return the description of the student's side; see `mfh._study.kept.describe_networks`."""
+    sides = result.config.get("networks")
+    require(
+        isinstance(sides, Mapping) and STUDENT in sides,
+        "`run` has no description of its networks: an earlier version of mfh wrote it. Repeat the run.",
+    )
+    return dict(sides[STUDENT])  # type: ignore[index]
+
+
+def _model(
+    result: StudyResult, kept: Kept, described: Mapping[str, Any], chosen: Chosen, student: Build | None
+) -> Deployed:
+    """Return the student with its weights, in evaluation mode."""
+    network = _network(kept, described, student)
+    if "standardize/mean" in chosen.tensors and "mlp" not in (described["network"] or {}):
+        network = standardized(network, described["shape"])
+    names = list(result.data["classes"])
+    task = str(result.data.get("task", "single-label"))
+    model = Deployed(network, len(names), task, transform_from(described["transform"]))
+    return _filled(model, chosen.state, chosen.tensors)
+
+
+def _network(kept: Kept, described: Mapping[str, Any], student: Build | None) -> nn.Module:
+    if student is not None:
+        return student()
+    if described["network"] is None and kept.networks is not None:
+        return kept.networks.build_student()
+    require(
+        described["network"] is not None,
+        "The student's network has no import path, so a folder cannot say how to make it. Export in the "
+        "program that made the run (`result.export`), or pass `student`, the function that makes it.",
+    )
+    return network_of(described["network"])
+
+
+def _filled(model: Deployed, state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Deployed:
+    """Load weights, statistics of the inputs and the unit of the targets into a student."""
+    named: dict[str, Tensor] = dict(state)
+    if "standardize/mean" in tensors:
+        named = {f"network.{name}": value for name, value in state.items()}
+        named |= {f"standardize.{n}": tensors[f"standardize/{n}"] for n in ("mean", "sd")}
+    try:
+        model.network.load_state_dict(named)
+    except RuntimeError as error:
+        raise InputError(f"The weights of the run do not fit the student's network: {error}") from error
+    if "targets/mean" in tensors:
+        model.target_mean.copy_(tensors["targets/mean"])
+        model.target_sd.copy_(tensors["targets/sd"])
+    return model.cpu().eval()
+
+
+def _require_recorded(result: StudyResult, chosen: Chosen, model: Deployed) -> None:
+    """Compare the outputs of the student with those that the run recorded for the same samples."""
+    recorded = result.predictions.get(f"outputs/{chosen.record.seed}")
+    if recorded is None:
+        return
+    expected = torch.from_numpy(np.asarray(recorded[chosen.place]))
+    with torch.no_grad():
+        found = model.logits(chosen.tensors["example"])
+    if result.config.get("calibrate") == "temperature" and chosen.record.temperature:
+        found = found / chosen.record.temperature
+    expected = expected[: len(found)]
+    difference = float((found - expected).abs().max()) / max(1.0, float(expected.abs().max()))
+    require(
+        found.shape == expected.shape and difference <= REPRODUCED,
+        f"The student gives other outputs than the run recorded (difference {difference:.2g}): has the code "
+        "of its network or of the data's transform changed since?",
+    )
+
+
+def _temperature(result: StudyResult, chosen: Chosen, calibrate: str) -> float | None:
+    """Return the temperature that the scores are divided by; None for 1."""
+    if calibrate == "none":
+        return None
+    require(
+        chosen.record.temperature is not None,
+        f"`calibrate` must be none for the task {result.data.get('task')}: its outputs give no probabilities "
+        "of a sample, or the run was written by a command that fits no temperature.",
+    )
+    return chosen.record.temperature
+
+
+def _words(result: StudyResult, chosen: Chosen) -> str:
+    arm = next(arm for arm in result.arms if arm.name == chosen.record.arm)
+    config = result.config
+    words = arm.explain(
+        teacher=str(config.get("teacher")),
+        student=str(config.get("student")),
+        source=str(config.get("teacher_source", "joint")),
+    )
+    removed = f" ({100 * (chosen.record.ratio or 0):g}% of its channels)" if arm.ranking is not None else ""
+    return words.removeprefix("control: ") + removed
+
+
+def describe_export(
+    result: StudyResult,
+    kept: Kept,
+    described: Mapping[str, Any],
+    chosen: Chosen,
+    temperature: float | None,
+) -> dict[str, Any]:
+    """Return the content of `export.json`, without version and checksums."""
+    record = chosen.record
+    return {
+        "run": None if kept.folder is None else str(kept.folder),
+        "fingerprint": result.data.get("fingerprint"),
+        "seed": record.seed,
+        "task": result.data.get("task", "single-label"),
+        "class_names": list(result.data["classes"]),
+        STUDENT: {
+            **described,
+            "arm": record.arm,
+            "ratio": record.ratio,
+            "loss": record.loss,
+            "metric": record.metric,
+            "validation": record.validation,
+            "test": record.test,
+        },
+        "calibration": {"method": None if temperature is None else "temperature", "temperature": temperature},
+    }

@@ -1,0 +1,53 @@
+"""The script of an export that predicts without `mfh`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+ONNX_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > out.csv. Needs numpy and onnxruntime."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+folder, file = Path(__file__).parent, sys.argv[1]  # a CSV with one line of names, or an array in .npy
+info = json.loads((folder / "export.json").read_text())
+values = np.load(file) if file.endswith(".npy") else np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
+inputs = values.reshape(-1, *info["student"]["shape"]).astype(info["student"]["dtype"])
+scores = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"inputs": inputs})[0]
+'''
+TORCH_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > out.csv. Needs numpy and torch."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+folder, file = Path(__file__).parent, sys.argv[1]  # a CSV with one line of names, or an array in .npy
+info = json.loads((folder / "export.json").read_text())
+values = np.load(file) if file.endswith(".npy") else np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
+inputs = values.reshape(-1, *info["student"]["shape"]).astype(info["student"]["dtype"])
+scores = torch.export.load(folder / "model.pt2").module()(torch.from_numpy(inputs)).detach().numpy()
+'''
+ENDS = {
+    "single-label": """rows = [["prediction"], *([info["class_names"][k]] for k in scores.argmax(axis=1))]
+csv.writer(sys.stdout).writerows(rows)
+""",
+    "multi-label": """csv.writer(sys.stdout).writerows([info["class_names"], *(scores > 0).astype(int)])
+""",
+    "regression": """csv.writer(sys.stdout).writerows([info["class_names"], *scores])
+""",
+    "dense": """np.save("predictions.npy", scores.argmax(axis=1))  # a class for every position
+""",
+}
+
+
+def write_script(info: Mapping[str, Any], *, onnx: bool) -> str:
+    """Return the text of `predict.py`, which uses the ONNX file if there is one, else the program."""
+    return (ONNX_SCRIPT if onnx else TORCH_SCRIPT) + ENDS[info["task"]]

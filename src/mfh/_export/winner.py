@@ -1,0 +1,122 @@
+"""From a finished study to the recipe that is trained once more on all of its samples."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from mfh._checks import InputError, require
+from mfh._export.choose import Chosen
+from mfh._export.facts import like_it
+from mfh._study.kept import Kept
+from mfh._study.networks import Build, Networks
+from mfh._study.refit import Refitted, Winner, refit
+from mfh._system.import_paths import ClassSpec
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset
+from mfh.metrics import merit
+from mfh.results import StudyResult
+
+
+def refit_run(
+    result: StudyResult,
+    kept: Kept,
+    chosen: Chosen,
+    *,
+    data: PairedDataset | None,
+    teacher: Build | None,
+    student: Build | None,
+    all_labels: bool,
+) -> tuple[Refitted, float | None]:
+    """Train a student of a study once more, on all samples.
+
+    Args:
+        result: the study.
+        kept: its students.
+        chosen: one of them, whose arm and loss are taken; ratio, smoothing and epochs are those that the fits
+            chose most often, or their median.
+        data: the data of the study; not needed in the process that made it.
+        teacher, student: what makes the networks, if a folder cannot say it.
+        all_labels: whether labels that the study hid are used too.
+
+    Returns:
+        The student, and the median of the temperatures that calibrate students like it.
+
+    Raises:
+        InputError: the data are missing or others, or a network cannot be made.
+    """
+    networks = _networks(result, kept, data, teacher, student)
+    records = like_it(result, chosen)
+    (arm, ratio), _ = Counter((r.arm, r.ratio) for r in records).most_common(1)[0]
+    smoothing = [
+        choice.smoothing for choice in result.chosen if choice.arm == arm and choice.smoothing is not None
+    ]
+    winner = Winner(
+        arm=arm,
+        ratio=ratio,
+        loss=chosen.record.loss,
+        smoothing=Counter(smoothing).most_common(1)[0][0] if smoothing else None,
+        epochs=round(float(np.median([record.best_epoch for record in records]))),
+        teacher_epochs=_teacher_epochs(result, arm),
+    )
+    labelled = None
+    if networks.few_labels and not all_labels:
+        labelled = result.predictions.get(f"labelled/{chosen.record.seed}")
+    temperatures = [r.temperature for r in records if r.temperature is not None]
+    done = refit(networks, winner, seed=chosen.record.seed, labelled=labelled)
+    return done, float(np.median(temperatures)) if temperatures else None
+
+
+def _networks(
+    result: StudyResult,
+    kept: Kept,
+    data: PairedDataset | None,
+    teacher: Build | None,
+    student: Build | None,
+) -> Networks:
+    """Return data, options and networks of a study."""
+    if kept.networks is not None and data is None:
+        return kept.networks
+    if data is None:
+        raise InputError(
+            "`data` must be given to train on all samples again: a folder keeps no data. Pass the data set of "
+            "the study (`--data`)."
+        )
+    known = {field.name for field in fields(StudyConfig)}
+    config = StudyConfig(**{name: value for name, value in result.config.items() if name in known})
+    data = data.with_task(config.task)
+    require(
+        result.data.get("fingerprint") == data.fingerprint,
+        "`data` must be those of the study. Their values, labels, ids or splits differ.",
+    )
+    sides = result.config.get("networks", {})
+    made = [
+        build or _spec(sides.get(side, {}).get("network"), side)
+        for side, build in (("teacher", teacher), ("student", student))
+    ]
+    return Networks(data, config, *made)
+
+
+def _spec(described: Mapping[str, Any] | None, side: str) -> ClassSpec | None:
+    """Return what makes a network; None for a default network."""
+    require(
+        described is not None,
+        f"The {side}'s network has no import path, so a folder cannot say how to make it. Pass `{side}`, the "
+        "function that makes it, or export in the program that made the run.",
+    )
+    assert described is not None  # noqa: S101 - was just required
+    return ClassSpec.parse(described) if "class_path" in described else None
+
+
+def _teacher_epochs(result: StudyResult, arm: str) -> int:
+    """Return the median best epoch of the teacher of an arm; 1 for an arm without one."""
+    found = next(a for a in result.arms if a.name == arm)
+    source = str(result.config.get("teacher_source", "joint"))
+    curves = result.curves.get(f"{found.teacher_name(source)}_validation")
+    if curves is None:
+        return 1
+    higher = result.metrics[0].higher_is_better
+    best = [int(np.argmax([merit(v, higher_is_better=higher) for v in row])) + 1 for row in curves]
+    return round(float(np.median(best)))

@@ -1,0 +1,247 @@
+"""What a study keeps of its students, so that they can be exported without the data of the study.
+
+Each fit keeps one set of tensors. In a folder they are `checkpoints/seed-0000/students.safetensors`:
+
+- `students/NAME/...`: the weights of the best student of each arm and loss, by the names of its state dict;
+- `standardize/mean`, `standardize/sd`: of the inputs of a default network, fitted on the training samples;
+- `targets/mean`, `targets/sd`: of the targets of a regression;
+- `example`: some test samples as the data have them, with which an export is checked.
+"""
+
+import functools
+import importlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mfh._checks import InputError, one_line, require
+from mfh._study.networks import Build, Networks, label_scale
+from mfh._study.outputs import StudentKey
+from mfh._study.resume import written_weights
+from mfh._study.task import SeedTask
+from mfh._system.files import require_files
+from mfh._system.import_paths import ClassSpec
+from mfh.arms import BASELINE, HEADLINE, STACK
+from mfh.comparing import source_arm
+from mfh.data.paired import PairedDataset
+from mfh.data.standardize import Standardize
+from mfh.models.weights import read_state
+from mfh.training.students import StudentFit
+
+STUDENTS = "students"
+"""Name of the checkpoint."""
+ALWAYS = 3
+"""Students of each fit that are kept, however large they are: of `no-kd`, the headline and one other arm."""
+MOST_BYTES = 2**25
+"""Bytes of weights of each fit above which the students of other arms are not kept."""
+NUM_EXAMPLES, EXAMPLE_BYTES = 32, 2**22
+"""Most test samples that are kept, and about how many bytes they may take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The students that a run kept: in memory, in its folder, or both.
+
+    Attributes:
+        folder: the folder of the run; None for a run in memory.
+        tensors: seed -> what the fit keeps, for a run in memory.
+        networks: data and networks of the run, in the process that made it; else None.
+    """
+
+    folder: Path | None = None
+    tensors: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
+    networks: Networks | None = field(default=None, repr=False)
+
+    @classmethod
+    def in_memory(
+        cls, weights: Mapping[int, Mapping[str, Mapping[str, Tensor]]], networks: Networks
+    ) -> "Kept":
+        """Return the students of a run without a folder; those of large networks are left out.
+
+        Args:
+            weights: seed -> name of a checkpoint -> tensors.
+            networks: data and networks of the run.
+        """
+        kept = {seed: named[STUDENTS] for seed, named in weights.items() if STUDENTS in named}
+        size = {s: sum(v.numel() * v.element_size() for v in t.values()) for s, t in kept.items()}
+        return cls(None, {s: t for s, t in kept.items() if size[s] <= MOST_BYTES}, networks)
+
+    def of(self, seed: int) -> Mapping[str, Tensor]:
+        """Return the tensors of a fit.
+
+        Raises:
+            InputError: they are missing or damaged.
+        """
+        if seed in self.tensors:
+            return self.tensors[seed]
+        require(
+            self.folder is not None,
+            f"No student of fit {seed} was kept in memory, as they are large: repeat the study with `out`.",
+        )
+        assert self.folder is not None  # noqa: S101 - was just required
+        path = self.folder / "checkpoints" / f"seed-{seed:04d}" / f"{STUDENTS}.safetensors"
+        try:
+            known = written_weights(self.folder, seed)
+            name = path.relative_to(self.folder).as_posix()
+            require(name in known, "no students were kept in this folder")
+            require_files(self.folder, {name: known[name]}, f"seed-{seed:04d}.json")
+            return read_state(path)
+        except (OSError, InputError) as error:
+            raise InputError(f"`{path}` cannot be read: {one_line(error)}. Repeat the study.") from error
+
+
+def keep_students(
+    task: SeedTask, fits: Mapping[StudentKey, StudentFit], merit: Callable[[StudentKey], float]
+) -> dict[str, Tensor]:
+    """Return what a fit keeps of its students.
+
+    Args:
+        task: the fit.
+        fits: its trained students.
+        merit: from a student to a number that is larger for better ones.
+    """
+    data, modality = task.networks.data, task.student
+    kept: dict[str, Tensor] = {}
+    drawn = {arm.name for arm in task.arms if arm.is_drawn}
+    for key in _chosen(task, fits, merit):
+        shown = replace(key, draw=key.draw if key.arm in drawn else None)  # as its record names it
+        kept |= {f"students/{shown.name}/{name}": value for name, value in fits[key].state.items()}
+    if modality in task.networks.standardized:
+        kept |= _statistics("standardize", Standardize.fit(data.inputs(modality, task.train)))
+    scale = label_scale(data, task.labelled)
+    if isinstance(scale, Standardize):
+        kept |= _statistics("targets", scale)
+    return kept | {"example": example_inputs(data, modality, task.test)}
+
+
+def example_inputs(data: PairedDataset, modality: str, rows: Tensor) -> Tensor:
+    """Return some samples as an exported network takes them: see `describe_input`."""
+    first = data.read([modality], rows[:1])[modality]
+    count = max(1, min(NUM_EXAMPLES, EXAMPLE_BYTES // max(1, first.numel() * first.element_size())))
+    if describe_transform(data.transforms.get(modality)) == UNKNOWN:
+        return data.inputs(modality, rows[:count])
+    return data.read([modality], rows[:count])[modality]
+
+
+def _chosen(
+    task: SeedTask, fits: Mapping[StudentKey, StudentFit], merit: Callable[[StudentKey], float]
+) -> list[StudentKey]:
+    """Return the best student of each arm and loss, the least focused of equals.
+
+    If they are large, some of the worse ones are left out; see `ALWAYS` and `MOST_BYTES`.
+    """
+    best: dict[tuple[str, str | None], StudentKey] = {}
+    for key in sorted(fits, key=lambda key: (-merit(key), key.ratio or 0)):
+        best.setdefault((key.arm, key.loss), key)
+    plain = source_arm(task.arms, task.source)
+    first = (BASELINE, STACK, HEADLINE, *([plain.name] if plain else []))
+    keys = sorted(
+        best.values(), key=lambda key: first.index(key.arm) if key.arm in first else len(first)
+    )  # the others stay in their order, the best first
+    kept: list[StudentKey] = []
+    size = 0
+    for key in keys:
+        size += sum(value.numel() * value.element_size() for value in fits[key].state.values())
+        if len(kept) < ALWAYS or size <= MOST_BYTES:
+            kept.append(key)
+    return kept
+
+
+def _statistics(name: str, fit: Standardize) -> dict[str, Tensor]:
+    return {f"{name}/mean": fit.mean, f"{name}/sd": fit.sd}
+
+
+UNKNOWN = "unknown"
+"""A transform that cannot be named by an import path; exported networks take what it returns."""
+
+
+def describe_networks(networks: Networks) -> dict[str, dict[str, Any]]:
+    """Return what makes the networks of both sides, and what they take, as plain values."""
+    data, config = networks.data, networks.config
+    sides = (("teacher", config.teacher, networks.teacher), ("student", config.student, networks.student))
+    return {
+        side: describe_input(data, str(modality))
+        | {"network": describe_build(build, networks, str(modality))}
+        for side, modality, build in sides
+    }
+
+
+def describe_input(data: PairedDataset, modality: str) -> dict[str, Any]:
+    """Return what a network of a modality takes: `modality`, `shape`, `dtype` and `transform`.
+
+    `transform` is None for values that only become floats, `long` for token ids, an import path with
+    arguments, or `UNKNOWN`: then shape and dtype are those after the transform.
+    """
+    transform = describe_transform(data.transforms.get(modality))
+    first = data.read([modality], torch.arange(1))[modality]
+    if transform == UNKNOWN:
+        first = data.inputs(modality, torch.arange(1))
+    return {
+        "modality": modality,
+        "shape": list(first.shape[1:]),
+        "dtype": str(first.dtype).removeprefix("torch."),
+        "transform": transform,
+    }
+
+
+def describe_transform(transform: Any) -> Any:
+    """Return a transform as plain values; see `describe_input`."""
+    if transform is None:
+        return None
+    if transform is Tensor.long:
+        return "long"
+    if is_dataclass(transform) and not isinstance(transform, type):
+        given = {spec.name: getattr(transform, spec.name) for spec in fields(transform)}
+        made = _import_path(type(transform))
+        return {"class_path": made, "init_args": given} if made and _is_plain(given) else UNKNOWN
+    path = _import_path(transform)
+    return {"function": path} if path else UNKNOWN
+
+
+def describe_build(build: Build | None, networks: Networks, modality: str) -> dict[str, Any] | None:
+    """Return what makes a network, as plain values; None if it has no import path.
+
+    A default network is described by its sizes. A class, a function of a module, a `ClassSpec` and a
+    `functools.partial` of one of them with keyword arguments have an import path.
+    """
+    if build is None:
+        shape = list(networks.data.shape(modality))
+        return {"mlp": shape, "outputs": networks.data.num_classes, "hidden": list(networks.config.hidden)}
+    if isinstance(build, ClassSpec):
+        return build.to_dict()
+    target: Any = build
+    given: Mapping[str, Any] = {}
+    if isinstance(build, functools.partial):
+        if build.args:
+            return None
+        target, given = build.func, build.keywords
+    path = _import_path(target)
+    return {"class_path": path, "init_args": dict(given)} if path and _is_plain(given) else None
+
+
+def _import_path(target: Any) -> str | None:
+    """Return the path by which a class or function can be imported; None if there is none."""
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
+    if not module or module == "__main__" or not name.isidentifier() or module not in sys.modules:
+        return None
+    found = getattr(importlib.import_module(module), name, None)
+    return f"{module}.{name}" if found is target else None
+
+
+def _is_plain(values: Mapping[str, Any]) -> bool:
+    """Return whether values survive being written as JSON."""
+    try:
+        return bool(json.loads(json.dumps(values)) == dict(values))
+    except (TypeError, ValueError):
+        return False
+
+
+def student_names(tensors: Mapping[str, Any]) -> Sequence[str]:
+    """Return the names of the students among the tensors of a fit."""
+    return tuple(dict.fromkeys(name.split("/")[1] for name in tensors if name.startswith("students/")))

@@ -1,0 +1,177 @@
+"""Train one student once more on all samples, with a recipe that was chosen before."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mfh._checks import listing, require
+from mfh._study.few.fit import run_few
+from mfh._study.kept import NUM_EXAMPLES, STUDENTS, keep_students
+from mfh._study.networks import Networks
+from mfh._study.outputs import StudentKey
+from mfh._study.ranking import rank
+from mfh._study.seed import cross_fit
+from mfh._study.students import student_jobs
+from mfh._study.task import Progress, SeedTask
+from mfh._study.teachers import train_teachers
+from mfh.arms import Arm
+from mfh.data.splits import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Winner:
+    """The recipe of a student, chosen on parts of the data.
+
+    Attributes:
+        arm: name of its arm.
+        ratio: share of channels that its teacher loses; None where nothing is removed.
+        loss: its distillation loss; None without a teacher.
+        smoothing: share of label smoothing, for an arm that has it.
+        epochs: passes over the training samples; ignored with few labels, where the number of steps is fixed.
+        teacher_epochs: the same for its teachers.
+    """
+
+    arm: str
+    ratio: float | None = None
+    loss: str | None = None
+    smoothing: float | None = None
+    epochs: int = 1
+    teacher_epochs: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Refitted:
+    """A student that was trained on all samples.
+
+    Attributes:
+        state: its weights.
+        tensors: what belongs to it; see `mfh._study.kept`.
+        samples: number of its training samples.
+        labelled: number of those whose labels it saw.
+        steps: number of its training steps.
+    """
+
+    state: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]
+    samples: int
+    labelled: int
+    steps: int
+
+
+def refit(
+    networks: Networks,
+    winner: Winner,
+    *,
+    seed: int = 0,
+    labelled: np.ndarray | None = None,
+    progress: Progress = lambda _stage, _count: None,
+) -> Refitted:
+    """Train a student and its teachers on all samples, for a fixed number of steps.
+
+    No sample is held out, so nothing is chosen: the last weights are kept, and the student's performance is
+    that of students with the same recipe on parts of the data.
+
+    Args:
+        networks: data, networks and options.
+        winner: the recipe.
+        seed: fixes initial weights and batches.
+        labelled: where labels are missing or hidden, the rows whose labels are used; by default all that the
+            data have.
+        progress: is told what has been done.
+
+    Raises:
+        InputError: the arm does not exist, or the schedule is `step`, which counts epochs.
+    """
+    arms = _arms(networks, winner.arm)
+    require(
+        networks.config.schedule != "step",
+        "`schedule` must be constant, cosine or linear to train once more on all samples: the schedule step "
+        "counts epochs, and the number of steps is fixed here. Got 'step'.",
+    )
+    data = networks.data
+    rows = np.arange(len(data))
+    if networks.few_labels:
+        known = np.flatnonzero(data.labelled) if labelled is None else np.asarray(labelled)
+        return _refit_few(
+            networks, winner, arms, Split(rows, rows[:0], known, labelled=known), seed, progress
+        )
+    per_epoch = math.ceil(len(data) / networks.config.batch_size)
+    split = Split(rows, rows, rows[:NUM_EXAMPLES])
+    count = {"teachers": winner.teacher_epochs * per_epoch, "student": winner.epochs * per_epoch}
+    tasks = {
+        stage: _task(_with_options(networks, winner, steps=steps), arms, split, seed, progress)
+        for stage, steps in count.items()
+    }
+    task = tasks["teachers"]
+    teachers = train_teachers(task, task.train)
+    ranked = rank(task, teachers)
+    if task.config.teacher_outputs == "cross-fit":
+        ranked = replace(ranked, outputs=cross_fit(task, ranked.outputs))
+    task = tasks["student"]
+    smoothed = 0 if winner.smoothing is not None else None
+    key = StudentKey(winner.arm, winner.ratio, smoothed, winner.loss)
+    jobs = student_jobs(task, teachers.data, ranked)
+    key = key if key in jobs else replace(key, draw=0)  # of random channels the first draw
+    require(
+        key in jobs,
+        f"`winner` must be a student of the study: {listing(k.words for k in jobs)}. Got {key.words}.",
+    )
+    (fit,) = task.train_side_by_side({key.name: jobs[key]}, "students")
+    tensors = keep_students(task, {key: fit}, lambda _: 0.0)
+    return Refitted(fit.state, tensors, len(rows), len(rows), count["student"])
+
+
+def _refit_few(
+    networks: Networks, winner: Winner, arms: tuple[Arm, ...], split: Split, seed: int, progress: Progress
+) -> Refitted:
+    """Train teachers and student on all pairs; the stack, smoothing and weight decay come from the labels."""
+    task = _task(_with_options(networks, winner), arms, split, seed, progress)
+    tensors = run_few(task).weights[STUDENTS]
+    name = StudentKey(winner.arm, winner.ratio, 0 if _is_drawn(arms, winner.arm) else None, winner.loss).name
+    prefix = f"students/{name}/"
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    steps = task.training.steps or 0
+    return Refitted(state, tensors, len(split.train), len(split.learnt), steps)
+
+
+def _arms(networks: Networks, name: str) -> tuple[Arm, ...]:
+    """Return an arm, and the one whose entropy it has."""
+    arms = {arm.name: arm for arm in networks.arms}
+    require(name in arms, f"`arm` must be one of the arms of the study, {listing(arms)}. Got {name!r}.")
+    like = arms[name].like
+    return tuple(arm for arm in networks.arms if arm.name in (name, like))
+
+
+def _is_drawn(arms: tuple[Arm, ...], name: str) -> bool:
+    return any(arm.name == name and arm.is_drawn for arm in arms)
+
+
+def _with_options(networks: Networks, winner: Winner, *, steps: int | None = None) -> Networks:
+    """Return the networks of a study with the options of the winner alone."""
+    config = networks.config
+    config = replace(
+        config,
+        ratio=config.ratio if winner.ratio is None else (winner.ratio,),
+        losses=config.losses if winner.loss is None else (winner.loss,),
+        smoothing=(winner.smoothing,) if winner.smoothing else config.smoothing,
+        random_draws=1,
+        steps=config.steps or steps,
+        patience=0,
+        tracker=(),
+    )
+    return Networks(networks.data, config, networks.teacher, networks.student)
+
+
+def _task(networks: Networks, arms: tuple[Arm, ...], split: Split, seed: int, progress: Progress) -> SeedTask:
+    return SeedTask(
+        networks=networks,
+        seed=seed,
+        split=split,
+        threads=torch.get_num_threads(),
+        progress=progress,
+        arms=arms,
+    )
