@@ -126,15 +126,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation chose in one seed.
+    """What was chosen in one seed: by validation, and the learning rate by a range test.
 
     Attributes:
-        arm: the arm.
+        arm: the arm; empty for what all arms share.
         seed: the seed.
         ratio: share of channels removed, in [0, 1); 0 is the source teacher with nothing removed. None where
             the choice is no ratio.
         loss: the distillation loss; None without a teacher.
         smoothing: share of label smoothing; None where the choice is no smoothing.
+        lr: learning rate, if the option `lr` is auto; None where the choice is no learning rate.
     """
 
     arm: str
@@ -142,6 +143,7 @@ class Choice:
     ratio: float | None = None
     loss: str | None = None
     smoothing: float | None = None
+    lr: float | None = None
 
 
 @dataclass(frozen=True)

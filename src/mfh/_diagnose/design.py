@@ -87,7 +87,8 @@ def diagnose(
         ([('no-kd', 3), ('regular', 3)], True)
     """
     start = time.perf_counter()
-    config = with_modalities(data, config or DiagnoseConfig())
+    own = teacher is not None or student is not None
+    config = with_modalities(data, config or DiagnoseConfig(), own_networks=own)
     data = data.with_task(config.task)
     require(
         data.task == "single-label",

@@ -27,6 +27,7 @@ from mfh.results import environment, read_arrays
 from mfh.training.evaluate import evaluate, predict
 from mfh.training.loop import fit
 from mfh.training.objectives import learn_from
+from mfh.training.rate import with_rate
 from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
@@ -88,7 +89,7 @@ def distill(
         ('distilled', True)
     """
     start = time.perf_counter()
-    config = config or DistillConfig()
+    config = (config or DistillConfig()).settled(own_networks=student is not None)
     data = data.with_task(config.task)
     metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     sees = modalities(data, teacher_modality, student_modality)
@@ -102,10 +103,14 @@ def distill(
         seen = data.with_transforms({sees[1]: fitted if given is None else _Sequence(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
+    objective = learn_from(config, logits, task=data.task)
+    config = with_rate(
+        config, [(model, sees[1])], seen, objective, train=train, seed=derived_seed(seed, "range test")
+    )
     done = fit(
         model,
         seen,
-        learn_from(config, logits, task=data.task),
+        objective,
         modalities=(sees[1],),
         train=train,
         config=config,

@@ -79,7 +79,8 @@ def study(
         ['no-kd', 'no-kd-smoothed', 'regular']
     """
     start = time.perf_counter()
-    config = with_modalities(data, config or StudyConfig())
+    own = teacher is not None or student is not None
+    config = with_modalities(data, config or StudyConfig(), own_networks=own)
     data = data.with_task(config.task)
     # trackers follow the study, not each of its networks
     networks = Networks(data, replace(config, tracker=()), teacher, student)
