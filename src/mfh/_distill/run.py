@@ -15,6 +15,7 @@ from mfh._focus import uncompiled
 from mfh._saliency.plain import require_sized
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
+from mfh._system.progress import Progress, is_shown
 from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
@@ -47,7 +48,7 @@ def distill(
     teacher_modality: str | None = None,
     student_modality: str | None = None,
     out: Path | str | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> DistillResult:
     """Train a student of one modality on the soft labels of a teacher of another.
 
@@ -69,7 +70,7 @@ def distill(
         student_modality: the modality that the student sees; by default the other one of two.
         out: folder for results, the teacher's outputs and a checkpoint from which the same call resumes;
             None writes nothing.
-        progress: whether to show loss and learning rate on stderr.
+        progress: whether to show loss and rate on stderr; auto shows them in a terminal and in a notebook.
 
     Returns:
         The student, its metrics, and a description of the teacher.
@@ -118,7 +119,7 @@ def distill(
         score=lambda network: evaluate(network, seen, sees[1], validation, metrics[0]),
         metric=metrics[0],
         checkpoint=None if out is None else Path(out) / "checkpoint",
-        progress=progress,
+        progress=is_shown(progress),
     )
     teachers = []
     if logits is not None:

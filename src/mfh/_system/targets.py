@@ -113,7 +113,7 @@ def _class_method(owner: type, path: str, name: str) -> Callable[..., Any]:
         near = difflib.get_close_matches(name, own, n=1)
         hint = f"Did you mean `{near[0]}`?" if near else f"It has {listing(own)}." if own else ""
         raise InputError(f"The class `{path}` has no class method `{name}`. {hint}".rstrip())
-    return getattr(owner, name)  # type: ignore[no-any-return]
+    return getattr(owner, name)
 
 
 def _is_own_network(target: Any) -> bool:

@@ -75,7 +75,7 @@ def find_rate(
                 group["lr"] = low * growth**step
             batch = make_batch(data, modalities, rows, processes.device)
             loss = objective(network(*batch.inputs), batch)
-            smoothed = _SMOOTH * smoothed + (1 - _SMOOTH) * float(loss)
+            smoothed = _SMOOTH * smoothed + (1 - _SMOOTH) * loss.item()
             level = smoothed / (1 - _SMOOTH ** (step + 1))
             if not math.isfinite(level) or level > _TOO_HIGH * lowest:
                 break
