@@ -129,10 +129,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation chose in one seed.
+    """What was chosen in one seed: by validation, and the learning rate by a range test.
 
     Attributes:
-        arm: the arm.
+        arm: the arm; empty for what all arms share.
         seed: the seed.
         ratio: share of channels removed, in [0, 1); 0 is the source teacher with nothing removed. None where
             the choice is no ratio.
@@ -140,6 +140,7 @@ class Choice:
         smoothing: share of label smoothing; None where the choice is no smoothing.
         weight_decay: of the networks without a teacher, where labels are missing; None elsewhere.
         weights: of the networks in the stack, by name; None for other choices.
+        lr: learning rate, if the option `lr` is auto; None where the choice is no learning rate.
     """
 
     arm: str
@@ -149,6 +150,7 @@ class Choice:
     smoothing: float | None = None
     weight_decay: float | None = None
     weights: Mapping[str, float] | None = None
+    lr: float | None = None
 
 
 @dataclass(frozen=True)

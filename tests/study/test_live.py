@@ -1,5 +1,6 @@
 """What a study shows and leaves while it runs: time left, progress.json, curves, trackers."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from samples import make_paired
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
-from mfh._study import experiment, live
+from mfh._study import cost, experiment, live
 from mfh._study.describe import find_leaks
 from mfh._study.live import Live, units_per_seed
 from mfh._study.networks import Networks
@@ -119,7 +120,8 @@ def test_time_left_is_that_of_each_stage(monkeypatch: Any) -> None:
 
 
 def test_bars_show_the_time_left(capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(progress, "draws_bars", lambda: True)
+    for module in (progress, live):
+        monkeypatch.setattr(module, "draws_bars", lambda: True)
     mfh.study(make_paired(), config=replace(QUICK, seeds=1), progress=True)
     shown = capsys.readouterr().err
     for stage in ("teachers", "saliency", "students"):
@@ -178,3 +180,44 @@ def test_a_tracker_gets_curves_and_figures(tmp_path: Path) -> None:
     final = [e.value for e in events.Scalars("test/no-kd")]
     assert final == pytest.approx([r.test for r in result.records if r.arm == "no-kd"])
     assert {"figures/differences", "figures/arms"} <= set(events.Tags()["images"])
+
+
+def test_the_cost_is_said_before_training_and_refined(capsys: Any, monkeypatch: Any) -> None:
+    mfh.study(make_paired(), config=QUICK, progress=True)
+    first, second, *rest = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"15 students and 3 teachers x 2 fits, about .+ \(measured on one of each\)", first)
+    assert re.fullmatch(r"1 of 2 fits, teachers 50%, students 50%: about .+ left", second)
+    assert rest == []
+    mfh.study(make_paired(), config=QUICK)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "_in_terminal", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    mfh.study(make_paired(), config=replace(QUICK, seeds=1))
+    assert capsys.readouterr().err.startswith("15 students and 3 teachers x 1 fit, about ")
+
+
+def test_only_what_is_left_is_counted(tmp_path: Path, capsys: Any) -> None:
+    config = replace(QUICK, arms=("no-kd",))
+    mfh.study(make_paired(), config=replace(config, seeds=1), out=tmp_path)
+    (tmp_path / "results.json").unlink()
+    mfh.study(make_paired(), config=replace(config, seeds=3), out=tmp_path, progress=True)
+    assert "1 student x 2 of 3 fits, about a few seconds (measured on one)\n" in capsys.readouterr().err
+
+
+def test_measuring_the_cost_changes_no_number() -> None:
+    shown, hidden = (mfh.study(make_paired(), config=QUICK, progress=on) for on in (True, False))
+    assert [record.test for record in shown.records] == [record.test for record in hidden.records]
+    np.testing.assert_array_equal(shown.curves["students_loss"], hidden.curves["students_loss"])
+
+
+def test_the_cost_of_a_teacher_depends_on_what_it_sees(monkeypatch: Any) -> None:
+    seconds = {"audio": 3.0, "image": 1.0}
+    monkeypatch.setattr(cost, "_epoch_seconds", lambda _networks, _build, modality: seconds[modality])
+
+    def each(**changes: Any) -> dict[str, float]:
+        return cost.measure(Networks(make_paired(), replace(QUICK, **changes)), threads=1)
+
+    assert each(arms=("no-kd", "regular")) == {"teachers": 3.0, "students": 1.0}
+    assert each(arms=("self",))["teachers"] == 1.0
+    assert each(arms=("joint",))["teachers"] == 4.0
+    assert each(arms=("regular", "joint", "self"))["teachers"] == 8 / 3

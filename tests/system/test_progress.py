@@ -12,7 +12,7 @@ import pytest
 
 import mfh
 from mfh._system import progress
-from mfh._system.progress import Bar, counted
+from mfh._system.progress import Bar, counted, is_shown
 
 SOURCES = Path(mfh.__file__).parent
 
@@ -88,7 +88,9 @@ def test_a_log_file_holds_lines_and_names_the_report(tmp_path: Path) -> None:
     text = (tmp_path / "log").read_bytes()
     assert done.returncode == 0, text
     assert not re.search(rb"[\r\x1b]", text)
+    assert re.search(rb"students and 3 teachers x 5 fits, about .+ \(measured on one of each\)\n", text)
     assert "\u2588" not in text.decode()
+    assert text.count(b"`seeds` 1 becomes 5, for 1 x 5 folds") == 1
     assert b"report.html" in text
 
 
@@ -107,3 +109,26 @@ def test_terminals_get_bars_unless_they_are_dumb(terminal: str, drawn: bool) -> 
     os.close(ours)
     os.close(theirs)
     assert (b"\r" in text and b"2/2 epochs" in text) if drawn else text == b"end"
+
+
+@pytest.mark.parametrize(("widgets", "drawn"), [(True, True), (False, False)])
+def test_notebooks_show_progress_and_bars_if_they_have_widgets(
+    widgets: bool, drawn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stream:
+        pass
+
+    Stream.__module__ = "ipykernel.iostream"
+    monkeypatch.setattr(sys, "stderr", Stream())
+    monkeypatch.setattr(progress, "find_spec", lambda _name: "found" if widgets else None)
+    assert is_shown("auto")
+    assert progress.draws_bars() is drawn
+
+
+def test_progress_is_shown_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_shown(True)
+    assert not is_shown(False)
+    assert not is_shown("auto")  # stderr is captured
+    monkeypatch.setattr(sys, "stderr", None)
+    assert not is_shown("auto")
+    progress.write_line("to nobody")

@@ -26,13 +26,13 @@ from mfh.training.objectives import Batch, Distill, Pair, joint
 
 def plain_loop(data: PairedDataset, config: TrainConfig, schedule: Any = None) -> tuple[Tensor, list[float]]:
     """The same training written down without the package's loop."""
-    model, losses = network(), []
-    if config.optimizer == "sgd":
+    model, losses, lr = network(), [], config.peak_rate
+    if config.optimizer != "adamw":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(
-            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+            model.parameters(), lr=lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
     else:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=config.weight_decay)
     scheduler = schedule(optimizer) if schedule else None
     x = torch.as_tensor(data.modalities["audio"])
     for epoch in range(1, config.epochs + 1):

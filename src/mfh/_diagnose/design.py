@@ -22,10 +22,11 @@ from mfh._diagnose.verdict import (
     explain,
     name_verdict,
 )
+from mfh._study.cost import announce
 from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outputs import StudentKey
 from mfh._system.lock import holds
-from mfh._system.progress import Bar
+from mfh._system.progress import Bar, Progress, is_shown
 from mfh._system.workers import open_pool, run_tasks
 from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
 from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
@@ -46,7 +47,7 @@ def diagnose(
     *,
     config: DiagnoseConfig | None = None,
     out: Path | str | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> Diagnosis:
     """Estimate whether crossmodal distillation is likely to help, before students are trained at full cost.
 
@@ -65,7 +66,7 @@ def diagnose(
         student: the same for the student's network.
         config: the design; see `DiagnoseConfig`.
         out: folder for `results.json`; None writes nothing.
-        progress: whether to show a progress bar on stderr.
+        progress: whether to show progress on stderr; auto shows it in a terminal and in a notebook.
 
     Returns:
         The verdict, and in `.diagnosis` everything that it is based on; `.frame("companions")` and others
@@ -88,7 +89,8 @@ def diagnose(
         ([('no-kd', 3), ('regular', 3)], True)
     """
     start = time.perf_counter()
-    config = with_modalities(data, config or DiagnoseConfig())
+    own = teacher is not None or student is not None
+    config = with_modalities(data, config or DiagnoseConfig(), own_networks=own)
     data = labelled_only(data.with_task(config.task), "`diagnose`")
     require(
         data.task == "single-label",
@@ -97,7 +99,7 @@ def diagnose(
     seen = take(data, usable_rows(data, config.seed))
     networks = Networks(seen, config, teacher, student)
     folds = [deal(seen, config.folds, config.seed + repeat) for repeat in range(config.num_repeats)]
-    evidence = _run(networks, folds, progress)
+    evidence = _run(networks, folds, is_shown(progress))
     trained = time.perf_counter() - start
     result = _assemble(seen, config, evidence, folds)
     timings = {"folds": trained, "statistics": time.perf_counter() - start - trained}
@@ -113,6 +115,8 @@ def _run(networks: Networks, folds: Sequence[np.ndarray], progress: bool) -> lis
     tasks = [(repeat, fold) for repeat in range(config.num_repeats) for fold in range(config.folds)]
     threads = torch.get_num_threads()
     done: dict[int, FoldEvidence] = {}
+    if progress:
+        announce(networks, fits=len(tasks), left=len(tasks), workers=config.jobs or 1, threads=threads)
     with (
         open_pool(config.jobs, config.backend, config.address, threads=threads) as pool,
         Bar("folds", units * len(tasks), unit="epochs", show=progress, scaled=True) as bar,

@@ -221,6 +221,7 @@ def fold_task(
     mine = replace(networks, data=replace(networks.data, split=np.where(folds == fold, "test", "train")))
     number = networks.config.seed + repeat * (int(folds.max()) + 1) + fold
     split = draw_split(mine.data, networks.config.seed if networks.config.fix_split else number)
+    mine = mine.with_rate(number, torch.from_numpy(split.train))
     return SeedTask(
         mine, number, split, threads, progress=progress, arms=mine.arms, more_teachers=("unimodal",)
     )

@@ -15,6 +15,7 @@ from mfh._focus import uncompiled
 from mfh._saliency.plain import require_sized
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
+from mfh._system.progress import Progress, is_shown
 from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
@@ -28,6 +29,7 @@ from mfh.results import environment, read_arrays
 from mfh.training.evaluate import evaluate, predict
 from mfh.training.loop import fit
 from mfh.training.objectives import learn_from
+from mfh.training.rate import with_rate
 from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
@@ -47,7 +49,7 @@ def distill(
     teacher_modality: str | None = None,
     student_modality: str | None = None,
     out: Path | str | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> DistillResult:
     """Train a student of one modality on the soft labels of a teacher of another.
 
@@ -69,7 +71,7 @@ def distill(
         student_modality: the modality that the student sees; by default the other one of two.
         out: folder for results, the teacher's outputs and a checkpoint from which the same call resumes;
             None writes nothing.
-        progress: whether to show loss and learning rate on stderr.
+        progress: whether to show loss and rate on stderr; auto shows them in a terminal and in a notebook.
 
     Returns:
         The student, its metrics, and a description of the teacher.
@@ -89,7 +91,7 @@ def distill(
         ('distilled', True)
     """
     start = time.perf_counter()
-    config = config or DistillConfig()
+    config = (config or DistillConfig()).settled(own_networks=student is not None)
     every = data.with_task(config.task)
     data = labelled_only(every, "`distill`")
     metrics = metrics_of(data.task, find_metric(config.metric, data.task))
@@ -105,10 +107,14 @@ def distill(
         seen = data.with_transforms({sees[1]: fitted if given is None else _Sequence(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
+    objective = learn_from(config, logits, task=data.task)
+    config = with_rate(
+        config, [(model, sees[1])], seen, objective, train=train, seed=derived_seed(seed, "range test")
+    )
     done = fit(
         model,
         seen,
-        learn_from(config, logits, task=data.task),
+        objective,
         modalities=(sees[1],),
         train=train,
         config=config,
@@ -116,7 +122,7 @@ def distill(
         score=lambda network: evaluate(network, seen, sees[1], validation, metrics[0]),
         metric=metrics[0],
         checkpoint=None if out is None else Path(out) / "checkpoint",
-        progress=progress,
+        progress=is_shown(progress),
     )
     teachers = []
     if logits is not None:

@@ -1,7 +1,7 @@
 """Export a student of a finished run."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +174,7 @@ def _kept(result: StudyResult) -> Kept:
     """Return the students of a run; those of the first number of labels where there are several."""
     if isinstance(result.kept, Kept):
         return result.kept
-    counts = result.config.get("labelled") or ()
+    counts: Sequence[str] = result.config.get("labelled") or ()
     return Kept(folder_of(result.kept, counts[0]) if len(counts) > 1 else result.kept)
 
 

@@ -38,7 +38,8 @@ def refit_run(
         chosen: one of them, whose arm and loss are taken; ratio, smoothing and epochs are those that the fits
             chose most often, or their median.
         data: the data of the study; not needed in the process that made it.
-        teacher, student: what makes the networks, if a folder cannot say it.
+        teacher: what makes the teacher's network, if a folder cannot say it.
+        student: the same for the student's network.
         all_labels: whether labels that the study hid are used too.
 
     Returns:
@@ -81,8 +82,8 @@ def _networks(
         return kept.networks
     if data is None:
         raise InputError(
-            "`data` must be given to train on all samples again: a folder keeps no data. Pass the data set of "
-            "the study (`--data`)."
+            "`data` must be given to train on all samples again: a folder keeps no data. Pass the data set "
+            "of the study (`--data`)."
         )
     known = {field.name for field in fields(StudyConfig)}
     config = StudyConfig(**{name: value for name, value in result.config.items() if name in known})

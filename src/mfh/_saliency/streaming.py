@@ -20,7 +20,7 @@ from mfh._saliency.linear import SaliencyAccumulator
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
 from mfh._system.files import write_npz
-from mfh._system.progress import Bar
+from mfh._system.progress import Bar, Progress, is_shown
 from mfh._system.signals import raise_if_stopped, shield_workers
 from mfh.results import read_arrays
 
@@ -40,7 +40,7 @@ def streaming_saliency(
     dtype: torch.dtype = torch.float32,
     jobs: int = 1,
     state: Path | str | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
     warn: bool = True,
 ) -> SaliencyResult:
     """Compute the exact saliency of a linear head (see `saliency`) from features in files, in one pass.
@@ -60,7 +60,7 @@ def streaming_saliency(
         jobs: number of processes, 1 or more.
         state: npz file that stores finished parts, so that the same call continues after a stop; it is
             deleted at the end. None stores nothing.
-        progress: whether to show progress on stderr.
+        progress: whether to show progress on stderr; auto shows it in a terminal and in a notebook.
         warn: whether to warn when increases are negative and the score is `increase`.
 
     Raises:
@@ -91,7 +91,7 @@ def streaming_saliency(
     tasks = (joblib.delayed(_absorb)(source, empty, *span) for span in parts[done:])
     count = source.features.count
     with Bar(
-        "saliency", count, unit="samples", done=min(done * PART, count), show=progress, scaled=True
+        "saliency", count, unit="samples", done=min(done * PART, count), show=is_shown(progress), scaled=True
     ) as bar:
         for number, found in enumerate(_run(tasks, jobs), start=done + 1):
             raise_if_stopped()

@@ -1,6 +1,5 @@
 """The design of a study: which samples each of its fits trains on, chooses by and is tested on."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,6 @@ from mfh.config import LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, divide, draw_split, require_classes
 
-logger = logging.getLogger(__name__)
 VALIDATION_OF_REST = 0.25
 """Share of the samples outside the test fold that are for validation: 20% of all at five folds."""
 
@@ -54,10 +52,6 @@ class Design:
             folds = len(np.unique(data.fold[data.labelled]))
         elif data.group is not None:
             folds = min(folds, len(np.unique(data.group[data.labelled])))
-        if repeats is None and config.seeds and config.seeds % config.folds:
-            logger.info(
-                "`seeds` %d becomes %d: %d repeats of %d folds", config.seeds, count * folds, count, folds
-            )
         return cls("kfold", folds, count, config.seed)
 
     @property

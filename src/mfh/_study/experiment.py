@@ -11,6 +11,7 @@ import torch
 
 from mfh._checks import InputError, require
 from mfh._study.assemble import assemble
+from mfh._study.cost import announce
 from mfh._study.design import Design
 from mfh._study.few.curve import folder_of, join, make_point
 from mfh._study.kept import STUDENTS, Kept
@@ -23,6 +24,7 @@ from mfh._study.resume import Store
 from mfh._study.seed import run_seed
 from mfh._study.tracking import Tracking
 from mfh._system.lock import holds
+from mfh._system.progress import Progress, is_shown
 from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_backend, run_tasks
 from mfh.arms import BASELINE, STACK
 from mfh.config import StudyConfig
@@ -41,7 +43,7 @@ def study(
     *,
     config: StudyConfig | None = None,
     out: Path | str | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
     sources: Mapping[str, Any] | None = None,
 ) -> StudyResult:
     """Find out whether a teacher of one modality makes a better student of another, and by which channels.
@@ -57,7 +59,8 @@ def study(
         config: the design; see `StudyConfig`.
         out: folder for results, checkpoints and the state from which the same call resumes, within a seed too
             if its networks are large; None keeps all in memory.
-        progress: whether to show a progress bar for each stage on stderr.
+        progress: whether to show on stderr what the study will cost, how far it has come, and the time left;
+            auto shows it in a terminal and in a notebook.
         sources: where data and networks come from, as plain values; kept in the results for `mfh export`.
 
     Returns:
@@ -81,7 +84,8 @@ def study(
         >>> study(data, config=quick).frame("summary").arm.head(3).tolist()
         ['no-kd', 'no-kd-smoothed', 'regular']
     """
-    config = with_modalities(data, config or StudyConfig())
+    own = teacher is not None or student is not None
+    config = with_modalities(data, config or StudyConfig(), own_networks=own)
     if len(config.labelled) + len(config.label_curve) > 1:
         return _study_curve(data, teacher, student, config, out, progress, sources)
     start = time.perf_counter()
@@ -97,8 +101,11 @@ def study(
     )
     require_backend(config.backend)
     design = Design.of(data, config)
+    if config.seeds is not None and config.seeds != (count := len(design.seeds)):
+        folds = f"{design.repeats} x {design.folds} folds"
+        logger.info("`seeds` %d becomes %d, for %s", config.seeds, count, folds)
     store = Store.open(out, networks.identity()) if out is not None else None
-    fits = _Fits(networks, store, processes, progress)
+    fits = _Fits(networks, store, processes, is_shown(progress))
     try:
         tracking = Tracking(config, None if store is None else store.folder)
         fits.train(design.seeds, tracking)
@@ -146,7 +153,7 @@ def _study_curve(
     student: Build | None,
     config: StudyConfig,
     out: Path | str | None,
-    progress: bool,
+    progress: Progress,
     sources: Mapping[str, Any] | None,
 ) -> StudyResult:
     """Run a study for each number of labels, in folders of their own, and put them together."""
@@ -185,6 +192,7 @@ class _Fits:
 
     def __init__(self, networks: Networks, store: Store | None, processes: Processes, progress: bool) -> None:
         self.networks, self.store, self.processes, self.progress = networks, store, processes, progress
+        self.cost: Mapping[str, float] | None = None
         self.done: dict[int, SeedResult] = {}
         self.failures: list[FailedSeed] = []
 
@@ -216,8 +224,9 @@ class _Fits:
         config, processes = self.networks.config, self.processes
         folder = None if self.store is None or not processes.main else self.store.folder
         where = (config.jobs, config.backend, config.address) if left else (1,)
+        threads = torch.get_num_threads()
         with (
-            open_pool(*where, threads=torch.get_num_threads()) as pool,
+            open_pool(*where, threads=threads) as pool,
             Live(
                 self.networks,
                 seeds,
@@ -225,6 +234,7 @@ class _Fits:
                 folder=folder,
                 show=self.progress and processes.main,
                 workers=pool.count,
+                cost=self._announced(len(seeds), len(left), pool, threads),
             ) as live,
         ):
             for ended in _run(self.networks, left, self.store, live, pool, processes):
@@ -236,6 +246,18 @@ class _Fits:
                     _go_on(ended, seed, self.failures, finished=len(self.done), seeds=len(seeds))
                 if ended.error:
                     self.failures.append(FailedSeed(seed, ended.tries, ended.error, missing=ended.failed))
+
+    def _announced(self, fits: int, left: int, pool: WorkerPool, threads: int) -> Mapping[str, float]:
+        """Say once what the study will cost, and return the seconds of an epoch by stage."""
+        if self.cost is None:
+            said = self.progress and left and self.processes.count == 1
+            threads = pool.threads or threads
+            self.cost = (
+                announce(self.networks, fits=fits, left=left, workers=pool.count, threads=threads)
+                if said
+                else {}
+            )
+        return self.cost
 
 
 def _go_on(

@@ -1,7 +1,7 @@
 """The progress of a study: a bar with the time left for each stage, and `progress.json`."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -9,7 +9,18 @@ from mfh._study.few.fit import units_per_fit
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.task import teachers_needed
-from mfh._system.progress import FILE, Bar, RunState, Stage, interval, now
+from mfh._system.progress import (
+    FILE,
+    LINE_EVERY,
+    Bar,
+    RunState,
+    Stage,
+    about,
+    draws_bars,
+    interval,
+    now,
+    write_line,
+)
 from mfh._system.signals import raise_if_stopped
 from mfh.results import environment
 
@@ -54,6 +65,7 @@ class Live:
         folder: where `progress.json` is written; None writes none.
         show: whether to show bars on stderr.
         workers: seeds that run side by side.
+        cost: seconds of a unit of work by stage, measured before; used until a stage has begun.
     """
 
     def __init__(
@@ -65,9 +77,10 @@ class Live:
         folder: Path | None,
         show: bool,
         workers: int = 1,
+        cost: Mapping[str, float] | None = None,
     ) -> None:
         self.config, self.seeds, self.folder = networks.config, list(seeds), folder
-        self.workers = workers
+        self.workers, self.cost = workers, cost or {}
         self.finished = list(finished)
         self.units = units_per_seed(networks)
         self.total = {name: units * len(seeds) for name, units in self.units.items()}
@@ -75,10 +88,12 @@ class Live:
         self.worked = dict.fromkeys(self.units, 0)  # by this call, in `seconds`
         self.seconds = dict.fromkeys(self.units, 0.0)
         self.started = now()
-        self._last = self._written = time.monotonic()
+        self._last = self._written = self._said = time.monotonic()
+        self._says = show and not draws_bars()
         self.bars = {
             name: Bar(
-                name, self.total[name], unit=UNITS[name], done=self.done[name], show=show, row=place,
+                name, self.total[name], unit=UNITS[name], done=self.done[name], row=place,
+                show=show and not self._says,
                 timed=False, scaled=UNITS[name] == "epochs",
             )
             for place, name in enumerate(self.units)
@@ -104,6 +119,7 @@ class Live:
         self._count(stage, count)
         if self.folder is not None and moment - self._written > WRITE_EVERY:
             self.write()
+        self._say()
 
     def end_seed(self, result: SeedResult, *, elsewhere: bool) -> None:
         """Count a finished seed, which ran in this process or `elsewhere`, beside others."""
@@ -115,6 +131,7 @@ class Live:
         self._last = time.monotonic()
         if self.folder is not None:
             self.write()
+        self._say(first=len(self.finished) == 1)
 
     def stages(self) -> list[Stage]:
         """Return each stage with the time left at its speed so far."""
@@ -138,6 +155,25 @@ class Live:
             environment=environment(),
         ).save(self.folder or ".")
 
+    def _say(self, *, first: bool = False) -> None:
+        """Write a line where no bars are drawn: one a minute, and one after the first fit."""
+        moment = time.monotonic()
+        if self._says and (first or moment - self._said >= LINE_EVERY):
+            self._said = moment
+            write_line(self.words())
+
+    def words(self) -> str:
+        """Return how far the study has come, and about how much time is left."""
+        shares = [f"{len(self.finished)} of {len(self.seeds)} fits"]
+        shares += [
+            f"{name} {100 * self.done[name] // total}%"
+            for name, total in self.total.items()
+            if total and self.done[name] < total and name != "saliency"
+        ]
+        left = [self._left(name) for name in self.units if self.total[name]]
+        known = None if None in left else sum(seconds for seconds in left if seconds is not None)
+        return ", ".join(shares) + (f": about {about(known)} left" if known else "")
+
     def _count(self, stage: str, count: int, worked: int | None = None) -> None:
         count = min(count, self.total[stage] - self.done[stage])
         self.done[stage] += count
@@ -150,4 +186,6 @@ class Live:
         remaining = self.total[stage] - self.done[stage]
         if not remaining:
             return 0.0
-        return remaining * self.seconds[stage] / self.worked[stage] if self.worked[stage] else None
+        if self.worked[stage]:
+            return remaining * self.seconds[stage] / self.worked[stage]
+        return remaining * self.cost[stage] / self.workers if stage in self.cost else None

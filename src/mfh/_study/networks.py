@@ -20,6 +20,9 @@ from mfh.metrics import Metric, find_metric, metrics_of
 from mfh.models.mlp import mlp
 from mfh.tasks import is_labelled
 from mfh.training.fingerprint import short
+from mfh.training.objectives import Distill
+from mfh.training.rate import with_rate
+from mfh.training.students import seeded
 
 Build = Callable[[], torch.nn.Module]
 C = TypeVar("C", bound=StudyConfig)
@@ -32,8 +35,10 @@ NOT_IN_IDENTITY = (
 """Options that do not change what a seed gives."""
 
 
-def with_modalities(data: PairedDataset, config: C) -> C:
+def with_modalities(data: PairedDataset, config: C, *, own_networks: bool = False) -> C:
     """Return the configuration with the modalities of teacher and student, where the data have just two.
+
+    The options of the optimiser that were left out get their values, by whether a network is the user's own.
 
     Raises:
         InputError: a modality does not exist, or must be named.
@@ -49,7 +54,7 @@ def with_modalities(data: PairedDataset, config: C) -> C:
         teacher is not None and student is not None,
         f"`teacher` and `student` must be named: the data hold {len(names)} modalities, {listing(names)}.",
     )
-    return replace(config, teacher=teacher, student=student)
+    return replace(config, teacher=teacher, student=student).settled(own_networks=own_networks)
 
 
 @dataclass(eq=False)
@@ -119,6 +124,21 @@ class Networks:
         kept = {name: t for name, t in data.transforms.items() if name not in values}
         label = learnt_labels(data, train)
         return replace(data, modalities={**data.modalities, **values}, transforms=kept, label=label)
+
+    def with_rate(self, seed: int, train: Tensor) -> "Networks":
+        """Return the same networks with a number for `lr`; if it is auto, a range test on training rows."""
+        if self.config.lr != "auto":
+            return self
+        sides = ((self.build_teacher, self.config.teacher), (self.build_student, self.config.student))
+        config = with_rate(
+            self.config,
+            [(seeded(build, seed), str(name)) for build, name in sides],
+            self.prepared(train),
+            Distill(task=self.data.task),
+            train=train,
+            seed=seed,
+        )
+        return replace(self, config=config)
 
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for two runs to share results."""

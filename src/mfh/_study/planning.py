@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from mfh._checks import require
 from mfh._study.experiment import study
 from mfh._study.networks import Build
+from mfh._system.progress import Progress
 from mfh.arms import BASELINE, HEADLINE
 from mfh.config import StudyConfig
 from mfh.crossed import POWER, Components, repeats_for, samples_to_decide
@@ -46,7 +47,7 @@ def plan(
     *,
     effect: float = 1.0,
     config: StudyConfig | None = None,
-    progress: bool = False,
+    progress: Progress = "auto",
 ) -> Plan:
     """Say how many repeats or samples a study needs to show an effect, from a pilot of two repeats.
 
@@ -56,7 +57,7 @@ def plan(
         student: function that makes the student's network.
         effect: size of the gain that is to be shown, in points of the metric, above 0.
         config: the options of the study; the pilot trains the arms `no-kd`, `general` and the source teacher.
-        progress: whether to show a progress bar on stderr.
+        progress: whether to show progress on stderr; see `mfh.study`.
 
     Raises:
         InputError: the effect is not above 0; as `mfh.study`; or the pilot has no spread to plan by.

@@ -19,7 +19,7 @@ from mfh._study.task import Progress, SeedTask, Timer
 from mfh._study.teachers import train_teachers
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
-from mfh.results import TeacherRecord
+from mfh.results import Choice, TeacherRecord
 from mfh.training.fingerprint import short
 from mfh.training.scores import make_teacher_record
 
@@ -44,10 +44,13 @@ def run_seed(
     # a small network's step is over before a second thread has woken up, and waiting for it costs both cores
     torch.set_num_threads(1 if networks.small() else threads or before)
     design = Design.of(networks.data, networks.config)
+    split = design.draw(networks.data, networks.config, seed)
+    searched = networks.config.lr == "auto"
+    networks = networks.with_rate(seed, torch.from_numpy(split.train))
     task = SeedTask(
         networks=networks,
         seed=seed,
-        split=design.draw(networks.data, networks.config, seed),
+        split=split,
         place=design.place(seed),
         threads=threads or before,
         parts=Parts(folder, f"{short(networks.identity())} {seed}"),
@@ -55,7 +58,9 @@ def run_seed(
         arms=networks.arms,
     )
     try:
-        return run_task(task) if task.split.labelled is None else run_few(task)
+        result = run_task(task) if task.split.labelled is None else run_few(task)
+        rate = (Choice("", seed, lr=task.config.peak_rate),) if searched else ()
+        return replace(result, chosen=(*result.chosen, *rate))
     finally:
         torch.set_num_threads(before)
 

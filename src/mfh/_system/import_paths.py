@@ -216,12 +216,14 @@ def _is_spec(value: Any) -> bool:
 
 
 def _is_taken_as_given(value: Any, name: str, hints: Mapping[str, Any]) -> bool:
-    """Return whether an argument needs no conversion: it has no type, or is text and may be text.
+    """Return whether an argument needs no conversion by its type.
 
-    jsonargparse would read the text 'yes' as True and '010' as 10.
+    It has no type, or is text and may be text (jsonargparse would read 'yes' as True and '010' as 10), or
+    names what takes `**kwargs` (jsonargparse would refuse arguments that it cannot see).
     """
     hint = hints.get(name, Any)
-    return hint is Any or (isinstance(value, str) and str in (hint, *get_args(hint)))
+    text = isinstance(value, str) and str in (hint, *get_args(hint))
+    return hint is Any or text or (_is_spec(value) and _takes_any_of(value["class_path"]))
 
 
 def _argument_problems(target: Callable[..., Any], path: str, given: Mapping[str, Any]) -> list[Problem]:
@@ -253,10 +255,21 @@ def _argument_problems(target: Callable[..., Any], path: str, given: Mapping[str
     return found + [(("init_args",), f"`{path}` must be given `{name}`.") for name in absent]
 
 
-def _takes_any(target: Callable[..., Any]) -> bool:
-    """Return whether a function takes `**kwargs`, which it may hand on to anything."""
+def _takes_any_of(path: str) -> bool:
+    """Return `_takes_any` of a class or function; False if it cannot be imported (`problems` says so)."""
     try:
-        parameters = inspect.signature(target).parameters.values()
+        return _takes_any(find_target(path))
+    except InputError:
+        return False
+
+
+def _takes_any(target: Callable[..., Any]) -> bool:
+    """Return whether a function takes `**kwargs`, which it may hand on to anything.
+
+    A decorator that takes them counts too: it may take more arguments than the function that it decorates.
+    """
+    try:
+        parameters = inspect.signature(target, follow_wrapped=False).parameters.values()
     except (TypeError, ValueError):  # a builtin
         return False
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from mfh._checks import InputError, typed
 from mfh._system.files import read_json, write_json
@@ -23,6 +24,8 @@ LINE_EVERY = 60.0
 _FORMAT = "{desc:<9} {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} {unit}{postfix}"
 _TIMED_FORMAT = _FORMAT.replace("{postfix}", " [{elapsed}<{remaining}, {rate_fmt}{postfix}]")
 T = TypeVar("T")
+Progress = bool | Literal["auto"]
+"""Whether to show progress on stderr; `auto` shows it in a terminal and in a notebook."""
 
 
 class Bar:
@@ -118,9 +121,7 @@ class Bar:
         fresh, seconds = self.done - self._first, self._line - self._start
         if self.total and fresh > 0 and self.done < self.total and "left" not in self._note:
             parts.append(f"{interval((self.total - self.done) * seconds / fresh)} left")
-        with suppress(OSError):  # a log file on a full disk must not end the work
-            sys.stderr.write(", ".join(parts) + "\n")
-            sys.stderr.flush()
+        write_line(", ".join(parts))
 
 
 def counted(
@@ -133,11 +134,48 @@ def counted(
             bar.advance()
 
 
+def write_line(text: str) -> None:
+    """Write a line to stderr, if it can be written: a log file on a full disk must not end the work."""
+    with suppress(OSError, AttributeError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def is_shown(progress: Progress) -> bool:
+    """Return whether progress is shown: as asked for, or `auto`, in a terminal and in a notebook."""
+    return (_in_notebook() or _in_terminal()) if progress == "auto" else progress
+
+
 def draws_bars() -> bool:
-    """Return whether stderr is a terminal that can move its cursor, or the output of a notebook."""
-    if type(sys.stderr).__module__.startswith("ipykernel"):
-        return True
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    """Return whether stderr is a terminal that can move its cursor, or a notebook that has widgets."""
+    if _in_notebook():
+        return find_spec("ipywidgets") is not None
+    return _in_terminal() and os.environ.get("TERM") != "dumb"
+
+
+def _in_notebook() -> bool:
+    return type(sys.stderr).__module__.startswith("ipykernel")
+
+
+def _in_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def about(seconds: float) -> str:
+    """Return a time in words, rounded as an estimate is.
+
+    >>> [about(time) for time in (3.0, 44.0, 100.0, 3e3, 5.4e3, 2.6e5)]
+    ['a few seconds', '45 seconds', '2 minutes', '50 minutes', '1.5 hours', '3 days']
+    """
+    if seconds < 7.5:
+        return "a few seconds"
+    if seconds < 90:
+        return f"{5 * round(seconds / 5)} seconds"
+    for unit, size, digits in (("minutes", 60, 0), ("hours", 3600, 1), ("days", 86_400, 1)):
+        number = f"{seconds / size:.{digits}f}".removesuffix(".0")
+        if unit == "days" or seconds < (5400 if unit == "minutes" else 172_800):
+            break
+    return f"{number} {unit if number != '1' else unit[:-1]}"
 
 
 def interval(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import inspect
 import os
 import sys
 import traceback
@@ -52,7 +53,7 @@ def _refused(path: str) -> InputError:
 
 
 def find_target(path: str) -> Callable[..., Any]:
-    """Import a class or function; modules of the current folder can be named.
+    """Import a class, a function or a class method; modules of the current folder can be named.
 
     Raises:
         InputError: there is none of that name, its module fails, or it is refused (`own_classes_only`).
@@ -69,6 +70,8 @@ def find_target(path: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
             raise InputError(f"`{module_path}` cannot be imported. {with_place(error)}") from error
+        if (owner := _imported_class(module_path)) is not None:
+            return _class_method(owner, module_path, name)
         raise InputError(
             f"There is no module `{error.name}`. Run in the folder that contains it (this is {here}), or "
             "install it."
@@ -86,6 +89,31 @@ def find_target(path: str) -> Callable[..., Any]:
     if is_own_only() and path not in OWN_FUNCTIONS and not _is_own_network(target):
         raise _refused(path)
     return target
+
+
+def _imported_class(path: str) -> type | None:
+    """Return the class of a path; None if it is none, or if imports are off: none of ours has such methods.
+
+    An import of `package.Class`, which failed, has imported `package`.
+    """
+    module_path, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module_path), name, None)
+    return found if isinstance(found, type) and not is_own_only() else None
+
+
+def _class_method(owner: type, path: str, name: str) -> Callable[..., Any]:
+    """Return a method that is called without an object, such as `from_config` of `transformers.AutoModel`.
+
+    Raises:
+        InputError: the class has no such method.
+    """
+    kinds = (classmethod, staticmethod)
+    if not isinstance(inspect.getattr_static(owner, name, None), kinds):
+        own = [n for n in dir(owner) if n[0] != "_" and isinstance(inspect.getattr_static(owner, n), kinds)]
+        near = difflib.get_close_matches(name, own, n=1)
+        hint = f"Did you mean `{near[0]}`?" if near else f"It has {listing(own)}." if own else ""
+        raise InputError(f"The class `{path}` has no class method `{name}`. {hint}".rstrip())
+    return getattr(owner, name)
 
 
 def _is_own_network(target: Any) -> bool:

@@ -65,11 +65,40 @@ def expand_paths(parser: ArgumentParser, options: Namespace) -> None:
 
 
 def merge_parts(parser: ArgumentParser, options: Namespace, words: Sequence[str]) -> None:
-    """Keep the other values of a file's mapping if a flag sets one, as `--loss-options.dkd.beta` does."""
+    """Join the parts of a mapping that several flags, or a file and a flag, set.
+
+    `--loss-options.dkd.beta 4` keeps the other options of a file; `--teacher-network.width 9` keeps the class
+    of a file, or of the flag `--teacher-network mine.Teacher`.
+    """
     parts = (word[2:].partition("=")[0] for word in words if word.startswith("--"))
     for name in {part.partition(".")[0].replace("-", "_") for part in parts if "." in part}:
         if isinstance(options.get(name), Mapping | Namespace):
-            options[name] = _merged(parser.get_default(name), options[name])
+            before, given = parser.get_default(name), options[name]
+            if name in getattr(parser, "class_options", ()):
+                before = _path_of_flag(name, words) or before
+                before = {"class_path": before} if isinstance(before, str) else before
+                given = _with_types(before, given.as_dict() if isinstance(given, Namespace) else given)
+            options[name] = _merged(before, given)
+
+
+def _with_types(before: Mapping[str, Any] | None, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return arguments of a class that flags give as text, by their types; those in a mapping have theirs."""
+    path = (before or {}).get("class_path")
+    if path is None or "class_path" in given:
+        return given
+    from mfh.commands._values import argument_values  # PyYAML, only if it is needed
+
+    beside = {name: value for name, value in given.items() if name != "init_args"}
+    return {"init_args": argument_values(path, {**given.get("init_args", {}), **beside})}
+
+
+def _path_of_flag(name: str, words: Sequence[str]) -> str | None:
+    """Return the import path that a flag gives; None if there is no such flag, or it gives a mapping."""
+    found, flag = None, "--" + name.replace("_", "-")
+    for place, word in enumerate(words):
+        if word.partition("=")[0] == flag:
+            found = word.partition("=")[2] or (words[place + 1] if place + 1 < len(words) else None)
+    return None if found is None or found.lstrip().startswith("{") else found
 
 
 def _merged(old: Any, new: Any) -> Any:

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from mfh._checks import InputError
 from mfh._system.import_paths import types_of
-from mfh.commands._yaml import File, Place, Scalar, text_of
+from mfh.commands._yaml import File, Place, Scalar, text_of, text_value
 
 Problem = tuple[Place, str]
 _NUMBERS, _TEXTS = {int, float}, {str}
@@ -54,6 +54,26 @@ def typed_values(file: File, parser: ArgumentParser) -> tuple[dict[str, Any], li
             values[name] = as_yaml(value)
         problems += made.problems
     return values, problems
+
+
+def argument_values(path: str, texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of a class or function that flags give, by their types; those without are YAML.
+
+    Raises:
+        InputError: a text is written unclearly, such as 010 for an argument without a type.
+    """
+    try:
+        hints = types_of(path)
+    except InputError:  # reported with the other problems of the class
+        hints = {}
+    made, values = _Typed(), {}
+    for name, text in texts.items():
+        hint = hints.get(name, Any)
+        read = isinstance(text, str) and str not in _scalar_types(hint)
+        values[name] = made.value(text_value(text) if read else text, hint, (name,))
+    if made.problems:
+        raise InputError(" ".join(words for _, words in made.problems))
+    return values
 
 
 def as_yaml(value: Any) -> Any:

@@ -141,6 +141,15 @@ def text_of(key: Any) -> str:
     return key.text if isinstance(key, Scalar) else str(key)
 
 
+def text_value(text: str) -> Any:
+    """Return what YAML makes of a text, with `Scalar` as in a file; the text itself if it is no YAML."""
+    try:
+        _require_shallow(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
 def _decoded(path: str, content: bytes) -> str:
     """Decode UTF-8, with or without a byte order mark.
 

@@ -2,14 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeVar, get_args
 
-from mfh._checks import listing
+from mfh._checks import fail, listing
 from mfh.config.checked import Checked, Problems
 from mfh.loss_options import LOSSES, broken_rules
 from mfh.metrics import why_no_metric
 
+T = TypeVar("T", bound="TrainConfig")
+LR = 0.05
+OWN_LR, OWN_WARMUP, OWN_CLIP = 0.001, 0.1, 1.0
+"""Learning rate of AdamW, share of warm-up steps and largest norm for networks of the user's own."""
 TaskName = Literal["single-label", "multi-label", "regression", "dense"]
 
 
@@ -18,8 +22,12 @@ class TrainConfig(Checked):
     """How one network is trained.
 
     Attributes:
-        optimizer: sgd (with momentum) or adamw.
-        lr: learning rate, above 0.
+        optimizer: sgd (with momentum) or adamw. By default sgd for perceptrons that mfh makes; for networks
+            of your own adamw, unless `lr` is given.
+        lr: learning rate, above 0, or auto: found by a short range test. By default 0.05; for networks of
+            your own with adamw 0.001.
+        warmup: share of all steps over which the learning rate rises from 0, in [0, 1). By default 0; 0.1 for
+            networks of your own where neither `optimizer` nor `lr` is given.
         momentum: momentum of sgd, in [0, 1); adamw ignores it.
         weight_decay: weight decay, 0 or more (decoupled for adamw, added to the gradient for sgd).
         schedule: learning rate over the epochs: constant, cosine (to 0, by step), linear (to 0, by step), or
@@ -30,7 +38,8 @@ class TrainConfig(Checked):
         steps: train this number of steps, 1 or more, and keep the last weights; validation then chooses
             nothing and `epochs` is 1. By default `epochs` and validation decide.
         patience: stop after this many epochs without a better validation metric; 0 trains all epochs.
-        clip: largest norm of the gradient, above 0; none by default.
+        clip: largest norm of the gradient; 0 is no limit. By default 0; 1 for networks of your own where
+            neither `optimizer` nor `lr` is given.
         precision: no (float32), bf16 or fp16 mixed precision.
         device: auto, cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.
         micro_batch: most samples in one forward pass, 1 or more; a larger batch is taken in parts whose
@@ -40,8 +49,9 @@ class TrainConfig(Checked):
             tensorboard, wandb or mlflow; none by default.
     """
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.05
+    optimizer: Literal["sgd", "adamw"] | None = None
+    lr: float | Literal["auto"] | None = None
+    warmup: float | None = None
     momentum: float = 0.9
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine", "linear", "step"] = "constant"
@@ -68,8 +78,11 @@ class TrainConfig(Checked):
     def _check(self, problems: Problems) -> None:
         super()._check(problems)
         check = problems.check
-        check(self.optimizer in ("sgd", "adamw"), "optimizer", "be `sgd` or `adamw`", self.optimizer)
-        check(0 < self.lr < float("inf"), "lr", "be a number above 0", self.lr)
+        check(self.optimizer in (None, "sgd", "adamw"), "optimizer", "be `sgd` or `adamw`", self.optimizer)
+        number = isinstance(self.lr, (int, float)) and 0 < self.lr < float("inf")
+        check(self.lr in (None, "auto") or number, "lr", "be a number above 0, or auto", self.lr)
+        warmup = self.warmup
+        check(warmup is None or 0 <= warmup < 1, "warmup", "lie in [0, 1), or be left out", warmup)
         check(0 <= self.momentum < 1, "momentum", "lie in [0, 1)", self.momentum)
         check(0 <= self.weight_decay < float("inf"), "weight_decay", "be 0 or more", self.weight_decay)
         schedules = ("constant", "cosine", "linear", "step")
@@ -80,7 +93,7 @@ class TrainConfig(Checked):
         check(self.epochs >= 1, "epochs", "be 1 or more", self.epochs)
         check(self.steps is None or self.steps >= 1, "steps", "be 1 or more, or left out", self.steps)
         check(self.patience >= 0, "patience", "be 0 or more", self.patience)
-        check(self.clip is None or self.clip > 0, "clip", "be above 0, or left out", self.clip)
+        check(self.clip is None or self.clip >= 0, "clip", "be 0 or more, or left out", self.clip)
         check(
             self.precision in ("no", "bf16", "fp16"), "precision", "be `no`, `bf16` or `fp16`", self.precision
         )
@@ -97,20 +110,60 @@ class TrainConfig(Checked):
             list(self.tracker),
         )
 
+    def settled(self: T, *, own_networks: bool = False) -> T:
+        """Return the configuration with a value for every option of the optimiser that was left out.
+
+        Networks of the user's own, such as convolutional networks and transformers, would often diverge at
+        the default learning rate of perceptrons. They get AdamW with a warm-up and clipped gradients.
+
+        Args:
+            own_networks: whether a network is the user's own.
+
+        Example:
+            >>> config = TrainConfig().settled(own_networks=True)
+            >>> config.optimizer, config.lr, config.warmup, config.clip
+            ('adamw', 0.001, 0.1, 1.0)
+            >>> config = TrainConfig(lr=0.01).settled(own_networks=True)
+            >>> config.optimizer, config.lr, config.warmup, config.clip
+            ('sgd', 0.01, 0.0, None)
+        """
+        careful = own_networks and self.optimizer is None and self.lr in (None, "auto")
+        optimizer = self.optimizer or ("adamw" if careful else "sgd")
+        lr = self.lr or (OWN_LR if own_networks and optimizer == "adamw" else LR)
+        warmup = self.warmup if self.warmup is not None else OWN_WARMUP if careful else 0.0
+        clip = self.clip if self.clip is not None else OWN_CLIP if careful else None
+        return replace(self, optimizer=optimizer, lr=lr, warmup=warmup, clip=clip or None)
+
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate after the warm-up.
+
+        Raises:
+            InputError: `lr` is auto, and no number was found for it.
+        """
+        if self.lr == "auto":
+            fail("`lr` must be a number here. Got 'auto', which `mfh.study` and `mfh.distill` replace.")
+        return LR if self.lr is None else self.lr
+
     def learning_rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, of a training with `steps` steps an epoch.
+        """Return the learning rate of a step, counted from 0, of a training with `steps` steps an epoch.
 
         >>> config = TrainConfig(lr=1.0, epochs=2, schedule="cosine")
         >>> [round(config.learning_rate(step, steps=2), 3) for step in range(4)]
         [1.0, 0.854, 0.5, 0.146]
+        >>> config = TrainConfig(lr=1.0, epochs=2, warmup=0.5)
+        >>> [config.learning_rate(step, steps=2) for step in range(4)]
+        [0.5, 1.0, 1.0, 1.0]
         """
+        rate, total = self.peak_rate, self.epochs * steps
+        rising = min(1.0, (step + 1) / max(1.0, (self.warmup or 0.0) * total))
         if self.schedule == "cosine":
-            return self.lr * (1 + math.cos(math.pi * step / (self.epochs * steps))) / 2
+            return rising * rate * (1 + math.cos(math.pi * step / total)) / 2
         if self.schedule == "linear":
-            return self.lr * (1 - step / (self.epochs * steps))
+            return rising * rate * (1 - step / total)
         if self.schedule == "step":
-            return self.lr * 0.1 ** (step // (self.step_epochs * steps))
-        return self.lr
+            return rising * rate * 0.1 ** (step // (self.step_epochs * steps))
+        return rising * rate
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values."""

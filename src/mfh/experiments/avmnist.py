@@ -121,7 +121,7 @@ def study(
         InputError: `out` contains the results of another run, or cannot be written.
     """
     start = time.perf_counter()
-    config = config or AvmnistConfig()
+    config = (config or AvmnistConfig()).settled()
     free = ("seeds", "device", "tracker")
     identity = {name: value for name, value in config.to_dict().items() if name not in free}
     identity |= {"experiment": "avmnist", "data": data.fingerprint, "folds": FOLDS}

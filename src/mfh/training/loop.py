@@ -120,6 +120,7 @@ def fit(
         100.0
     """
     require(len(train) > 0, "`train` must hold one row or more. Got none.")
+    config = config.settled()
     require(save_every >= 0, f"`save_every` must be 0 seconds or more. Got {save_every} instead.")
     checkpoints = None
     if checkpoint is not None:

@@ -78,7 +78,7 @@ def train_pair(
     Raises:
         InputError: a loss is not finite (`DivergedError`), or the metric is NaN in every epoch.
     """
-    metric = metric or find_metric(AUTO, data.task)
+    metric, config = metric or find_metric(AUTO, data.task), config.settled()
     label_share = _label_share(train, labelled, config)
     networks = None if engine == "loop" else _compiled(pair, data, modalities, train, config, seed)
     try:

@@ -57,6 +57,7 @@ def train_students(
             every epoch.
     """
     choice("engine", engine, ("auto", "loop", "many"))
+    config = config.settled()
     for number, job in enumerate(jobs):
         _require_job(number, job)
     reasons: Sequence[str | None] = [None] * len(jobs) if engine == "many" else ["asked for"] * len(jobs)

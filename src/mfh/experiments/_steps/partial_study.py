@@ -86,7 +86,7 @@ class PartialStudy:
     def __init__(self, recipe: Recipe, data: PairedDataset, out: Path | str, config: Any) -> None:
         for modality in (config.teacher, config.student):
             data.require_modality(modality)
-        self.recipe, self.data, self.config = recipe, data, config
+        self.recipe, self.data, self.config = recipe, data, config.settled()
         self.device = make_accelerator(replace(config, tracker=())).device
         self.processes = Processes.on(self.device)
         self.split = draw_split(data, config.seed)

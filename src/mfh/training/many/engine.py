@@ -1,5 +1,6 @@
 """Decide which students can be trained together, and train them."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -209,9 +210,11 @@ def _differs(model: nn.Module, inputs: Tensor) -> str | None:
     inputs = inputs.to(next(model.parameters()).device)
     try:
         weights = weights_matrix([model, model], inputs.device)
-        stacked = StackedModule(model, weights, torch.zeros_like(weights)).forward(inputs)
+        with warnings.catch_warnings():  # torch computes some operations one network after the other
+            warnings.filterwarnings("error", ".*performance drop", UserWarning)
+            stacked = StackedModule(model, weights, torch.zeros_like(weights)).forward(inputs)
         alone = copied(model).train()(inputs).detach()
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, UserWarning) as error:
         return f"it cannot be batched ({str(error).splitlines()[0]})"
     if stacked.shape[1:] != alone.shape or not torch.allclose(stacked, alone.expand_as(stacked), atol=1e-5):
         return "batched, it gives other values"

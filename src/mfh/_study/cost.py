@@ -1,0 +1,122 @@
+"""What a study will cost: measured on one teacher and one student before the training, and put in words."""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from mfh._checks import InputError
+from mfh._study.live import units_per_seed
+from mfh._study.networks import Build, Networks
+from mfh._study.task import teachers_needed
+from mfh._system.progress import about, write_line
+from mfh.training.device import make_accelerator
+from mfh.training.many.perceptron import Perceptron
+from mfh.training.objectives import Distill
+from mfh.training.students import StudentJob, seeded, train_students
+
+BATCHES = 4
+"""Batches that a network is measured on, unless it is small."""
+ENOUGH, LONG = 0.3, 10.0
+"""Seconds after which a measurement is good enough, and those that it should not take."""
+
+
+def announce(networks: Networks, *, fits: int, left: int, workers: int, threads: int) -> Mapping[str, float]:
+    """Write to stderr what a study will cost, measured on one teacher and one student.
+
+    Args:
+        networks: the networks, arms and design of the study.
+        fits: number of its fits.
+        left: number of fits that are not finished.
+        workers: fits that run side by side.
+        threads: threads that a fit may use.
+
+    Returns:
+        Seconds of an epoch of one network, by stage; empty if they could not be measured.
+    """
+    cost: Mapping[str, float] = {}
+    with suppress(InputError):  # the training raises it again, and names the network
+        cost = measure(networks, threads)
+    write_line(describe(units_per_seed(networks), cost, networks.config.epochs, fits, left, workers))
+    return cost
+
+
+def describe(
+    units: Mapping[str, int], cost: Mapping[str, float], epochs: int, fits: int, left: int, workers: int
+) -> str:
+    """Return the cost of a study in words.
+
+    >>> units = {"teachers": 120, "saliency": 1, "students": 840}
+    >>> describe(units, {"teachers": 0.01, "students": 0.04}, 60, 10, 10, 1)
+    '14 students and 2 teachers x 10 fits, about 6 minutes (measured on one of each)'
+    >>> describe(units | {"teachers": 0}, {}, 60, 10, 4, 1)
+    '14 students x 4 of 10 fits'
+    """
+    students, teachers = units["students"] // epochs, units["teachers"] // epochs
+    counts = [f"{students} student{'s' * (students != 1)}"]
+    counts += [f"{teachers} teacher{'s' * (teachers != 1)}"] if teachers else []
+    text = f"{' and '.join(counts)} x {left if left == fits else f'{left} of {fits}'} fit{'s' * (fits != 1)}"
+    if not cost:
+        return text
+    seconds = left / workers * sum(cost[stage] * units[stage] for stage in cost)
+    return f"{text}, about {about(seconds)} (measured on one{' of each' if teachers else ''})"
+
+
+def measure(networks: Networks, threads: int) -> dict[str, float]:
+    """Return the seconds of an epoch of one network, by stage.
+
+    Networks are trained on labels for a few batches and then forgotten. The samples are the first ones of the
+    data: which they are does not matter for the time.
+
+    Raises:
+        InputError: a network cannot be trained; see `train_students`.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if networks.small() else threads)
+    try:
+        teacher = _epoch_seconds(networks, networks.build_teacher, str(networks.config.teacher))
+        student = _epoch_seconds(networks, networks.build_student, str(networks.config.student))
+    finally:
+        torch.set_num_threads(before)
+    needed = teachers_needed(networks.arms, networks.config.teacher_source)
+    each = [{"regular": teacher, "unimodal": student}.get(name, teacher + student) for name in needed]
+    count = units_per_seed(networks)["students"] // networks.config.epochs
+    side_by_side = min(threads, count) if _in_threads(networks) else 1
+    return {"teachers": sum(each) / max(len(each), 1), "students": student / side_by_side}
+
+
+def _epoch_seconds(networks: Networks, build: Build, modality: str) -> float:
+    """Return the seconds of one epoch of a network on a training split."""
+    config = networks.config
+    config = replace(config, patience=0, lr=0.001 if config.lr == "auto" else config.lr)
+    rows = torch.from_numpy(np.flatnonzero(networks.data.labelled))
+    full = int(0.6 * len(rows))
+    data = networks.prepared(rows[:full])
+
+    def seconds(samples: int, epochs: int) -> float:
+        train, validation = rows[:samples], rows[samples : samples + samples // 3 + 1]
+        job = StudentJob(seeded(build, 0), Distill(task=data.task), data, modality, train, validation, 0)
+        start = time.perf_counter()
+        train_students([job], replace(config, epochs=epochs), engine=config.engine, tolerant=True)
+        return time.perf_counter() - start
+
+    samples = full if networks.small() else min(full, BATCHES * config.batch_size)
+    one = min(samples, config.batch_size)
+    first, epochs = seconds(one, 1), 1  # loads compiled code and libraries
+    if first > LONG and (spent := seconds(one, 1)) * samples / one > LONG:
+        return spent * full / one
+    while (spent := seconds(samples, epochs)) < ENOUGH and epochs < config.epochs:
+        epochs = min(4 * epochs, config.epochs)
+    return spent / epochs * full / samples
+
+
+def _in_threads(networks: Networks) -> bool:
+    """Return whether students are trained side by side, in compiled code."""
+    config = networks.config
+    shape = networks.data.shape(str(config.student))
+    compiled = config.engine != "loop" and config.precision == "no" and networks.data.task == "single-label"
+    on_cpu = make_accelerator(config).device.type == "cpu"
+    return compiled and on_cpu and Perceptron.of(networks.build_student(), shape) is not None
