@@ -194,7 +194,7 @@ def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
     """Return how many pairs of a fit have a label that it sees; empty where all have one."""
     if not networks.few_labels:
         return {}
-    known = networks.data.labelled.numpy()
+    known = networks.data.labelled
     labelled = np.mean([len(seed.split.learnt) for seed in seeds])
     pairs = np.mean([len(seed.split.train) for seed in seeds])
     return {

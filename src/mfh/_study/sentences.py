@@ -65,7 +65,9 @@ def write_verdict(
     if decision.asked:
         sentences.append(_on_focusing(decision, source))
     sentence = " ".join(filter(None, sentences))
-    reasons = [_reason(row, gain.a, arms, source, modalities, alike) for row in _shown(decision, arms, source)]
+    reasons = [
+        _reason(row, gain.a, arms, source, modalities, alike) for row in _shown(decision, arms, source)
+    ]
     for name, why in (decision.absent or {}).items():
         lost = f"No {_names([name])} student was left to compare with: they diverged."
         reasons.append(lost if why == "diverged" else NO_SOFTENED[softens])
@@ -150,7 +152,8 @@ def _on_focusing(decision: Decision, source: str) -> str:
     unbeaten = [name for name in decision.asked if name not in decision.beaten and _compared(decision, name)]
     if decision.focusing and stacked:
         return (
-            f"Focusing the {source} teacher on modality-general channels helps: `general` beats every control."
+            f"Focusing the {source} teacher on modality-general channels helps: its student (`general`) "
+            "beats every control."
         )
     if decision.focusing:
         return "Focusing on modality-general channels is the reason: `general` beats every control."

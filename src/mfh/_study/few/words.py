@@ -73,7 +73,9 @@ def describe_equivalent(found: Mapping[str, Any]) -> str:
         least = "" if low is None else f" (95% {_round(low):,} further labels or more)"
         return f"The teachers are worth more than all {most} labels{least}."
     high = f"more than all {most}" if found["high"] is None else f"{_round(found['high']):,}"
-    return f"The teachers are worth {_round(found['further']):,} further labels (95% {_round(low):,} to {high})."
+    return (
+        f"The teachers are worth {_round(found['further']):,} further labels (95% {_round(low):,} to {high})."
+    )
 
 
 def insert_second(text: str, sentence: str) -> str:
