@@ -144,8 +144,9 @@ class StudyResult(RunResult):
         metrics: its metrics; the first one chose epochs and ratios and carries the verdict.
         chosen: what validation chose in each seed: ratios by arm and loss, and the label smoothing.
         looks: the looks of a study that went on until it was decided.
-        labels: where labels are missing: mean numbers of `labelled` and `unlabelled` pairs of a fit, whether
-            the study hid labels (`hidden`), and, with several numbers of labels, `curve` and `equivalents`.
+        labels: where labels are missing: mean numbers of `labelled` and `unlabelled` pairs of a fit, and of
+            labels that `oracle` learns from; whether the study hid labels (`hidden`); how many samples have
+            one (`known`); and, with several numbers of labels, `curve` and `equivalents`.
         data: sizes, classes, groups, modalities, file and fingerprint.
         channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
             `importance_train`, each (seed, channel), and the like for validation.

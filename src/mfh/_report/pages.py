@@ -22,6 +22,8 @@ from mfh._report.sections import (
     diagnosis_page,
     differences,
     gaussian,
+    labels,
+    learnt,
     losses,
     ratios,
     run,
@@ -41,6 +43,8 @@ PAGES: dict[str, Page] = {
         sections=(
             checks.SECTION,
             differences.SECTION,
+            labels.SECTION,
+            learnt.SECTION,
             deciding.SECTION,
             arms.SECTION,
             ratios.SECTION,

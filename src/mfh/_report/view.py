@@ -12,7 +12,7 @@ import numpy as np
 from mfh._report import wording
 from mfh._report.wording import shorten
 from mfh._system.files import plain
-from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm, Look, ShownArm
+from mfh.arms import BASELINE, CHOSEN, HEADLINE, STACK, Arm, Look, ShownArm
 from mfh.comparing import sees_teacher_side
 from mfh.results import Comparison, MetricInfo, Record, StudyResult, Summary
 
@@ -21,6 +21,8 @@ Key = tuple[str, float | None]
 Values = dict[Key, dict[int, float]]
 Row = TypeVar("Row", Record, Summary, Comparison)
 
+TEACHER_WORDS = {HEADLINE: "the focused teacher", STACK: "the stack of teachers"}
+"""Headline arm -> what its students learn from, in a sentence; `the teacher` for all others."""
 MAX_DOTS = 60  # more dots than this would hide each other
 SPARE_LOOKS = (
     Look(color="green", marker="P", dashes=(3, 1, 1, 1)),
@@ -141,17 +143,24 @@ class StudyView:
 
     @cached_property
     def head(self) -> str:
-        """The arm that the verdict is about: `general`, or the source teacher's where it was left out."""
+        """The arm that the verdict is about: see `mfh.comparing.headline_key`."""
         names = {wording.base(row.arm) for row in self.summary}
         names |= {record.arm for record in self.records}
         names |= {wording.base(row.a) for row in self.comparisons}
         source = self.plain_arm(self.source)
+        if STACK in names:
+            return STACK
         if HEADLINE not in names and source is not None and source.name in names:
             return source.name
         return HEADLINE
 
+    @property
+    def few_labels(self) -> bool:
+        """Whether labels are missing: then out-of-fold outputs choose what validation chooses elsewhere."""
+        return bool(self.result.labels)
+
     def chosen(self, name: str) -> dict[int, float]:
-        """Return fit -> the ratio that validation chose for an arm."""
+        """Return fit -> the ratio that was chosen for an arm."""
         rows = [row for row in self.result.chosen if self.loss is None or row.loss in (None, self.loss)]
         return {row.seed: row.ratio for row in rows if row.arm == name and row.ratio is not None}
 
@@ -192,6 +201,7 @@ class StudyView:
                 | {
                     "name": name,
                     "explain": self.explain(name),
+                    "drawn": self.arm(name).output != "broken",
                     "fits": {str(fit): value for fit, value in fits.items()},
                     "dots": list(fits.values())[:MAX_DOTS],
                     "main": is_chosen
@@ -237,6 +247,9 @@ class StudyView:
             "loss_names": list(dict.fromkeys(row.loss for row in self.result.summary if row.loss)),
             "source": self.source,
             "head": self.head,
+            "teacher": TEACHER_WORDS.get(self.head, "the teacher"),
+            "few_labels": self.few_labels,
+            "chosen_by": "out-of-fold outputs" if self.few_labels else "validation",
             "num_fits": self.num_fits,
             "num_repeats": self.num_repeats,
             "num_folds": self.num_folds,

@@ -197,13 +197,15 @@ def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
     """Return how many pairs of a fit have a label that it sees; empty where all have one."""
     if not networks.few_labels:
         return {}
-    labelled = [len(seed.split.learnt) for seed in seeds]
-    pairs = [len(seed.split.train) for seed in seeds]
+    known = networks.data.labelled
+    labelled = np.mean([len(seed.split.learnt) for seed in seeds])
+    pairs = np.mean([len(seed.split.train) for seed in seeds])
     return {
-        "labelled": float(np.mean(labelled)),
-        "unlabelled": float(np.mean(pairs) - np.mean(labelled)),
+        "labelled": float(labelled),
+        "unlabelled": float(pairs - labelled),
+        "oracle": float(np.mean([known[seed.split.train].sum() for seed in seeds])),
         "hidden": bool(networks.config.labelled),
-        "known": int(networks.data.labelled.sum()),
+        "known": int(known.sum()),
     }
 
 

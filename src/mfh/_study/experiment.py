@@ -172,10 +172,8 @@ def _study_curve(
             data, teacher, student, config=part, out=folder_of(out, count), progress=progress, sources=sources
         )
         points[count] = make_point(count, found, (BASELINE, STACK), data.group)
-        if count in config.labelled:
-            results[count] = found
-    ordered = {count: results[count] for count in config.labelled}
-    result = join(ordered, list(points.values()), config)
+        results[count] = found
+    result = join(results, list(points.values()), config)
     if store is not None and Processes.on(make_accelerator(config).device).main:
         result.save(store.folder)
         store.end()

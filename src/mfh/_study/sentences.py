@@ -63,17 +63,24 @@ def write_verdict(
     if decision.verdict == "abstain" and not decision.one_class:
         sentences.append(_what_would_decide(gain))
     if decision.asked:
-        sentences.append(_on_focusing(decision))
+        sentences.append(_on_focusing(decision, source))
     sentence = " ".join(filter(None, sentences))
-    versus = decision.versus or {}
-    declared = [row.b for row in versus.values() if row.question in (2, 3)]
-    plain = [arm.name for arm in arms if arm.is_plain and sees_teacher_side(arm, source)]
-    shown = [name for name in dict.fromkeys((*declared, *decision.asked, *plain)) if name in versus]
-    reasons = [_reason(versus[name], arms, source, modalities, alike) for name in shown]
+    reasons = [
+        _reason(row, gain.a, arms, source, modalities, alike) for row in _shown(decision, arms, source)
+    ]
     for name, why in (decision.absent or {}).items():
         lost = f"No {_names([name])} student was left to compare with: they diverged."
         reasons.append(lost if why == "diverged" else NO_SOFTENED[softens])
     return Verdict(decision.verdict, decision.focusing, sentence, tuple(reasons))
+
+
+def _shown(decision: Decision, arms: Sequence[Arm], source: str) -> list[Comparison]:
+    """Return the comparisons that the reasons name: declared ones first, those of focusing in their order."""
+    versus, focused = decision.versus or {}, decision.focused
+    declared = [row for row in versus.values() if row.question in (2, 3)]
+    plain = [arm.name for arm in arms if arm.is_plain and sees_teacher_side(arm, source)]
+    others = [versus[name] for name in plain if name in versus]
+    return list({(row.a, row.b): row for row in (*declared, *focused.values(), *others)}.values())
 
 
 def _why_none(decision: Decision, arms: Sequence[Arm], source: str) -> str:
@@ -138,9 +145,16 @@ def _rounded(count: int) -> int:
     return round(count, -digits)
 
 
-def _on_focusing(decision: Decision) -> str:
+def _on_focusing(decision: Decision, source: str) -> str:
+    """Return whether focusing itself is shown to help; its controls are compared with `general`."""
+    stacked = decision.gain is not None and decision.gain.a == STACK
     lost = [name for name, why in (decision.absent or {}).items() if why == "diverged"]
     unbeaten = [name for name in decision.asked if name not in decision.beaten and _compared(decision, name)]
+    if decision.focusing and stacked:
+        return (
+            f"Focusing the {source} teacher on modality-general channels helps: its student (`general`) "
+            "beats every control."
+        )
     if decision.focusing:
         return "Focusing on modality-general channels is the reason: `general` beats every control."
     if decision.focusing is None:
@@ -153,6 +167,11 @@ def _on_focusing(decision: Decision) -> str:
             "Whether focusing on modality-general channels matters is open: `general` beats its controls, "
             "but this counts only if the declared questions before it are answered with yes."
         )
+    if stacked:
+        return (
+            f"Focusing the {source} teacher on modality-general channels is not shown to help: its student "
+            f"(`general`) does not beat {_names([*unbeaten, *lost])}."
+        )
     return (
         "Focusing on modality-general channels is not shown to matter: it does not beat "
         f"{_names([*unbeaten, *lost])}."
@@ -160,7 +179,7 @@ def _on_focusing(decision: Decision) -> str:
 
 
 def _compared(decision: Decision, name: str) -> bool:
-    return name in (decision.versus or {})
+    return name in decision.focused
 
 
 def _names(names: Sequence[str]) -> str:
@@ -168,13 +187,20 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _reason(
-    comparison: Comparison, arms: Sequence[Arm], source: str, modalities: tuple[str, str], alike: str
+    comparison: Comparison,
+    head: str,
+    arms: Sequence[Arm],
+    source: str,
+    modalities: tuple[str, str],
+    alike: str,
 ) -> str:
+    """Return a comparison in words; the arm that is compared is named where it is not the headline arm."""
     name = comparison.b.removesuffix(CHOSEN)
     arm = next(arm for arm in arms if arm.name == name)
     words = arm.explain(teacher=modalities[0], student=modalities[1], source=source)
+    start = "Against" if comparison.a == head else f"`{comparison.a.removesuffix(CHOSEN)}` against"
     return (
-        f"Against `{name}` ({words.removeprefix('control: ').replace('of the same class', alike)}): "
+        f"{start} `{name}` ({words.removeprefix('control: ').replace('of the same class', alike)}): "
         f"{comparison.difference:+.2f} points ({comparison.low:+.2f} to {comparison.high:+.2f})."
     )
 

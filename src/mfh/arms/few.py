@@ -29,7 +29,15 @@ FEW = (
             worse="No: teachers that see the student's modality alone do better.",
         ),
     ),
-    _BUILT_IN["regular"],
+    replace(
+        _BUILT_IN["regular"],
+        question=Question(
+            asks="Is the stack better than the regular teacher alone?",
+            better="Yes: the regular teacher alone teaches less.",
+            same="No: the regular teacher alone does as well.",
+            worse="No: the regular teacher alone does better.",
+        ),
+    ),
     Arm(
         name="fused",
         teacher="fused",
@@ -42,7 +50,15 @@ FEW = (
             worse="No: the teacher of both alone does better.",
         ),
     ),
-    _BUILT_IN["joint"],
+    replace(
+        _BUILT_IN["joint"],
+        question=Question(
+            asks="Is the stack better than the joint teacher alone?",
+            better="Yes: the joint teacher alone teaches less.",
+            same="No: the joint teacher alone does as well.",
+            worse="No: the joint teacher alone does better.",
+        ),
+    ),
     Arm(
         name=STACK,
         teacher=STACK,
@@ -98,6 +114,16 @@ FEW = (
             worse="No: all labels teach more.",
         ),
     ),
-    *(_BUILT_IN[name] for name in ("general", "important", "softened", "random", "specific")),
+    replace(
+        _BUILT_IN["general"],
+        question=Question(
+            asks="Is the stack better than the focused teacher?",
+            better="Yes: the focused teacher teaches less.",
+            same="No: the focused teacher does as well.",
+            worse="No: the focused teacher does better.",
+        ),
+    ),
+    *(_BUILT_IN[name] for name in ("important", "softened", "random", "specific")),
 )
-"""They are shown in this order."""
+"""They are shown in this order. Their questions are those of `stack`, but for arms with a ratio, which are
+compared with `general`."""

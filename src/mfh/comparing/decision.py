@@ -1,7 +1,7 @@
 """From comparisons to a decision; its sentences are made elsewhere."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mfh.arms import BASELINE, Arm
@@ -22,6 +22,7 @@ class Decision:
         focusing: whether `general` beats all its controls; None where that cannot be said.
         gain: the headline arm minus `no-kd`; None where either has no student.
         versus: the headline arm against the others, by the other's name.
+        focused: `general` against its controls, by the control's name.
         asked: the controls of focusing that this study has.
         beaten: those of them that `general` beats.
         absent: those of them that have no comparison, and why: `diverged` or `not-softer`.
@@ -34,6 +35,7 @@ class Decision:
     focusing: bool | None = None
     gain: Comparison | None = None
     versus: Mapping[str, Comparison] | None = None
+    focused: Mapping[str, Comparison] = field(default_factory=dict)
     asked: tuple[str, ...] = ()
     beaten: tuple[str, ...] = ()
     absent: Mapping[str, Literal["diverged", "not-softer"]] | None = None
@@ -94,7 +96,17 @@ def decide(
     lost = [name for name, why in absent.items() if why == "diverged"]
     focusing = None if left_out else asked_in_order and len(beaten) == len(present) and not lost
     return Decision(
-        verdict, focusing, gain, versus, asked, beaten, absent, left_out, without_spread, one_class
+        verdict=verdict,
+        focusing=focusing,
+        gain=gain,
+        versus=versus,
+        focused={name: ours[name] for name in present},
+        asked=asked,
+        beaten=beaten,
+        absent=absent,
+        left_out=left_out,
+        without_spread=without_spread,
+        one_class=one_class,
     )
 
 

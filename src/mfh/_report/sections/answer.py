@@ -5,21 +5,26 @@ from typing import Any
 
 from mfh._report import wording
 from mfh._report.section import Section, Summary
+from mfh._report.sections import labels
 from mfh._report.sections.differences import gain_of
 from mfh._report.view import StudyView, baseline_mean
 from mfh._report.wording import interval, number, plural, sequence, signed
-from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, FOCUSING, HEADLINE, Arm
+from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, FOCUSING, HEADLINE, STACK, Arm
 from mfh.comparing import focusing_controls
 from mfh.results import NO_VERDICT
 
-ANSWERS: dict[str, tuple[str, str]] = {
-    "help": ("\N{BLACK UP-POINTING TRIANGLE}", "Yes. The teacher helps"),
-    "hurt": ("\N{BLACK DOWN-POINTING TRIANGLE}", "No. The teacher does harm"),
-    "no-effect": ("=", "No. The teacher makes no difference"),
-    "abstain": ("?", "Undecided. These runs do not show whether the teacher helps"),
-    "none": ("?", "No verdict"),
+ANSWERS: dict[str, tuple[str, str, str]] = {
+    "help": ("\N{BLACK UP-POINTING TRIANGLE}", "Yes. The teacher helps", "Yes. The teachers help"),
+    "hurt": ("\N{BLACK DOWN-POINTING TRIANGLE}", "No. The teacher does harm", "No. The teachers do harm"),
+    "no-effect": ("=", "No. The teacher makes no difference", "No. The teachers make no difference"),
+    "abstain": (
+        "?",
+        "Undecided. These runs do not show whether the teacher helps",
+        "Undecided. These runs do not show whether the teachers help",
+    ),
+    "none": ("?", "No verdict", "No verdict"),
 }
-"""Verdict -> its symbol and the headline."""
+"""Verdict -> its symbol, and the headline of one teacher and of a stack of several."""
 
 HEAD = """
 <p class="kicker">{{ page.kicker }}</p>
@@ -57,14 +62,22 @@ def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
     """Return question, answer, size of the gain, and how sure it is."""
     names, verdict = summary["modalities"], view.result.verdict
     code = "none" if verdict == NO_VERDICT else verdict.verdict
-    symbol, headline = ANSWERS[code]
+    stacked = summary["head"] == STACK
+    symbol, *headlines = ANSWERS[code]
+    headline = headlines[stacked]
     gain = gain_of(summary)
     if gain and gain["difference"] is not None and code in ("help", "hurt"):
         headline += f", by {number(abs(gain['difference']), summary['digits'])} points"
-    facts = (_gain(summary, gain), _levels(summary), _sure(summary, gain), _focusing(view, summary))
+    facts = (
+        _gain(summary, gain),
+        _levels(summary),
+        _sure(summary, gain),
+        *labels.facts(summary),
+        _focusing(view, summary),
+    )
+    asked = "Do teachers that also see" if stacked else "Does a teacher that sees"
     return {
-        "title": f"Does a teacher that sees {names['teacher']} make a better student "
-        f"that only sees {names['student']}?",
+        "title": f"{asked} {names['teacher']} make a better student that only sees {names['student']}?",
         "verdict": code,
         "symbol": symbol,
         "headline": f"{headline}.",
@@ -96,6 +109,11 @@ def _trained(summary: Summary) -> str:
     alone = f"a student that sees {names['student']} was trained"
     if not any(wording.base(row["arm"]) == head for row in summary["arms"]):
         return f"So far {alone} without a focused teacher."
+    if head == STACK:
+        return (
+            f"So {alone} twice: on the labels alone (`{BASELINE}`), and on all pairs, labelled or not, to "
+            f"imitate a stack of teachers that also see {names['teacher']} (`{head}`)."
+        )
     twice = f"So {alone} twice: on the labels alone (`{BASELINE}`), and to imitate a teacher that sees"
     if head != HEADLINE:
         return f"{twice} {names['teacher']} (`{head}`)."
@@ -110,7 +128,7 @@ def _gain(summary: Summary, gain: Mapping[str, Any] | None) -> dict[str, str] | 
         return None
     ends = interval(gain["low"], gain["high"], summary["digits"], sign=True)
     return {
-        "label": "Gain from the teacher",
+        "label": "Gain from the teachers" if summary["head"] == STACK else "Gain from the teacher",
         "value": f"{signed(gain['difference'], summary['digits'])} points",
         "note": "no interval" if ends == wording.NOTHING else f"{summary['interval_name']} {ends}",
     }
@@ -122,12 +140,11 @@ def _levels(summary: Summary) -> dict[str, str] | None:
     after = means.get(head + CHOSEN, means.get(head))
     if before is None or after is None:
         return None
-    teacher = "with the focused teacher" if head == HEADLINE else "with the teacher"
     levels = [f"{number(mean, summary['digits'])}{summary['unit']}" for mean in (before, after)]
     return {
         "label": "The student's test " + summary["metric"],
         "value": " \N{RIGHTWARDS ARROW} ".join(levels),
-        "note": f"labels alone \N{RIGHTWARDS ARROW} {teacher}",
+        "note": f"labels alone \N{RIGHTWARDS ARROW} with {summary['teacher']}",
     }
 
 
@@ -149,10 +166,10 @@ def _sure(summary: Summary, gain: Mapping[str, Any] | None) -> dict[str, str] | 
 
 def _focusing(view: StudyView, summary: Summary) -> dict[str, str] | None:
     """Return whether the focusing made the difference, and which controls it does not beat."""
-    if summary["head"] != HEADLINE:
+    if summary["head"] != HEADLINE and not summary["focusing"]:
         return None
     focusing = view.result.verdict.focusing
-    rows = {row["name"]: row for row in summary["differences"]}
+    rows = {row["name"]: row for row in summary["focusing"] or summary["differences"]}
     needed = _controls(list(view.arms.values()), view.source)
     left_out = _controls([ARMS[name] for name in DEFAULT], view.source)
     compared = [name for name in needed if name in rows]

@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mfh._report import style
 from mfh._report.section import Picture, Section, Summary
+from mfh._report.sections.differences import not_drawn
 from mfh._report.tables import Table, cell, ratio_cell, table
 from mfh._report.view import StudyView, baseline_mean
 from mfh._report.wording import interval, number
@@ -68,7 +69,7 @@ def build(summary: Summary) -> Table | None:
 
 def _draw(summary: Summary) -> Figure | None:
     """Draw the test metric of every arm: one dot for each fit, the mean and its interval."""
-    rows = [row for row in summary["arms"] if row["main"] and row["mean"] is not None]
+    rows = [row for row in summary["arms"] if row["main"] and row["drawn"] and row["mean"] is not None]
     if not rows:
         return None
     figure, (ax,) = style.canvas(0.8 + 0.29 * len(rows))
@@ -88,12 +89,17 @@ def _draw(summary: Summary) -> Figure | None:
 
 
 def _caption(summary: Summary) -> str:
+    far = [
+        f"{row['arm']} ({number(row['mean'], summary['digits'])})"
+        for row in summary["arms"]
+        if not row["drawn"]
+    ]
     if summary["num_fits"] <= 1:
-        return f"Dashed: labels alone ({BASELINE})."
+        return f"Dashed: labels alone ({BASELINE}).{not_drawn(far)}"
     return (
         f"Small dots: one for each fit. Large mark: the mean, with its {summary['interval_name']}. Dashed: "
         f"labels alone ({BASELINE}). These intervals include what all arms of a fit share, such as an easy "
-        "split; those of paired differences do not."
+        "split; those of paired differences do not.{not_drawn(far)}"
     )
 
 
@@ -113,9 +119,12 @@ def _intro(summary: Summary) -> str:
     )
     if not summary["shown_ratio"]:
         return start
+    best = f"with the best validation {summary['metric']}"
+    if summary["few_labels"]:
+        best = f"whose teacher has the best out-of-fold {summary['metric']}"
     return (
-        f"{start} `(chosen)` is the ratio with the best validation {summary['metric']} in each fit, where 0 "
-        f"may be chosen too; arms without a chosen ratio are drawn at ratio {summary['shown_ratio']:g}."
+        f"{start} `(chosen)` is the ratio {best} in each fit, where 0 may be chosen too; arms without a "
+        f"chosen ratio are drawn at ratio {summary['shown_ratio']:g}."
     )
 
 

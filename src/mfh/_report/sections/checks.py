@@ -1,5 +1,6 @@
 """What a reader should know before relying on a study: checks with codes that look at its numbers."""
 
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -12,6 +13,9 @@ from mfh.results import Record
 
 CHECKS = (*findings.CHECKS, *findings_training.CHECKS)
 """All checks, in the order of their codes."""
+
+COMPARISON = re.compile("Against |`[^`]+` against ")
+"""How a reason of the verdict begins that is a comparison."""
 
 TEMPLATE = """
 {% if not s.checks %}
@@ -46,7 +50,7 @@ def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
         ],
         "one_class": _one_class(view),
         # what each comparison shows is on the page already
-        "warnings": [text for text in view.result.verdict.reasons if not text.startswith("Against ")],
+        "warnings": [text for text in view.result.verdict.reasons if not COMPARISON.match(text)],
     }
     return values | look({**summary, **values})
 

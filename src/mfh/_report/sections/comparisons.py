@@ -23,11 +23,13 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
 
 def build_questions(summary: Summary) -> Table | None:
     """Return the declared questions in their order, and their answers."""
-    rows = []
+    rows, one_head = [], not summary["focusing"]
     for number, words in QUESTIONS.items():
         asked = [row for row in summary["comparisons"] if row["question"] == number]
         if asked:
             others = sequence([wording.base(row["b"]) for row in asked])
+            if not one_head:
+                others = f"{wording.base(asked[0]['a'])} {wording.MINUS} {others}"
             rows.append(
                 [
                     cell(f"{number}. {words}"),
@@ -35,7 +37,8 @@ def build_questions(summary: Summary) -> Table | None:
                     cell("exploratory" if summary["exploratory"] else _answer(asked)),
                 ]
             )
-    columns = ("Question", f"Is {summary['head']} better than", "Answer")
+    compared = f"Is {summary['head']} better than" if one_head else "Comparison"
+    columns = ("Question", compared, "Answer")
     return table("questions", "The declared questions, in the order in which they are asked", columns, rows)
 
 

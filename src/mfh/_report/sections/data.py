@@ -34,6 +34,8 @@ def build(summary: Summary) -> Table | None:
     if values.get("num_samples"):
         rows.append(("Samples", f"{values.pop('num_samples'):,}"))
     redrawn = values.pop("redrawn", None)
+    if summary["few_labels"]:  # nothing serves validation alone
+        splits.pop("validation", None)
     if splits:
         drawn = "" if redrawn is None else "; drawn anew in every fit" if redrawn else "; one for all fits"
         if redrawn and summary["num_folds"] > 1:

@@ -10,6 +10,7 @@ from mfh._report.sections.differences import gain_of
 from mfh._report.tables import Table, cell, table
 from mfh._report.view import StudyView
 from mfh._report.wording import interval, number, percent, signed, two_digits
+from mfh.arms import STACK
 from mfh.crossed import POWER
 
 DEVIATIONS = ("samples", "noise", "trainings", "error")
@@ -43,7 +44,9 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
 def _declared(summary: Summary) -> list[Mapping[str, Any]]:
     """Return the declared comparisons with components, in the order of their questions."""
     rows = [
-        row for row in summary["differences"] if row["question"] is not None and row["components"] is not None
+        row
+        for row in (*summary["differences"], *summary["focusing"])
+        if row["question"] is not None and row["components"] is not None
     ]
     return sorted(rows, key=lambda row: int(row["question"]))
 
@@ -53,16 +56,19 @@ def build_components(summary: Summary) -> Table | None:
     rows, digits = [], summary["digits"] + 1
     for row in _declared(summary):
         parts = _known(row["components"])
+        name = row["name"]
+        if summary["focusing"]:
+            name = f"{wording.base(row['a'])} {wording.MINUS} {name}"
         rows.append(
             [
-                cell(row["name"], note=f"question {row['question']}"),
+                cell(name, note=f"question {row['question']}"),
                 *(cell(number(parts.get(name), digits), parts.get(name)) for name in DEVIATIONS),
                 *(cell(percent(parts.get(name)), parts.get(name)) for name in SHARES),
                 *_needed(row),
             ]
         )
     columns = (
-        f"{summary['head']} minus",
+        "Comparison" if summary["focusing"] else f"{summary['head']} minus",
         f"SD of {summary['units']} #",
         "SD of noise #",
         "SD of trainings #",
@@ -153,25 +159,26 @@ def _intro(summary: Summary) -> str:
         f"The gain is uncertain for three reasons: {units} differ, training adds noise to the result of "
         "each, and trainings differ as a whole. Of its squared standard error more repeats would remove "
         f"{percent(parts['more_repeats'])}; only more {units} would remove the other "
-        f"{percent(parts['more_samples'])}. {_outlook(gain, goes_on=summary['goes_on'])}"
+        f"{percent(parts['more_samples'])}. {_outlook(summary, gain)}"
     )
 
 
-def _outlook(gain: Mapping[str, Any], *, goes_on: bool) -> str:
+def _outlook(summary: Summary, gain: Mapping[str, Any]) -> str:
     """Return what would decide whether the teacher helps."""
     repeats, samples = gain["repeats_needed"], gain["samples_needed"]
+    helps = "the teachers help" if summary["head"] == STACK else "the teacher helps"
     if is_decided(gain):
-        return "Whether the teacher helps is decided."
+        return f"Whether {helps} is decided."
     if gain["p"] is None:
         return "Its spread is unknown, so nothing can be planned from it."
     if repeats is not None:
-        text = f"About {two_digits(repeats)} repeats in all will probably decide whether the teacher helps."
+        text = f"About {two_digits(repeats)} repeats in all will probably decide whether {helps}."
         again = (
             " A study that goes on because it was open looks at its data twice, so its result is "
             "exploratory; `--until decided` allows for that from the start."
         )
-        return text if goes_on else text + again
-    text = "More repeats may not decide whether the teacher helps."
+        return text if summary["goes_on"] else text + again
+    text = f"More repeats may not decide whether {helps}."
     if samples is None:
         return text
     return (

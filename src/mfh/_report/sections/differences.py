@@ -1,6 +1,6 @@
 """What each comparison shows: the student of the focused teacher against every other student."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ from mfh._report import style, wording
 from mfh._report.section import Picture, Section, Summary
 from mfh._report.view import MAX_DOTS, StudyView, agree
 from mfh._report.wording import interval, plural, signed
-from mfh.arms import BASELINE, HEADLINE, Question
+from mfh.arms import ARMS, BASELINE, CHOSEN, FOCUSING, HEADLINE, STACK, Question
 from mfh.results import Comparison
 
 OPEN = "Open: these fits do not show which of the two is better."
@@ -25,8 +25,9 @@ EXPLORATORY = " This is exploratory: a declared question before this one was not
 UNPLANNED = " This is exploratory: the repeats were added after the planned look at the data."
 
 TEMPLATE = """
+{% macro listed(rows) %}
 <ol class="controls">
-{% for row in s.differences %}
+{% for row in rows %}
 <li class="{{ row.reading }}">
 <h3><code>{{ row.name }}</code>
 {% if row.ratio is not none %} <small>at ratio {{ "%g"|format(row.ratio) }}</small>{% endif %}
@@ -40,12 +41,28 @@ TEMPLATE = """
 </li>
 {% endfor %}
 </ol>
+{% endmacro %}
+{{ listed(s.differences) }}
+{% if s.focusing %}
+<h3>Does focusing the {{ s.source }} teacher help?</h3>
+<p>{{ s.focusing_words|code }}</p>
+{{ listed(s.focusing) }}
+{% endif %}
 """
 
 
 def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
-    """Return the comparisons of the headline arm with each other arm, and what each of them shows."""
-    return {"differences": [_row(view, row) for row in select(view)]}
+    """Return the comparisons of the headline arm with each other arm, and what each of them shows.
+
+    `focusing` has those of `general` with its controls where another arm is the headline.
+    """
+    return {
+        "differences": [_row(view, row) for row in select(view)],
+        "focusing": [_row(view, row) for row in select_focusing(view)],
+        "focusing_words": f"Here `{HEADLINE}{CHOSEN}` is compared with its controls, which learn from the "
+        f"{view.source} teacher with nothing removed, with channels removed by its own importance, and with "
+        "softer outputs.",
+    }
 
 
 def select(view: StudyView) -> list[Comparison]:
@@ -58,11 +75,20 @@ def select(view: StudyView) -> list[Comparison]:
         name = wording.base(row.b)
         if wording.base(row.a) != view.head or name == view.head:
             continue
+        if view.head == STACK and view.arm(name).control:  # a control of `general`, not of the stack
+            continue
         distance = abs((row.ratio or 0.0) - (view.ratio or 0.0)) if row.ratio is not None else 0.0
         preference = (0 if row.ratio is None else 1, distance)
         if name not in found or preference < found[name][0]:
             found[name] = (preference, row)
     return [found[name][1] for name in sorted(found, key=view.rank)]
+
+
+def select_focusing(view: StudyView) -> list[Comparison]:
+    """Return the comparisons of `general` with its controls, where `general` is not the headline arm."""
+    if view.head != STACK:
+        return []
+    return [row for row in view.comparisons if row.question == FOCUSING]
 
 
 def gain_of(summary: Summary) -> Mapping[str, Any] | None:
@@ -73,20 +99,26 @@ def gain_of(summary: Summary) -> Mapping[str, Any] | None:
 def _row(view: StudyView, comparison: Comparison) -> dict[str, Any]:
     row = asdict(comparison)
     name = wording.base(comparison.b)
-    question = _question(view, name)
+    question = _question(view, wording.base(comparison.a), name)
     code = read(row, view.metric.margin, higher_is_better=view.metric.higher_is_better)
     return row | {
         "name": name,
         "asks": question.asks,
         "reading": code,
         "meaning": wording.of_task(explain(row, code, question, unplanned=view.exploratory), view.alike),
+        "drawn": view.arm(name).output != "broken",
         "dots": _per_fit(view, comparison),
     }
 
 
-def _question(view: StudyView, name: str) -> Question:
-    """Return what the comparison with an arm asks; the questions of arms are those of `general`."""
-    if view.head == HEADLINE or name == BASELINE:
+def _question(view: StudyView, head: str, name: str) -> Question:
+    """Return what the comparison of `head` with an arm asks.
+
+    The questions of arms are those of `general`, and where labels are missing those of `stack`.
+    """
+    if head == HEADLINE and view.head == STACK:
+        return ARMS.get(name, view.arm(name)).question
+    if head == HEADLINE or name == BASELINE or (head == STACK and view.arm(name).question.asks):
         return view.arm(name).question
     return Question(
         asks=f"Is it better than `{name}`?",
@@ -141,7 +173,7 @@ def _per_fit(view: StudyView, row: Comparison) -> list[float]:
 
 def _draw(summary: Summary) -> Figure | None:
     """Draw the headline arm minus every other arm, with intervals; filled if a question is answered yes."""
-    rows = [row for row in summary["differences"] if row["difference"] is not None]
+    rows = _drawn(summary)
     if not rows:
         return None
     figure, (ax,) = style.canvas(0.8 + 0.29 * len(rows))
@@ -153,17 +185,29 @@ def _draw(summary: Summary) -> Figure | None:
     return figure
 
 
+def _drawn(summary: Summary) -> list[Mapping[str, Any]]:
+    """Return the rows of the figure; `broken` is so much worse that the others could not be told apart."""
+    return [row for row in summary["differences"] if row["difference"] is not None and row["drawn"]]
+
+
 def _caption(summary: Summary) -> str:
     rows, head = summary["differences"], summary["head"]
     bars = f" with its {summary['interval_name']}" if any(row["low"] is not None for row in rows) else ""
     declared = any(row["question"] is not None for row in rows)
     filled = " Filled: declared questions that are answered with yes, in their order." if declared else ""
     dots = " Dots: the difference in each fit." if any(row["dots"][1:] for row in rows) else ""
-    teacher = "the focused teacher" if head == HEADLINE else "the teacher"
+    left_out = [row for row in rows if not row["drawn"] and row["difference"] is not None]
+    far = [f"{row['name']} ({signed(row['difference'], summary['digits'])})" for row in left_out]
     return (
-        f"The student taught by {teacher} ({head}) minus the student of the arm on the left: mean of "
-        f"{plural(summary['num_fits'], 'fit')}{bars}.{dots}{filled} Shaded: {zone_words(summary)}."
+        f"The student taught by {summary['teacher']} ({head}) minus the student of the arm on the left: mean "
+        f"of {plural(summary['num_fits'], 'fit')}{bars}.{dots}{filled} Shaded: {zone_words(summary)}."
+        f"{not_drawn(far)}"
     )
+
+
+def not_drawn(names: Sequence[str]) -> str:
+    """Return a sentence about what a figure leaves out; empty where that is nothing."""
+    return f" Not drawn, being far away: {wording.sequence(names)}." if names else ""
 
 
 def zone_words(summary: Summary) -> str:

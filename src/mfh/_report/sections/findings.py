@@ -7,8 +7,8 @@ from mfh._report.section import Summary
 from mfh._report.sections.check import Check, Found, collect
 from mfh._report.sections.differences import gain_of
 from mfh._report.view import baseline_mean
-from mfh._report.wording import interval, number, percent, plural, signed
-from mfh.arms import BASELINE, CHOSEN
+from mfh._report.wording import base, interval, number, percent, plural, signed
+from mfh.arms import BASELINE, CHOSEN, HEADLINE
 
 FEW_FITS = 5
 SATURATED_SHARE = 0.9  # soft labels are the labels themselves from about here on
@@ -69,9 +69,8 @@ def few_fits(summary: Summary) -> Found:
 def not_better_than_importance(summary: Summary) -> Found:
     """Find a focused teacher that is not shown to be better than one focused by importance."""
     head, importance = summary["rankings"]["saliency"], summary["rankings"]["importance"]
-    if summary["head"] != head:
-        return None
-    row = next((row for row in summary["differences"] if row["name"] == importance), None)
+    compared = (*summary["differences"], *summary["focusing"])
+    row = next((row for row in compared if (base(row["a"]), row["name"]) == (head, importance)), None)
     if row is None or row["low"] is None or row["reading"] == "better":
         return None
     digits = summary["digits"] + 1
@@ -91,7 +90,9 @@ def not_better_than_importance(summary: Summary) -> Found:
     "results of this teacher as those of `no-kd`.",
 )
 def saturated(summary: Summary) -> Found:
-    """Find teachers whose soft labels are the labels."""
+    """Find teachers whose soft labels are the labels; where labels are missing, these teach something."""
+    if summary["few_labels"]:
+        return None
     for row in summary["teachers"]:
         arm = summary["ordinary"].get(row["teacher"])
         if arm is None or row["saturated"] is None:
@@ -121,10 +122,13 @@ def strong_student(summary: Summary) -> Found:
     if ahead < 0:
         return None
     names, unit, digits = summary["modalities"], summary["unit"], summary["digits"]
+    seen = f"{names['teacher']} teacher"
+    if summary["few_labels"]:
+        seen = f"teacher that sees {names['teacher']}"
     return (
         f"The student is {'better than' if ahead > summary['zone'] else 'as good as'} its teacher",
         f"From labels alone a student that sees {names['student']} reaches {number(student, digits)}{unit} "
-        f"on test data; the best {names['teacher']} teacher ({best['teacher']}) reaches "
+        f"on test data; the best {seen} ({best['teacher']}) reaches "
         f"{number(best['test'], digits)}{unit}. Such a teacher has little to pass on. The other direction "
         "may be more useful.",
     )
@@ -195,8 +199,8 @@ def sweep_edge(summary: Summary) -> Found:
     if not largest or 2 * largest <= len(chosen):
         return None
     return "The chosen ratio is at the edge of the sweep", (
-        f"{_in_fits(largest, chosen)}validation chose {ratios[-1]:g}, the largest ratio tried. A larger one "
-        "may be better: try some with `--ratio`."
+        f"{_in_fits(largest, chosen)}{summary['chosen_by']} chose {ratios[-1]:g}, the largest ratio tried. "
+        "A larger one may be better: try some with `--ratio`."
     )
 
 
@@ -211,9 +215,11 @@ def nothing_removed(summary: Summary) -> Found:
     nothing = sum(ratio == 0 for ratio in chosen)
     if not nothing or 2 * nothing <= len(chosen):
         return None
-    return "Validation preferred to remove nothing", (
-        f"{_in_fits(nothing, chosen)}the {summary['source']} teacher with all its channels did best on "
-        f"validation data, so there `{summary['head']}{CHOSEN}` is `{summary['unchanged']}`."
+    few = summary["few_labels"]
+    by = "by its out-of-fold outputs" if few else "on validation data"
+    return f"{'Out-of-fold outputs' if few else 'Validation'} preferred to remove nothing", (
+        f"{_in_fits(nothing, chosen)}the {summary['source']} teacher with all its channels did best {by}, so "
+        f"there `{HEADLINE}{CHOSEN}` is `{summary['unchanged']}`."
     )
 
 

@@ -34,13 +34,14 @@ def fitted_saliency(summary: Summary) -> Found:
             "the same channels"
         )
         if "validation" in overlap:
-            numbers += f"; on validation data it would be {percent(overlap['validation'])}"
+            others = "the labelled samples alone" if summary["few_labels"] else "validation data"
+            numbers += f"; on {others} it would be {percent(overlap['validation'])}"
         numbers += "."
+    remedy = "" if summary["few_labels"] else " Compare with `--saliency-split validation`."
     return (
         "Saliency comes from the data that the networks were fitted to",
         "The paper does the same. Where the student already agrees with the teacher on these data, the "
-        f"ranking comes close to plain importance, which never looks at the student.{numbers} Compare with "
-        "`--saliency-split validation`.",
+        f"ranking comes close to plain importance, which never looks at the student.{numbers}{remedy}",
     )
 
 

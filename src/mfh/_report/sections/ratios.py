@@ -70,7 +70,7 @@ def build(summary: Summary) -> Table | None:
         rows.append(
             [cell(row["arm"]), *(cell(counts.get(ratio, 0), counts.get(ratio, 0)) for ratio in ratios)]
         )
-    caption = "Number of fits in which validation chose each ratio"
+    caption = f"Number of fits in which {summary['chosen_by']} chose each ratio"
     return table("chosen", caption, ("Arm", *(f"{ratio:g} #" for ratio in ratios)), rows)
 
 
@@ -125,10 +125,11 @@ def _describe(summary: Summary) -> str:
     return f"Test {summary['metric']} against the share of channels removed. " + "; ".join(parts) + "."
 
 
-def _intro(_: Summary) -> str:
+def _intro(summary: Summary) -> str:
+    chooser = "the teachers' out-of-fold outputs" if summary["few_labels"] else "validation data"
     return (
         "Arms with a ratio learn from a teacher in which a share of the channels, the ratio, was replaced by "
-        "the channels' means. In each fit validation data choose the ratio."
+        f"the channels' means. In each fit {chooser} choose the ratio."
     )
 
 

@@ -56,6 +56,12 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     }
 
 
+def split_words(summary: Summary, split: str | None) -> str:
+    """Return the samples that saliency was computed on, in words."""
+    few = {"train": "all pairs", "validation": "labelled pairs"} if summary["few_labels"] else {}
+    return few.get(str(split), f"{split} split")
+
+
 def _within_bounds(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row whose interval ends at 0 and 1, since no share lies beyond."""
     ends = {name: min(max(row[name], 0.0), 1.0) for name in ("low", "high") if row.get(name) is not None}
@@ -66,7 +72,7 @@ def build_overlap(summary: Summary) -> Table | None:
     """Return the share of kept channels that two rankings have in common."""
     rows = [
         [
-            cell(row.get("split", "")),
+            cell(split_words(summary, row.get("split", "")).removesuffix(" split")),
             ratio_cell(row.get("ratio")),
             cell(percent(row.get("mean")), row.get("mean")),
             cell(_percents(row.get("low"), row.get("high")), row.get("low")),
@@ -74,7 +80,8 @@ def build_overlap(summary: Summary) -> Table | None:
         ]
         for row in summary["saliency"]["overlap"]
     ]
-    columns = ("Saliency from split", "Ratio #", "In common #", "95% interval #", "By chance #")
+    start = "Saliency from" if summary["few_labels"] else "Saliency from split"
+    columns = (start, "Ratio #", "In common #", "95% interval #", "By chance #")
     names = summary["rankings"]
     caption = f"Kept channels that {names['saliency']} and {names['importance']} have in common"
     return table("overlap", caption, columns, rows)
@@ -92,7 +99,7 @@ def build_stability(summary: Summary) -> Table | None:
     """Return how well defined the ranking is: signs, and rank correlations."""
     saliency = summary["saliency"]
     rows = [
-        [cell(f"negative increases, {split} split"), cell(percent(share), share)]
+        [cell(f"negative increases, {split_words(summary, split)}"), cell(percent(share), share)]
         for split, share in saliency["negative"].items()
         if share is not None
     ]
@@ -118,7 +125,8 @@ def _draw(summary: Summary) -> Figure | None:
         points = [row for row in rows if row["split"] == split]
         x = [row["ratio"] + shifts.get(split, 0.0) for row in points]
         ax.plot(
-            x, [100 * row["mean"] for row in points], markersize=size(5), label=f"{split} split", **look
+            x, [100 * row["mean"] for row in points], markersize=size(5),
+            label=split_words(summary, split), **look,
         )  # fmt: skip
         for at, row in zip(x, points, strict=True):
             if row.get("low") is not None and row.get("high") is not None:
@@ -148,7 +156,7 @@ def _caption(summary: Summary) -> str:
 def _describe(summary: Summary) -> str:
     names = summary["rankings"]
     parts = [
-        f"{row.get('split')} split, ratio {row.get('ratio')}: {percent(row.get('mean'))}"
+        f"{split_words(summary, row.get('split'))}, ratio {row.get('ratio')}: {percent(row.get('mean'))}"
         for row in summary["saliency"]["overlap"]
     ]
     start = f"Kept channels that {names['saliency']} and {names['importance']} have in common. "

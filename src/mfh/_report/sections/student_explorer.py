@@ -1,6 +1,6 @@
 """All students, as compact columns that the page's script filters and sorts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,26 @@ FIELDS: tuple[tuple[str, str, int | None], ...] = (
 
 def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     """Return the students of all losses."""
-    return {"student_explorer": pack_students(view.result.records, extra_digits=view.digits - 1)}
+    names = {"Validation": "Teacher, out of fold"} if view.few_labels else {}
+    return {"student_explorer": pack_students(view.result.records, extra_digits=view.digits - 1, names=names)}
 
 
-def pack_students(records: Sequence[Record], *, extra_digits: int = 0) -> dict[str, Any] | None:
-    """Return every trained student, column by column; a column without values is left out."""
+def pack_students(
+    records: Sequence[Record], *, extra_digits: int = 0, names: Mapping[str, str] | None = None
+) -> dict[str, Any] | None:
+    """Return every trained student, column by column; a column without values is left out.
+
+    Args:
+        records: the students.
+        extra_digits: decimals of the metric beyond the usual ones.
+        names: other names of some columns.
+    """
     shown = records[:MAX_RECORDS]
     if not shown:
         return None
     columns, has_folds = [], any(record.fold for record in shown)
-    for label, field, digits in FIELDS:
+    for usual, field, digits in FIELDS:
+        label = (names or {}).get(usual, usual)
         values = [getattr(record, field) for record in shown]
         distinct = {value for value in values if value is not None}
         if not distinct or (field in ("metric", "loss") and len(distinct) == 1):

@@ -12,7 +12,10 @@ from mfh._report.wording import number, percent
 from mfh.arms import TEACHERS
 from mfh.results import TeacherRecord
 
-SPLITS = ("train", "validation", "test")
+SPLITS = {"train": "Train", "validation": "Validation", "test": "Test"}
+"""Field of a record -> its column."""
+FEW_LABELS = {"validation": "Out-of-fold", "test": "Test"}
+"""The same where labels are missing; all training labels have served the networks, or their folds."""
 
 
 def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
@@ -47,24 +50,27 @@ def _means(view: StudyView, teachers: Sequence[TeacherRecord]) -> list[dict[str,
 
 def build(summary: Summary) -> Table | None:
     """Return the table of the teachers."""
+    columns = FEW_LABELS if summary["few_labels"] else SPLITS
     rows = [
         [
             cell(_name(row["teacher"])),
-            *(cell(number(row[split], summary["digits"]), row[split]) for split in SPLITS),
+            *(cell(number(row[split], summary["digits"]), row[split]) for split in columns),
             cell(number(row["entropy"], 3), row["entropy"]),
             cell(percent(row["saturated"]), row["saturated"]),
             cell(row["n"], row["n"]),
         ]
         for row in summary["teachers"]
     ]
-    columns = ("Teacher", "Train #", "Validation #", "Test #", "Entropy, nats #", "Over .99 #", "Fits #")
-    caption = f"{wording.title(summary['metric'])} on each split"
+    splits = [f"{label} #" for label in columns.values()]
+    heads = ("Teacher", *splits, "Entropy, nats #", "Over .99 #", "Fits #")
+    where = "on labelled samples out of fold, and on test data" if summary["few_labels"] else "on each split"
+    caption = f"{wording.title(summary['metric'])} {where}"
     if any(row["entropy"] is not None for row in summary["teachers"]):
         caption += (
             "; mean entropy of the soft labels on training data; share of training samples with a "
             "probability over .99"
         )
-    return table("teachers", caption, columns, rows)
+    return table("teachers", caption, heads, rows)
 
 
 def _name(teacher: str) -> str:
@@ -74,6 +80,11 @@ def _name(teacher: str) -> str:
 
 def _intro(summary: Summary) -> str:
     """Return how good the focused teacher is beside the best one with all its channels."""
+    if summary["few_labels"]:
+        return (
+            "Out of fold: each labelled sample is judged by networks that were trained without its label. "
+            "These outputs choose the weights of the stack, and whatever else must be chosen."
+        )
     ratio, head = summary["shown_ratio"], summary["head"]
     focused = next(
         (row for row in summary["teachers"] if ratio and row["teacher"] == f"{head}@{ratio:g}"), None

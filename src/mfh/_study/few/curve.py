@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mfh._study.few.words import describe_equivalent
+from mfh._study.few.words import describe_equivalent, insert_second
 from mfh.arms import BASELINE, STACK
 from mfh.config import StudyConfig
 from mfh.results import StudyResult
@@ -43,24 +43,24 @@ def join(results: Mapping[str, StudyResult], points: Sequence[Point], config: St
     """Return the result at the first number of labels, with the curve and the label equivalents.
 
     Args:
-        results: of the studies, by the number of labels.
-        points: of all studies, those of `no-kd` alone included.
+        results: of the studies, by the number of labels; those of `no-kd` alone included.
+        points: of the same studies.
         config: the options of the study.
     """
-    first = next(iter(results.values()))
+    first = results[config.labelled[0]]
     equivalents = {
         point.count: label_equivalent(points, point, seed=config.seed)
         for point in points
         if STACK in point.values
     }
     curve = [
-        {"count": count, "labels": result.labels.get("labelled"), "arms": _summary(result)}
-        for count, result in results.items()
+        {"count": count, "labels": result.labels["labelled"], "arms": _summary(result)}
+        for count, result in sorted(results.items(), key=lambda item: item[1].labels["labelled"])
     ]
     labels = {**first.labels, "curve": curve, "equivalents": equivalents}
-    own = equivalents.get(next(iter(results)))
-    words = describe_equivalent(own) if own is not None and first.verdict.verdict == "help" else ""
-    sentence = " ".join(filter(None, [first.verdict.sentence, words]))
+    own, sentence = equivalents.get(config.labelled[0]), first.verdict.sentence
+    if own is not None and first.verdict.verdict == "help":
+        sentence = insert_second(sentence, describe_equivalent(own))
     return replace(
         first,
         config={**first.config, "labelled": list(config.labelled), "label_curve": list(config.label_curve)},

@@ -1,5 +1,6 @@
 """The sentences of a study with few labels."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,38 +29,65 @@ def describe_gain(
     teacher, student = modalities
     labelled, unlabelled = round(labels["labelled"]), round(labels["unlabelled"])
     pairs = f" and {unlabelled:,} unlabelled pairs" if unlabelled else ""
-    span = f"{100 * level:.3g}% {gain.low:+.1f} to {gain.high:+.1f}, {gain.n} fits"
-    who = f"A student of `{student}` with {labelled:,} labels{pairs}"
-    seen = f"from teachers that also see `{teacher}`"
+    who = f"student of `{student}` with {labelled:,} labels{pairs}"
+    seen = f"teachers that also see `{teacher}`"
+    digits = 1 if metric.margin >= 1 else 2
+    mean, size = f"{gain.difference:+.{digits}f}", f"{abs(gain.difference):.{digits}f}"
+    span = f"{100 * level:.3g}% {gain.low:+.{digits}f} to {gain.high:+.{digits}f}, {gain.n} fits"
     if is_better(gain, metric):
-        first = f"{who} gains {gain.difference:+.1f} points {seen} ({span})"
-    elif is_worse(gain, metric):
-        first = f"{who} loses points ({gain.difference:+.1f}) {seen} ({span})"
-    elif is_none(gain, metric):
-        first = f"{who} gains nothing {seen}: {gain.difference:+.1f} points ({span})"
-    else:
-        first = f"{who} may or may not gain {seen}: {gain.difference:+.1f} points ({span})"
-    return first + _needed(versus.get("self"), metric) + "."
+        gained = mean if metric.higher_is_better else size
+        needed = _needed(versus.get("self"), metric, digits)
+        return f"A {who} gains {gained} points from {seen} ({span}){needed}."
+    if is_worse(gain, metric):
+        return f"A {who} loses {size} points with {seen} ({span})."
+    if is_none(gain, metric):
+        points = "a point" if metric.margin == 1 else f"{metric.margin:g} points"
+        return f"A {who} neither gains nor loses {points} with {seen} ({mean} points, {span})."
+    return f"It is open whether a {who} gains from {seen} ({mean} points, {span})."
 
 
-def _needed(row: Comparison | None, metric: MetricInfo) -> str:
-    """Return whether the second modality is needed."""
-    if row is None or row.low is None:
+def _needed(row: Comparison | None, metric: MetricInfo, digits: int) -> str:
+    """Return whether the second modality is needed, given that the stack beats `no-kd`."""
+    if row is None or row.low is None or row.high is None:
         return ""
+    mean = f"{row.difference:+.{digits}f} over self-training"
+    span = f"{mean}, {row.low:+.{digits}f} to {row.high:+.{digits}f}"
     if is_better(row, metric):
-        return f"; the second modality is needed ({row.difference:+.1f} over self-training)"
+        return f"; the second modality is needed ({mean})"
     if is_worse(row, metric):
-        return f"; self-training does better ({-row.difference:+.1f})"
-    span = f"{row.difference:+.1f} over self-training, {row.low:+.1f} to {row.high:+.1f}"
+        return f"; self-training alone does better ({span})"
+    if is_none(row, metric):
+        return f"; the second modality is not needed ({span})"
     return f"; it is open whether the second modality is needed ({span})"
 
 
 def describe_equivalent(found: Mapping[str, Any]) -> str:
-    """Return how many labels the teachers are worth."""
+    """Return how many labels the teachers are worth, from `label_equivalent`.
+
+    Example:
+        >>> describe_equivalent({"further": 223.4, "low": 143.9, "high": None, "most": 1600.0})
+        'The teachers are worth 220 further labels (95% 140 to more than all 1,600).'
+    """
+    most, low = f"{round(found['most']):,}", found["low"]
     if found["further"] is None:
-        return f"It is worth more labels than all there are ({round(found['most']):,})."
-    high = "more than all" if found["high"] is None else f"{_round(found['high']):,}"
-    return f"It is worth {_round(found['further']):,} further labels ({_round(found['low']):,} to {high})."
+        least = "" if low is None else f" (95% {_round(low):,} further labels or more)"
+        return f"The teachers are worth more than all {most} labels{least}."
+    high = f"more than all {most}" if found["high"] is None else f"{_round(found['high']):,}"
+    return (
+        f"The teachers are worth {_round(found['further']):,} further labels (95% {_round(low):,} to {high})."
+    )
+
+
+def insert_second(text: str, sentence: str) -> str:
+    """Return a text with one more sentence after its first one; names between backticks may have full stops.
+
+    Example:
+        >>> insert_second("A student of `v. 2` gains. Focusing is open.", "It is much.")
+        'A student of `v. 2` gains. It is much. Focusing is open.'
+    """
+    first = re.match(r"(?:`[^`]*`|[^`])*?\.(?= |$)", text)
+    end = first.end() if first else len(text)
+    return f"{text[:end]} {sentence}{text[end:]}"
 
 
 def _round(value: float) -> int:

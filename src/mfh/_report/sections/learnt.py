@@ -1,0 +1,199 @@
+"""Who learnt from what: labels and pairs of each network, the weights of the stack, the tuned `no-kd`."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mfh._report import style
+from mfh._report.section import Picture, Section, Summary
+from mfh._report.tables import Table, cell, table
+from mfh._report.view import StudyView
+from mfh._report.wording import number, sequence
+from mfh.arms import BASELINE, STACK, TEACHERS
+
+ON_ALL_PAIRS = ("joint", "joint-student")
+"""Teachers that learn from pairs without a label too."""
+
+
+def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
+    """Return what each network learns from, the weights of the stack by fit, and what was tuned."""
+    if not view.few_labels:
+        return {"learnt": [], "weights": {}, "tuned": []}
+    chosen = view.result.chosen
+    by_fit = [row.weights for row in chosen if row.arm == STACK and row.weights is not None]
+    names = dict.fromkeys(name for weights in by_fit for name in weights)
+    tuned = Counter(
+        (row.smoothing, row.weight_decay)
+        for row in chosen
+        if row.arm == BASELINE and row.smoothing is not None
+    )
+    return {
+        "learnt": [*_teachers(view), *_students(view)],
+        "weights": {name: [weights.get(name, 0.0) for weights in by_fit] for name in names},
+        "tuned": [
+            {"smoothing": smoothing, "weight_decay": decay, "fits": fits}
+            for (smoothing, decay), fits in sorted(tuned.items())
+        ],
+    }
+
+
+def _teachers(view: StudyView) -> list[dict[str, Any]]:
+    """Return one row for each teacher."""
+    labels, names = view.result.labels, view.modalities
+    trained = {teacher.teacher for teacher in view.result.teachers}
+    rows = []
+    for name, teacher in TEACHERS.items():
+        if name in trained:
+            sees = {
+                "teacher": names["teacher"],
+                "student": names["student"],
+                "both": f"{names['teacher']} and {names['student']}",
+            }
+            rows.append(
+                {
+                    "name": name,
+                    "role": "teacher",
+                    "sees": sees[teacher.side],
+                    "labels": labels["labelled"],
+                    "pairs": labels["unlabelled"] if name in ON_ALL_PAIRS else 0.0,
+                    "words": teacher.words.format(**names),
+                }
+            )
+    return rows
+
+
+def _students(view: StudyView) -> list[dict[str, Any]]:
+    """Return a row for each arm without a teacher, and one for all others."""
+    labels, trained = view.result.labels, {record.arm for record in view.result.records}
+    arms = [arm for arm in view.arms.values() if arm.name in trained]
+    taught = [arm.name for arm in arms if arm.teacher is not None]
+    start: dict[str, Any] = {"role": "student", "sees": view.modalities["student"]}
+    rows = [
+        start
+        | {
+            "name": arm.name,
+            "labels": labels.get("oracle") if arm.hidden_labels else labels["labelled"],
+            "pairs": 0.0,
+            "words": view.explain(arm.name),
+        }
+        for arm in arms
+        if arm.teacher is None
+    ]
+    if taught:
+        words = "the outputs of its teacher on every pair; on a labelled pair they are half of the target"
+        rows.append(
+            start
+            | {
+                "name": "each other arm",
+                "role": f"students: {sequence(taught)}",
+                "labels": labels["labelled"],
+                "pairs": labels["unlabelled"],
+                "words": f"{words}, the label is the other half",
+            }
+        )
+    return rows
+
+
+def build_learnt(summary: Summary) -> Table | None:
+    """Return how many labels and unlabelled pairs each network learns from."""
+    rows = [
+        [
+            cell(row["name"], note=row["role"]),
+            cell(row["sees"]),
+            cell(number(row["labels"], 0), row["labels"]),
+            cell(number(row["pairs"], 0), row["pairs"]),
+            cell(row["words"]),
+        ]
+        for row in summary["learnt"]
+    ]
+    columns = ("Network", "Sees", "Labels #", "Unlabelled pairs #", "What it is, or learns from")
+    return table("learnt", "Labels and pairs that each network learns from, in one fit", columns, rows)
+
+
+def build_weights(summary: Summary) -> Table | None:
+    """Return the weights of the stack: mean, least and most over fits."""
+    rows = [
+        [
+            cell(name),
+            cell(number(_average(values), 2), _average(values)),
+            cell(number(min(values), 2), min(values)),
+            cell(number(max(values), 2), max(values)),
+            cell(unused := sum(value < 0.005 for value in values), unused),
+        ]
+        for name, values in summary["weights"].items()
+    ]
+    columns = ("Network", "Mean #", "Smallest #", "Largest #", "Fits without it #")
+    return table("weights", "Weights of the stack over fits", columns, rows)
+
+
+def _average(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def build_tuned(summary: Summary) -> Table | None:
+    """Return the smoothing and weight decay that `no-kd` was trained with, and in how many fits."""
+    rows = [
+        [
+            cell(number(row["smoothing"], 2), row["smoothing"]),
+            cell(number(row["weight_decay"], 3), row["weight_decay"]),
+            cell(row["fits"], row["fits"]),
+        ]
+        for row in summary["tuned"]
+    ]
+    columns = ("Label smoothing #", "Weight decay #", "Fits #")
+    return table("tuned", f"What out-of-fold outputs chose for {BASELINE}", columns, rows)
+
+
+def _draw(summary: Summary) -> Figure | None:
+    """Draw the weight of each network in the stack: one dot for each fit, and the mean."""
+    weights: Mapping[str, list[float]] = summary["weights"]
+    if not weights:
+        return None
+    figure, (ax,) = style.canvas(0.8 + 0.29 * len(weights))
+    for y, values in enumerate(weights.values()):
+        style.spread_dots(ax, values, y + 0.22, style.INK)
+        ax.plot(_average(values), y - 0.08, "D", color=style.BLUE, markersize=style.size(5.5))
+    style.name_rows(ax, list(weights), [number(_average(values), 2) for values in weights.values()])
+    ax.set_xlim(left=-0.03 * max(1.0, *map(max, weights.values())))
+    ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    ax.set_xlabel("weight in the stack")
+    return figure
+
+
+def _caption(_: Summary) -> str:
+    return (
+        "Small dots: one for each fit. Large mark and number: the mean. The stack multiplies the networks' "
+        f"probabilities, each raised to its weight. Where the labels show nothing, the weight of {BASELINE} "
+        "is 1 and all others are 0, which is no teacher."
+    )
+
+
+def _describe(summary: Summary) -> str:
+    parts = [f"{name} {number(_average(values), 2)}" for name, values in summary["weights"].items()]
+    return "Mean weight of each network in the stack: " + "; ".join(parts) + "."
+
+
+SECTION = Section(
+    name="learnt",
+    heading="Who learnt from what",
+    summarize=summarize,
+    intro=lambda _: (
+        f"In a fit `{BASELINE}` and the teachers have the same labels. The same folds of the labelled pairs "
+        f"tune `{BASELINE}` and give the teachers their weights in the stack."
+    ),
+    pictures=(Picture(name="weights", draw=_draw, caption=_caption, describe=_describe),),
+    tables=(build_learnt, build_weights, build_tuned),
+    template="""
+{{ grid("learnt") }}
+<div class="pair">
+{{ picture("weights") }}
+<div>
+{{ grid("weights") }}
+{{ grid("tuned") }}
+</div>
+</div>
+""",
+)
