@@ -12,6 +12,7 @@ import torch
 from mfh._checks import InputError, require
 from mfh._study.assemble import assemble
 from mfh._study.design import Design
+from mfh._study.few.budget import Budget
 from mfh._study.few.curve import folder_of, join, make_point
 from mfh._study.live import Live
 from mfh._study.looks import LookPlan, keep_plan, take_look, with_looks
@@ -95,6 +96,8 @@ def study(
         f"Got {config.jobs} and {config.backend!r}.",
     )
     require_backend(config.backend)
+    if networks.few_labels:
+        logger.info("%s", Budget.of(networks).describe())
     design = Design.of(data, config)
     store = Store.open(out, networks.identity()) if out is not None else None
     fits = _Fits(networks, store, processes, progress)
