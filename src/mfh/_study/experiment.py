@@ -13,6 +13,7 @@ from mfh._checks import InputError, require
 from mfh._study.assemble import assemble
 from mfh._study.cost import announce
 from mfh._study.design import Design
+from mfh._study.few.budget import Budget
 from mfh._study.few.curve import folder_of, join, make_point
 from mfh._study.kept import STUDENTS, Kept
 from mfh._study.live import Live
@@ -100,6 +101,8 @@ def study(
         f"Got {config.jobs} and {config.backend!r}.",
     )
     require_backend(config.backend)
+    if networks.few_labels:
+        logger.info("%s", Budget.of(networks).describe())
     design = Design.of(data, config)
     if config.seeds is not None and config.seeds != (count := len(design.seeds)):
         folds = f"{design.repeats} x {design.folds} folds"

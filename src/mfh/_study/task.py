@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mfh._study.few.budget import Budget
 from mfh._study.networks import Networks
 from mfh._study.parts import Parts
 from mfh.arms import Arm
@@ -21,8 +22,6 @@ from mfh.training.evaluate import predict
 from mfh.training.objectives import Distill
 from mfh.training.students import StudentFit, StudentJob, train_students
 
-STEPS = 300
-"""Steps of a training with few labels."""
 CLIP = 5.0
 """Largest norm of the gradient with few labels."""
 Progress = Callable[[str, int], None]
@@ -123,12 +122,17 @@ class SeedTask:
             return config
         return replace(
             config,
-            steps=config.steps or STEPS,
-            batch_size=config.batch_size * 3 // 2,
+            steps=self.budget.steps(self.networks, len(self.train)),
+            batch_size=self.budget.batch_size(self.networks),
             clip=config.clip or CLIP,
-            schedule="linear" if config.schedule == "constant" else config.schedule,
+            schedule="cosine" if config.schedule == "cosine" else "linear",
             patience=0,
         )
+
+    @cached_property
+    def budget(self) -> Budget:
+        """How much is trained with few labels."""
+        return Budget.of(self.networks)
 
     @cached_property
     def test(self) -> Tensor:

@@ -23,6 +23,7 @@ STUDY_CHOICES = {
     "interval": ("auto", "crossed", "nadeau-bengio"),
     "until": ("fixed", "decided"),
     "backend": ("loky", "ray", "dask"),
+    "label_tuning": ("auto", "complete", "smoothing", "none"),
 }
 
 
@@ -63,7 +64,11 @@ class StudyConfig(DistillConfig):
         label_curve: further numbers of labels, like `labelled`, with which no-kd alone is trained, to say how
             many labels the teachers are worth.
         label_folds: folds of the labelled samples whose out-of-fold outputs choose smoothing, weight decay,
-            ratios and the weights of the stack, 2 or more.
+            ratios and the weights of the stack, 2 or more; by default 4, and 2 for large networks of yours
+            (more than 500,000 weights, or inputs of more than 2,000 values).
+        label_tuning: what a network without a teacher tries with few labels: complete (label smoothing and
+            weight decay, 7 trials), smoothing (3 trials) or none; auto is complete, and smoothing for large
+            networks of yours.
         teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
         saliency_split: split that saliency is computed on; train is the paper's.
         score: what ranks the channels: increase (the paper's) or followed.
@@ -112,7 +117,8 @@ class StudyConfig(DistillConfig):
     ratio: Sequence[float] = (0.25, 0.5, 0.75)
     labelled: Sequence[str] = ()
     label_curve: Sequence[str] = ()
-    label_folds: int = 4
+    label_folds: int | None = None
+    label_tuning: Literal["auto", "complete", "smoothing", "none"] = "auto"
     teacher_source: Literal["joint", "regular"] = "joint"
     saliency_split: Literal["train", "validation"] = "train"
     score: Literal["increase", "followed"] = "increase"
@@ -216,7 +222,9 @@ class StudyConfig(DistillConfig):
             self.label_weight,
             "The label is half of the target of a labelled sample there",
         )
-        check(self.label_folds >= 2, "label_folds", "be 2 or more", self.label_folds)
+        check(
+            self.label_folds is None or self.label_folds >= 2, "label_folds", "be 2 or more", self.label_folds
+        )
         check(self.cross_fit_folds >= 2, "cross_fit_folds", "be 2 or more", self.cross_fit_folds)
         check(
             all(0 < s < 1 for s in self.smoothing), "smoothing", "hold shares in (0, 1)", list(self.smoothing)

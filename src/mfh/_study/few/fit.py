@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from mfh._study.few.budget import Budget
 from mfh._study.few.members import (
     MEMBERS,
-    TUNING,
     Part,
     Tuned,
     divide_labelled,
@@ -100,8 +100,8 @@ def run_few(task: SeedTask) -> SeedResult:
 
 def units_per_fit(networks: Networks) -> dict[str, int]:
     """Return the work of each stage of one fit: networks to train, or rankings of channels."""
-    config, kind, parts = networks.config, networks.data.kind, networks.config.label_folds + 1
-    tried = sum(kind.smooths or not smoothing for smoothing, _ in TUNING)
+    config, budget = networks.config, Budget.of(networks)
+    parts, tried = budget.folds + 1, len(budget.trials)
     students = sum(
         arm.count(len(config.ratio), config.random_draws, 0)
         * (1 if arm.hidden_labels else len(networks.losses))

@@ -12,12 +12,11 @@ from mfh._study.task import SeedTask, predict_all
 from mfh._study.teachers import Teachers
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
+from mfh.training.device import Processes
 from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded
 
-TUNING = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.0, 0.01), (0.1, 0.01), (0.0, 0.03), (0.1, 0.03))
-"""Label smoothing and weight decay that a network without a teacher tries."""
 MEMBERS = ("regular", "unimodal", "fused", "joint", "joint-student", "no-kd")
 """The networks of a stack."""
 
@@ -55,7 +54,7 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
     group = None if data.group is None else data.group[rows]
     groups = 0 if group is None else len(np.unique(group))
     group = group if groups > 1 else None
-    count = min(task.config.label_folds, len(rows), *([groups] if groups > 1 else []))
+    count = min(task.budget.folds, len(rows), *([groups] if groups > 1 else []))
     rng = np.random.default_rng(task.derived("label folds"))
     parts = divide(strata, group, [1 / count] * count, rng)
     found = []
@@ -125,7 +124,7 @@ def labelled_job(
         part.data,
         modality,
         part.labelled,
-        part.held_out,
+        part.labelled,  # the last weights are kept, so these choose nothing
         task.derived(batches + part.name),
         name=f"The network `{name}` of fit {task.seed}",
         metric=task.metric,
@@ -197,7 +196,7 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     """
     *folds, complete = parts
     kind = complete.data.kind
-    tried = [pair for pair in TUNING if kind.smooths or not pair[0]]
+    tried = task.budget.trials
     rows = torch.cat([fold.held_out for fold in folds])
     truth = complete.data.label[rows]
     scored = []
@@ -219,6 +218,7 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
         merit = (task.metric.merit(task.metric(outputs, truth)), -float(kind.label_loss(outputs, truth)))
         scored.append((merit, outputs))
     best = max(range(len(tried)), key=lambda place: scored[place][0])
+    best = int(Processes.on(task.device).from_main(best))
     smoothing, decay = tried[best]
     jobs = {
         name: labelled_job(
@@ -229,7 +229,7 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     }  # fmt: skip
     fits = task.train_side_by_side(jobs, "teachers", weight_decay=decay)
     logits = {
-        name: predict_all(trained(job, fit), complete.data, task.student)
+        name: predict_all(trained(job, fit).to(task.device), complete.data, task.student)
         for (name, job), fit in zip(jobs.items(), fits, strict=True)
     }
     order = torch.argsort(rows)

@@ -1,0 +1,83 @@
+"""How much is trained with few labels: the folds, the trials and the steps; less for large networks."""
+
+import math
+from dataclasses import dataclass
+
+from mfh._study.networks import Networks
+
+STEPS = 300
+"""Steps of a training; a large network is trained for `epochs` passes over the pairs instead."""
+FOLDS = 4
+"""Folds of the labelled samples."""
+FEW_FOLDS = 2
+"""The same for large networks."""
+COMPLETE = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.0, 0.01), (0.1, 0.01), (0.0, 0.03), (0.1, 0.03))
+"""Label smoothing and weight decay that a network without a teacher tries."""
+SMOOTHING = (0.0, 0.1, 0.3)
+"""Label smoothing alone; the weight decay is then that of the options."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is trained with few labels.
+
+    The trials count for `no-kd`, for the networks of `self` and for the prior of the stack alike: they are
+    the same tuned network.
+
+    Attributes:
+        folds: folds of the labelled samples.
+        trials: label smoothing and weight decay of each trial.
+        large: whether the networks are large; see `is_large`.
+    """
+
+    folds: int
+    trials: tuple[tuple[float, float], ...]
+    large: bool
+
+    @classmethod
+    def of(cls, networks: Networks) -> "Budget":
+        """Return the folds and trials that the options ask for, by default those for these networks."""
+        config, large = networks.config, is_large(networks)
+        tuning = config.label_tuning
+        if tuning == "auto":
+            tuning = "smoothing" if large else "complete"
+        trials = {
+            "complete": COMPLETE,
+            "smoothing": tuple((share, config.weight_decay) for share in SMOOTHING),
+            "none": ((0.0, config.weight_decay),),
+        }[tuning]
+        kept = (pair for pair in trials if networks.data.kind.smooths or not pair[0])
+        return cls(config.label_folds or (FEW_FOLDS if large else FOLDS), tuple(kept), large)
+
+    def steps(self, networks: Networks, num_pairs: int) -> int:
+        """Return the number of steps of a training.
+
+        Args:
+            networks: what is trained.
+            num_pairs: number of training pairs.
+        """
+        config = networks.config
+        passes = math.ceil(config.epochs * num_pairs / self.batch_size(networks))
+        return config.steps or (passes if self.large else STEPS)
+
+    def batch_size(self, networks: Networks) -> int:
+        """Return the samples of a step: half as many again as usual, but for large networks."""
+        size = networks.config.batch_size
+        return size if self.large else size * 3 // 2
+
+    def describe(self) -> str:
+        """Return in words how much is trained in a fit."""
+        size = "large" if self.large else "small"
+        count, tried = self.folds, len(self.trials)
+        return (
+            f"Few labels, {size} networks: {count} folds of the labelled samples, and {tried} trials of "
+            "label smoothing and weight decay for the network without a teacher, which `no-kd`, `self` and "
+            f"the stack share. Each fit trains {4 * (count + 1)} teachers and {tried * count} trials. "
+            "`label_folds` and `label_tuning` change this."
+        )
+
+
+def is_large(networks: Networks) -> bool:
+    """Return whether a network was given that is too large for many trainings in a fit."""
+    given = networks.teacher is not None or networks.student is not None
+    return given and not networks.small()
