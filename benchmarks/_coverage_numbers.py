@@ -147,7 +147,8 @@ def summarize_repeats(population: Population, name: str, pairs: Sequence[Row], e
     Args:
         population: of the pilots.
         name: of the treatment.
-        pairs: the first two repeats are the pilot; more repeats of the same data set show how the plan ends.
+        pairs: the first two repeats are the pilot; fewer or more repeats of the same data set show how the
+            plan ends.
         effect: gain that is planned for; 0 for the pilot's own estimate, if the pilot decides nothing.
     """
     absent, planned, beyond = [], [], 0
@@ -168,7 +169,9 @@ def summarize_repeats(population: Population, name: str, pairs: Sequence[Row], e
         elif repeats - row["first"] >= len(mean):
             beyond += 1
         else:
-            planned.append(bool(decides[max(repeats, row["first"]) - row["first"]]))
+            planned.append(
+                bool(decides[repeats - row["first"]]) if repeats > 1 else shows(pair["repeats"]["1"])
+            )
     return {
         "setting": population.name,
         "pair": name,
@@ -177,6 +180,11 @@ def summarize_repeats(population: Population, name: str, pairs: Sequence[Row], e
         "beyond": beyond,
         "planned": share(planned),
     }
+
+
+def shows(row: Row) -> bool:
+    """Return whether an interval is above 0."""
+    return row["half"] is not None and row["mean"] > row["half"]
 
 
 def components_of(row: Row) -> Components | None:
@@ -207,7 +215,6 @@ def _bounds(first: int, most: int) -> list[float]:
 def summarize_samples(population: Population, name: str, planned: Sequence[Row], treatment: Treatment) -> Row:
     """Return how often studies of a planned number of samples show the gain that they were planned for."""
     made = [row for row in planned if "mean" in row]
-    shown = [row["half"] is not None and row["mean"] > row["half"] for row in made]
     return {
         "setting": population.name,
         "pair": name,
@@ -215,7 +222,7 @@ def summarize_samples(population: Population, name: str, planned: Sequence[Row],
         "truth": float(np.mean([row["fresh"] for row in made])) if made else None,
         "samples": float(np.median([row["size"] for row in planned])),
         "not_made": len(planned) - len(made),
-        "shown": share(shown),
+        "shown": share([shows(row) for row in made]),
     }
 
 

@@ -24,7 +24,12 @@ from mfh.data.splits import divide
 
 HALVES_SEED = 2026
 DIAGNOSE = {"num_bootstrap": 20, "num_shuffles": 5}
-STUDY = {"ratio": (0.5,), "random_draws": 1, "smoothing": (0.1,)}
+STUDY = {
+    "ratio": (0.5,),
+    "random_draws": 1,
+    "smoothing": (0.1,),
+    "arms": ("no-kd", "joint", "general"),
+}
 KEPT = ("diagnosis", "comparisons", "summary", "teachers", "verdict")
 PARTS = ("study", "diagnosis")
 FILES = ("mfeat", "ravdess", "mnist", "avmnist", "grid")
@@ -64,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", required=True)
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
-    parser.add_argument("--seeds", type=int, default=5, help="of the study")
+    parser.add_argument("--seeds", type=int, default=10, help="fits of each study")
     for name in FILES:
         parser.add_argument(f"--{name}", help="where it is; left out, its pairs are not run")
     options = parser.parse_args()

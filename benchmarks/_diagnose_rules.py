@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from mfh._diagnose.verdict import Belief, Transfer, believe, name_verdict
+from mfh._diagnose.verdict import MARGIN, Belief, Transfer, believe, name_verdict
 from mfh.stats import rank_correlation
 
 HARM = -1.0  # points: a loss that counts
 RIDGE = 1.0
 VERDICT = "the verdict's expected gain"
-TOLD = ("data", "pair", "gain", "low", "high", "n", "error")
+TOLD = ("data", "pair", "gain", "low", "high", "n", "error", "study error", "word")
 FEATURES: dict[str, tuple[str, ...]] = {
     "pilot, recalibrated": ("pilot",),
     "pilot of joint, recalibrated": ("pilot joint",),
@@ -51,7 +51,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
         row = {
             "data": told["dataset"], "pair": told["pair"],
             "gain": gain["difference"], "low": gain["low"], "high": gain["high"], "n": gain["n"],
-            "error": found["belief"]["pilot_error"],
+            "error": found["belief"]["pilot_error"], "study error": gain["components"]["error"],
+            "word": study_word(gain),
             "pilot": pilot["general (chosen)", "no-kd"], "pilot joint": pilot["joint", "no-kd"],
             "pilot regular": pilot["regular", "no-kd"],
             "gamma": found["gamma"]["estimate"], "gamma within": found["gamma"]["within"],
@@ -63,6 +64,15 @@ def read(folder: Path) -> list[dict[str, Any]]:
         }  # fmt: skip
         rows.append(row | {name: _beyond(entry) for name, entry in companions.items()})
     return rows
+
+
+def study_word(gain: Mapping[str, Any]) -> str:
+    """Return the verdict of a study on a gain, by its interval."""
+    if gain["low"] > 0:
+        return "help"
+    if gain["high"] < 0:
+        return "hurt"
+    return "no-effect" if gain["low"] >= -MARGIN and gain["high"] <= MARGIN else "abstain"
 
 
 def _beyond(entry: Mapping[str, Any]) -> float:
@@ -91,12 +101,19 @@ def left_out(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> np.ndar
 
 
 def refit(rows: Sequence[Mapping[str, Any]], *, offset: bool) -> Transfer:
-    """The verdict's constants from other pairs; every data set counts the same."""
+    """Return the verdict's constants from other pairs; every data set counts the same.
+
+    The measured gains vary by the error of the studies too, and their distance from the pilots by the errors
+    of both. These are known, so they are subtracted.
+    """
     sets = [row["data"] for row in rows]
     weight = np.array([1 / sets.count(one) for one in sets]) / len(set(sets))
     gain, gap = column(rows, "gain"), column(rows, "gain") - column(rows, "pilot")
+    study, pilot = column(rows, "study error") ** 2, column(rows, "error") ** 2
     mean = float(weight @ gap) if offset else 0.0
-    return Transfer(float(np.sqrt(weight @ gain**2)), mean, float(np.sqrt(weight @ (gap - mean) ** 2)))
+    spread = float(weight @ (gain**2 - study))
+    sd = float(weight @ ((gap - mean) ** 2 - study - pilot))
+    return Transfer(max(spread, 0.0) ** 0.5, mean, max(sd, 0.0) ** 0.5)
 
 
 def left_out_beliefs(rows: Sequence[Mapping[str, Any]], *, offset: bool) -> list[Belief]:
@@ -179,13 +196,14 @@ def main() -> None:
 
 
 def print_pairs(rows: Sequence[Mapping[str, Any]]) -> None:
-    """One line a pair, with the verdict by constants from the other data sets."""
+    """One line a pair, with the study's verdict and that by constants from the other data sets."""
     for row, belief in zip(rows, left_out_beliefs(rows, offset=True), strict=True):
         shown = " | ".join(f"{row[name]:.2f}" for name in ("gamma", "gamma within"))
         shown += f" | {row['advantage']:+.1f}"
         span = f"{row['gain']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f}; {row['n']})"
         pilots = f"{row['pilot']:+.1f} | {row['pilot joint']:+.1f}"
-        print(f"| {row['pair']} | {shown} | {pilots} | {span} | `{name_verdict(belief)[0]}` |")
+        words = f"`{row['word']}` | `{name_verdict(belief)[0]}`"
+        print(f"| {row['pair']} | {shown} | {pilots} | {span} | {words} |")
 
 
 def print_numbers(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarray]) -> None:
@@ -233,12 +251,13 @@ def print_verdicts(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarr
             if len(mine):
                 spread = f"{mine.min():+.1f} to {mine.max():+.1f}, mean {mine.mean():+.1f}"
                 print(f"  {word}: {len(mine)}, gains {spread}, {(mine < 0).sum()} below 0")
-        away = np.array([(g - b.mean) / b.sd for g, b in zip(gain, beliefs, strict=True)])
+        width = np.hypot([belief.sd for belief in beliefs], column(rows, "study error"))
+        away = (gain - [belief.mean for belief in beliefs]) / width
         for level, ends in ((80, 1.2816), (95, 1.96)):
             inside = (np.abs(away) <= ends).astype(float)
             told = _with(100 * inside.mean(), lambda c, v=inside: 100 * v[c].mean(), samples, "")
             print(f"  within {level}%: {told}")
-        surprise = 0.5 * away**2 + np.log([belief.sd for belief in beliefs])
+        surprise = 0.5 * away**2 + np.log(width)
         told = _with(surprise.mean(), lambda c, v=surprise: v[c].mean(), samples)
         print(f"  mean -log density (+ constant): {told}")
     gap = gain - column(rows, "pilot")

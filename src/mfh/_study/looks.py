@@ -10,6 +10,7 @@ studies.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from scipy import special
@@ -58,7 +59,7 @@ class LookPlan:
     def bound(self, repeats: int) -> float:
         """Return what |difference / standard error| must exceed at a look; else that of the nearest one."""
         nearest = min(max(repeats, self.first), self.last)
-        return bounds(planned_fractions(nearest, self.last, first=self.first))[-1]
+        return _bounds(self.first, self.last)[nearest - self.first]
 
     def level(self, repeats: int) -> float:
         """Return the coverage of the interval of a look, in (0, 1)."""
@@ -80,6 +81,12 @@ class LookPlan:
             f"This verdict is exploratory: looks at the data were planned {planned}, and the one after "
             f"{repeats} was added later. Repeat the study with other data to confirm it."
         )
+
+
+@cache
+def _bounds(first: int, last: int) -> list[float]:
+    """Return the bounds of all planned looks."""
+    return bounds(planned_fractions(last, last, first=first))
 
 
 def keep_plan(plan: LookPlan, folder: Path | None, *, write: bool = True) -> LookPlan:

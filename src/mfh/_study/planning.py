@@ -91,7 +91,8 @@ def plan(
     half = parts.half_width()
     words = f"Two repeats of {parts.folds} folds give an interval of about +-{half:.2f} {points}. "
     if repeats is not None:
-        words += f"To show a gain of {effect:g} with a probability of {POWER:.0%}: {max(repeats, 2)} repeats."
+        count = "1 repeat" if repeats == 1 else f"{repeats} repeats"
+        words += f"To show a gain of {effect:g} with a probability of {POWER:.0%}: {count}."
     else:
         words += (
             f"No number of repeats of these {len(data):,} samples shows a gain of {effect:g} with a "
