@@ -192,7 +192,7 @@ def _draw(summary: Summary) -> Figure | None:
     ax.minorticks_off()
     ax.set_xlabel("labels in each fit (logarithmic)")
     ax.set_ylabel(style.metric_axis(summary))
-    style.legend_above(figure)
+    style.legend_above(figure, len(DRAWN))
     return figure
 
 
@@ -231,11 +231,6 @@ def _intro(summary: Summary) -> str:
             f"Of the {total:,} samples {known:,} have a label. Only these are tested, so the answer rests on "
             f"{known:,} labels."
         )
-    if summary["labels"].get("equivalents"):
-        words.append(
-            f"Further labels are those that `{BASELINE}` needs to be as good as the stack. They are read "
-            f"from its own curve, which is interpolated; the interval resamples {summary['units']}."
-        )
     counts = [_count(point["labels"]) for point in summary["label_curve"]]
     if len(counts) > 1:
         words.append(
@@ -253,10 +248,11 @@ SECTION = Section(
     pictures=(Picture(name="label-curve", draw=_draw, caption=_caption, describe=_describe),),
     tables=(build_curve, build_arms),
     template="""
-<div class="pair">
-{{ picture("label-curve") }}
-<div>{{ grid("label-curve") }}</div>
-</div>
+{{ grid("label-curve") }}
+{% if s.labels.equivalents %}
+<p class="aside">Further labels: how many more <code>no-kd</code> needs to be as good as the stack, read from
+its own curve, which is interpolated. The interval resamples {{ s.units }}.</p>
+{% endif %}
 {{ grid("label-arms") }}
 """,
     is_shown=lambda summary: bool(summary["labels"]),
