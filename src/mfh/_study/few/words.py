@@ -95,7 +95,10 @@ def describe_curve(labels: Mapping[str, Any], metric: MetricInfo) -> list[str]:
         if gain.get("gain_low") is not None:
             line += f" ({gain['gain']:+.{digits}f}, 95% {gain['gain_low']:+.{digits}f} to "
             line += f"{gain['gain_high']:+.{digits}f})"
-        found = labels.get("equivalents", {}).get(point["count"])
+        helps = gain.get("gain_low") is not None and (
+            gain["gain_low"] > 0 if metric.higher_is_better else gain["gain_high"] < 0
+        )
+        found = labels.get("equivalents", {}).get(point["count"]) if helps else None
         lines.append(line + ("." if found is None else f". {describe_equivalent(found)}"))
     return lines
 
