@@ -146,7 +146,8 @@ class StudyResult(RunResult):
         looks: the looks of a study that went on until it was decided.
         labels: where labels are missing: mean numbers of `labelled` and `unlabelled` pairs of a fit, and of
             labels that `oracle` learns from; whether the study hid labels (`hidden`); how many samples have
-            one (`known`); and, with several numbers of labels, `curve` and `equivalents`.
+            one (`known`); how networks were trained in place of the options (`training`); and, with several
+            numbers of labels, `curve` and `equivalents`.
         data: sizes, classes, groups, modalities, file and fingerprint.
         channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
             `importance_train`, each (seed, channel), and the like for validation.

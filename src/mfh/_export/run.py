@@ -17,11 +17,11 @@ from mfh._export.files import STUDENT
 from mfh._export.teacher import TEACHER, write_teacher
 from mfh._export.winner import refit_run
 from mfh._export.write import write_model
-from mfh._study.few.curve import folder_of
 from mfh._study.kept import Kept
 from mfh._study.networks import Build
 from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
+from mfh.config.labelled import label_folder
 from mfh.data.paired import PairedDataset
 from mfh.models.mlp import standardized
 from mfh.results import RunResult, StudyResult, load_results
@@ -175,7 +175,8 @@ def _kept(result: StudyResult) -> Kept:
     if isinstance(result.kept, Kept):
         return result.kept
     counts: Sequence[str] = result.config.get("labelled") or ()
-    return Kept(folder_of(result.kept, counts[0]) if len(counts) > 1 else result.kept)
+    several = len(counts) + len(result.config.get("label_curve") or ()) > 1
+    return Kept(label_folder(result.kept, counts[0]) if several and result.kept is not None else result.kept)
 
 
 def _described(result: StudyResult) -> dict[str, Any]:

@@ -162,6 +162,6 @@ def draw_differences(
     ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
 
 
-def legend_above(figure: Figure) -> None:
-    """Put the legend above the axes, in as many columns as fit."""
-    figure.legend(loc="outside upper left", ncols=columns(), handlelength=2.6, columnspacing=1.4)
+def legend_above(figure: Figure, most: int = 3) -> None:
+    """Put the legend above the axes, in as many columns as fit, at most `most`."""
+    figure.legend(loc="outside upper left", ncols=columns(most), handlelength=2.6, columnspacing=1.4)

@@ -9,9 +9,11 @@ import numpy as np
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.design import Design
 from mfh._study.kept import describe_networks
+from mfh._study.few.budget import Budget
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict
+from mfh._study.task import with_fixed_schedule
 from mfh.arms import ARMS, DEFAULT, ShownArm
 from mfh.comparing import (
     Fit,
@@ -27,6 +29,8 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import MetricInfo, StudyResult, environment
 
+SCHEDULE = ("steps", "batch_size", "clip", "schedule")
+"""Options of training that few labels replace."""
 MOST_OUTPUTS = 2**27
 """Numbers of test outputs above which `predictions.npz` is left out."""
 
@@ -197,7 +201,8 @@ def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
     """Return how many pairs of a fit have a label that it sees; empty where all have one."""
     if not networks.few_labels:
         return {}
-    known = networks.data.labelled
+    known, num_pairs = networks.data.labelled, len(seeds[0].split.train)
+    training = with_fixed_schedule(networks, Budget.of(networks), num_pairs)
     labelled = np.mean([len(seed.split.learnt) for seed in seeds])
     pairs = np.mean([len(seed.split.train) for seed in seeds])
     return {
@@ -206,6 +211,7 @@ def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
         "oracle": float(np.mean([known[seed.split.train].sum() for seed in seeds])),
         "hidden": bool(networks.config.labelled),
         "known": int(known.sum()),
+        "training": {name: getattr(training, name) for name in SCHEDULE},
     }
 
 

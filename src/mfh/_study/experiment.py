@@ -14,7 +14,7 @@ from mfh._study.assemble import assemble
 from mfh._study.cost import announce
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
-from mfh._study.few.curve import folder_of, join, make_point
+from mfh._study.few.curve import join, make_point
 from mfh._study.kept import STUDENTS, Kept
 from mfh._study.live import Live
 from mfh._study.looks import LookPlan, keep_plan, take_look, with_looks
@@ -29,6 +29,7 @@ from mfh._system.progress import Progress, is_shown
 from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_backend, run_tasks
 from mfh.arms import BASELINE, STACK
 from mfh.config import StudyConfig
+from mfh.config.labelled import label_folder
 from mfh.data.paired import PairedDataset
 from mfh.results import FailedSeed, Look, StudyResult
 from mfh.training.device import Processes, make_accelerator
@@ -171,9 +172,8 @@ def _study_curve(
     for count, arms in sorted(counts.items(), key=lambda item: item[0] not in config.labelled):
         part = replace(config, labelled=(count,), label_curve=(), arms=arms)
         logger.info("Labels: %s", count)
-        found = study(
-            data, teacher, student, config=part, out=folder_of(out, count), progress=progress, sources=sources
-        )
+        inside = None if out is None else label_folder(out, count)
+        found = study(data, teacher, student, config=part, out=inside, progress=progress, sources=sources)
         points[count] = make_point(count, found, (BASELINE, STACK), data.group)
         results[count] = found
     result = join(results, list(points.values()), config)

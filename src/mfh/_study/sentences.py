@@ -168,9 +168,11 @@ def _on_focusing(decision: Decision, source: str) -> str:
             "but this counts only if the declared questions before it are answered with yes."
         )
     if stacked:
+        *others, last = [_names([name]) for name in (*unbeaten, *lost)]
+        names = f"{', '.join(others)} or {last}" if others else last
         return (
             f"Focusing the {source} teacher on modality-general channels is not shown to help: its student "
-            f"(`general`) does not beat {_names([*unbeaten, *lost])}."
+            f"(`general`) does not beat {names}."
         )
     return (
         "Focusing on modality-general channels is not shown to matter: it does not beat "
@@ -194,11 +196,12 @@ def _reason(
     modalities: tuple[str, str],
     alike: str,
 ) -> str:
-    """Return a comparison in words; the arm that is compared is named where it is not the headline arm."""
+    """Return a comparison in words; the arm that is compared is named where several are."""
     name = comparison.b.removesuffix(CHOSEN)
     arm = next(arm for arm in arms if arm.name == name)
     words = arm.explain(teacher=modalities[0], student=modalities[1], source=source)
-    start = "Against" if comparison.a == head else f"`{comparison.a.removesuffix(CHOSEN)}` against"
+    plain = comparison.a == head and head != STACK
+    start = "Against" if plain else f"`{comparison.a.removesuffix(CHOSEN)}` against"
     return (
         f"{start} `{name}` ({words.removeprefix('control: ').replace('of the same class', alike)}): "
         f"{comparison.difference:+.2f} points ({comparison.low:+.2f} to {comparison.high:+.2f})."

@@ -28,6 +28,25 @@ Progress = Callable[[str, int], None]
 """Called with a stage and how much of it has been done since the last call."""
 
 
+def with_fixed_schedule(networks: Networks, budget: Budget, num_pairs: int) -> StudyConfig:
+    """Return how networks are trained with few labels: for a fixed number of steps, the last weights kept.
+
+    Args:
+        networks: of the study.
+        budget: how much is trained.
+        num_pairs: training pairs of the fit.
+    """
+    config = networks.config
+    return replace(
+        config,
+        steps=budget.steps(networks, num_pairs),
+        batch_size=budget.batch_size(networks),
+        clip=config.clip or CLIP,
+        schedule="cosine" if config.schedule == "cosine" else "linear",
+        patience=0,
+    )
+
+
 def derived_seed(seed: int, role: str) -> int:
     """Return a seed of its own for each role (teacher, student, batches, ...) within a seed."""
     entropy = [seed, *role.encode()]
@@ -116,18 +135,10 @@ class SeedTask:
 
     @cached_property
     def training(self) -> StudyConfig:
-        """How networks are trained: with few labels a fixed number of steps, whose last weights are kept."""
-        config = self.config
+        """How networks are trained."""
         if self.split.labelled is None:
-            return config
-        return replace(
-            config,
-            steps=self.budget.steps(self.networks, len(self.train)),
-            batch_size=self.budget.batch_size(self.networks),
-            clip=config.clip or CLIP,
-            schedule="cosine" if config.schedule == "cosine" else "linear",
-            patience=0,
-        )
+            return self.config
+        return with_fixed_schedule(self.networks, self.budget, len(self.train))
 
     @cached_property
     def budget(self) -> Budget:

@@ -43,6 +43,7 @@ def run(options: Namespace) -> None:
     config = make_config(StudyConfig, options)  # before anything slow is imported
 
     import mfh
+    from mfh._study.few.words import describe_curve
     from mfh._study.sentences import describe_failed
 
     out = Path(options.out)
@@ -63,4 +64,6 @@ def run(options: Namespace) -> None:
     print(  # noqa: T201
         f"\n{result.verdict.verdict}: {result.verdict.sentence}{units if metric.name != 'accuracy' else ''}"
     )
+    if lines := describe_curve(result.labels, metric):
+        print("\n" + "\n".join(lines))  # noqa: T201
     require_complete(result)

@@ -52,7 +52,10 @@ TEMPLATE = (
     + """
 <p class="asked"><b>The question.</b> {{ s.asked|code }}</p>
 </div>
+<div>
 {{ picture("differences") }}
+{{ picture("label-curve") }}
+</div>
 </header>
 """
 )

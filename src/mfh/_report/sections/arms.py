@@ -99,7 +99,7 @@ def _caption(summary: Summary) -> str:
     return (
         f"Small dots: one for each fit. Large mark: the mean, with its {summary['interval_name']}. Dashed: "
         f"labels alone ({BASELINE}). These intervals include what all arms of a fit share, such as an easy "
-        "split; those of paired differences do not.{not_drawn(far)}"
+        f"split; those of paired differences do not.{not_drawn(far)}"
     )
 
 
@@ -117,6 +117,11 @@ def _intro(summary: Summary) -> str:
         "Within a fit every student starts from the same weights and sees the same batches; only what it "
         "learns from differs."
     )
+    if summary["few_labels"]:
+        start = (
+            "Within a fit every student starts from the same weights, and all that have a teacher see the "
+            "same batches."
+        )
     if not summary["shown_ratio"]:
         return start
     best = f"with the best validation {summary['metric']}"

@@ -12,9 +12,10 @@ from mfh._report import style, wording
 from mfh._report.section import Picture, Section, Summary
 from mfh._report.sections.differences import gain_of, zone_words
 from mfh._report.tables import Table, cell, label, plain_text, table
-from mfh._report.wording import interval, plural, shorten, signed
+from mfh._report.view import TEACHER_WORDS
+from mfh._report.wording import interval, number, plural, shorten, signed
 from mfh._system.files import plain
-from mfh.arms import BASELINE, HEADLINE
+from mfh.arms import BASELINE, HEADLINE, STACK
 from mfh.results import StudyResult
 
 HOW_NOT_WHAT = (
@@ -75,14 +76,16 @@ def _headline(rows: Sequence[Mapping[str, Any]]) -> str:
         "no-effect": ("makes no difference", "make no difference"),
         "abstain": ("is undecided", "are undecided"),
     }
-    parts = []
+    parts, compared = [], [row for row in rows if row["difference"] is not None]
     for code, (one, many) in words.items():
-        if count := sum(row["verdict"] == code for row in rows):
+        if count := sum(row["verdict"] == code for row in compared):
             parts.append(f"{count} {one if count == 1 else many}")
-    silent = sum(row["verdict"] not in words for row in rows)
+    silent = len(rows) - sum(row["verdict"] in words for row in compared)
     parts += [f"{silent} without a verdict"] if silent else []
     focusing = sum(row["focusing"] == "Yes" for row in rows)
-    start = f"Of {len(rows)} teachers, {wording.sequence(parts)}." if len(rows) > 1 else ""
+    stacks = compared and all(row["head"] == STACK for row in compared)
+    teachers = "stacks of teachers" if stacks else "teachers"
+    start = f"Of {len(rows)} {teachers}, {wording.sequence(parts)}." if len(rows) > 1 else ""
     return f"{start} Focusing itself is credited in {focusing} of {len(rows)}.".strip()
 
 
@@ -100,13 +103,15 @@ def _summarize_gains(runs: Runs, _: Summary) -> dict[str, Any]:
         rows.append(
             {
                 key: summary[key]
-                for key in ("verdict", "symbol", "num_fits", "metric", "loss", "digits", "level")
+                for key in ("verdict", "symbol", "num_fits", "metric", "loss", "digits", "level", "head")
             }
             | {key: gain[key] for key in ("difference", "low", "high")}
             | {
                 "name": name,
                 "group": runs.designs[name],
                 "focusing": focusing,
+                "labels": summary["labels"].get("labelled"),
+                "unlabelled": summary["labels"].get("unlabelled"),
                 "checks": [check["code"] for check in summary["checks"]],
                 "fields": {field: configs[name].get(field, wording.NOTHING) for field in differing},
             }
@@ -185,12 +190,16 @@ def _build_runs(summary: Summary) -> Table | None:
             cell(signed(row["difference"], row["digits"] + 1), row["difference"]),
             cell(interval(row["low"], row["high"], row["digits"] + 1, sign=True), row["low"], _level(row)),
             cell(row["focusing"]),
+            *(cell(number(row[field], 0), row[field]) for field in ("labels", "unlabelled")),
             cell(row["num_fits"], row["num_fits"]),
             *(cell(shorten(row["fields"][field], 40)) for field in summary["differing"]),
         ]
         for row in summary["runs"]
     ]
-    columns = ("Run", "Design", "Verdict", "Gain, points #", "95% interval #", "Focusing", "Fits #")
+    columns = (
+        "Run", "Design", "Verdict", "Gain, points #", "95% interval #", "Focusing", "Labels #",
+        "Unlabelled #", "Fits #",
+    )  # fmt: skip
     return table("runs", "The runs", (*columns, *map(label, summary["differing"])), rows)
 
 
@@ -217,8 +226,17 @@ def _draw(summary: Summary) -> Figure | None:
     style.name_rows(ax, [shorten(row["name"], 26) for row in rows], values)
     ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     better = "" if summary["higher_is_better"] else "; left of 0 is better"
-    ax.set_xlabel(f"{HEADLINE} minus {BASELINE}, points{better}")
+    ax.set_xlabel(f"{_taught(summary)[1]} minus {BASELINE}, points{better}")
     return figure
+
+
+def _taught(summary: Summary) -> tuple[str, str]:
+    """Return what the drawn students were taught by, and their arm; in general words where runs differ."""
+    heads = {row["head"] for row in drawn_runs(summary)}
+    (head,) = heads if len(heads) == 1 else (HEADLINE,)
+    if heads - {HEADLINE, STACK} or len(heads) > 1:
+        return "the teacher", "taught student"
+    return TEACHER_WORDS[head], head
 
 
 def drawn_runs(summary: Summary) -> list[Mapping[str, Any]]:
@@ -231,9 +249,11 @@ def _caption(summary: Summary) -> str:
     first = summary["runs"][0]["metric"]
     others = any(row["metric"] != first for row in summary["runs"])
     other = f" Only runs whose metric is {first} are drawn." if others else ""
+    teacher, arm = _taught(summary)
+    arm = f" ({arm})" if teacher in TEACHER_WORDS.values() else ""
     return (
-        f"Gain from the teacher: the student of the focused teacher ({HEADLINE}) minus the one trained on "
-        f"labels alone ({BASELINE}), with its interval. Filled: the verdict is help or hurt. Shaded: "
+        f"Gain from the teacher: the student of {teacher}{arm} minus the one trained on labels alone "
+        f"({BASELINE}), with its interval. Filled: the verdict is help or hurt. Shaded: "
         f"{zone_words(summary)}.{other}"
     )
 

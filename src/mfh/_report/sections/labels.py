@@ -28,7 +28,8 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     found = plain(view.result.labels)
     points = found.get("curve") or []
     asked = [str(count) for count in view.config.get("labelled") or ()]
-    own = (found.get("equivalents") or {}).get(asked[0]) if asked else None
+    helps = view.head == STACK and view.result.verdict.verdict == "help"
+    own = (found.get("equivalents") or {}).get(asked[0]) if asked and helps else None
     return {
         "labels": found,
         "label_curve": [
@@ -36,7 +37,8 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
             for point in points
             if point["labels"]
         ],
-        "equivalent": own if view.result.verdict.verdict == "help" else None,
+        "teachers_help": helps,
+        "equivalent": own,
     }
 
 
@@ -53,7 +55,7 @@ def facts(summary: Summary) -> list[dict[str, str]]:
         }
     ]
     against = next((row for row in summary["differences"] if row["name"] == "self"), None)
-    if summary["head"] == STACK and against is not None and against["difference"] is not None:
+    if summary["teachers_help"] and against is not None and against["difference"] is not None:
         mean = signed(against["difference"], summary["digits"])
         found.append(
             {
@@ -103,8 +105,8 @@ def build_curve(summary: Summary) -> Table | None:
     digits, equivalents = summary["digits"], summary["labels"].get("equivalents") or {}
     rows = []
     for point in summary["label_curve"]:
-        stack, worth = point["arms"].get(STACK), equivalents.get(point["count"])
-        gain = stack or {}
+        gain = point["arms"].get(STACK) or {}
+        worth = equivalents.get(point["count"]) if _is_gain(summary, gain) else None
         rows.append(
             [
                 cell(_count(point["labels"]), point["labels"]),
@@ -128,6 +130,14 @@ def build_curve(summary: Summary) -> Table | None:
     return table(
         "label-curve", "The gain, and what it is worth in labels, by number of labels", columns, rows
     )
+
+
+def _is_gain(summary: Summary, row: Mapping[str, Any]) -> bool:
+    """Return whether the interval of a gain excludes 0 on the better side."""
+    low, high = row.get("gain_low"), row.get("gain_high")
+    if low is None or high is None:
+        return False
+    return bool(low > 0 if summary["higher_is_better"] else high < 0)
 
 
 def _mean(row: Mapping[str, Any] | None, digits: int) -> Cell:
@@ -192,7 +202,7 @@ def _draw(summary: Summary) -> Figure | None:
     ax.minorticks_off()
     ax.set_xlabel("labels in each fit (logarithmic)")
     ax.set_ylabel(style.metric_axis(summary))
-    style.legend_above(figure)
+    style.legend_above(figure, len(DRAWN))
     return figure
 
 
@@ -231,11 +241,6 @@ def _intro(summary: Summary) -> str:
             f"Of the {total:,} samples {known:,} have a label. Only these are tested, so the answer rests on "
             f"{known:,} labels."
         )
-    if summary["labels"].get("equivalents"):
-        words.append(
-            f"Further labels are those that `{BASELINE}` needs to be as good as the stack. They are read "
-            f"from its own curve, which is interpolated; the interval resamples {summary['units']}."
-        )
     counts = [_count(point["labels"]) for point in summary["label_curve"]]
     if len(counts) > 1:
         words.append(
@@ -253,10 +258,11 @@ SECTION = Section(
     pictures=(Picture(name="label-curve", draw=_draw, caption=_caption, describe=_describe),),
     tables=(build_curve, build_arms),
     template="""
-<div class="pair">
-{{ picture("label-curve") }}
-<div>{{ grid("label-curve") }}</div>
-</div>
+{{ grid("label-curve") }}
+{% if s.labels.get("equivalents") %}
+<p class="aside">Further labels: how many more <code>no-kd</code> needs to be as good as the stack, read from
+its own curve, which is interpolated. The interval resamples {{ s.units }}.</p>
+{% endif %}
 {{ grid("label-arms") }}
 """,
     is_shown=lambda summary: bool(summary["labels"]),

@@ -87,7 +87,7 @@ def _students(view: StudyView) -> list[dict[str, Any]]:
         rows.append(
             start
             | {
-                "name": "each other arm",
+                "name": "every other arm",
                 "role": f"students: {sequence(taught)}",
                 "labels": labels["labelled"],
                 "pairs": labels["unlabelled"],

@@ -56,7 +56,11 @@ def command_line(argv: object) -> str:
 
 def build_config(summary: Summary) -> Table | None:
     """Return the resolved configuration."""
-    rows = [(key, plain_text(value)) for key, value in summary["config"].items()]
+    values = dict(summary["config"])
+    if training := (summary.get("labels") or {}).get("training"):
+        values |= {**training, "arms": list(dict.fromkeys(row["name"] for row in summary["arms"]))}
+        values.pop("epochs", None)  # the number of steps is fixed
+    rows = [(key, plain_text(value)) for key, value in values.items()]
     return pairs("config", "Resolved configuration", rows)
 
 

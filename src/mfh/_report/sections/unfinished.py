@@ -1,7 +1,7 @@
 """The sections of the page of a run that has not ended: what is finished, what is missing, results so far."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mfh._report.wording import duration, number, percent, plural, sequence
 from mfh._system.files import read_json, run_mark
 from mfh._system.progress import RunState, load_progress
 from mfh.arms import ARMS
+from mfh.config.labelled import label_folder
 from mfh.results import Record
 
 SILENT = 120.0
@@ -58,12 +59,14 @@ class UnfinishedRun:
         progress: how far it has come; None where that was not written.
         finished: fit -> what its file has.
         parts: fit -> number of its networks and rankings on disk, for fits that have not ended.
+        labels: in a study of several numbers of labels: number -> how far its own study has come.
     """
 
     folder: Path
     progress: RunState | None
     finished: Mapping[int, Mapping[str, Any]]
     parts: Mapping[int, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path | str) -> "UnfinishedRun":
@@ -84,7 +87,7 @@ class UnfinishedRun:
             "command, which runs them again.",
         )
         parts = {fit: sum(1 for _ in path.iterdir()) for fit, path in _fit_paths(folder).items()}
-        return cls(folder, load_progress(folder), finished, parts)
+        return cls(folder, load_progress(folder), finished, parts, _labels_so_far(folder))
 
     @property
     def planned(self) -> list[int]:
@@ -102,6 +105,20 @@ class UnfinishedRun:
             return "finished"
         running = self.progress.running if self.progress else None
         return "begun" if fit == running or fit in self.parts else "waiting"
+
+
+def _labels_so_far(folder: Path) -> dict[str, str]:
+    """Return how far the study of each number of labels has come; empty without several numbers."""
+    config = _json(folder / "run.json")
+    counts = [*(config.get("labelled") or ()), *(config.get("label_curve") or ())]
+    found = {}
+    for count in dict.fromkeys(map(str, counts)) if len(counts) > 1 else ():
+        inside = label_folder(folder, count)
+        if (inside / "results.json").exists():
+            found[count] = "finished"
+        else:
+            found[count] = f"{plural(len(_fit_paths(inside, '.json')), 'fit')} finished"
+    return found
 
 
 def _fit_paths(folder: Path, ending: str = "") -> dict[int, Path]:
@@ -129,7 +146,7 @@ def _summarize_head(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
     return {
         "kind": "unfinished",
         "title": f"A study that has not ended: {run.folder.resolve().name}",
-        "headline": _headline(len(run.finished), len(run.planned)),
+        "headline": _headline(run),
         "sentences": list(_sentences(run)),
         "config": dict(progress.config) if progress else _json(run.folder / "run.json"),
         "command": command_line(environment.pop("command", None)),
@@ -139,15 +156,19 @@ def _summarize_head(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
     }
 
 
-def _headline(finished: int, planned: int) -> str:
+def _headline(run: UnfinishedRun) -> str:
+    finished, planned = len(run.finished), len(run.planned)
+    if run.labels:
+        ended = sum(state == "finished" for state in run.labels.values())
+        return f"{ended} of {plural(len(run.labels), 'number')} of labels finished."
     if not planned:
         return f"{plural(finished, 'fit')} finished; the number of planned fits is not known."
     return f"{finished} of {plural(planned, 'fit')} finished."
 
 
 def _sentences(run: UnfinishedRun) -> list[str]:
+    found = [f"Labels {count}: {state}." for count, state in run.labels.items()]
     progress, quiet = run.progress, _age(run.progress.updated) if run.progress else None
-    found = []
     if progress and progress.stopped:
         found.append("It was stopped. Repeat the command to resume.")
     elif quiet is not None:
@@ -209,7 +230,7 @@ def _build_stages(summary: Summary) -> Table | None:
 
 def _summarize_arms(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
     """Return the mean test metric so far, by arm, ratio, loss and metric."""
-    known = {field.name for field in fields(Record)}
+    known = {spec.name for spec in fields(Record)}
     groups: dict[tuple[str, str], list[Record]] = {}
     for values in run.finished.values():
         for row in values.get("records", ()):

@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,11 +31,6 @@ class Point:
     count: str
     labels: float
     values: Mapping[str, np.ndarray]
-
-
-def folder_of(out: Path | str | None, count: str) -> Path | None:
-    """Return the folder of the study with one number of labels."""
-    return None if out is None else Path(out) / "labels" / count.replace("/", "-per-")
 
 
 def join(results: Mapping[str, StudyResult], points: Sequence[Point], config: StudyConfig) -> StudyResult:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mfh.arms import BASELINE, STACK
 from mfh.comparing import is_better, is_none, is_worse
 from mfh.results import Comparison, MetricInfo
 
@@ -76,6 +77,30 @@ def describe_equivalent(found: Mapping[str, Any]) -> str:
     return (
         f"The teachers are worth {_round(found['further']):,} further labels (95% {_round(low):,} to {high})."
     )
+
+
+def describe_curve(labels: Mapping[str, Any], metric: MetricInfo) -> list[str]:
+    """Return a line for each number of labels, for the terminal; none without several numbers.
+
+    Args:
+        labels: of a `StudyResult`.
+        metric: what the points are of.
+    """
+    lines, digits = [], 1 if metric.margin >= 1 else 2
+    for point in labels.get("curve", ()):
+        arms = {row["arm"]: row for row in point["arms"]}
+        means = [f"{arm} {arms[arm]['mean']:.{digits}f}" for arm in (BASELINE, STACK) if arm in arms]
+        line = f"{round(point['labels']):,} labels: {', '.join(means)}"
+        gain = arms.get(STACK, {})
+        if gain.get("gain_low") is not None:
+            line += f" ({gain['gain']:+.{digits}f}, 95% {gain['gain_low']:+.{digits}f} to "
+            line += f"{gain['gain_high']:+.{digits}f})"
+        helps = gain.get("gain_low") is not None and (
+            gain["gain_low"] > 0 if metric.higher_is_better else gain["gain_high"] < 0
+        )
+        found = labels.get("equivalents", {}).get(point["count"]) if helps else None
+        lines.append(line + ("." if found is None else f". {describe_equivalent(found)}"))
+    return lines
 
 
 def insert_second(text: str, sentence: str) -> str:
