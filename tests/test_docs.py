@@ -54,7 +54,7 @@ def commands(page: Path) -> list[str]:
         r"^(?: {4}|\$ )?(mfh [a-z][^\n`|]*)$", text, re.M
     )
     lines = (re.sub(r"\s+#.*", "", line).strip() for line in code)
-    lines = (line for line in lines if "--print_config" not in line)  # which needs no other option
+    lines = (line for line in lines if "--print-config" not in line)  # which needs no other option
     return sorted({line for line in lines if " --" in line and "..." not in line and "{" not in line})
 
 

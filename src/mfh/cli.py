@@ -1,6 +1,5 @@
 """The command line: parse, call, print. Errors of the user are one line on stderr and exit status 2."""
 
-import argparse
 import errno
 import os
 import signal
@@ -31,8 +30,9 @@ from mfh.commands import (
     study,
     vggsound,
 )
+from mfh.commands._help import HelpAll, format_help
 from mfh.commands._messages import in_words_of_the_command_line
-from mfh.commands._options import NO_IMPORTS, expand_paths, merge_parts
+from mfh.commands._options import NO_IMPORTS, PRINT_CONFIG, expand_paths, merge_parts
 from mfh.commands._output import EscapedText, messages_on_stderr, one_escaped_line, write_error
 from mfh.commands._sources import plain_spec
 
@@ -59,7 +59,22 @@ NO_MEMORY = ("memoryerror", "allocate memory", "out of memory", "start new threa
 
 
 class _Parser(ArgumentParser):
-    """Raise errors as exceptions, so that they can be shown in one line."""
+    """Raise errors as exceptions, so that they can be shown in one line; show options in groups."""
+
+    def __init__(self, **options: Any) -> None:
+        self.needed: set[str] = set()
+        super().__init__(**options)
+        self.add_argument("--help-all", action=HelpAll, help="show the rare options too, and exit")
+
+    def add_argument(self, *names: Any, **options: Any) -> Any:
+        """Add an argument, and note if it is required: while words are parsed, its action does not say so."""
+        action = super().add_argument(*names, **options)
+        self.needed |= {action.dest} if options.get("required") else set()
+        return action
+
+    def format_help(self, formatter: object = None) -> str:
+        """Return the text of `--help`; the formatter is that of `mfh.commands._help`."""
+        return format_help(self)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         text = " ".join(str(message).split()).rstrip(".")
@@ -73,12 +88,11 @@ def build_parser() -> ArgumentParser:
         description="Which part of a teacher of one modality can a student of another modality learn from?",
         epilog="example:\n  mfh data mfeat --out mfeat.npz\n"
         "  mfh study --data mfeat.npz --teacher pix --student zer --out out/pix-zer",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"mfh {__version__}")
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for command in COMMANDS:
-        sub = _Parser(description=command.description, formatter_class=HelpFormatter)
+        sub = _Parser(description=command.description)
         commands.add_subcommand(command.name, sub, help=command.help)
         command.add_options(sub)  # afterwards: a command's own steps must come below it
     return parser
@@ -93,7 +107,7 @@ def read_configs(parser: ArgumentParser, words: Sequence[str]) -> str | None:
     Raises:
         InputError: a file breaks rules; see `mfh.commands._config.options_from`.
     """
-    if {"-h", "--help"} & set(words):
+    if {"-h", "--help", "--help-all"} & set(words):
         return None
     command, others = _chosen(parser, words)
     flags = {word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
@@ -124,7 +138,7 @@ def _values_of_flags(command: ArgumentParser, words: Sequence[str]) -> dict[str,
     for action in command._actions:
         action.required = False
     first = next((at for at, word in enumerate(words) if word.startswith("-")), len(words))
-    parsed = command.parse_args([word for word in words[first:] if word != "--print_config"])
+    parsed = command.parse_args([word for word in words[first:] if word not in PRINT_CONFIG])
     named = {word.partition("=")[0].lstrip("-").partition(".")[0] for word in words if word.startswith("--")}
     given = {name.replace("-", "_") for name in named} - {"config", "print_config"}
     merge_parts(command, parsed, words)
@@ -144,18 +158,6 @@ def _chosen(parser: ArgumentParser, words: Sequence[str]) -> tuple[ArgumentParse
         others = [steps.choices[name] for name in sorted(same)]
         parser = steps.choices[word]
     return parser, others
-
-
-class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Descriptions as they are written, options with their defaults."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        text = action.help or ""
-        default = action.default
-        if default in (None, argparse.SUPPRESS, "==SUPPRESS==") or not action.option_strings:
-            return text
-        shown = " ".join(str(d) for d in default) if isinstance(default, (list, tuple)) else str(default)
-        return f"{text} (default: {shown.replace('%', '%%')})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from mfh._checks import InputError, listing, typed
+from mfh._checks import InputError, listing, shown, typed
 from mfh._rows import NO_VERDICT as NO_VERDICT
 from mfh._rows import Choice as Choice
 from mfh._rows import Comparison as Comparison
@@ -37,13 +38,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+MOST_ROWS = 12
+"""Rows of a table that the text of a result shows."""
 ARRAYS = {"channels": "saliency.npz", "curves": "curves.npz", "predictions": "predictions.npz"}
 """Fields of a study that have files of their own beside `results.json`."""
 R = TypeVar("R", bound="RunResult")
 S = TypeVar("S", bound="StudyResult")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """What every run leaves behind.
 
@@ -107,12 +110,40 @@ class RunResult:
         unused = [name for name in ("loss", "loss_b") if name in frame and frame[name].isna().all()]
         return frame.drop(columns=unused)
 
+    def __repr__(self) -> str:
+        """What was run, the verdict, and the first rows of the main table: never more than a screen."""
+        verdict = getattr(self, "verdict", None)
+        words = shown(f"{verdict.verdict}: {verdict.sentence}") if verdict else ""
+        name, frame = self._main_table()
+        lines = [shown(self._title()), *wrap(words, 88, max_lines=6)]
+        if len(frame):
+            lines += frame.head(MOST_ROWS).round(2).to_string(index=False, na_rep="-").splitlines()
+            lines += [f"{len(frame)} rows: .frame({name!r})"] if len(frame) > MOST_ROWS else []
+        return "\n".join(line if len(line) <= 100 else line[:97] + "..." for line in lines)
+
+    def _title(self) -> str:
+        fits = len({record.seed for record in self.records})
+        sides = [self.config.get(side) for side in ("teacher", "student")]
+        seen = f" of {' -> '.join(map(str, sides))}" if all(sides) else ""
+        count = len(self.records)
+        students = f"{count} student{'s' * (count != 1)} in {fits} fit{'s' * (fits != 1)}"
+        return f"{type(self).__name__}{seen}: {students}"
+
+    def _main_table(self) -> "tuple[str, pd.DataFrame]":
+        """Return the name of the table that matters most, and its columns that fit on a screen."""
+        table = "summary" if self.summary else "records"
+        frame = self.frame(table)
+        if self.summary:
+            frame = frame[frame.metric == self.summary[0].metric]
+        named = ("arm", "loss", "ratio", "seed", "metric", "n", "test", "mean", "low", "high")
+        return table, frame[[name for name in named if name in frame]]
+
     def _repr_html_(self) -> str:
         """The verdict, where there is one, and the summary or the records, for notebooks."""
         verdict = getattr(self, "verdict", None)
         words = f"<p><b>{verdict.verdict}</b>: {escape(verdict.sentence)}</p>" if verdict else ""
-        shown = self.frame("summary" if self.summary else "records")
-        return f"<div>{words}{shown.round(2).to_html(index=False, na_rep='', border=0)}</div>"
+        rows = self.frame("summary" if self.summary else "records")
+        return f"<div>{words}{rows.round(2).to_html(index=False, na_rep='', border=0)}</div>"
 
     def save(self, folder: Path | str) -> Path:
         """Write `results.json` and the files beside it into `folder`, atomically; returns its path.
@@ -131,7 +162,7 @@ class RunResult:
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyResult(RunResult):
     """The whole experiment: arms, controls, statistics, verdict.
 
@@ -183,11 +214,11 @@ class StudyResult(RunResult):
     looks: Sequence[Look] = ()
     labels: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
-    channels: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-    curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
-    predictions: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    channels: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    predictions: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
     sample_values: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(
-        default_factory=dict, repr=False, compare=False
+        default_factory=dict, compare=False
     )
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     failed: Sequence[FailedStudent] = ()
@@ -285,7 +316,7 @@ class StudyResult(RunResult):
         return {file: npz_bytes(arrays) for name, file in ARRAYS.items() if (arrays := getattr(self, name))}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis(StudyResult):
     """The evidence before a study. `records`, `summary` and `comparisons` are those of its pilot.
 
@@ -304,6 +335,10 @@ class Diagnosis(StudyResult):
         if table != "companions":
             return super().frame(table)
         return pd.DataFrame([dict(row) for row in self.diagnosis.get("companions", ())])
+
+    def _main_table(self) -> "tuple[str, pd.DataFrame]":
+        frame = self.frame()
+        return "companions", frame[[name for name in ("name", "value", "null", "unit") if name in frame]]
 
     def _repr_html_(self) -> str:
         words = escape(self.verdict.sentence) if self.verdict else "no verdict"
@@ -333,7 +368,7 @@ class GaussianRecord(Record):
     recovery: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GaussianResult(RunResult):
     """A Gaussian experiment: `rows` as printed in the paper's figure or table, `notes` beside them.
 
@@ -352,6 +387,12 @@ class GaussianResult(RunResult):
     rows: Sequence[Mapping[str, Any]] = ()
     differences: Sequence[Mapping[str, Any]] = ()
     notes: Sequence[str] = ()
+
+    def _title(self) -> str:
+        return f"{type(self).__name__} {self.figure}: {len(self.records)} models"
+
+    def _main_table(self) -> "tuple[str, pd.DataFrame]":
+        return "rows", self.frame("rows")
 
     @classmethod
     def _tables(cls) -> dict[str, type]:

@@ -45,7 +45,7 @@ def test_quiet_commands_name_what_they_wrote(folder: Path, capsys: Any) -> None:
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
-@pytest.mark.parametrize("words", ["study --print_config", "study --help", "layers --data d.npz --quiet"])
+@pytest.mark.parametrize("words", ["study --print-config", "study --help", "layers --data d.npz --quiet"])
 def test_a_full_disk_below_stdout_is_one_line(words: str, folder: Path) -> None:
     done = mfh(*words.split(), redirect="> /dev/full")
     assert done.returncode == 2
@@ -65,7 +65,7 @@ def test_closed_outputs_and_ended_readers_are_no_errors(folder: Path) -> None:
     done = mfh("layers", "--data", "d.npz", "--quiet", redirect=">&-")
     assert (done.returncode, done.stderr) == (0, "")
     assert mfh("layers", "--data", "d.npz", redirect="2>&-").returncode == 0
-    assert mfh("study", "--print_config", redirect="| true").stderr == ""
+    assert mfh("study", "--print-config", redirect="| true").stderr == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="`ulimit -v` limits memory on Linux alone")

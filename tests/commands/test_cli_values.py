@@ -145,7 +145,7 @@ def test_a_function_of_keywords_takes_any_argument(folder: Path, capsys: pytest.
     (folder / "c.yaml").write_text((folder / "c.yaml").read_text().replace("num_classes", "num_clases"))
     assert main(["layers", "--config", "c.yaml"]) == 2
     assert "unexpected keyword argument 'num_clases'" in capsys.readouterr().err
-    assert main(["study", "--config", "c.yaml", "--out", "o", "--print_config"]) == 0
+    assert main(["study", "--config", "c.yaml", "--out", "o", "--print-config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["student_network"]["init_args"]["num_clases"] == 3
 
 

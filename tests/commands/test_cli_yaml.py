@@ -208,7 +208,7 @@ def test_one_mistake_is_one_line(
 def test_print_config_explains_every_option_and_can_be_used(
     module: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["study", "--config", "my.yaml", "--print_config"]) == 0
+    assert main(["study", "--config", "my.yaml", "--print-config"]) == 0
     printed = capsys.readouterr().out
     values = yaml.safe_load(printed)
     assert {"temperature", "ratio", "layer", "seeds", "out"} <= set(values)
@@ -220,7 +220,7 @@ def test_print_config_explains_every_option_and_can_be_used(
     Path("all.yaml").write_text(printed)
     assert main(["layers", "--config", "all.yaml"]) == 0
     capsys.readouterr()
-    assert main(["study", "--print_config"]) == 0
+    assert main(["study", "--print-config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["data"] is None
 
 
@@ -277,11 +277,11 @@ def test_a_class_on_the_command_line_replaces_that_of_the_file(
 
 def test_print_config_has_the_flags_too(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--seeds", "7", "--arms", "joint", "self", "--teacher-network.width", "9", "--out", "o"]
-    assert main(["study", "--config", "my.yaml", *words, "--print_config"]) == 0
+    assert main(["study", "--config", "my.yaml", *words, "--print-config"]) == 0
     values = yaml.safe_load(capsys.readouterr().out)
     assert (values["seeds"], values["arms"], values["out"]) == (7, ["joint", "self"], "o")
     assert int(values["teacher_network"]["init_args"]["width"]) == 9
-    assert main(["study", "--seeds", "seven", "--print_config"]) == 2
+    assert main(["study", "--seeds", "seven", "--print-config"]) == 2
     assert "`--seeds` must be a whole number" in capsys.readouterr().err
 
 
@@ -296,5 +296,5 @@ def test_a_flag_for_one_value_of_a_mapping_keeps_the_others(
 ) -> None:
     text = Path("my.yaml").read_text() + "losses: [dkd]\nloss_options: {dkd: {alpha: 2, beta: 4}}\n"
     Path("my.yaml").write_text(text)
-    assert main(["study", "--config", "my.yaml", "--loss-options.dkd.beta", "3", "--print_config"]) == 0
+    assert main(["study", "--config", "my.yaml", "--loss-options.dkd.beta", "3", "--print-config"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["loss_options"] == {"dkd": {"alpha": 2, "beta": 3}}

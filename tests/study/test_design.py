@@ -1,6 +1,5 @@
 """The design of a study: folds, repeats, splits, and studies that go on until they are decided."""
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,11 +53,9 @@ def test_groups_stay_together_and_are_folds_where_they_are_few() -> None:
     assert len({tuple(np.unique(few.group[s.test])) for s in splits(few, QUICK)[:4]}) == 4  # type: ignore[index]
 
 
-def test_seeds_are_rounded_up_to_whole_repeats(caplog: pytest.LogCaptureFixture) -> None:
+def test_seeds_are_rounded_up_to_whole_repeats() -> None:
     data = make_paired()
-    with caplog.at_level(logging.INFO, logger="mfh"):
-        assert len(Design.of(data, replace(QUICK, seeds=7)).seeds) == 10
-    assert "`seeds` 7 becomes 10: 2 repeats of 5 folds" in caplog.text
+    assert len(Design.of(data, replace(QUICK, seeds=7)).seeds) == 10
     assert len(Design.of(data, replace(QUICK, repeats=3)).seeds) == 15
     assert len(Design.of(data, replace(QUICK, folds=4)).seeds) == 8
     with pytest.raises(InputError, match=r"`seeds` must be repeats x folds, here 3 x 5\. Got 10"):

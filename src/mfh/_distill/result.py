@@ -17,7 +17,7 @@ from mfh.training.fitting import Epoch
 WEIGHTS, PREDICTIONS = "student.safetensors", "predictions.npz"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DistillResult(RunResult):
     """One student: the network, its metrics, and a description of its teacher.
 
@@ -42,10 +42,10 @@ class DistillResult(RunResult):
 
     kind: ClassVar[str] = "distill"
 
-    student: nn.Module = field(default_factory=nn.Identity, repr=False)
+    student: nn.Module = field(default_factory=nn.Identity)
     teachers: Sequence[TeacherRecord] = ()
-    history: Sequence[Epoch] = field(default=(), repr=False)
-    predictions: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    history: Sequence[Epoch] = ()
+    predictions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def _tables(cls) -> dict[str, type]:

@@ -19,7 +19,7 @@ from mfh.commands._values import Problem, typed_values
 from mfh.commands._yaml import File
 from mfh.loss_options import moved
 
-NOT_IN_FILES = ("help", "config", "print_config", "print_shtab", "version", "no_imports")
+NOT_IN_FILES = ("help", "help_all", "config", "print_config", "print_shtab", "version", "no_imports")
 
 
 def options_from(

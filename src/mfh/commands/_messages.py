@@ -1,7 +1,9 @@
 """Rewrite the errors of the parser in the words in which a command is typed."""
 
 import argparse
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -48,7 +50,30 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
         sentence = f"`{_name(whose, found[1])}` must be {' or '.join(kinds)}. Got {found[3]} instead"
     elif spelling := _moved(message):
         sentence = spelling
-    return f"{sentence}. See `{_program(whose)} --help`."
+    elif found := re.match(r"argument (\S+): invalid choice: '?(.+?)'? \(choose from", message):
+        sentence = _no_choice(whose, found[1], found[2])
+    elif found := re.match(r"unrecognized arguments: (--[^\s=]+)", message, re.IGNORECASE):
+        flags = [flag for action in whose._actions for flag in action.option_strings]
+        sentence = f"`{_program(whose)}` has no option {found[1]}{_near(found[1], flags)}"
+    end = "" if sentence.endswith("?") else "."
+    return f"{sentence}{end} See `{_program(whose)} --help`."
+
+
+def _no_choice(parser: ArgumentParser, name: str, word: str) -> str:
+    """Return what is wrong with a word that is none of the choices of a command, a step or an argument."""
+    steps = getattr(parser, "_subcommands_action", None)
+    if steps is not None and name == steps.metavar:
+        end = _near(word, steps.choices) or f". There are {', '.join(steps.choices)}"
+        return f"`{_program(parser)}` has no {name.lower()} {word}{end}"
+    action = _action(parser, name)
+    choices = ", ".join(map(str, action.choices)) if action is not None and action.choices else "its choices"
+    return f"`{name}` must be one of {choices}. Got {word} instead"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """Return a question whether a similar word was meant, as the end of a sentence; empty if none is."""
+    near = difflib.get_close_matches(word.replace("_", "-").lower(), list(known), n=1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _moved(message: str) -> str | None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 NO_IMPORTS = "--no-imports"
+PRINT_CONFIG = ("--print-config", "--print_config")
+"""The flag, and its spelling in earlier versions."""
 PATHS = ("FILE", "DIR", "PATH", "PATH_OR_URL", "DIR|TARS", "FILE|N")
 """What `--help` calls the value of an option that is a path."""
 
@@ -29,7 +31,7 @@ def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
             "--config", type=str, default=None, metavar="FILE", help="YAML file with any of these options"
         )
         parser.add_argument(
-            "--print_config", action="store_true", help="print all options as YAML, explained, and exit"
+            PRINT_CONFIG[0], action="store_true", help="print all options as YAML, explained, and exit"
         )
         parser.add_argument(
             NO_IMPORTS,
@@ -39,7 +41,7 @@ def add_common(parser: ArgumentParser, *, config: bool = True) -> None:
         )
     parser.add_argument(
         "--quiet",
-        action=ActionYesNo,
+        action=ActionYesNo(yes_prefix="", no_prefix="no-"),
         default=False,
         help="show no progress and no messages, only warnings, results and the paths of what was written",
     )

@@ -43,7 +43,6 @@ def add_steps(parser: ArgumentParser, command: str, steps: Mapping[str, Step]) -
         sub = type(parser)(
             description=f"{step.help[0].upper()}{step.help[1:]}.\n\nexample:\n"
             f"  mfh {command} {name} {step.example}\n",
-            formatter_class=parser.formatter_class,
         )
         step.add(sub)
         add_common(sub)

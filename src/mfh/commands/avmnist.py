@@ -29,7 +29,6 @@ def add_options(parser: ArgumentParser) -> None:
     for step, (text, add, example) in STEPS.items():
         sub = type(parser)(
             description=f"{text}.\n\nexample:\n  mfh avmnist {step} {example}\n",
-            formatter_class=parser.formatter_class,
         )
         add(sub)
         add_common(sub)

@@ -15,14 +15,14 @@ help = "train every arm and control with the same seeds, and judge whether the t
 description = """Does a teacher that sees one modality make a better student that sees another? Which channels
 does the student learn from? What do the controls show? Writes results.json, report.html, saliency.npz,
 checkpoints and figures into the folder --out. Repeat the command to resume. Name your own networks and
-datasets by import path, best in a YAML file; --print_config writes one that explains every option.
+datasets by import path, best in a YAML file; --print-config writes one that explains every option.
 
 examples:
   mfh study --data mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out out/pix-zer
   mfh study --data mfeat.npz --teacher pix --student zer --label-weight 1 --losses kl dkd rkd --out out/losses
   mfh study --data mfeat.npz --teacher pix --student zer --jobs 8 --out out/pix-zer
   mfh study --data mfeat.npz --teacher pix --student zer --backend ray --address auto --out out/pix-zer
-  mfh study --print_config > my.yaml
+  mfh study --print-config > my.yaml
   mfh study --config my.yaml --seeds 2
 """
 
