@@ -4,9 +4,10 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from mfh.cli import HelpFormatter, build_parser
+from mfh.cli import build_parser
+from mfh.commands._help import HelpFormatter
 
-_HIDDEN = ("help", "version", "print_config")
+_HIDDEN = ("help", "help_all", "version", "print_config")
 
 
 def write() -> str:

@@ -72,7 +72,7 @@ class _Parser(ArgumentParser):
         self.needed |= {action.dest} if options.get("required") else set()
         return action
 
-    def format_help(self, formatter: object = None) -> str:
+    def format_help(self, formatter: object = None) -> str:  # noqa: ARG002 - of the class above
         """Return the text of `--help`; the formatter is that of `mfh.commands._help`."""
         return format_help(self)
 

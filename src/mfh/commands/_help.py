@@ -117,10 +117,8 @@ def _is_field(config: type, name: str) -> bool:
 
 
 def _is_rare(parser: argparse.ArgumentParser, action: argparse.Action) -> bool:
-    grouped = group_of(parser, action) not in ("commands", "options")
-    return (
-        grouped and action.dest in RARE and hasattr(parser, "configs") and action.dest not in _needed(parser)
-    )
+    own = hasattr(parser, "configs") and group_of(parser, action) not in ("commands", "options")
+    return own and action.dest in RARE and action.dest not in _needed(parser)
 
 
 def _needed(parser: argparse.ArgumentParser) -> set[str]:
