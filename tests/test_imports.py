@@ -12,6 +12,7 @@ ORDER = [
     ("_checks",),
     ("_system",),
     ("_rows",),
+    ("_run_result",),
     ("_formulas",),
     ("arms", "metrics", "loss_options"),
     ("config",),

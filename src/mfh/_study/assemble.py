@@ -8,8 +8,8 @@ import numpy as np
 
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.design import Design
-from mfh._study.kept import describe_networks
 from mfh._study.few.budget import Budget
+from mfh._study.kept import describe_networks
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mfh._checks import InputError
+from mfh._study.few.budget import Budget
 from mfh._study.live import units_per_seed
 from mfh._study.networks import Build, Networks
 from mfh._study.task import teachers_needed
@@ -20,6 +21,8 @@ from mfh.training.students import StudentJob, seeded, train_students
 
 BATCHES = 4
 """Batches that a network is measured on, unless it is small."""
+TRAINING = 0.6
+"""Share of the samples in a training split."""
 ENOUGH, LONG = 0.3, 10.0
 """Seconds after which a measurement is good enough, and those that it should not take."""
 
@@ -35,12 +38,13 @@ def announce(networks: Networks, *, fits: int, left: int, workers: int, threads:
         threads: threads that a fit may use.
 
     Returns:
-        Seconds of an epoch of one network, by stage; empty if they could not be measured.
+        Seconds of a unit of work by stage (see `units_per_seed`); empty if they could not be measured.
     """
     cost: Mapping[str, float] = {}
     with suppress(InputError):  # the training raises it again, and names the network
         cost = measure(networks, threads)
-    write_line(describe(units_per_seed(networks), cost, networks.config.epochs, fits, left, workers))
+    epochs = 1 if networks.few_labels else networks.config.epochs
+    write_line(describe(units_per_seed(networks), cost, epochs, fits, left, workers))
     return cost
 
 
@@ -66,7 +70,7 @@ def describe(
 
 
 def measure(networks: Networks, threads: int) -> dict[str, float]:
-    """Return the seconds of an epoch of one network, by stage.
+    """Return the seconds of a unit of work by stage: an epoch, or with few labels the training of a network.
 
     Networks are trained on labels for a few batches and then forgotten. The samples are the first ones of the
     data: which they are does not matter for the time.
@@ -81,11 +85,24 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
         student = _epoch_seconds(networks, networks.build_student, str(networks.config.student))
     finally:
         torch.set_num_threads(before)
+    count = units_per_seed(networks)["students"] // (1 if networks.few_labels else networks.config.epochs)
+    side_by_side = min(threads, max(count, 1)) if _in_threads(networks) else 1
+    if networks.few_labels:  # four teachers: one of each modality, and two of both
+        steps, size = _steps(networks)
+        passes = steps * size / (TRAINING * networks.data.labelled.sum())
+        return {
+            "teachers": 0.75 * (teacher + student) * passes,
+            "students": student * passes / side_by_side,
+        }
     needed = teachers_needed(networks.arms, networks.config.teacher_source)
     each = [{"regular": teacher, "unimodal": student}.get(name, teacher + student) for name in needed]
-    count = units_per_seed(networks)["students"] // networks.config.epochs
-    side_by_side = min(threads, count) if _in_threads(networks) else 1
     return {"teachers": sum(each) / max(len(each), 1), "students": student / side_by_side}
+
+
+def _steps(networks: Networks) -> tuple[int, int]:
+    """Return the steps of a training with few labels, and the samples of a step."""
+    budget = Budget.of(networks)
+    return budget.steps(networks, int(TRAINING * len(networks.data))), budget.batch_size(networks)
 
 
 def _epoch_seconds(networks: Networks, build: Build, modality: str) -> float:
@@ -93,7 +110,7 @@ def _epoch_seconds(networks: Networks, build: Build, modality: str) -> float:
     config = networks.config
     config = replace(config, patience=0, lr=0.001 if config.lr == "auto" else config.lr)
     rows = torch.from_numpy(np.flatnonzero(networks.data.labelled))
-    full = int(0.6 * len(rows))
+    full = max(1, int(TRAINING * len(rows)))
     data = networks.prepared(rows[:full])
 
     def seconds(samples: int, epochs: int) -> float:
