@@ -111,7 +111,7 @@ def test_a_file_of_options_runs_as_a_study_and_is_exported(
     monkeypatch.delitem(sys.modules, "own_dataset", raising=False)
     assert main(["study", "--config", "own_dataset.yaml", "--quiet"]) == 0
     assert main(["export", "--config", "own_dataset.yaml", "--to", "out/exported"]) == 0
-    assert (tmp_path / "out" / "exported" / "student" / "program.pt2").exists()
+    assert (tmp_path / "out" / "exported" / "model.pt2").exists()
 
 
 @pytest.mark.slow

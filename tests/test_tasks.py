@@ -334,5 +334,5 @@ def test_the_command_its_page_and_its_export_say_the_unit(
 
     assert main(["export", "--out", str(out), "--to", str(tmp_path / "export"), "--quiet"]) == 0
     described = json.loads((tmp_path / "export" / "export.json").read_text())
-    assert described["student"]["test"] == pytest.approx(described["student"]["recorded"], abs=1.0)
-    assert set(described["targets"]) == {"mean", "sd"}
+    assert described["student"]["metric"] == "R2"
+    assert "in the unit of the targets" in (tmp_path / "export" / "README.md").read_text()

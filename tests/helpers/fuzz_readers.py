@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from jsonargparse import ArgumentParser
 from PIL import Image
 
 import mfh
 from mfh._checks import InputError
-from mfh._export.files import network_of
+from mfh._export.deployed import Deployed, network_of
+from mfh._export.files import SCHEMA_VERSION
 from mfh._report import html
 from mfh._saliency.result import SaliencyResult
 from mfh._saliency.rows import RowFile
@@ -261,10 +263,12 @@ def _export() -> dict[str, bytes]:
         weights = (Path(folder) / "model.safetensors").read_bytes()
     for name in ("files", "checksum"):
         del told[name]
+    student = Deployed(network_of(made_of), 2, "single-label").state_dict()
     info = {side: {"network": made_of, "modality": "a", "shape": [2]} for side in ("teacher", "student")}
+    info |= {"schema_version": SCHEMA_VERSION, "task": "single-label", "class_names": ["a", "b"]}  # type: ignore[dict-item]
     return {
         "export.json": json.dumps(info).encode(),
-        "student/model.safetensors": weights,
+        "model.safetensors": safetensors.torch.save(student),
         "teacher/model.safetensors": weights,
         "teacher/focus.json": json.dumps(told).encode(),
     }

@@ -101,7 +101,8 @@ def test_an_export_of_someone_else_imports_nothing(folder: Path) -> None:
         {"class_path": "strange_module.Net"},
         {"class_path": "os.mkdir", "init_args": {"path": "trace"}},
     ):
-        (folder / "export.json").write_text(json.dumps({"teacher": {"network": made_of}, "student": {}}))
+        info = {"schema_version": 2, "task": "single-label", "class_names": ["a", "b"]}
+        (folder / "export.json").write_text(json.dumps({**info, "student": {"network": made_of}}))
         with pytest.raises(InputError, match="is refused"):
             mfh.load_export(folder)
         assert not (folder / "trace").exists()

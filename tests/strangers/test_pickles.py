@@ -47,7 +47,8 @@ STUDY = [
 STUDY += ["--random-draws", "1", "--device", "cpu"]
 SMALL = ["--width", "2", "--epochs", "1", "--batch-size", "16", "--device", "cpu"]
 WRITTEN = {  # options that name what is written
-    ("layers", "--out"), ("diagnose", "--out"), ("export", "--to"), ("report", "--out"),
+    ("layers", "--out"), ("diagnose", "--out"), ("export", "--to"), ("predict", "--out"),
+    ("report", "--out"),
     ("report", "--figures"),
     ("report", "--tables"), ("saliency", "--out"), ("data", "--out"), ("gaussian", "--out"),
     ("ravdess download", "--out"), ("ravdess prepare", "--out"), ("vggsound prepare", "--out"),
@@ -157,7 +158,7 @@ def test_readers_refuse_payloads(reader: str, tmp_path: Path) -> None:
 
 FOLDERS: dict[str, tuple[str, ...]] = {
     "load_results": ("results.json", "saliency.npz", "curves.npz"),
-    "load_export": ("export.json", "student/model.safetensors", "teacher/focus.json"),
+    "load_export": ("export.json", "model.safetensors", "teacher/focus.json"),
     "FocusedTeacher.load": ("focus.json", "model.safetensors"),
     "DistillResult.load": ("results.json", "student.safetensors", "predictions.npz"),
     "vggsound.load": ("clips.csv", "classes.txt", "prepare.json", "label.json", "train-000000.tar"),
@@ -191,7 +192,10 @@ def file_cases(place: Path, new: Path) -> dict[tuple[str, str], list[str]]:
         ("study", "--data"): ["study", *STUDY, "--out", str(new)],
         ("diagnose", "--data"): ["diagnose", "--teacher", "a", "--student", "b", "--out", str(new)],
         ("layers", "--data"): ["layers", "--teacher", "a", "--student", "b"],
-        ("export", "--data"): ["export", "--out", out, "--to", str(new)],
+        ("export", "--data"): ["export", "--out", out, "--to", str(new), "--refit"],
+        ("export", "run"): ["export", "--to", str(new)],
+        ("predict", "folder"): ["predict", "--data", data, "--out", f"{new}.csv"],
+        ("predict", "--data"): ["predict", str(place / "exported"), "--out", f"{new}.csv"],
         ("avmnist study", "--data"): ["avmnist", "study", "--out", str(new)],
         ("avmnist prepare", "--mnist"): ["avmnist", "prepare", "--fsdd", str(place), "--out", f"{new}.npz"],
         ("avmnist prepare", "--fsdd"): ["avmnist", "prepare", "--mnist", data, "--out", f"{new}.npz"],

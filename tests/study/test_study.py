@@ -255,8 +255,8 @@ def test_repeating_the_call_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert resumed.comparisons == whole.comparisons
     checkpoints = sorted(path.name for path in (tmp_path / "parts" / "checkpoints" / "seed-0001").iterdir())
     assert checkpoints == [
-        "student-general.safetensors",
         "student-joint.safetensors",
+        "students.safetensors",
         "teacher-joint.safetensors",
         "teacher-regular.safetensors",
         "teacher-unimodal.safetensors",

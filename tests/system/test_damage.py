@@ -12,7 +12,7 @@ from torch import nn
 import mfh
 from mfh import DistillConfig, InputError
 from mfh._distill import DistillResult
-from mfh._export import export_study, load_export
+from mfh._export import export_run, load_export
 from mfh.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*have a negative increase")]
@@ -31,10 +31,11 @@ def test_a_study(tmp_path: Path) -> None:
 
 def test_an_export(tmp_path: Path) -> None:
     def export(number: int, to: Path) -> None:
-        export_study(tmp_path / f"study-{number}", paired(number), to)
+        export_run(tmp_path / f"study-{number}", to, arm="general", with_teacher=True, data=paired(number))
 
     def read(folder: Path) -> Any:
         found = load_export(folder)
+        assert found.teacher is not None
         states = [*found.teacher.state_dict().values(), *found.student.state_dict().values()]
         return found.info, [value.numpy().tobytes() for value in states]
 
