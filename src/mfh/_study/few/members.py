@@ -161,7 +161,7 @@ def _train_pair(task: SeedTask, part: Part, kind: type[Pair]) -> Pair:
         metric=task.metric,
         engine=task.config.engine,
         on_progress=lambda count: task.progress("teachers", count),
-        folder=task.parts.folder(f"{role}{part.name}"),
+        folder=task.parts.folder(f"pair-{role}{part.name}"),
         labelled=labelled if joint else None,
     )
     return pair
@@ -218,7 +218,7 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
         merit = (task.metric.merit(task.metric(outputs, truth)), -float(kind.label_loss(outputs, truth)))
         scored.append((merit, outputs))
     best = max(range(len(tried)), key=lambda place: scored[place][0])
-    best = int(Processes.on(task.device).from_main(best))
+    best = int(Processes.on(task.device).from_main(float(best)))
     smoothing, decay = tried[best]
     jobs = {
         name: labelled_job(
