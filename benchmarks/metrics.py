@@ -36,7 +36,7 @@ from mfh.training.pairs import train_pair
 from mfh.training.students import seeded, train_students
 
 ROUNDS = 9
-SIDE = 12
+SIDE = 8
 """Height and width of the images."""
 
 Train = Callable[[Metric], object]
@@ -54,9 +54,9 @@ def run() -> None:
         compare(f"metrics_threads{ending}", threads, data=where, hidden=hidden)
         compare(f"metrics_pair{ending}", pair(ravdess, hidden), data=where, hidden=hidden)
         build = partial(convolutional, channels, images.num_classes)
-        batched = together(images, "image", build, epochs=10)
+        batched = together(images, "image", build, epochs=3)
         compare(f"metrics_batched{ending}", batched, data="generated", channels=channels)
-        by_loss = together(ravdess, "au", perceptron(ravdess, "au", hidden), loss="dkd", epochs=10)
+        by_loss = together(ravdess, "au", perceptron(ravdess, "au", hidden), loss="dkd", epochs=3)
         compare(f"metrics_loss{ending}", by_loss, data=where, hidden=hidden)
 
 

@@ -1,4 +1,4 @@
-"""Write the table of docs/licences.md: python docs/licences.py. From the metadata of what is installed."""
+"""Write docs/licences.md from the metadata of the installed packages: python docs/licences.py."""
 
 import re
 from importlib import metadata
@@ -7,9 +7,10 @@ from pathlib import Path
 EXTRAS = ("", "av")
 HEAD = """# Licences of the dependencies
 
-`mfh` is under the MIT licence. What `pip install 'mfh[av]'` installs besides, as the metadata of the packages
-say; made by `docs/licences.py`. Packages of NVIDIA, which come with builds of torch for its cards, are left
-out; they are proprietary. The wheel of `av` contains FFmpeg (LGPL or GPL, as it was built).
+`mfh` has the MIT licence. The table lists the other packages that `pip install 'mfh[av]'` installs, with the
+licences that their metadata name; `docs/licences.py` writes it. It leaves out the proprietary packages of
+NVIDIA that builds of torch for its GPUs need. The wheel of `av` contains FFmpeg, which is under the LGPL or
+the GPL, depending on the build.
 
 | package | licence |
 |---|---|
@@ -17,21 +18,22 @@ out; they are proprietary. The wheel of `av` contains FFmpeg (LGPL or GPL, as it
 TAIL = """
 ## Versions
 
-`constraints.txt` holds the versions that are installed and tested together, `constraints-oldest.txt` the
-oldest that may be installed. With the oldest, Python 3.11 and torch 2.6.0, the 1,808 quick tests but those of
-documentation and examples were run, without the checks of types at run time: all pass since what they found
-was mended, four are skipped (one as torch 2.6 traces no `reshape` to a tuple). They raised three lower
-bounds: PyAV before 18.1 contains an FFmpeg that ends the process at some damaged AAC tracks, jsonargparse
-before 4.48 tells errors in other words, torchvision before 0.21 goes with older releases of torch.
+`constraints.txt` lists the versions that are installed and tested together, `constraints-oldest.txt` the
+oldest versions that are allowed. The 1,808 quick tests were run with the oldest versions (Python 3.11, torch
+2.6.0), without those of documentation and examples and without type checks at run time. All pass after the
+faults that they found were corrected; four are skipped, one of them because torch 2.6 cannot trace `reshape`
+to a tuple. These tests raised three lower bounds: the FFmpeg in PyAV before 18.1 ends the process at some
+damaged AAC tracks, jsonargparse before 4.48 words its errors differently, and torchvision before 0.21 needs
+older releases of torch.
 
-The versions have not been held against a list of known vulnerabilities: `pip-audit` had no answer about any
-of the 179 and skipped them all. `pip-audit --strict -r constraints.txt --no-deps --disable-pip` asks PyPI,
-and fails where it learns nothing; without `--strict` it then says "No known vulnerabilities found" as well.
+The versions have not been compared with a list of known vulnerabilities: `pip-audit` got no answer for any of
+the 179 and skipped them all. `pip-audit --strict -r constraints.txt --no-deps --disable-pip` asks PyPI, and
+fails if it gets no answer. Without `--strict` it prints "No known vulnerabilities found" in that case, too.
 """
 
 
 def needed(name: str, extras: tuple[str, ...], found: dict[str, metadata.Distribution]) -> None:
-    """Collect what a package needs, at any depth."""
+    """Add the packages that a package needs, directly or through others, to `found`."""
     try:
         package = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -52,12 +54,12 @@ def needed(name: str, extras: tuple[str, ...], found: dict[str, metadata.Distrib
 
 
 def licence(package: metadata.Distribution) -> str:
-    """In the words of the package, short."""
-    told = package.metadata
+    """Return the licence that the metadata of a package name, in at most 80 characters."""
+    info = package.metadata
     classifiers = [
-        c.rpartition(" :: ")[2] for c in told.get_all("Classifier") or () if c.startswith("License")
+        c.rpartition(" :: ")[2] for c in info.get_all("Classifier") or () if c.startswith("License")
     ]
-    text = told.get("License-Expression") or ", ".join(classifiers) or told.get("License") or "not told"
+    text = info.get("License-Expression") or ", ".join(classifiers) or info.get("License") or "unknown"
     return " ".join(text.split())[:80].replace("|", "/")
 
 

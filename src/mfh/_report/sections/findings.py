@@ -21,8 +21,8 @@ check = collect(CHECKS)
 @check(
     "MFH101",
     "a single fit",
-    "Split, initial weights and batches change a student's accuracy by as much as most gains in the "
-    "literature. Only several fits show how much; one fit cannot.",
+    "The split, the initial weights and the batches change a student's accuracy by as much as most gains "
+    "in the literature. Several fits show by how much. One fit cannot.",
 )
 def single_fit(summary: Summary) -> Found:
     """Find a study of one fit."""
@@ -38,9 +38,9 @@ def single_fit(summary: Summary) -> Found:
 @check(
     "MFH102",
     "few fits",
-    "With fewer than five fits the spread between fits is hardly known, so an interval is wide, or narrow "
-    "by chance. With a single repeat of the folds each sample is tested once, so the noise of training "
-    "cannot be told from the differences between samples.",
+    "With fewer than five fits the spread between fits is known poorly, so an interval is wide, or narrow "
+    "by chance. With a single repeat each sample is tested once. Then the noise of training cannot be "
+    "separated from the differences between samples.",
 )
 def few_fits(summary: Summary) -> Found:
     """Find a study of a few fits, or of a single repeat of its folds."""
@@ -62,9 +62,9 @@ def few_fits(summary: Summary) -> Found:
 @check(
     "MFH103",
     "focusing that is not better than importance",
-    "A student also beats random and reversed selections where the teacher keeps the channels that matter "
-    "most to itself. Only a gain over `important`, the ranking that ignores the student, supports "
-    "modality-generality.",
+    "Random and reversed selections are also worse than a selection of the channels that matter most to "
+    "the teacher itself. So a gain over them proves little. Only a gain over `important`, the ranking "
+    "that ignores the student, is evidence that modality-general channels matter.",
 )
 def not_better_than_importance(summary: Summary) -> Found:
     """Find a focused teacher that is not shown to be better than one focused by importance."""
@@ -85,9 +85,9 @@ def not_better_than_importance(summary: Summary) -> Found:
 @check(
     "MFH104",
     "saturated soft labels",
-    "Distillation passes on what a teacher tells about the wrong classes. Where it gives the right class "
-    "nearly all the probability, there is nothing of that to pass on. Raise `--temperature`, or read the "
-    "results of this teacher as those of `no-kd`.",
+    "In distillation a student learns from the probabilities that a teacher gives to the wrong classes. "
+    "If the teacher gives nearly all probability to the right class, there is little to learn from them. "
+    "Use a higher `--temperature`, or read the results of this teacher as those of `no-kd`.",
 )
 def saturated(summary: Summary) -> Found:
     """Find teachers whose soft labels are the labels; where labels are missing, these teach something."""
@@ -110,8 +110,8 @@ def saturated(summary: Summary) -> Found:
 @check(
     "MFH105",
     "a student as good as its teacher",
-    "A student that is as accurate from labels alone can still gain from soft labels, but then more from "
-    "their softness than from the other modality.",
+    "If a student is as accurate as the teacher when it learns from labels alone, it can still gain from "
+    "soft labels. But then the gain comes from their softness more than from the other modality.",
 )
 def strong_student(summary: Summary) -> Found:
     """Find a student that is as good without a teacher as the best of its teachers."""
@@ -148,8 +148,8 @@ def best_teacher(summary: Summary) -> Mapping[str, Any] | None:
 @check(
     "MFH106",
     "groups in several splits",
-    "Samples of one person, speaker or recording resemble each other for reasons that will be absent in "
-    "use. If they are on both sides of a split, test accuracy is too high, often by tens of points.",
+    "Samples of one person, speaker or recording are similar for reasons that new data will not have. If "
+    "such samples are in both training and test data, test accuracy is too high, often by tens of points.",
 )
 def groups_leak(summary: Summary) -> Found:
     """Find groups that several splits share."""
@@ -166,7 +166,8 @@ def groups_leak(summary: Summary) -> Found:
 @check(
     "MFH107",
     "duplicated samples across splits",
-    "A test sample that was trained on measures memory. Distillation can hide it: the teacher remembers too.",
+    "A test sample that is in the training data, too, measures memory. Distillation can hide this, "
+    "because the teacher remembers the sample as well.",
 )
 def duplicates(summary: Summary) -> Found:
     """Find samples that several splits share."""
@@ -190,7 +191,8 @@ def duplicates(summary: Summary) -> Found:
 @check(
     "MFH108",
     "a ratio at the edge of the sweep",
-    "The best value at the end of a range shows only that the range was too short.",
+    "If the best ratio is the smallest or the largest one tried, a better one may be outside the range. "
+    "Try more ratios.",
 )
 def sweep_edge(summary: Summary) -> Found:
     """Find a choice of the largest ratio in most fits."""
@@ -207,7 +209,8 @@ def sweep_edge(summary: Summary) -> Found:
 @check(
     "MFH109",
     "nothing removed",
-    "Ratio 0 is among the choices. Where validation takes it, `general` is its own control.",
+    "Ratio 0, which removes no channels, is one of the ratios. If validation chooses it, `general` is the "
+    "same as its control.",
 )
 def nothing_removed(summary: Summary) -> Found:
     """Find a choice of ratio 0 in most fits."""

@@ -17,9 +17,9 @@ check = collect(CHECKS)
 @check(
     "MFH110",
     "saliency computed where the teacher was fitted",
-    "On data that both networks were fitted to, the student of step 1 has learned to agree with the "
-    "teacher, so saliency measures importance. Data that neither network has seen show what the student can "
-    "really follow.",
+    "On the data that both networks were trained on, the student of step 1 has learned to agree with the "
+    "teacher, so saliency measures importance. Data that neither network has seen show what the student "
+    "can really predict.",
 )
 def fitted_saliency(summary: Summary) -> Found:
     """Find saliency that was computed on training data."""
@@ -48,8 +48,9 @@ def fitted_saliency(summary: Summary) -> Found:
 @check(
     "MFH111",
     "negative increases",
-    "Saliency is how much farther from the student the teacher moves when a channel is shuffled. Below 0 it "
-    "moves closer, which scaling to [0, 1] hides: such channels then rank below those that do nothing.",
+    "Saliency is the increase of the distance between teacher and student when a channel is shuffled. If "
+    "it is below 0, the distance falls. Scaling to [0, 1] hides this: such channels then rank below "
+    "channels without any effect.",
 )
 def negative(summary: Summary) -> Found:
     """Find many increases below 0."""
@@ -67,8 +68,8 @@ def negative(summary: Summary) -> Found:
 @check(
     "MFH112",
     "unequal epochs",
-    "Within a fit, arms must differ in the teacher's outputs alone. Early stopping lets them differ in "
-    "training time too.",
+    "Within a fit, arms must differ only in the teacher's outputs. With early stopping they also differ "
+    "in training time.",
 )
 def unequal_epochs(summary: Summary) -> Found:
     """Find arms that were trained for longer than others."""
@@ -88,8 +89,8 @@ def unequal_epochs(summary: Summary) -> Found:
 @check(
     "MFH113",
     "training that had not ended",
-    "A student whose best epoch is the last one would have improved further, and soft labels change how "
-    "quickly a student learns.",
+    "A student whose best epoch is the last one would probably have improved further. Soft labels change "
+    "how quickly a student learns, so such arms cannot be compared fairly. Train longer.",
 )
 def late_epochs(summary: Summary) -> Found:
     """Find students whose best epoch was among the last."""
@@ -106,8 +107,8 @@ def late_epochs(summary: Summary) -> Found:
 @check(
     "MFH114",
     "students that diverged",
-    "A student without finite weights has no accuracy, so it is left out. Its arm keeps only the fits that "
-    "went well, which makes that loss look better and steadier than it is.",
+    "A student whose weights are not finite has no accuracy, so it is left out. Its arm keeps only the "
+    "successful fits, which makes the loss look better and more stable than it is.",
 )
 def diverged(summary: Summary) -> Found:
     """Find students of a study of several losses that diverged."""
@@ -127,9 +128,9 @@ def diverged(summary: Summary) -> Found:
 @check(
     "MFH115",
     "fits that failed",
-    "A fit that ends in an error is left out, and intervals need whole repeats, so that they leave out the "
-    "other folds of its repeat too. If the error depends on what is measured (a training that diverged), "
-    "the means of the other fits are too good.",
+    "A fit that ends in an error is left out. Intervals need complete repeats, so they also leave out the "
+    "other folds of its repeat. If the error depends on what is measured (for example, a training "
+    "diverged), the means of the other fits are too good.",
 )
 def failed_seeds(summary: Summary) -> Found:
     """Find fits that are missing because they failed."""
@@ -148,9 +149,9 @@ def failed_seeds(summary: Summary) -> Found:
 @check(
     "MFH116",
     "one class nearly everywhere",
-    "Where one class has most of the samples, or a student gives nearly all samples the same class, accuracy "
-    "is that class's share, whatever the student has learned. Two students can have the same accuracy and "
-    "differ in everything else.",
+    "If most samples have one class, or a student predicts the same class for nearly all samples, "
+    "accuracy is close to the share of that class, whatever the student has learned. Two students can "
+    "have the same accuracy and differ in everything else.",
 )
 def one_class(summary: Summary) -> Found:
     """Find a class that hides differences of accuracy: in the labels, or in the outputs of an arm."""
