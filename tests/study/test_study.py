@@ -356,3 +356,21 @@ def _counting(epoch: Callable[[Fitting], bool], seen: list[Path]) -> Callable[[F
         return epoch(run)
 
     return counted
+
+
+def test_wide_sparse_inputs_do_not_diverge_by_default() -> None:
+    rng = np.random.default_rng(0)
+    label = np.arange(160) % 4
+    words = rng.poisson(0.01 + 0.2 * (np.arange(1800) % 4 == label[:, None])).astype(np.float32)
+    words[[5, 17]] += 30  # two documents that have every word
+    data = PairedDataset.from_arrays(
+        {"words": words, "cited": words + rng.poisson(0.1, words.shape)}, label=label
+    )
+    config = StudyConfig(
+        teacher="cited", student="words", repeats=1, folds=2, epochs=6, arms=("no-kd", "joint"), retries=0
+    )
+    with pytest.raises(InputError, match="set `clip`"):  # the data are hard enough to diverge
+        mfh.study(data, config=replace(config, clip=0.0))
+    result = mfh.study(data, config=config)
+    assert result.config["clip"] == 5
+    assert not result.failed_seeds

@@ -54,7 +54,9 @@ def with_modalities(data: PairedDataset, config: C, *, own_networks: bool = Fals
         teacher is not None and student is not None,
         f"`teacher` and `student` must be named: the data hold {len(names)} modalities, {listing(names)}.",
     )
-    return replace(config, teacher=teacher, student=student).settled(own_networks=own_networks)
+    widest = max(int(np.prod(data.shape(str(name)))) for name in (teacher, student))
+    config = replace(config, teacher=teacher, student=student)
+    return config.settled(own_networks=own_networks, num_inputs=0 if own_networks else widest)
 
 
 @dataclass(eq=False)

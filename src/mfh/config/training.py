@@ -14,6 +14,8 @@ T = TypeVar("T", bound="TrainConfig")
 LR = 0.05
 OWN_LR, OWN_WARMUP, OWN_CLIP = 0.001, 0.1, 1.0
 """Learning rate of AdamW, share of warm-up steps and largest norm for networks of the user's own."""
+WIDE, WIDE_CLIP = 1_000, 5.0
+"""Inputs of a network above which gradients are clipped by default, and their largest norm."""
 TaskName = Literal["single-label", "multi-label", "regression", "dense"]
 
 
@@ -39,7 +41,8 @@ class TrainConfig(Checked):
             nothing and `epochs` is 1. By default `epochs` and validation decide.
         patience: stop after this many epochs without a better validation metric; 0 trains all epochs.
         clip: largest norm of the gradient; 0 is no limit. By default 0; 1 for networks of your own where
-            neither `optimizer` nor `lr` is given.
+            neither `optimizer` nor `lr` is given; 5 for perceptrons of more than 1,000 inputs, and where
+            labels are missing.
         precision: no (float32), bf16 or fp16 mixed precision.
         device: auto, cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one.
         micro_batch: most samples in one forward pass, 1 or more; a larger batch is taken in parts whose
@@ -110,14 +113,18 @@ class TrainConfig(Checked):
             list(self.tracker),
         )
 
-    def settled(self: T, *, own_networks: bool = False) -> T:
+    def settled(self: T, *, own_networks: bool = False, num_inputs: int = 0) -> T:
         """Return the configuration with a value for every option of the optimiser that was left out.
 
         Networks of the user's own, such as convolutional networks and transformers, would often diverge at
         the default learning rate of perceptrons. They get AdamW with a warm-up and clipped gradients.
 
+        Many inputs add up to large gradients in a perceptron's first steps, above all where they are sparse,
+        such as standardised counts of words. Above `WIDE` inputs gradients are clipped.
+
         Args:
             own_networks: whether a network is the user's own.
+            num_inputs: values of a sample that a network sees at most.
 
         Example:
             >>> config = TrainConfig().settled(own_networks=True)
@@ -131,7 +138,8 @@ class TrainConfig(Checked):
         optimizer = self.optimizer or ("adamw" if careful else "sgd")
         lr = self.lr or (OWN_LR if own_networks and optimizer == "adamw" else LR)
         warmup = self.warmup if self.warmup is not None else OWN_WARMUP if careful else 0.0
-        clip = self.clip if self.clip is not None else OWN_CLIP if careful else None
+        by_default = OWN_CLIP if careful else WIDE_CLIP if num_inputs > WIDE else None
+        clip = by_default if self.clip is None else self.clip
         return replace(self, optimizer=optimizer, lr=lr, warmup=warmup, clip=clip or None)
 
     @property
