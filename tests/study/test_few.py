@@ -11,7 +11,6 @@ import torch
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
 from mfh._study.design import Design
-from mfh._study.few import curve
 from mfh._study.few.curve import Point, label_equivalent
 from mfh._study.few.fit import units_per_fit
 from mfh._study.few.labels import draw_labelled
@@ -20,6 +19,7 @@ from mfh._study.networks import Networks
 from mfh._study.seed import run_seed
 from mfh.arms import FEW_LABELS
 from mfh.config import LabelCount
+from mfh.config.labelled import label_folder
 from mfh.results import StudyResult, load_results
 
 QUICK = StudyConfig(
@@ -130,7 +130,8 @@ def test_labels_of_the_data_are_tested_and_unlabelled_pairs_join_every_pool() ->
         split = design.draw(data, config, fit)
         assert set(unlabelled) <= set(split.train)
         assert set(split.learnt) == set(range(1, 180, 2)) - set(split.test)
-    found = mfh.study(data, config=replace(config, arms=("no-kd", "stack")))
+    found = mfh.study(data, config=replace(config, arms=("no-kd", "stack", "oracle")))
+    assert {record.arm for record in found.records} == {"no-kd", "stack"}  # nothing is hidden from `no-kd`
     assert not found.labels["hidden"]
     assert found.labels["known"] == 90
 
@@ -227,12 +228,14 @@ def test_half_of_the_target_of_a_labelled_sample_is_its_label() -> None:
 def test_a_curve_says_how_many_labels_teachers_are_worth(tmp_path: Path) -> None:
     config = replace(QUICK, labelled=("0.2", "0.5"), label_curve=("1",), arms=("no-kd", "stack"))
     result = mfh.study(make_data(), config=config, out=tmp_path)
-    assert [point["count"] for point in result.labels["curve"]] == ["0.2", "0.5"]
+    assert [(point["count"], len(point["arms"])) for point in result.labels["curve"]] == [
+        ("0.2", 2), ("0.5", 2), ("1", 1),
+    ]  # fmt: skip
     assert set(result.labels["equivalents"]) == {"0.2", "0.5"}
     kept = load_results(tmp_path)
     assert isinstance(kept, StudyResult)
     assert kept.labels == result.labels
-    alone = load_results(curve.folder_of(tmp_path, "1") or "")
+    alone = load_results(label_folder(tmp_path, "1"))
     assert {record.arm for record in alone.records} == {"no-kd"}
     again = mfh.study(make_data(), config=config, out=tmp_path)
     assert again.labels == result.labels

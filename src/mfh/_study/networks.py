@@ -85,7 +85,9 @@ class Networks:
     def __post_init__(self) -> None:
         sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
         self.standardized = tuple(name for name, build in sides if build is None)
-        self.arms = find_arms(self.config.arms, few_labels=self.few_labels)
+        arms = find_arms(self.config.arms, few_labels=self.few_labels)
+        # without labels that the study hid, `oracle` would be another `no-kd`
+        self.arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
         self.losses = study_losses(self.config, self.data.task)
         self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
 

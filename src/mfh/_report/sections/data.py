@@ -33,6 +33,9 @@ def build(summary: Summary) -> Table | None:
         rows.append((f"{role.capitalize()} sees", name + size))
     if values.get("num_samples"):
         rows.append(("Samples", f"{values.pop('num_samples'):,}"))
+    known = (summary.get("labels") or {}).get("known")
+    if known is not None:
+        rows.append(("Samples with a label", f"{known:,}"))
     redrawn = values.pop("redrawn", None)
     if summary["few_labels"]:  # nothing serves validation alone
         splits.pop("validation", None)
@@ -40,7 +43,8 @@ def build(summary: Summary) -> Table | None:
         drawn = "" if redrawn is None else "; drawn anew in every fit" if redrawn else "; one for all fits"
         if redrawn and summary["num_folds"] > 1:
             repeats = plural(summary["num_repeats"], "repeat")
-            drawn = f"; {repeats} of {summary['num_folds']} folds, each sample is tested once in a repeat"
+            each = "each labelled sample" if summary["few_labels"] else "each sample"
+            drawn = f"; {repeats} of {summary['num_folds']} folds, {each} is tested once in a repeat"
         rows.append(("Splits", ", ".join(f"{name} {size:,}" for name, size in splits.items()) + drawn))
     if classes:
         shown = ", ".join(shorten(name, 40) for name in classes[:MAX_CLASSES])

@@ -44,7 +44,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
 
 def facts(summary: Summary) -> list[dict[str, str]]:
     """Return what the head of the page says of labels; nothing where none is missing."""
-    labels = summary["labels"]
+    labels = summary.get("labels")
     if not labels:
         return []
     found = [
@@ -116,11 +116,7 @@ def build_curve(summary: Summary) -> Table | None:
                     interval(gain.get("gain_low"), gain.get("gain_high"), digits + 1, sign=True),
                     gain.get("gain"),
                 ),
-                cell(
-                    wording.NOTHING if worth is None else _further(worth).removesuffix(" further"),
-                    worth and worth["further"],
-                ),
-                cell(wording.NOTHING if worth is None else _ends(worth), worth and worth["low"]),
+                *_worth(worth),
             ]
         )
     columns = (
@@ -130,6 +126,14 @@ def build_curve(summary: Summary) -> Table | None:
     return table(
         "label-curve", "The gain, and what it is worth in labels, by number of labels", columns, rows
     )
+
+
+def _worth(found: Mapping[str, Any] | None) -> list[Cell]:
+    """Return the cells of a label equivalent and its interval."""
+    if found is None:
+        return [cell(wording.NOTHING), cell(wording.NOTHING)]
+    rank = found["most"] if found["further"] is None else found["further"]
+    return [cell(_further(found).removesuffix(" further"), rank), cell(_ends(found), rank)]
 
 
 def _is_gain(summary: Summary, row: Mapping[str, Any]) -> bool:
