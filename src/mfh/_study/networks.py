@@ -84,7 +84,7 @@ class Networks:
         sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
         self.standardized = tuple(name for name, build in sides if build is None)
         self.arms = find_arms(self.config.arms, few_labels=self.few_labels)
-        self.losses = study_losses(self.config, self.data.task)
+        self.losses = study_losses(self.config, self.data.task, few_labels=self.few_labels)
         self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
 
     def build_teacher(self) -> torch.nn.Module:
