@@ -112,7 +112,6 @@ def distill(
         seen = data.with_transforms({sees[1]: fitted if given is None else _Sequence(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
-    objective = learn_from(config, logits, task=data.task)
     config = with_rate(
         config, [(model, sees[1])], seen, objective, train=train, seed=derived_seed(seed, "range test")
     )
