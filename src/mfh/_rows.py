@@ -184,6 +184,7 @@ class TeacherRecord:
         entropy: mean entropy of its soft labels on the training split at the study's temperature, in nats;
             None where outputs are no probabilities.
         saturated: share of training samples with a probability over 0.99, in [0, 1]; None likewise.
+        test_loss: label loss on the test split, such as the log-loss in nats; None where all labels are used.
     """
 
     teacher: str
@@ -194,6 +195,7 @@ class TeacherRecord:
     test: float
     entropy: float | None
     saturated: float | None
+    test_loss: float | None = None
 
 
 @dataclass(frozen=True)

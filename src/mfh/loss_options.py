@@ -58,6 +58,11 @@ class LossOptions:
         """Whether it compares features of a layer."""
         return self.reads in ("features", "contrast")
 
+    @classmethod
+    def reads_labels(cls) -> bool:
+        """Return whether it reads the label of each sample."""
+        return cls.reads in ("labelled logits", "contrast")
+
     @property
     def needs_labels(self) -> bool:
         """Whether it cannot teach classes without labels."""
@@ -115,6 +120,11 @@ class Dkd(LossOptions):
     not_all_zero = ("alpha", "beta")
     alpha: float = _weight(1.0)
     beta: float = _weight(8.0)
+
+    @classmethod
+    def reads_labels(cls) -> bool:
+        """Return whether it reads the label of each sample."""
+        return cls.reads in ("labelled logits", "contrast")
 
     @property
     def needs_labels(self) -> bool:
@@ -229,6 +239,11 @@ class C2kd(LossOptions):
     function, reads = "c2kd", "labelled logits"
     takes_temperature = needs_classes = True
     threshold: float = _option(0.0, "lie in [-1, 1)", lambda value: -1 <= value < 1)
+
+    @classmethod
+    def reads_labels(cls) -> bool:
+        """Return whether it reads the label of each sample."""
+        return cls.reads in ("labelled logits", "contrast")
 
     @property
     def needs_labels(self) -> bool:

@@ -158,3 +158,64 @@ def test_any_three_modalities_have_to_be_named(data, student):
 def test_what_is_refused(data, teacher, student, text):
     with pytest.raises(InputError, match=text):
         distill(teacher, student, data, CONFIG)
+
+
+# --- samples without a label
+
+
+def hidden(data, count=100, seed=0):
+    """Return data of which `count` samples have no label, and the rows of these."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(data))[:count])
+    return data.without_labels(rows), rows
+
+
+def test_unlabelled_samples_train_with_soft_labels_alone(data, teacher, student):
+    few, rows = hidden(data)
+    found = distill(teacher, student, few, CONFIG, seed=3).predictions
+    assert set(found["split"][rows]) == {"train"}
+    assert {"train", "validation", "test"} == set(np.delete(found["split"], rows))
+    labels = few.label.clone()
+    labels[rows] = -1
+    assert found["label"].tolist() == labels.tolist()
+
+
+def test_labels_that_are_missing_are_not_used(data, teacher, student):
+    few, rows = hidden(data)
+    one = distill(teacher, student, few, CONFIG, seed=3)
+    shuffled = data.label.clone()
+    shuffled[rows] = (shuffled[rows] + 1) % 3
+    other = distill(teacher, student, hidden(replace(data, label=shuffled))[0], CONFIG, seed=3)
+    assert same(one, other)
+
+
+def test_without_a_teacher_unlabelled_samples_are_left_out(data, student):
+    few, rows = hidden(data)
+    result = distill(None, student, few, CONFIG, seed=3)
+    assert set(result.predictions["split"][rows]) == {""}
+    assert same(result, distill(None, student, data.rows(np.setdiff1d(np.arange(200), rows)), CONFIG, seed=3))
+
+
+def test_pairs_help_where_labels_are_few():
+    data = make_paired(600, seed=1)
+    few, _ = hidden(data, 550)
+    config = replace(CONFIG, epochs=10, temperature=1.0, label_weight=0.0)
+    truth = 8 * functional.one_hot(data.label, 3).float()
+    taught, alone = (distill(logits, None, few, config, seed=0).records[0].also for logits in (truth, None))
+    assert taught["log-loss"] < alone["log-loss"]
+
+
+def test_unlabelled_samples_of_a_group_with_test_samples_are_left_out(teacher, student):
+    data = make_paired(200, num_groups=10)
+    few, rows = hidden(data)
+    split = distill(teacher, student, few, CONFIG, seed=3).predictions["split"]
+    held = set(data.group[np.isin(split, ["validation", "test"])])
+    assert all((split[row] == "") == (data.group[row] in held) for row in rows)
+
+
+def test_a_loss_that_reads_labels_is_refused_where_some_are_missing(data, teacher, student):
+    few, _ = hidden(data)
+    with pytest.raises(
+        InputError, match=r"`loss` must not be `dkd` where samples have no label.*Use kl or dist"
+    ):
+        distill(teacher, student, few, replace(CONFIG, loss="dkd"), seed=3)
+    assert distill(teacher, student, few, replace(CONFIG, loss="dist"), seed=3).test > 0

@@ -11,6 +11,7 @@ import torch
 
 from mfh._checks import require
 from mfh._diagnose.companions import calibration_error, compare_outputs
+from mfh._diagnose.few import diagnose_few
 from mfh._diagnose.folds import FoldEvidence, deal, run_fold, take, usable_rows
 from mfh._diagnose.gamma import Gamma, center, contributions, estimate_gamma
 from mfh._diagnose.verdict import (
@@ -32,7 +33,6 @@ from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
 from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
-from mfh.data.selection import labelled_only
 from mfh.results import Comparison, Diagnosis, MetricInfo, Verdict, environment
 from mfh.stats import group_bootstrap, rank_correlation
 
@@ -91,7 +91,12 @@ def diagnose(
     start = time.perf_counter()
     own = teacher is not None or student is not None
     config = with_modalities(data, config or DiagnoseConfig(), own_networks=own)
-    data = labelled_only(data.with_task(config.task), "`diagnose`")
+    data = data.with_task(config.task)
+    if config.labelled or not data.labelled.all():
+        result = diagnose_few(data, teacher, student, config, progress)
+        if out is not None:
+            result.save(out)
+        return result
     require(
         data.task == "single-label",
         f"`diagnose` needs labels with one class per sample. Got the task {data.task}: run a study instead.",

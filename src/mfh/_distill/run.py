@@ -1,5 +1,6 @@
 """Distil one student from one teacher: compute the teacher's outputs once, train, describe the result."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,6 @@ from mfh._system.progress import Progress, is_shown
 from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
-from mfh.data.selection import labelled_only
 from mfh.data.splits import Split, draw_split
 from mfh.data.standardize import Standardize
 from mfh.metrics import find_metric, metrics_of
@@ -34,6 +34,7 @@ from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
 
+logger = logging.getLogger(__name__)
 Teacher = nn.Module | Tensor | np.ndarray | Path | str | None
 Student = nn.Module | Callable[[], nn.Module] | None
 
@@ -57,6 +58,10 @@ def distill(
     student keeps the epoch with the best validation metric; test data choose nothing. One seed is weak
     evidence: `mfh.study` compares arms over many seeds, with controls.
 
+    Samples without a label are training samples of a student with a teacher, which learns its soft labels on
+    them. Validation and test samples have labels. Unlabelled samples of the validation or test split, or of
+    a group with samples in one of these, are left out.
+
     Args:
         teacher: a network, such as a `FocusedTeacher`; or its logits for every sample, (sample, output), in
             the order of the data; or an npz with the arrays `id` and `outputs` or `logits`, or a folder that
@@ -64,7 +69,7 @@ def distill(
             learns from labels alone (arm `no-kd`).
         student: a network, which is copied; a function that makes one, called with torch's generator seeded
             by `seed`; or None for a multilayer perceptron on inputs standardised with training statistics.
-        data: paired samples. If they have no split, `seed` draws one.
+        data: paired samples. If they have no split, `seed` draws one of the labelled samples.
         config: training, weights of labels and distillation, temperature; see `DistillConfig`.
         seed: fixes split, batches, dropout, and the initial weights of a student that is made here.
         teacher_modality: the modality that the teacher sees; by default the first of two.
@@ -77,7 +82,8 @@ def distill(
         The student, its metrics, and a description of the teacher.
 
     Raises:
-        InputError: the data, the teacher's outputs, the networks or the configuration break a rule.
+        InputError: the data, the teacher's outputs, the networks or the configuration break a rule; the loss
+            needs the label of every sample, and some have none.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -92,14 +98,13 @@ def distill(
     """
     start = time.perf_counter()
     config = (config or DistillConfig()).settled(own_networks=student is not None)
-    every = data.with_task(config.task)
-    data = labelled_only(every, "`distill`")
+    data = data.with_task(config.task)
     metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     sees = modalities(data, teacher_modality, student_modality)
-    split = draw_split(data, seed)
+    logits = outputs_of(teacher, data, sees[0], out)
+    split = draw_pairs(data, seed, unlabelled=logits is not None and config.distill_weight > 0)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
-    logits = outputs_of(teacher, every, sees[0], out)
-    logits = logits if logits is None else logits[torch.from_numpy(every.labelled)]
+    objective = learn_from(config, logits, task=data.task, labelled=bool(data.labelled[split.train].all()))
     seen = data
     if student is None:
         fitted = Standardize.fit(data.inputs(sees[1], train))
@@ -107,7 +112,6 @@ def distill(
         seen = data.with_transforms({sees[1]: fitted if given is None else _Sequence(given, fitted)})
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
-    objective = learn_from(config, logits, task=data.task)
     config = with_rate(
         config, [(model, sees[1])], seen, objective, train=train, seed=derived_seed(seed, "range test")
     )
@@ -168,6 +172,33 @@ def distill(
     if out is not None:
         result.save(out)
     return result
+
+
+def draw_pairs(data: PairedDataset, seed: int, *, unlabelled: bool) -> Split:
+    """Return a split of the labelled samples, with unlabelled ones among the training samples.
+
+    Args:
+        data: all samples.
+        seed: of the draw.
+        unlabelled: whether the student can learn from samples without a label.
+
+    Raises:
+        InputError: see `draw_split`.
+    """
+    if data.labelled.all():
+        return draw_split(data, seed)
+    known, free = np.flatnonzero(data.labelled), ~data.labelled
+    drawn = draw_split(data.rows(known), seed)
+    train, validation, test = known[drawn.train], known[drawn.validation], known[drawn.test]
+    if data.split is not None:
+        free &= data.split == "train"
+    if data.group is not None:
+        free &= ~np.isin(data.group, data.group[np.concatenate([validation, test])])
+    pairs = np.flatnonzero(free) if unlabelled else train[:0]
+    logger.info(
+        "Unlabelled samples: %d train, %d are left out", len(pairs), len(data) - len(known) - len(pairs)
+    )
+    return Split(np.union1d(train, pairs), validation, test, drawn.redrawn, labelled=train)
 
 
 def modalities(data: PairedDataset, teacher: str | None, student: str | None) -> tuple[str, str]:

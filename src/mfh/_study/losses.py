@@ -4,12 +4,20 @@ from mfh._checks import listing, require
 from mfh.config import StudyConfig
 from mfh.loss_options import BUILT_IN
 from mfh.losses import DistillLoss, build_loss
+from mfh.training.objectives import require_labels_for
 
 
-def study_losses(config: StudyConfig, task: str = "single-label") -> dict[str, DistillLoss]:
+def study_losses(
+    config: StudyConfig, task: str = "single-label", *, few_labels: bool = False
+) -> dict[str, DistillLoss]:
     """Return the losses of a study by name, in the order of `config.losses`.
 
     `kl` is the task's own loss of soft labels: see `Task.soft_loss`.
+
+    Args:
+        config: the options of the study.
+        task: what is predicted.
+        few_labels: whether some samples have no label; a loss then compares logits without the label.
 
     Raises:
         InputError: a loss does not exist, or needs what the configuration does not give.
@@ -21,6 +29,14 @@ def study_losses(config: StudyConfig, task: str = "single-label") -> dict[str, D
         f"`losses` must not contain {listing(classes)} for the task {task}: they need one class for each "
         "sample. Use kl (the task's own soft loss), hints or rkd.",
     )
+    if few_labels:
+        require_labels_for(losses.values(), labelled=False)
+        wrong = [name for name, loss in losses.items() if loss.features]
+        require(
+            not wrong,
+            f"`losses` must compare logits where samples have no label. Got {listing(wrong)}, which compare "
+            "features: use kl or dist.",
+        )
     unlabelled = [name for name, loss in losses.items() if loss.needs_labels]
     require(
         not unlabelled or config.label_weight > 0,

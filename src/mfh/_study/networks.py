@@ -88,7 +88,7 @@ class Networks:
         arms = find_arms(self.config.arms, few_labels=self.few_labels)
         # without labels that the study hid, `oracle` would be another `no-kd`
         self.arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
-        self.losses = study_losses(self.config, self.data.task)
+        self.losses = study_losses(self.config, self.data.task, few_labels=self.few_labels)
         self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
 
     def build_teacher(self) -> torch.nn.Module:

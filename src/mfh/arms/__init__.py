@@ -23,6 +23,7 @@ from mfh.arms.arm import Teacher as Teacher
 from mfh.arms.registry import ARMS as ARMS
 from mfh.arms.registry import DEFAULT as DEFAULT
 from mfh.arms.registry import FEW_LABELS as FEW_LABELS
+from mfh.arms.registry import FEW_PILOT as FEW_PILOT
 from mfh.arms.registry import ONLY_FEW as ONLY_FEW
 from mfh.arms.registry import PILOT as PILOT
 from mfh.arms.registry import find_arms as find_arms

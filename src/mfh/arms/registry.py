@@ -20,6 +20,8 @@ ONLY_FEW = tuple(name for name in FEW_LABELS if name not in ARMS)
 """Arms that need missing labels."""
 PILOT = tuple(arm.name for arm in BUILT_IN if arm.pilot)
 """The arms that a diagnosis trains."""
+FEW_PILOT = ("no-kd", "self", "stack")
+"""The arms that a diagnosis trains where labels are missing."""
 
 
 def register_arm(arm: Arm, ranking: Ranking | None = None) -> Arm:

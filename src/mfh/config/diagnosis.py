@@ -22,6 +22,8 @@ class DiagnoseConfig(StudyConfig):
         random_draws: as in a study; the pilot trains no students on random channels.
         num_bootstrap: resamples behind the interval of gamma_hat, 20 or more.
         num_shuffles: shuffled pairings behind each null, 1 or more.
+        outlook: where labels are missing: also train with half of the labels and with half of the pairs, to
+            say whether more of them would pay; it takes three times as long.
 
     Example:
         >>> DiagnoseConfig(teacher="lidar", student="camera").teacher
@@ -36,6 +38,7 @@ class DiagnoseConfig(StudyConfig):
     random_draws: int = 1
     num_bootstrap: int = 200
     num_shuffles: int = 20
+    outlook: bool = True
 
     def _check(self, problems: Problems) -> None:
         super()._check(problems)

@@ -1,15 +1,16 @@
 """Objectives of training: labels, distillation, and step 1 of Algorithm 1."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from mfh._checks import require
+from mfh._checks import listing, require
 from mfh._saliency.heads import logits_of
 from mfh.config import DistillConfig
+from mfh.loss_options import BUILT_IN
 from mfh.losses import DistillLoss, Outputs, build_loss, mse
 from mfh.tasks import TASKS, is_labelled
 
@@ -101,7 +102,11 @@ class Distill:
 
 
 def learn_from(
-    config: DistillConfig, logits: Float[Tensor, "sample ..."] | None, *, task: str = "single-label"
+    config: DistillConfig,
+    logits: Float[Tensor, "sample ..."] | None,
+    *,
+    task: str = "single-label",
+    labelled: bool = True,
 ) -> Distill:
     """Return the objective of a student with a configuration and fixed teacher logits.
 
@@ -109,9 +114,11 @@ def learn_from(
         config: loss and weights.
         logits: of the teacher; None learns from labels alone.
         task: what is predicted.
+        labelled: whether every training sample has a label.
 
     Raises:
-        InputError: `config.loss` compares features, does not fit the task, or needs `label_weight` > 0.
+        InputError: `config.loss` compares features, does not fit the task, needs `label_weight` > 0, or needs
+            the label of every sample and some have none.
     """
     if logits is None:
         return Distill(task=task)
@@ -125,6 +132,7 @@ def learn_from(
         f"`loss` must compare logits, since nothing else is known of the teacher. Got {config.loss!r}, which "
         "compares features: use kl, dkd, dist, ntdh or c2kd, or `mfh study --losses`.",
     )
+    require_labels_for([loss], labelled)
     require(
         config.label_weight > 0 or not loss.needs_labels,
         f"`label_weight` must be above 0 for the loss {config.loss}, which alone does not teach the class of "
@@ -137,6 +145,20 @@ def learn_from(
         temperature=config.temperature,
         loss=None if config.loss == "kl" else loss,
         task=task,
+    )
+
+
+def require_labels_for(losses: Iterable[DistillLoss], labelled: bool) -> None:
+    """Check that no loss needs the label of a sample that has none.
+
+    Raises:
+        InputError: one does; the text names it. Losses of users are not checked: they get -1, or NaN.
+    """
+    wrong = [loss.name for loss in losses if loss.name in BUILT_IN and BUILT_IN[loss.name].reads_labels()]
+    require(
+        labelled or not wrong,
+        f"`loss` must not be {listing(wrong)} where samples have no label: it needs the label of every "
+        "sample. Use kl or dist.",
     )
 
 

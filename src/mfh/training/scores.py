@@ -147,6 +147,7 @@ def make_teacher_record(
     """
     kind, train = TASKS[task], logits[torch.from_numpy(split.train)]
     entropy, saturated = kind.softness(train, temperature) if kind.softens else (None, None)
+    test = torch.from_numpy(split.test)
     return TeacherRecord(
         teacher=name,
         seed=seed,
@@ -154,4 +155,5 @@ def make_teacher_record(
         **score_splits(metric, logits, label, split, held_out=held_out),
         entropy=entropy,
         saturated=saturated,
+        test_loss=None if held_out is None else float(kind.label_loss(logits[test], label[test])),
     )
