@@ -19,9 +19,9 @@ from mfh._system.progress import Progress, is_shown
 from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
+from mfh.data.prepared import fit_inputs, prepared_when_read
 from mfh.data.selection import labelled_only
 from mfh.data.splits import Split, draw_split
-from mfh.data.standardize import Standardize
 from mfh.metrics import find_metric, metrics_of
 from mfh.models.copies import copied
 from mfh.models.mlp import mlp
@@ -98,13 +98,9 @@ def distill(
     sees = modalities(data, teacher_modality, student_modality)
     split = draw_split(data, seed)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
-    logits = outputs_of(teacher, every, sees[0], out)
+    logits = outputs_of(teacher, prepared_when_read(every, fit_inputs(data, train, ())), sees[0], out)
     logits = logits if logits is None else logits[torch.from_numpy(every.labelled)]
-    seen = data
-    if student is None:
-        fitted = Standardize.fit(data.inputs(sees[1], train))
-        given = data.transforms.get(sees[1])
-        seen = data.with_transforms({sees[1]: fitted if given is None else _Sequence(given, fitted)})
+    seen = prepared_when_read(data, fit_inputs(data, train, sees[1:] if student is None else ()))
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
     objective = learn_from(config, logits, task=data.task)
@@ -256,17 +252,6 @@ def make_student(student: Student, data: PairedDataset, modality: str, seed: int
         f"{tuple(output.shape[1:])} for one sample.",
     )
     return model
-
-
-class _Sequence:
-    """Two transforms, applied one after the other."""
-
-    def __init__(self, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> None:
-        self.first, self.second = first, second
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Apply both transforms to a batch."""
-        return self.second(self.first(values))
 
 
 def _split_names(split: Split, count: int) -> np.ndarray:
