@@ -33,6 +33,7 @@ from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
 from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
+from mfh.data.prepared import fit_inputs, prepared_when_read
 from mfh.results import Comparison, Diagnosis, MetricInfo, Verdict, environment
 from mfh.stats import group_bootstrap, rank_correlation
 
@@ -221,7 +222,9 @@ def _gamma(
     config: DiagnoseConfig,
     rng: np.random.Generator,
 ) -> Gamma:
-    values = data.inputs(modality, torch.arange(len(data))).flatten(1).double().numpy()
+    rows = torch.arange(len(data))
+    seen = prepared_when_read(data, fit_inputs(data, rows, ()))  # tables: missing values are filled in
+    values = seen.inputs(modality, rows).flatten(1).double().numpy()
     return estimate_gamma(
         logits, values, data.label.numpy(), folds, group=data.group, generator=rng,
         num_bootstrap=config.num_bootstrap, num_shuffles=config.num_shuffles,

@@ -18,6 +18,7 @@ from mfh._study.experiment import study
 from mfh._study.few.labels import draw_labelled
 from mfh._study.few.members import MEMBERS
 from mfh._study.networks import Build
+from mfh._system.progress import Progress
 from mfh.arms import BASELINE, FEW_PILOT, STACK, TEACHERS
 from mfh.config import DiagnoseConfig, LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
@@ -35,7 +36,7 @@ def diagnose_few(
     teacher: Build | None,
     student: Build | None,
     config: DiagnoseConfig,
-    progress: bool | str,
+    progress: Progress,
 ) -> Diagnosis:
     """Return what the labelled samples and the pairs tell before a study with few labels.
 
@@ -129,10 +130,10 @@ def compare(
         data: all samples.
         rows: rows of `data` that `other` had; all by default.
     """
-    found = one.sample_values.get(arm), other.sample_values.get(than)
-    if found[0] is None or found[1] is None:
+    first, second = one.sample_values.get(arm), other.sample_values.get(than)
+    if first is None or second is None:
         return None
-    (mine, values), (theirs, others) = found
+    (mine, values), (theirs, others) = first, second
     theirs = theirs if rows is None else rows[theirs]
     _, here, there = np.intersect1d(mine, theirs, return_indices=True)
     gaps = values[here] - others[there]

@@ -20,8 +20,8 @@ from mfh._system.progress import Progress, is_shown
 from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
+from mfh.data.prepared import fit_inputs, prepared_when_read
 from mfh.data.splits import Split, draw_split
-from mfh.data.standardize import Standardize
 from mfh.metrics import find_metric, metrics_of
 from mfh.models.copies import copied
 from mfh.models.mlp import mlp
@@ -101,15 +101,11 @@ def distill(
     data = data.with_task(config.task)
     metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     sees = modalities(data, teacher_modality, student_modality)
-    logits = outputs_of(teacher, data, sees[0], out)
-    split = draw_pairs(data, seed, unlabelled=logits is not None and config.distill_weight > 0)
+    split = draw_pairs(data, seed, unlabelled=teacher is not None and config.distill_weight > 0)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
+    logits = outputs_of(teacher, prepared_when_read(data, fit_inputs(data, train, ())), sees[0], out)
     objective = learn_from(config, logits, task=data.task, labelled=bool(data.labelled[split.train].all()))
-    seen = data
-    if student is None:
-        fitted = Standardize.fit(data.inputs(sees[1], train))
-        given = data.transforms.get(sees[1])
-        seen = data.with_transforms({sees[1]: fitted if given is None else _Sequence(given, fitted)})
+    seen = prepared_when_read(data, fit_inputs(data, train, sees[1:] if student is None else ()))
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
     config = with_rate(
@@ -287,17 +283,6 @@ def make_student(student: Student, data: PairedDataset, modality: str, seed: int
         f"{tuple(output.shape[1:])} for one sample.",
     )
     return model
-
-
-class _Sequence:
-    """Two transforms, applied one after the other."""
-
-    def __init__(self, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> None:
-        self.first, self.second = first, second
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """Apply both transforms to a batch."""
-        return self.second(self.first(values))
 
 
 def _split_names(split: Split, count: int) -> np.ndarray:

@@ -129,8 +129,11 @@ def transform_from(described: Any) -> Callable[[Tensor], Tensor] | None:
 def network_of(made_of: Mapping[str, Any]) -> nn.Module:
     """Make a network from plain values: a class with arguments, or the default perceptron."""
     if "class_path" in made_of:
-        network: nn.Module = ClassSpec.parse(made_of)()
-        return network
+        prepared = made_of.get("prepared")
+        network: nn.Module = ClassSpec.parse({k: v for k, v in made_of.items() if k != "prepared"})()
+        return network if prepared is None else standardized(network, **prepared)
     shape = list(made_of["mlp"])
     size = math.prod(shape)
-    return standardized(mlp(size, made_of["outputs"], hidden=made_of["hidden"]), shape)
+    return standardized(
+        mlp(size, made_of["outputs"], hidden=made_of["hidden"]), shape, fills=made_of.get("fills", False)
+    )

@@ -23,7 +23,7 @@ from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
 from mfh.config.labelled import label_folder
 from mfh.data.paired import PairedDataset
-from mfh.models.mlp import standardized
+from mfh.models.mlp import Standardized, standardized
 from mfh.results import RunResult, StudyResult, load_results
 
 REPRODUCED = 1e-2
@@ -194,8 +194,10 @@ def _model(
 ) -> Deployed:
     """Return the student with its weights, in evaluation mode."""
     network = _network(kept, described, student)
-    if "standardize/mean" in chosen.tensors and "mlp" not in (described["network"] or {}):
-        network = standardized(network, described["shape"])
+    if "standardize/mean" in chosen.tensors and not isinstance(
+        getattr(network, "standardize", None), Standardized
+    ):
+        network = standardized(network, described["shape"], fills="standardize/fill" in chosen.tensors)
     names = list(result.data["classes"])
     task = str(result.data.get("task", "single-label"))
     model = Deployed(network, len(names), task, transform_from(described["transform"]))
@@ -220,7 +222,10 @@ def _filled(model: Deployed, state: Mapping[str, Tensor], tensors: Mapping[str, 
     named: dict[str, Tensor] = dict(state)
     if "standardize/mean" in tensors:
         named = {f"network.{name}": value for name, value in state.items()}
-        named |= {f"standardize.{n}": tensors[f"standardize/{n}"] for n in ("mean", "sd")}
+        parts = ("mean", "sd", "fill")
+        named |= {
+            f"standardize.{n}": tensors[f"standardize/{n}"] for n in parts if f"standardize/{n}" in tensors
+        }
     try:
         model.network.load_state_dict(named)
     except RuntimeError as error:

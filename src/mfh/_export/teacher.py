@@ -14,6 +14,7 @@ from mfh._export.deployed import network_of
 from mfh._focus import FocusedTeacher, channel_means, channel_split, select
 from mfh._saliency.heads import logits_of
 from mfh._study.design import Design
+from mfh._study.kept import describe_build
 from mfh._study.networks import Networks, learnt_labels
 from mfh._study.resume import written_weights
 from mfh._system.files import require_files
@@ -21,7 +22,7 @@ from mfh._system.import_paths import ClassSpec
 from mfh.arms import HEADLINE, Arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.data.standardize import Standardize
+from mfh.data.prepared import fit_inputs
 from mfh.metrics import find_metric
 from mfh.results import StudyResult
 from mfh.training.scores import make_teacher_record
@@ -119,14 +120,10 @@ class FinishedTeacher:
         self.modality = str(self.config.teacher)
         self.split = Design.of(data, self.config).draw(data, self.config, seed)
         self.train = torch.from_numpy(self.split.train)
-        standardized = Networks(data, self.config, spec, None).standardized
+        networks = Networks(data, self.config, spec, None)
         self.data = replace(data, label=learnt_labels(data, self.train))
-        self.fit = (
-            Standardize.fit(data.inputs(self.modality, self.train)) if self.modality in standardized else None
-        )
-        shape = list(data.shape(self.modality))
-        default = {"mlp": shape, "outputs": data.num_classes, "hidden": list(self.config.hidden)}
-        self.made_of: Mapping[str, Any] = default if spec is None else spec.to_dict()
+        self.fit = fit_inputs(data, self.train, networks.standardized).get(self.modality)
+        self.made_of: Mapping[str, Any] = describe_build(spec, networks, self.modality) or {}
 
     def _find_arm(self, name: str) -> Arm:
         """Return the arm of this name, if the study stored the values that it ranks channels by."""
@@ -166,10 +163,10 @@ class FinishedTeacher:
             state = safetensors.torch.load(path.read_bytes())
         except (OSError, InputError, safetensors.SafetensorError) as error:
             raise InputError(f"`{path}` cannot be read: {error}. Repeat the study.") from error
-        if self.spec is not None or self.fit is None:
+        if self.fit is None:
             return state
         named = {f"network.{key}": value for key, value in state.items()}
-        return {"standardize.mean": self.fit.mean, "standardize.sd": self.fit.sd} | named
+        return {f"standardize.{key}": value for key, value in self.fit.tensors.items()} | named
 
     def focused(self) -> tuple[FocusedTeacher, list[int]]:
         """Return the focused teacher, and the channels that it lost."""
@@ -179,7 +176,7 @@ class FinishedTeacher:
         except RuntimeError as error:
             raise InputError(f"The weights of the study do not fit the teacher's network: {error}") from error
         layer = str(self.result.config["layer"])
-        layer = f"network.{layer}" if self.spec is None else layer
+        layer = layer if self.fit is None else f"network.{layer}"
         example = self.data.inputs(self.modality, self.train[:2])
         trunk, _ = channel_split(model.eval(), layer, example, self.config.channel_dim)
         batches = (self.data.inputs(self.modality, rows) for rows in self.train.split(256))

@@ -4,6 +4,7 @@ Each fit keeps one set of tensors. In a folder they are `checkpoints/seed-0000/s
 
 - `students/NAME/...`: the weights of the best student of each arm and loss, by the names of its state dict;
 - `standardize/mean`, `standardize/sd`: of the inputs of a default network, fitted on the training samples;
+  `standardize/fill` takes the place of missing values;
 - `targets/mean`, `targets/sd`: of the targets of a regression;
 - `example`: some test samples as the data have them, with which an export is checked.
 """
@@ -30,6 +31,7 @@ from mfh._system.import_paths import ClassSpec
 from mfh.arms import BASELINE, HEADLINE, STACK
 from mfh.comparing import source_arm
 from mfh.data.paired import PairedDataset
+from mfh.data.prepared import fit_inputs
 from mfh.data.standardize import Standardize
 from mfh.models.weights import read_state
 from mfh.training.students import StudentFit
@@ -112,8 +114,9 @@ def keep_students(
     for key in _chosen(task, fits, merit):
         shown = replace(key, draw=key.draw if key.arm in drawn else None)  # as its record names it
         kept |= {f"students/{shown.name}/{name}": value for name, value in fits[key].state.items()}
-    if modality in task.networks.standardized:
-        kept |= _statistics("standardize", Standardize.fit(data.inputs(modality, task.train)))
+    prepared = fit_inputs(data, task.train, task.networks.standardized)
+    if modality in prepared:
+        kept |= _statistics("standardize", prepared[modality])
     scale = label_scale(data, task.labelled)
     if isinstance(scale, Standardize):
         kept |= _statistics("targets", scale)
@@ -154,7 +157,7 @@ def _chosen(
 
 
 def _statistics(name: str, fit: Standardize) -> dict[str, Tensor]:
-    return {f"{name}/mean": fit.mean, f"{name}/sd": fit.sd}
+    return {f"{name}/{part}": value for part, value in fit.tensors.items()}
 
 
 UNKNOWN = "unknown"
@@ -173,7 +176,9 @@ def describe_networks(networks: Networks) -> dict[str, dict[str, Any]]:
 
 
 def describe_input(data: PairedDataset, modality: str) -> dict[str, Any]:
-    """Return what a network of a modality takes: `modality`, `shape`, `dtype` and `transform`.
+    """Return what a network of a modality takes: `modality`, `shape`, `dtype`, `transform`.
+
+    A modality of a table also has `columns`, the names of the values.
 
     `transform` is None for values that only become floats, `long` for token ids, an import path with
     arguments, or `UNKNOWN`: then shape and dtype are those after the transform.
@@ -182,11 +187,13 @@ def describe_input(data: PairedDataset, modality: str) -> dict[str, Any]:
     first = data.read([modality], torch.arange(1))[modality]
     if transform == UNKNOWN:
         first = data.inputs(modality, torch.arange(1))
+    features = data.features.get(modality)
     return {
         "modality": modality,
         "shape": list(first.shape[1:]),
         "dtype": str(first.dtype).removeprefix("torch."),
         "transform": transform,
+        **({} if features is None else {"columns": list(features.names)}),
     }
 
 
@@ -207,14 +214,21 @@ def describe_transform(transform: Any) -> Any:
 def describe_build(build: Build | None, networks: Networks, modality: str) -> dict[str, Any] | None:
     """Return what makes a network, as plain values; None if it has no import path.
 
-    A default network is described by its sizes. A class, a function of a module, a `ClassSpec` and a
-    `functools.partial` of one of them with keyword arguments have an import path.
+    A default network is described by its sizes; `fills` tells that it fills in missing values. A class, a
+    function of a module, a `ClassSpec` and a `functools.partial` of one of them with keyword arguments have
+    an import path; `prepared` is there if values of a table are prepared for it.
     """
+    data = networks.data
+    features, shape = data.features.get(modality), list(data.shape(modality))
+    fills = features is not None and features.gaps
     if build is None:
-        shape = list(networks.data.shape(modality))
-        return {"mlp": shape, "outputs": networks.data.num_classes, "hidden": list(networks.config.hidden)}
+        default = {"mlp": shape, "outputs": data.num_classes, "hidden": list(networks.config.hidden)}
+        return default | ({"fills": True} if fills else {})
+    prepared: dict[str, Any] = {}
+    if features is not None and features.is_prepared:
+        prepared = {"prepared": {"shape": shape, "fills": fills}}
     if isinstance(build, ClassSpec):
-        return build.to_dict()
+        return build.to_dict() | prepared
     target: Any = build
     given: Mapping[str, Any] = {}
     if isinstance(build, functools.partial):
@@ -222,7 +236,7 @@ def describe_build(build: Build | None, networks: Networks, modality: str) -> di
             return None
         target, given = build.func, build.keywords
     path = _import_path(target)
-    return {"class_path": path, "init_args": dict(given)} if path and _is_plain(given) else None
+    return {"class_path": path, "init_args": dict(given)} | prepared if path and _is_plain(given) else None
 
 
 def _import_path(target: Any) -> str | None:

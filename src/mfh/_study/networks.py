@@ -14,6 +14,7 @@ from mfh._study.losses import study_losses
 from mfh.arms import DEFAULT, Arm, find_arms
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.data.prepared import fit_inputs, prepare_inputs
 from mfh.data.standardize import Standardize
 from mfh.losses import DistillLoss
 from mfh.metrics import Metric, find_metric, metrics_of
@@ -116,18 +117,16 @@ class Networks:
     def prepared(self, train: Tensor, data: PairedDataset | None = None) -> PairedDataset:
         """Return the data as the networks see them, with statistics of the training rows.
 
-        Inputs of default networks are standardised, and the targets of a regression for all networks.
+        Inputs of default networks are standardised, and the targets of a regression for all networks. Missing
+        values of tables are filled in.
 
         Args:
             train: the training rows.
             data: the samples, if some of their labels are hidden; by default those of the study.
         """
         data = self.data if data is None else data
-        fitted = {name: Standardize.fit(data.inputs(name, train)) for name in self.standardized}
-        values = {name: fit(data.inputs(name, slice(None))) for name, fit in fitted.items()}
-        kept = {name: t for name, t in data.transforms.items() if name not in values}
-        label = learnt_labels(data, train)
-        return replace(data, modalities={**data.modalities, **values}, transforms=kept, label=label)
+        seen = prepare_inputs(data, fit_inputs(data, train, self.standardized))
+        return replace(seen, label=learnt_labels(data, train))
 
     def with_rate(self, seed: int, train: Tensor) -> "Networks":
         """Return the same networks with a number for `lr`; if it is auto, a range test on training rows."""

@@ -46,7 +46,7 @@ def run_seed(
     design = Design.of(networks.data, networks.config)
     split = design.draw(networks.data, networks.config, seed)
     searched = networks.config.lr == "auto"
-    networks = networks.with_rate(seed, torch.from_numpy(split.train))
+    networks = networks.with_rate(seed, torch.from_numpy(split.learnt))
     task = SeedTask(
         networks=networks,
         seed=seed,

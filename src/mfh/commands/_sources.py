@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import require
+from mfh._checks import listing, require
 from mfh._system.import_paths import ClassSpec
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
         required=required,
         default=None,
         metavar="FILE",
-        help="npz with one array per modality; in a config also `class_path` and `init_args` of a map-style "
-        "dataset of paired samples, or of a function that returns a mfh.PairedDataset",
+        help="npz with one array per modality, or csv or parquet with --modality; in a config also "
+        "`class_path` and `init_args` of a map-style dataset of paired samples, or of a function that "
+        "returns a mfh.PairedDataset",
     )
     for side in NETWORKS:
         parser.add_argument(
@@ -62,11 +63,34 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
     }
     for column, (default, text) in columns.items():
         parser.add_argument(f"--{column}", type=str, default=default, metavar="NAME", help=text)
+    _add_table(parser)
     parser.add_argument(
         "--ignore-index", type=int, default=None, metavar="INT",
         help="value of the positions of dense labels that have no class (default: 255)",
     )  # fmt: skip
     parser.class_options = {"data": None} | dict.fromkeys(NETWORKS, MODULE)  # type: ignore[attr-defined]
+
+
+def _add_table(parser: ArgumentParser) -> None:
+    """Add the options for a csv or parquet file."""
+    parser.add_argument(
+        "--modality", type=str, nargs="+", action="extend", default=None, metavar="NAME=COLUMNS",
+        help="for a csv or parquet file: the columns of each modality, by name or pattern, such as "
+        "lab=crp,wbc 'vitals=vital_*'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--impute", type=str, default=None, metavar="{median}",
+        help="what replaces missing numbers of a table: the median of the training samples; by default they "
+        "are refused",
+    )  # fmt: skip
+    parser.add_argument(
+        "--delimiter", type=str, default=None, metavar="CHARACTER",
+        help="what separates the values of a csv (default: a comma; in a .tsv a tab)",
+    )  # fmt: skip
+    parser.add_argument("--decimal", type=str, default=".", metavar="CHARACTER", help="decimal sign of a csv")
+
+
+TABLE_OPTIONS = ("modality", "impute", "delimiter", "decimal")
 
 
 def load_data(options: Namespace) -> "PairedDataset":
@@ -76,6 +100,7 @@ def load_data(options: Namespace) -> "PairedDataset":
         InputError: the file, the class or what it returns breaks a rule.
     """
     from mfh.data.paired import PairedDataset
+    from mfh.data.tables import is_table, parse_modalities, read_table
 
     columns = {
         "group": options.group, "split": options.split, "id": options.id,
@@ -93,6 +118,26 @@ def load_data(options: Namespace) -> "PairedDataset":
             "`fold_column` and `split_by_time` need an npz: give folds or splits in your dataset.",
         )
         return PairedDataset.from_torch(made, modalities=options.modalities, task=task, **labels, **given)
+    if is_table(options.data):
+        require(
+            options.ignore_index is None and options.modalities is None,
+            "`ignore_index` and `modalities` are for arrays. Leave them out for a table: `modality` names "
+            "the columns of each modality.",
+        )
+        table = read_table(options.data, delimiter=options.delimiter, decimal=options.decimal)
+        return PairedDataset.from_frame(
+            table,
+            parse_modalities(options.modality or ()),
+            label=options.label,
+            task=task,
+            impute=options.impute,
+            **{role: None if name == "none" else name for role, name in columns.items()},
+        )
+    unused = [name for name in TABLE_OPTIONS if options[name] not in (None, ".")]
+    require(
+        not unused,
+        f"{listing(unused)} must be left out for `{options.data}`, which is no table (csv, tsv or parquet).",
+    )
     return PairedDataset.from_npz(
         options.data, modalities=_modalities(options), task=task, **labels, **columns
     )
@@ -129,6 +174,7 @@ def described(options: Namespace) -> dict[str, Any]:
             "split_by_time",
             "modalities",
             "ignore_index",
+            *TABLE_OPTIONS,
         )
     }
     made = (None if spec is None else spec.to_dict() for spec in networks(options))

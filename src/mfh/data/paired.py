@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,12 @@ from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.codes import codes_of
 from mfh.data.decoded import Index, Values, read_rows, take_rows
+from mfh.data.features import Features
 from mfh.data.fingerprint import fingerprint
 from mfh.data.held_out import read_folds, read_splits, split_by_time
 from mfh.data.labels import labels_before, read_labels
-from mfh.data.map_style import read_samples
-from mfh.data.npz import read_npz
 from mfh.data.overview import overview
+from mfh.data.readers import Readers
 from mfh.data.values import as_column, modality_values
 from mfh.tasks import TASKS, UNLABELLED, Task, is_labelled
 
@@ -28,8 +27,10 @@ Transform = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class PairedDataset:
-    """Paired samples of two or more modalities. Make one with `from_arrays`, `from_npz` or `from_torch`.
+class PairedDataset(Readers):
+    """Paired samples of two or more modalities.
+
+    Make one with `from_arrays`, `from_npz`, `from_frame` or `from_torch`.
 
     Attributes:
         modalities: name -> values of shape (sample, *shape): a tensor, a memory-mapped array, or rows that
@@ -51,6 +52,8 @@ class PairedDataset:
         task: what is predicted: single-label, multi-label, regression or dense; see `mfh.tasks`.
         sources: modality -> text that replaces its values in the fingerprint, as for arrays that were decoded
             from files; see `SampleSource.identity`.
+        features: modality -> names of its values, for those of a table; see `Features`. Missing numbers are
+            NaN where they are to be filled in.
     """
 
     modalities: Mapping[str, Values]
@@ -65,6 +68,7 @@ class PairedDataset:
     augment: Mapping[str, Augment] = field(default_factory=dict)
     task: str = "single-label"
     sources: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, Features] = field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -152,114 +156,6 @@ class PairedDataset:
             group_names=group_names,
             transforms=dict(transforms or {}),
             task=task,
-        )
-
-    @classmethod
-    def from_npz(
-        cls,
-        path: Path | str,
-        *,
-        modalities: Sequence[str] | None = None,
-        label: str = "label",
-        group: str | None = None,
-        split: str | None = None,
-        id: str | None = None,
-        fold: str | None = None,
-        time: str | None = None,
-        task: str | None = None,
-        ignore_index: int | None = None,
-    ) -> "PairedDataset":
-        """Read an npz with one array per modality and one value per sample for label, group, split and id.
-
-        Args:
-            path: the file. It is read without pickle, so it cannot have arrays of objects.
-            modalities: names of the arrays to take; by default every numeric array of two or more dimensions.
-            label: name of the array of labels.
-            group: name of the array of groups; by default `group` if there is one. `none` ignores it.
-            split: name of the array of splits; by default `split` if there is one. `none` ignores it.
-            id: name of the array of ids; by default `id` if there is one.
-            fold: name of the array of folds; see `from_arrays`.
-            time: name of the array of times; see `from_arrays`.
-            task: see `from_arrays`.
-            ignore_index: see `from_arrays`.
-
-        Raises:
-            InputError: as `from_arrays`; or there is no such file or array (the text lists the arrays).
-        """
-        taken = read_npz(
-            path,
-            modalities,
-            label=label,
-            optional={"group": group, "split": split, "id": id},
-            named={"fold": fold, "time": time},
-        )
-        return cls.from_arrays(taken.modalities, task=task, ignore_index=ignore_index, **taken.columns)
-
-    @classmethod
-    def from_torch(
-        cls,
-        dataset: Any,
-        *,
-        modalities: Sequence[str] | None = None,
-        label: Any = "label",
-        group: Any = None,
-        split: Any = None,
-        id: Any = None,
-        class_names: Sequence[str] | None = None,
-        transforms: Mapping[str, Transform] | None = None,
-        in_memory: bool | None = None,
-        workers: int = 4,
-        task: str | None = None,
-        ignore_index: int | None = None,
-    ) -> "PairedDataset":
-        """Read a map-style PyTorch dataset whose samples have all modalities.
-
-        Every sample is read once. The samples stay in memory if they take at most 1 GiB; otherwise they are
-        decoded again whenever they are needed. Integers other than uint8 count as token ids, which the
-        network gets as int64; pictures in uint8 become floats 0 ... 255.
-
-        Args:
-            dataset: anything with `__len__` and `__getitem__`. A sample is a dict, {"audio": ..., "image":
-                ..., "label": ...}; a tuple, (audio, image, label); or (dict of modalities, label). A
-                modality is an array or tensor of one shape for all samples, the same at every reading.
-            modalities: names of the modalities in a dict, by default every array in it; for tuples the names
-                of their values in order, which are required.
-            label: name of the labels in a sample (in a tuple they follow the modalities), or the labels
-                themselves, one per sample.
-            group: name of the groups in a sample, or the groups themselves; None without groups.
-            split: name of the splits in a sample, or the splits themselves; None if there are none.
-            id: name of the ids in a sample, or the ids themselves; by default the row numbers.
-            class_names: see `from_arrays`.
-            transforms: see the class.
-            in_memory: whether to keep the samples in memory; by default if they take at most 1 GiB.
-            workers: number of threads that decode a batch of samples that are not kept.
-            task: see `from_arrays`.
-            ignore_index: see `from_arrays`.
-
-        Raises:
-            InputError: as `from_arrays`; samples differ in shape, or differ when they are read again.
-
-        Example:
-            >>> class Pairs(torch.utils.data.Dataset):
-            ...     def __len__(self):
-            ...         return 4
-            ...     def __getitem__(self, row):
-            ...         return {"audio": torch.full((3,), row), "image": torch.zeros(2), "label": row % 2}
-            >>> data = PairedDataset.from_torch(Pairs())
-            >>> list(data.modalities), data.label.tolist()
-            (['audio', 'image'], [0, 1, 0, 1])
-        """
-        columns = {"label": label, "group": group, "split": split, "id": id}
-        columns = {role: where for role, where in columns.items() if where is not None}
-        values, found = read_samples(dataset, modalities, columns, in_memory=in_memory, workers=workers)
-        tokens = {n: Tensor.long for n, v in values.items() if v.dtype.kind in "iu" and v.dtype.itemsize > 1}
-        return cls.from_arrays(
-            values,
-            **found,
-            class_names=class_names,
-            task=task,
-            ignore_index=ignore_index,
-            transforms={**tokens, **(transforms or {})},
         )
 
     def __len__(self) -> int:
@@ -396,4 +292,6 @@ class PairedDataset:
         """
         columns = {"label": self.label, "id": self.id}
         columns |= {"group": self.group, "split": self.split, "fold": self.fold}
-        return fingerprint(self.modalities, columns | {"classes": np.asarray(self.class_names)}, self.sources)
+        columns |= {"classes": np.asarray(self.class_names)}
+        columns |= {f"values of {name}": np.asarray(found.names) for name, found in self.features.items()}
+        return fingerprint(self.modalities, columns, self.sources)

@@ -37,31 +37,44 @@ def mlp(num_inputs: int, num_outputs: int, *, hidden: Sequence[int] = (128, 64))
 
 
 class Standardized(nn.Module):
-    """Compute (x - mean) / sd per value: standardisation as the first step of a network."""
+    """Compute (x - mean) / sd per value: standardisation as the first step of a network.
+
+    Args:
+        shape: shape of one sample.
+        fills: whether missing values, which are NaN, are replaced by the buffer `fill` before.
+    """
 
     mean: Tensor
     sd: Tensor
+    fill: Tensor
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], *, fills: bool = False) -> None:
         super().__init__()
+        self.fills = fills
         self.register_buffer("mean", torch.zeros(1, *shape))
         self.register_buffer("sd", torch.ones(1, *shape))
+        if fills:
+            self.register_buffer("fill", torch.zeros(1, *shape))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Standardise a batch (sample, *shape)."""
-        return (inputs.float() - self.mean) / self.sd
+        values = inputs.float()
+        if self.fills:
+            values = torch.where(values.isnan(), self.fill, values)
+        return (values - self.mean) / self.sd
 
 
-def standardized(network: nn.Module, shape: Sequence[int]) -> nn.Sequential:
+def standardized(network: nn.Module, shape: Sequence[int], *, fills: bool = False) -> nn.Sequential:
     """Put standardisation before a network: modules `standardize` and `network`.
 
     Args:
         network: a network for standardised inputs.
         shape: shape of one sample. Mean and standard deviation are 0 and 1 until they are loaded or set.
+        fills: whether it fills in missing values.
 
     Example:
         >>> model = standardized(mlp(2, 3, hidden=()), [2])
         >>> sorted(model.state_dict())[-2:]
         ['standardize.mean', 'standardize.sd']
     """
-    return nn.Sequential(OrderedDict(standardize=Standardized(shape), network=network))
+    return nn.Sequential(OrderedDict(standardize=Standardized(shape, fills=fills), network=network))
