@@ -111,7 +111,8 @@ class RunResult:
         if self.summary:
             frame = frame[frame.metric == self.summary[0].metric]
         named = ("arm", "loss", "ratio", "seed", "metric", "n", "test", "mean", "low", "high")
-        return table, frame[[name for name in named if name in frame]]
+        frame = frame[[name for name in named if name in frame]]
+        return table, frame.astype({"ratio": float}) if "ratio" in frame else frame
 
     def _repr_html_(self) -> str:
         """The verdict, where there is one, and the summary or the records, for notebooks."""

@@ -35,7 +35,7 @@ from mfh.commands._help import HelpAll, format_help
 from mfh.commands._messages import in_words_of_the_command_line
 from mfh.commands._options import NO_IMPORTS, PRINT_CONFIG, expand_paths, merge_parts
 from mfh.commands._output import EscapedText, messages_on_stderr, one_escaped_line, write_error
-from mfh.commands._sources import plain_spec
+from mfh.commands._sources import plain_spec, without_given
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
@@ -146,7 +146,13 @@ def _values_of_flags(command: ArgumentParser, words: Sequence[str]) -> dict[str,
     merge_parts(command, parsed, words)
     classes = getattr(command, "class_options", ())
     values = {name: value for name, value in parsed.as_dict().items() if name in given}
-    return {name: plain_spec(value) if name in classes else value for name, value in values.items()}
+    return {name: _plain(name, value) if name in classes else value for name, value in values.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a class with its arguments as plain values, with what it may have beside them."""
+    value, given = without_given(value, name)
+    return {**plain_spec(value), **given} if given else plain_spec(value)
 
 
 def _chosen(parser: ArgumentParser, words: Sequence[str]) -> tuple[ArgumentParser, list[ArgumentParser]]:

@@ -92,6 +92,10 @@ def diagnose(
     start = time.perf_counter()
     own = teacher is not None or student is not None
     config = with_modalities(data, config or DiagnoseConfig(), own_networks=own)
+    require(
+        not config.given_teacher,
+        "`diagnose` trains its teachers: leave `teacher_logits` and `frozen_teacher` out, or run a study.",
+    )
     data = data.with_task(config.task)
     if config.labelled or not data.labelled.all():
         result = diagnose_few(data, teacher, student, config, progress)

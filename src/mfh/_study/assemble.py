@@ -9,6 +9,7 @@ import numpy as np
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
+from mfh._study.given import describe_left_out
 from mfh._study.kept import describe_networks
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
@@ -92,7 +93,9 @@ def assemble(
         largest_class=largest,
         level=level,
     )
-    notes = [*describe_failed(failed, config.losses), *_notes(metric, seeds, resampling)]
+    left_out = describe_left_out(config, arms)
+    notes = [*describe_failed(failed, config.losses), *([left_out] if left_out else [])]
+    notes += _notes(metric, seeds, resampling)
     further = summarize_further(
         records,
         config.losses,

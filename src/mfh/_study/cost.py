@@ -10,6 +10,7 @@ import torch
 
 from mfh._checks import InputError
 from mfh._study.few.budget import Budget
+from mfh._study.given import GIVEN
 from mfh._study.live import units_per_seed
 from mfh._study.networks import Build, Networks
 from mfh._study.task import teachers_needed
@@ -81,7 +82,9 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
     before = torch.get_num_threads()
     torch.set_num_threads(1 if networks.small() else threads)
     try:
-        teacher = _epoch_seconds(networks, networks.build_teacher, str(networks.config.teacher))
+        given = networks.config.given_teacher
+        sees = str(networks.config.teacher)
+        teacher = 0.0 if given else _epoch_seconds(networks, networks.build_teacher, sees)
         student = _epoch_seconds(networks, networks.build_student, str(networks.config.student))
     finally:
         torch.set_num_threads(before)
@@ -95,7 +98,10 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
             "students": student * passes / side_by_side,
         }
     needed = teachers_needed(networks.arms, networks.config.teacher_source)
-    each = [{"regular": teacher, "unimodal": student}.get(name, teacher + student) for name in needed]
+    trained = [name for name in needed if not (given and name == GIVEN)]
+    each = [{"regular": teacher, "unimodal": student}.get(name, teacher + student) for name in trained]
+    ranks = any(arm.ranking is not None for arm in networks.arms)
+    each += [student] if ranks and networks.config.teacher_source == "regular" else []
     return {"teachers": sum(each) / max(len(each), 1), "students": student / side_by_side}
 
 

@@ -15,6 +15,7 @@ from mfh._study.cost import announce
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
 from mfh._study.few.curve import join, make_point
+from mfh._study.given import describe_left_out, require_given
 from mfh._study.kept import STUDENTS, Kept
 from mfh._study.live import Live
 from mfh._study.looks import LookPlan, keep_plan, take_look, with_looks
@@ -86,14 +87,18 @@ def study(
         >>> study(data, config=quick).frame("summary").arm.head(3).tolist()
         ['no-kd', 'no-kd-smoothed', 'regular']
     """
-    own = teacher is not None or student is not None
-    config = with_modalities(data, config or StudyConfig(), own_networks=own)
+    config = config or StudyConfig()
+    own = student is not None or (teacher is not None and not config.given_teacher)
+    config = with_modalities(data, config, own_networks=own)
     if len(config.labelled) + len(config.label_curve) > 1:
         return _study_curve(data, teacher, student, config, out, progress, sources)
     start = time.perf_counter()
     data = data.with_task(config.task)
     # trackers follow the study, not each of its networks
     networks = Networks(data, replace(config, tracker=()), teacher, student)
+    if config.given_teacher:
+        require_given(data, config, networks.build_teacher(), networks.build_teacher())
+        logger.info("%s", describe_left_out(config, networks.arms) or "The teacher is given.")
     require_networks(data, config, networks.build_teacher(), networks.build_student())
     processes = Processes.on(make_accelerator(networks.config).device)
     require(

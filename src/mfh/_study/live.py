@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mfh._study.few.fit import units_per_fit
+from mfh._study.given import GIVEN
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.task import teachers_needed
@@ -36,7 +37,8 @@ def units_per_seed(networks: Networks) -> dict[str, int]:
     softens, smooths = networks.data.kind.softens, networks.data.kind.smooths
     fits = 1 + config.cross_fit_folds * (config.teacher_outputs == "cross-fit")
     ranks = any(arm.ranking is not None for arm in arms)
-    teachers = len(teachers_needed(arms, config.teacher_source))
+    needed = teachers_needed(arms, config.teacher_source)
+    teachers = len(needed) - (config.given_teacher and GIVEN in needed)
     teachers += ranks and config.teacher_source == "regular"  # the student that channels are ranked against
     students = 0
     for arm in arms:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mfh._checks import listing, require
 from mfh._focus import uncompiled
+from mfh._study.given import arms_for
 from mfh._study.losses import study_losses
 from mfh.arms import DEFAULT, Arm, find_arms
 from mfh.config import StudyConfig
@@ -20,7 +21,7 @@ from mfh.losses import DistillLoss
 from mfh.metrics import Metric, find_metric, metrics_of
 from mfh.models.mlp import mlp
 from mfh.tasks import is_labelled
-from mfh.training.fingerprint import short
+from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.objectives import Distill
 from mfh.training.rate import with_rate
 from mfh.training.students import seeded
@@ -85,15 +86,20 @@ class Networks:
 
     def __post_init__(self) -> None:
         sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
-        self.standardized = tuple(name for name, build in sides if build is None)
+        self.standardized = tuple(
+            name for name, build in sides if build is None and name != self.config.teacher_logits
+        )
         arms = find_arms(self.config.arms, few_labels=self.few_labels)
         # without labels that the study hid, `oracle` would be another `no-kd`
-        self.arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
+        arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
+        self.arms = arms_for(arms, self.config)
         self.losses = study_losses(self.config, self.data.task, few_labels=self.few_labels)
         self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
 
     def build_teacher(self) -> torch.nn.Module:
-        """Make a new teacher, without what `torch.compile` wraps around it."""
+        """Make a new teacher, without what `torch.compile` wraps around it; for given logits the identity."""
+        if self.config.teacher_logits is not None:
+            return torch.nn.Identity()
         return uncompiled(self.teacher()) if self.teacher else self._default(str(self.config.teacher))
 
     def build_student(self) -> torch.nn.Module:
@@ -146,6 +152,7 @@ class Networks:
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for two runs to share results."""
         fields = {n: value for n, value in self.config.to_dict().items() if n not in NOT_IN_IDENTITY}
+        frozen = self.config.frozen_teacher
         own = {a.name: short([a.teacher, a.ranking, a.remove]) for a in self.arms if a.name not in DEFAULT}
         return {
             **fields,
@@ -154,6 +161,7 @@ class Networks:
             "task": self.data.task,
             "teacher network": repr(self.build_teacher()),
             "student network": repr(self.build_student()),
+            **({"given teacher": network_fingerprint(self.build_teacher())} if frozen else {}),
             **({"augment": short(self.data.augment)} if self.data.augment else {}),
         }
 

@@ -41,5 +41,5 @@ def require_networks(
             f"The {side}'s network must give {data.outputs_wanted}. Got shape {tuple(answer.shape)} for "
             f"{len(rows)} samples.",
         )
-        if side == "teacher":
+        if side == "teacher" and config.teacher_logits is None:
             channel_split(network, config.layer or last_hidden(network, example), example, config.channel_dim)

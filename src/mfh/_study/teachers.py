@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from mfh._study.describe import curve
+from mfh._study.given import GIVEN
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
 from mfh.data.paired import PairedDataset
@@ -46,7 +47,8 @@ class Teachers:
         named = {f"teacher-{name}": network for name, network in self.networks.items()}
         if self.joint_student is not None:
             named["student-joint"] = self.joint_student
-        return {name: network.cpu().state_dict() for name, network in named.items()}
+        states = {name: network.cpu().state_dict() for name, network in named.items()}
+        return {name: state for name, state in states.items() if state}
 
 
 def train_teachers(task: SeedTask, train: Tensor, *, fold: str = "") -> Teachers:
@@ -69,6 +71,8 @@ def train_teachers(task: SeedTask, train: Tensor, *, fold: str = "") -> Teachers
             pair, joint_curves = _train_joint(task, data, train, fold)
             networks[name], joint_student = pair.teacher, pair.student
             curves |= joint_curves
+        elif name == GIVEN and task.config.given_teacher:
+            networks[name] = task.networks.build_teacher().to(task.device).eval()
         else:
             fit = fits[f"teacher-{name}{fold}"]
             networks[name] = alone[f"teacher-{name}{fold}"]
@@ -94,7 +98,7 @@ def _jobs(task: SeedTask, data: PairedDataset, train: Tensor, fold: str) -> dict
         )
 
     jobs = {}
-    if "regular" in task.teachers:
+    if "regular" in task.teachers and not task.config.given_teacher:
         jobs["teacher-regular" + fold] = alone(task.networks.build_teacher, task.teacher, "teacher" + fold)
     if "unimodal" in task.teachers:
         jobs["teacher-unimodal" + fold] = alone(task.networks.build_student, task.student, "unimodal" + fold)

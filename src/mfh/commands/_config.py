@@ -15,6 +15,7 @@ from mfh._checks import BrokenRulesError, InputError, listing
 from mfh._system.import_paths import ClassSpec, is_own_only, path_arguments, shape_problems, tidy
 from mfh._system.paths import expanded, is_inside
 from mfh.commands._options import path_options
+from mfh.commands._sources import without_given
 from mfh.commands._values import Problem, typed_values
 from mfh.commands._yaml import File
 from mfh.loss_options import moved
@@ -94,7 +95,8 @@ def _value_problems(parser: ArgumentParser, name: str, value: Any) -> list[Probl
     if value is None:
         return []
     if name in bases and (isinstance(value, Mapping) or bases[name]):
-        found = shape_problems(value)
+        value, given = without_given(value, name)
+        found = [*_given_problems(given), *shape_problems(value)]
         if not found:
             found = ClassSpec.parse(value).problems(bases[name])
         return [((name, *place), f"`{name}` {text}" if not place else text) for place, text in found]
@@ -113,6 +115,15 @@ def _value_problems(parser: ArgumentParser, name: str, value: Any) -> list[Probl
         except (TypeError, KeyError, ValueError) as error:
             wrong.append((place, f"`{name}` {tidy(str(error), part)}"))
     return wrong
+
+
+def _given_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with the file of weights of a network, and with whether they stay."""
+    checkpoint, frozen = given.get("checkpoint"), given.get("frozen")
+    if checkpoint is not None and not isinstance(checkpoint, str):
+        yield ("checkpoint",), f"`checkpoint` must be the path of a file of weights. Got {checkpoint!r}."
+    if frozen is not None and not isinstance(frozen, bool):
+        yield ("frozen",), f"`frozen` must be true or false. Got {frozen!r}."
 
 
 def _reaching_out(file: File, parser: ArgumentParser, values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -142,6 +153,9 @@ def _paths(parser: ArgumentParser, values: Mapping[str, Any]) -> Iterator[tuple[
     """Yield the paths among values, as the command will use them."""
     for name, value in values.items():
         if isinstance(value, Mapping):
+            value, given = without_given(value, name)
+            if isinstance(given.get("checkpoint"), str):
+                yield (name, "checkpoint"), _expanded(given["checkpoint"])
             if not shape_problems(value):
                 yield from (((name, *place), path) for place, path in spec_paths(ClassSpec.parse(value)))
         elif name in path_options(parser):

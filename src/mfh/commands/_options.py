@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mfh.results import RunResult, StudyResult
 
 
+GIVEN = {"teacher_network": ("checkpoint", "frozen")}
+"""What a network may have beside its class and arguments: a file of weights, and whether they stay."""
 NO_IMPORTS = "--no-imports"
 PRINT_CONFIG = ("--print-config", "--print_config")
 """The flag, and its spelling in earlier versions."""
@@ -79,19 +81,27 @@ def merge_parts(parser: ArgumentParser, options: Namespace, words: Sequence[str]
             if name in getattr(parser, "class_options", ()):
                 before = _path_of_flag(name, words) or before
                 before = {"class_path": before} if isinstance(before, str) else before
-                given = _with_types(before, given.as_dict() if isinstance(given, Namespace) else given)
+                given = given.as_dict() if isinstance(given, Namespace) else given
+                given = _with_types(before, given, GIVEN.get(name, ()))
             options[name] = _merged(before, given)
 
 
-def _with_types(before: Mapping[str, Any] | None, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return arguments of a class that flags give as text, by their types; those in a mapping have theirs."""
+def _with_types(
+    before: Mapping[str, Any] | None, given: Mapping[str, Any], kept: Sequence[str] = ()
+) -> Mapping[str, Any]:
+    """Return arguments of a class that flags give as text, by their types; those in a mapping have theirs.
+
+    What is named in `kept` stands beside the arguments.
+    """
     path = (before or {}).get("class_path")
     if path is None or "class_path" in given:
         return given
     from mfh.commands._values import argument_values  # PyYAML, only if it is needed
 
-    beside = {name: value for name, value in given.items() if name != "init_args"}
-    return {"init_args": argument_values(path, {**given.get("init_args", {}), **beside})}
+    words = {"true": True, "false": False}
+    own = {name: words.get(value, value) for name, value in given.items() if name in kept}
+    beside = {name: value for name, value in given.items() if name not in ("init_args", *kept)}
+    return own | {"init_args": argument_values(path, {**given.get("init_args", {}), **beside})}
 
 
 def _path_of_flag(name: str, words: Sequence[str]) -> str | None:

@@ -38,7 +38,8 @@ def _entry(name: str, value: Any, indent: str = "") -> list[str]:
 
 def _spec_lines(value: Mapping[str, Any], indent: str) -> list[str]:
     """Write a class with all its arguments, given or by default, and what they mean."""
-    spec = ClassSpec.parse(value)
+    beside = {name: value[name] for name in value if name not in ("class_path", "init_args")}
+    spec = ClassSpec.parse({name: part for name, part in value.items() if name not in beside})
     lines = [*_comment(signature_doc(spec.class_path), indent), f"{indent}class_path: {spec.class_path}"]
     arguments = arguments_of(spec.class_path)
     others = {name: ("", value, False) for name, value in spec.init_args.items() if name not in arguments}
@@ -48,7 +49,7 @@ def _spec_lines(value: Mapping[str, Any], indent: str) -> list[str]:
         shown = spec.init_args.get(name, default)
         plain = isinstance(shown, (str, int, float, bool, list, dict, type(None)))
         lines += _entry(name, shown if plain else str(shown), indent + "  ")
-    return lines
+    return lines + [line for name, part in beside.items() for line in _entry(name, part, indent)]
 
 
 def _comment(words: str, indent: str = "") -> list[str]:

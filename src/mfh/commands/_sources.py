@@ -8,6 +8,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import listing, require
 from mfh._system.import_paths import ClassSpec
+from mfh._system.paths import expanded
+from mfh.commands._options import GIVEN
 
 if TYPE_CHECKING:
     from mfh.data.paired import PairedDataset
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 MODULE = "torch.nn.Module"
 NETWORKS = ("teacher_network", "student_network")
 _CLASS = "an import path, or in a config `class_path` and `init_args`"
+_MORE = {"teacher_network": ", also `checkpoint` (a file of weights) and `frozen: true`"}
 
 
 def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
@@ -36,7 +39,8 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
             type=str | dict | None,
             default=None,
             metavar="CLASS",
-            help=f"network of the {side.partition('_')[0]}: {_CLASS}; by default a multilayer perceptron",
+            help=f"network of the {side.partition('_')[0]}: {_CLASS}{_MORE.get(side, '')}; by default a "
+            "multilayer perceptron",
         )
     parser.add_argument(
         "--modalities",
@@ -151,11 +155,35 @@ def networks(options: Namespace) -> tuple[ClassSpec | None, ClassSpec | None]:
     """
     made = []
     for side in NETWORKS:
-        spec = None if options[side] is None else ClassSpec.parse(plain_spec(options[side]))
+        value, given = without_given(options[side], side)
+        spec = None if value is None else ClassSpec.parse(plain_spec(value))
         broken = [] if spec is None else spec.problems(MODULE)
         require(not broken, f"`{side}`: {' '.join(text for _, text in broken)}")
+        if spec is not None and given.get("checkpoint"):
+            from mfh.models.pretrained import Pretrained  # torch, only if it is needed
+
+            path = expanded(str(given["checkpoint"]), "checkpoint")
+            spec = Pretrained(spec.class_path, spec.init_args, path)
         made.append(spec)
     return made[0], made[1]
+
+
+def frozen_teacher(options: Namespace) -> dict[str, bool]:
+    """Return the option `frozen_teacher` if the teacher's network is `frozen`; else nothing."""
+    _, given = without_given(options.teacher_network, "teacher_network")
+    frozen = given.get("frozen", False)
+    require(isinstance(frozen, bool), f"`frozen` must be true or false. Got {frozen!r}.")
+    return {"frozen_teacher": True} if frozen else {}
+
+
+def without_given(value: Any, side: str) -> tuple[Any, dict[str, Any]]:
+    """Return the class of a network with its arguments, and apart from them what `GIVEN` lists."""
+    value = value.as_dict() if isinstance(value, Namespace) else value
+    names = GIVEN.get(side, ())
+    if not isinstance(value, Mapping):
+        return value, {}
+    rest = {name: part for name, part in value.items() if name not in names}
+    return rest, {name: value[name] for name in names if name in value}
 
 
 def described(options: Namespace) -> dict[str, Any]:
@@ -190,7 +218,7 @@ def name_source(result: "StudyResult", options: Namespace) -> "StudyResult":
 
 def _modalities(options: Namespace) -> list[str] | None:
     """Return the modalities to use: those that are named, else of an npz the teacher's and the student's."""
-    both = [options.teacher, options.student]
+    both = [options.get("teacher_logits") or options.teacher, options.student]
     return options.modalities or (both if isinstance(options.data, str) and None not in both else None)
 
 

@@ -18,7 +18,10 @@ and writes results.json, report.html and figures into the folder --out. Takes th
 example:
   mfh diagnose --data mfeat.npz --teacher pix --student zer --out out/diagnose-pix-zer
 """
-UNUSED = ("tracker", "teacher_outputs", "smoothing", "random_draws", "fix_split", "losses", "arms")
+UNUSED = (
+    "tracker", "teacher_outputs", "smoothing", "random_draws", "fix_split", "losses", "arms",
+    "teacher_logits", "frozen_teacher",
+)  # fmt: skip
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh.commands._options import add_common, add_config, make_config
-from mfh.commands._sources import add_sources, load_data, networks
+from mfh.commands._sources import add_sources, frozen_teacher, load_data, networks
 from mfh.config import StudyConfig
 
 name = "plan"
@@ -41,7 +41,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Run the pilot and print the plan."""
-    config = make_config(StudyConfig, options)  # before anything slow is imported
+    config = make_config(StudyConfig, options, **frozen_teacher(options))  # before anything slow is imported
 
     import mfh
 

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, table
-from mfh.commands._sources import add_sources, described, load_data, networks
+from mfh.commands._sources import add_sources, described, frozen_teacher, load_data, networks
 from mfh.config import StudyConfig
 
 name = "study"
@@ -40,7 +40,7 @@ def add_options(parser: ArgumentParser) -> None:
 @holds_out
 def run(options: Namespace) -> None:
     """Run the study, write results and report, print the summary."""
-    config = make_config(StudyConfig, options)  # before anything slow is imported
+    config = make_config(StudyConfig, options, **frozen_teacher(options))  # before anything slow is imported
 
     import mfh
     from mfh._study.few.words import describe_curve

@@ -34,6 +34,11 @@ class StudyConfig(DistillConfig):
     Attributes:
         teacher: modality that the teacher sees; by default the first of two.
         student: modality that the student sees; by default the other one of two.
+        teacher_logits: name of an array in the data with the logits of a teacher that exists, (sample,
+            output). It takes the place of the teacher's modality and network. Nothing of the teacher is
+            trained; arms that need its training or its channels are left out.
+        frozen_teacher: use the teacher's network as it is made, with its weights: nothing of it is trained,
+            and arms that need its training are left out.
         layer: layer of the teacher whose channels are ranked; by default the input of its last linear layer.
         channel_dim: dimension of that layer's output that counts as channels: 1, or -1 for the last; by
             default it is found.
@@ -100,6 +105,8 @@ class StudyConfig(DistillConfig):
 
     teacher: str | None = None
     student: str | None = None
+    teacher_logits: str | None = None
+    frozen_teacher: bool = False
     layer: str | None = None
     channel_dim: int | None = None
     student_layer: str | None = None
@@ -141,6 +148,9 @@ class StudyConfig(DistillConfig):
         """Sort the ratios, then check every field."""
         object.__setattr__(self, "ratio", tuple(sorted({float(r) for r in self.ratio})))
         object.__setattr__(self, "smoothing", tuple(self.smoothing))
+        if self.given_teacher:
+            object.__setattr__(self, "teacher_source", "regular")
+            object.__setattr__(self, "teacher", self.teacher or self.teacher_logits)
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for name in ("labelled", "label_curve"):
             given = getattr(self, name)
@@ -155,6 +165,11 @@ class StudyConfig(DistillConfig):
         super().__post_init__()
 
     @property
+    def given_teacher(self) -> bool:
+        """Whether the teacher exists, as logits or as a network, so that nothing of it is trained."""
+        return self.frozen_teacher or self.teacher_logits is not None
+
+    @property
     def num_repeats(self) -> int:
         """The number of repeats; each random split is a repeat of its own."""
         if self.resampling == "splits":
@@ -165,6 +180,25 @@ class StudyConfig(DistillConfig):
         super()._check(problems)
         check = problems.check
         self._check_resampling(problems)
+        logits = self.teacher_logits
+        check(
+            logits is None or self.teacher == logits,
+            "teacher",
+            "be left out with `teacher_logits`, which take its place",
+            self.teacher,
+        )
+        check(
+            logits is None or not self.frozen_teacher,
+            "frozen_teacher",
+            "be left out with `teacher_logits`",
+            self.frozen_teacher,
+        )
+        check(
+            not self.given_teacher or self.teacher_outputs == "in-sample",
+            "teacher_outputs",
+            "be in-sample for a teacher that is given",
+            self.teacher_outputs,
+        )
         for name in ("teacher", "student"):
             modality = getattr(self, name)
             check(

@@ -1,0 +1,104 @@
+"""A teacher that exists: logits in the data, or a network that stays as it is. Nothing of it is trained."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from mfh._checks import listing, require
+from mfh.arms import Arm
+from mfh.config import StudyConfig
+from mfh.data.paired import PairedDataset
+from mfh.training.fingerprint import network_fingerprint
+
+GIVEN = "regular"
+"""The name that the given teacher has among the teachers of a study."""
+UNTRAINED = (None, GIVEN, "unimodal")
+"""Teachers for which nothing that sees the teacher's modality is trained."""
+
+
+def arms_for(arms: Sequence[Arm], config: StudyConfig) -> tuple[Arm, ...]:
+    """Return the arms that a given teacher allows, which are all of them if the teacher is trained.
+
+    Left out are arms whose teacher would have to be trained, and with logits alone those that remove channels
+    or are as soft as an arm that does. Controls that shuffle the outputs of another teacher shuffle those of
+    the given one.
+    """
+    if not config.given_teacher:
+        return tuple(arms)
+    arms = [_of_given(arm) if arm.output == "shuffled" else arm for arm in arms]
+    channels = config.teacher_logits is None
+    kept = [
+        arm
+        for arm in arms
+        if arm.teacher_name(GIVEN) in UNTRAINED and (channels or (arm.ranking is None and arm.like is None))
+    ]
+    require(
+        any(arm.teacher_name(GIVEN) == GIVEN for arm in kept),
+        f"`arms` must hold one that learns from the given teacher, such as {GIVEN}. Got "
+        f"{listing(arm.name for arm in arms)}.",
+    )
+    words = "the {teacher} teacher that was given"
+    return tuple(replace(arm, words=words) if arm.name == GIVEN else arm for arm in kept)
+
+
+def _of_given(arm: Arm) -> Arm:
+    """Return an arm of another teacher that sees the teacher's modality as one of the given teacher."""
+    if arm.teacher_name(GIVEN) in UNTRAINED:
+        return arm
+    words = arm.words.replace(f"the {arm.teacher} teacher", "the given teacher")
+    return replace(arm, teacher=GIVEN, words=words)
+
+
+def describe_left_out(config: StudyConfig, arms: Sequence[Arm]) -> str:
+    """Return which arms a study leaves out because its teacher is given; empty if none.
+
+    Args:
+        config: the options of the study, with the arms that were asked for.
+        arms: the arms that it trains.
+    """
+    names = {arm.name for arm in arms}
+    absent = [name for name in config.arms if name not in names and "." not in name and ":" not in name]
+    if not config.given_teacher or not absent:
+        return ""
+    logits = config.teacher_logits
+    as_what = "" if logits is None else f" as the logits `{logits}`, without channels to remove"
+    return f"The teacher is given{as_what}, and nothing of it is trained: {listing(absent)} are left out."
+
+
+def require_given(data: PairedDataset, config: StudyConfig, teacher: nn.Module, again: nn.Module) -> None:
+    """Check a given teacher.
+
+    Args:
+        data: all samples.
+        config: the options of the study.
+        teacher: its network.
+        again: the same network, made once more.
+
+    Raises:
+        InputError: the logits have another shape than the task needs; the network has other weights each time
+            it is made; labels are missing, or they are numbers.
+    """
+    name = config.teacher_logits
+    require(
+        not config.labelled and bool(data.labelled.all()),
+        "`teacher_logits` and `frozen_teacher` need a label for every sample, and no `labelled`: with few "
+        "labels all teachers are trained.",
+    )
+    require(
+        data.task != "regression",
+        "`teacher_logits` and `frozen_teacher` must be left out for the task regression, whose targets are "
+        "standardised in each fit.",
+    )
+    if name is not None:
+        require(
+            data.shape(name) == data.output_shape,
+            f"`teacher_logits` {name} must hold {data.outputs_wanted}. Got shape "
+            f"{(len(data), *data.shape(name))}.",
+        )
+        return
+    require(
+        network_fingerprint(teacher) == network_fingerprint(again),
+        "`frozen_teacher` needs the same weights each time the teacher's network is made. They differ: give "
+        "a `checkpoint`, or a function that loads weights.",
+    )
