@@ -1,4 +1,4 @@
-"""Companion statistics of gamma_hat: what teacher and student have in common, each with a shuffled null."""
+"""Companion statistics of gamma_hat: how similar teacher and student are, each with a shuffled null."""
 
 from collections.abc import Callable
 from typing import Any

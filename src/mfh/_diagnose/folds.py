@@ -119,9 +119,9 @@ def evidence_of(task: SeedTask, repeat: int, fold: int) -> FoldEvidence:
     """Train the pilot's networks, and compute their outputs for the held-out samples.
 
     Args:
-        task: the fold; its test split is what the fold holds out, its arms are those of the pilot.
-        repeat: which deal of the folds.
-        fold: which fold of it.
+        task: the fold; its test split is the held-out samples, its arms are those of the pilot.
+        repeat: number of the repeat.
+        fold: number of the fold in this repeat.
     """
     teachers = train_teachers(task, task.train)
     ranked = rank(task, teachers)
@@ -188,7 +188,7 @@ def _last_layer(
 def run_fold(
     networks: Networks, repeat: int, fold: int, folds: np.ndarray, progress: Progress, threads: int | None
 ) -> FoldEvidence:
-    """Run one fold in this process; the data of `networks` are those that the diagnosis may see."""
+    """Run one fold in this process; `networks` has only the samples that the diagnosis may use."""
     before = torch.get_num_threads()
     threads = threads or before
     torch.set_num_threads(1 if networks.small() else threads)
@@ -208,15 +208,15 @@ def fold_task(
     threads: int = 1,
     progress: Progress = lambda _stage, _count: None,
 ) -> SeedTask:
-    """Return one fold as a task of a study: its test split is what the fold holds out.
+    """Return one fold as a task of a study, whose test split is the held-out samples.
 
     Args:
-        networks: what is trained, on the samples that the diagnosis may see.
-        repeat: which deal of the folds.
-        fold: which fold of it.
+        networks: the networks to train, with the samples that the diagnosis may use.
+        repeat: number of the repeat.
+        fold: number of the fold in this repeat.
         folds: the fold of each sample.
         threads: for networks that are trained side by side.
-        progress: is told what has been done.
+        progress: counts finished trainings.
     """
     mine = replace(networks, data=replace(networks.data, split=np.where(folds == fold, "test", "train")))
     number = networks.config.seed + repeat * (int(folds.max()) + 1) + fold

@@ -1,9 +1,9 @@
 """Predict the teacher's logits from modality b: a ridge regression across folds that shrinks little.
 
 gamma_hat is a covariance of the prediction. Noise in the prediction does not bias it, but shrinkage does:
-half the slope gives half the gamma. So of all penalties that predict about equally well (within one standard
-error of the best) the smallest is taken, where the usual rule takes the largest. If there are few components,
-they are not penalised at all.
+half the slope gives half the gamma. So cross-validation takes the smallest of all penalties that predict
+about equally well (within one standard error of the best); the usual rule takes the largest. If there are few
+components, they are not penalised.
 
 Targets are one table, (sample, output), or one table for each fold, (fold, sample, output). In the second
 case table f has the outputs of the teacher of fold f for all samples, and is used to predict fold f alone.
@@ -24,7 +24,7 @@ SAMPLES_PER_COMPONENT = 3
 
 @dataclass(frozen=True)
 class Choice:
-    """What cross-validation chose for one fold.
+    """The choice of cross-validation for one fold.
 
     Attributes:
         kernel: index of the kernel; None for the linear columns alone.
@@ -68,7 +68,7 @@ class Regression:
     def _pair_errors(
         self, design: int, grams: tuple[np.ndarray, np.ndarray], tables: np.ndarray, penalty: float
     ) -> np.ndarray:
-        """Return squared errors (fold, sample): of a sample, fitted without its own fold and that fold."""
+        """Return squared errors, (fold, sample), of fits without the sample's own fold and that fold."""
         errors = np.full((self.num_folds, tables.shape[1]), np.nan)
         for a in range(self.num_folds):
             for b in range(a):

@@ -120,7 +120,7 @@ def best_temperature(logits: Float[np.ndarray, "sample output"], label: Int[np.n
 
 @dataclass(frozen=True)
 class Evidence:
-    """What reasons and advice are based on.
+    """The evidence for reasons and advice.
 
     Attributes:
         belief: distribution of the gain.
@@ -188,7 +188,7 @@ def _gamma_reason(gamma: Mapping[str, Any], names: tuple[str, str]) -> str:
 
 
 def advise(evidence: Evidence, *, label_weight: float) -> dict[str, Any]:
-    """Return what to try first: ratio, temperature, label weight, and whether to exchange the modalities."""
+    """Return advice on ratio, temperature, label weight, and whether to exchange the modalities."""
     values, counts = np.unique(evidence.ratios, return_counts=True)
     ratio = float(values[counts.argmax()]) if len(values) else 0.0
     doubtful = evidence.belief.mean < 0 or evidence.gamma["within"] <= evidence.gamma["null_within_high"]

@@ -23,10 +23,10 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "focus.json"
 class FocusedTeacher(Hooked):
     """A model with some channels of one layer's output replaced by fixed values, without retraining.
 
-    The values are the same for every sample, so no output depends on the other samples of a batch (in the
-    released code batch means did that). The model is shared, not copied, and does not change when it is used
-    directly or wrapped by another teacher. If the layer returns a tuple or an object, the tensor that
-    `layers` shows is changed. A compiled model runs without `torch.compile`.
+    The values are the same for every sample, so no output depends on the other samples of a batch. (In the
+    released code it does, because batch means are the values.) The model is shared, not copied, and does not
+    change when it is used directly or wrapped by another teacher. If the layer returns a tuple or an object,
+    the tensor that `layers` shows is changed. A compiled model runs without `torch.compile`.
 
     Args:
         model: the teacher, any module. Its mode does not change, so call `.eval()` for deterministic outputs.
@@ -120,7 +120,7 @@ class FocusedTeacher(Hooked):
             return output
         require(
             self.fill.ndim == 1 or list(self.fill.shape[1:]) == positions,
-            f"`fill` of `FocusedTeacher` must have one value a channel or one for each of its positions "
+            f"`fill` of `FocusedTeacher` must have one value per channel or one for each of its positions "
             f"{tuple(positions)}. Got positions {tuple(self.fill.shape[1:])}.",
         )
         values = self.fill if self.fill.ndim > 1 else self.fill.view(-1, *(1 for _ in positions))

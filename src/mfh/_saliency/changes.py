@@ -1,6 +1,6 @@
 """How the distance to the student changes, sample by sample, when one channel is permuted.
 
-There are three ways, from the cheapest: a linear head changes the squared distance in closed form; a head
+There are three methods, the cheapest first: a linear head changes the squared distance in closed form; a head
 that begins with a linear layer changes its first activations by a term of low rank; any other head is run
 again. With e the change of the logits and r = z - s, the squared distance of a sample changes by
 e . (e + 2 r) / K. In this form no large numbers cancel, and a change of 0 gives exactly 0.
@@ -31,7 +31,7 @@ def changes_of(
     distance: Distance,
     memory_budget: int,
 ) -> "Changes":
-    """Return the cheapest way that fits the head.
+    """Return the cheapest method that fits the head.
 
     Raises:
         InputError: the head cannot be run on the features, or its outputs do not fit the student's.
@@ -65,7 +65,7 @@ class Changes(ABC):
 
     @abstractmethod
     def of(self, donors: Donors) -> tuple[PerSample, PerSample]:
-        """Return increase and part followed of every sample that receives its donor's value, in float64."""
+        """Return increase and `followed` of every sample that receives its donor's value, in float64."""
 
     def importance(self) -> float:
         """Return 2 ||W_c||^2 Var(h_c) / K if the head is linear, else 0."""
@@ -76,7 +76,7 @@ class Changes(ABC):
         return None
 
     def center_influence(self) -> Float[Tensor, " sample"] | float:
-        """Return what each sample adds to the part followed through the mean of the student's logits."""
+        """Return the contribution of each sample to `followed` through the mean of the student's logits."""
         return 0.0
 
 

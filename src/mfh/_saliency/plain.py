@@ -11,7 +11,7 @@ from mfh._checks import listing, require
 M = TypeVar("M", bound=nn.Module)
 
 # Methods that decide what a call returns. Weights are not among them: parametrizations and properties of
-# subclasses are obeyed where a weight is read as `module.weight`.
+# subclasses have their effect when a weight is read as `module.weight`.
 _CODE = ("__call__", "_call_impl", "forward", "_conv_forward", "__iter__")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _BACKWARD_HOOKS = ("_backward_pre_hooks", "_backward_hooks")

@@ -136,10 +136,10 @@ def _until_precise(
 
 
 def _calibrate(pilots: Sequence[RoundTally], others: Sequence[RoundTally]) -> None:
-    """Scale the errors of `others` after their only round, by what a second round of `pilots` shows.
+    """Correct the errors of `others`, which had one round, by the second round of `pilots`.
 
-    The error of a single round is estimated from how its draws differ. That is too much, since they differ
-    by their strata too; how much too much is alike for all channels.
+    The error of a single round is estimated from the differences between its draws. It is too large, since
+    the draws also differ by their strata. The excess is similar for all channels.
     """
     estimated = sum(tally.error_of_first_round() ** 2 for tally in pilots)
     found = sum(tally.error_between_rounds() ** 2 for tally in pilots)

@@ -1,12 +1,12 @@
-"""Slopes of a head, which predict most of the noise of permutations before anything is drawn.
+"""Slopes of a head, which predict most of the noise of permutations before any is drawn.
 
 With J_i the slope of sample i's logits along one channel, exchanging its value h_i for h_j changes the logits
 by about J_i (h_j - h_i). The resulting distance is quadratic in h_j, so its mean over all donors j follows
 from the channel's mean and covariance. A large change of any channel also shrinks the logits of a head with
 normalisation or saturation: they move towards their means, about in proportion to |h_j - h_i|^2, whose mean
 is known too. These terms g correct the drawn values f (control variates; Owen, Monte Carlo theory, 2013,
-sections 8.9 and 8.10): f + b . (E[g] - g) has the mean of f for any slopes, and with factors b from a
-regression its noise is only what no term explains.
+sections 8.9 and 8.10): f + b . (E[g] - g) has the mean of f for any slopes. With factors b from a regression
+it has only the noise that no term explains.
 """
 
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ class Slopes:
     Attributes:
         maps: features as (sample, channel, position).
         increase: of the increase, to first order; (sample, channel, position).
-        followed: of the part followed, likewise.
+        followed: of `followed`, likewise.
         along: (sample, channel, output, position), of every logit for channels with positions, if known.
         square: (sample, channel), the mean over outputs of the logits' squared slopes, for channels of one
             value, if known.
-        shrinking: (2, sample), what a step towards the logits' means adds to either score.
+        shrinking: (2, sample), the change of either score by a step towards the logits' means.
     """
 
     maps: Tensor
@@ -54,10 +54,10 @@ class Slopes:
         return 1 if self.along is None and self.square is None else 2
 
     def terms(self, channel: int, donors: Donors) -> tuple[Terms, Float[Tensor, "other permutation sample"]]:
-        """Return terms that explain increase and part followed, each minus its mean over all donors.
+        """Return terms that explain increase and `followed`, each minus its mean over all donors.
 
         The first terms are the first order: linear in the change of the logits, then quadratic if known.
-        The last ones are the squared change of the channel, plain and times what shrinking adds.
+        The last ones are the squared change of the channel, alone and multiplied by `shrinking`.
         """
         x = self.maps[:, channel].double()
         mean = x.mean(0)
@@ -97,7 +97,7 @@ class Factors:
 
     Attributes:
         values: (term,).
-        leverage: how much each draw and sample decided the fit, from 0 to 1; None if nothing was fitted.
+        leverage: influence of each draw and sample on the fit, from 0 to 1; None if nothing was fitted.
     """
 
     values: Float[Tensor, " term"]

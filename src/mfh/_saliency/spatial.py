@@ -1,9 +1,9 @@
 """Exact saliency of channels that have positions, for a linear head under MSE.
 
 Let u_c = W_c h_c be the head's response to channel c alone (K numbers per sample). The means over samples of
-phi = 2 u . (u - r) / K and psi = 2 u . s / K, with all variables centred, are the increase and the part
-followed; the spread of phi and psi gives the standard errors. No matrix of positions by positions is formed.
-The means are needed first, so this takes two passes and cannot be merged.
+phi = 2 u . (u - r) / K and psi = 2 u . s / K, with all variables centred, are the increase and `followed`.
+The spread of phi and psi gives the standard errors. No matrix of positions by positions is formed. The means
+are needed first, so this takes two passes and cannot be merged.
 """
 
 import numpy as np

@@ -1,11 +1,11 @@
-"""What the draws so far show of one channel: its score, and how far the score may be off.
+"""The score of one channel from the draws so far, and its standard error.
 
-Every draw is a permutation, so that it uses each sample once as receiver i and once as donor j. With f_ij the
-change of the distance when i receives the value of j, effects of i alone cancel within a sample's draws and
-effects of j alone within a draw; only what is left of f_ij, the interaction, makes the mean over draws vary.
+Every draw is a permutation, so each sample is once the receiver i and once the donor j. Let f_ij be the
+change of the distance when i receives the value of j. Effects of i alone cancel within a sample's draws, and
+effects of j alone within a draw. Only the rest of f_ij, the interaction, makes the mean over draws vary.
 A sample with a value far from the others makes f_ij large in a whole row and a whole column. Two things keep
-the standard errors right then: the known f_ii = 0 is taken out of the draws, and errors that few samples
-decide are estimated from all draws and widened as for Student's t.
+the standard errors right then: the known f_ii = 0 is excluded from the draws, and errors that few samples
+determine are estimated from all draws and widened as for Student's t.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ from mfh._saliency.slopes import Factors, Slopes, factors_of
 
 Donors = Int[Tensor, "permutation sample"]
 PerDraw = Float[Tensor, "permutation sample"]
-FEW_SAMPLES = 12  # that decide the error: then differences between rounds are too few to estimate it
+FEW_SAMPLES = 12  # that determine the error: then differences between rounds are too few to estimate it
 MOST_LEVERAGE = 0.95
 
 
@@ -69,11 +69,11 @@ class Tally(ABC):
 
     Attributes:
         changes: of the head, for any channel.
-        channel: which one this is.
+        channel: index of the channel.
         kind: the score that ranks.
         increases: mean increase over samples of every draw; one tensor for each call of `add`.
-        follows: the part followed, likewise.
-        spread: of what each sample contributes to the score, by what it receives and what it gives.
+        follows: mean `followed`, likewise.
+        spread: of the contributions of each sample to the score, as receiver and as donor.
     """
 
     changes: Changes
@@ -97,7 +97,7 @@ class Tally(ABC):
         return float(torch.cat(draws).mean()) if draws else 0.0
 
     def result(self) -> tuple[float, float, float, float, float]:
-        """Return increase, part followed, importance, and the standard errors from samples and from draws."""
+        """Return increase, `followed`, importance, and the standard errors from samples and from draws."""
         if self.spread is None:
             return 0.0, 0.0, 0.0, 0.0, 0.0
         data = self.spread.variance(self.correction) / len(self.spread.mean)
@@ -108,7 +108,7 @@ class Tally(ABC):
         return followed if self.kind == "followed" else increase
 
     def _contributions(self, donors: Donors, chosen: PerDraw) -> PerDraw:
-        """What each sample adds to the score: by the value it receives and by the value it gives."""
+        """The contribution of each sample to the score, as receiver and as donor of a value."""
         return torch.empty_like(chosen).scatter_(1, donors, chosen).add_(chosen)
 
     def _note(
@@ -150,9 +150,9 @@ class RoundTally(Tally):
     """Rounds of stratified permutations; see `mfh._saliency.sampled`.
 
     Attributes:
-        key: what orders the samples: draws are ranks in that order.
-        slopes: what is known of the head beforehand and taken out; None for nothing.
-        factors: of the slopes' terms for increase and part followed, from the first draws.
+        key: values that order the samples; draws are ranks in that order.
+        slopes: slopes of the head, whose known noise is subtracted; None if they are not used.
+        factors: of the slopes' terms for increase and `followed`, from the first draws.
         noise: of each sample's mean, estimated in two ways that are both valid: from its values as they
             are, and from its values without the effects of their donors. The smaller one counts.
     """
@@ -189,11 +189,11 @@ class RoundTally(Tally):
         return self._error
 
     def error_of_first_round(self) -> float:
-        """Return the standard error of a single round, as its draws suggest it."""
+        """Return the standard error of a single round, estimated from its draws."""
         return 0.0 if self.noise is None else self.noise[0].within_first ** 0.5
 
     def error_between_rounds(self) -> float:
-        """Return the standard error of all rounds, from how they differ."""
+        """Return the standard error of all rounds, estimated from their differences."""
         return 0.0 if self.noise is None else float(self.noise[0].rounds.noise().sum()) ** 0.5
 
     def calibrate(self, factor: float) -> None:
@@ -201,7 +201,7 @@ class RoundTally(Tally):
         self._error *= factor**0.5
 
     def _drawn(self, donors: Donors) -> tuple[Donors, PerDraw, PerDraw, PerDraw]:
-        """Donors, increases and parts followed without the noise known beforehand, and contributions."""
+        """Donors, increases and `followed` without the known noise, and contributions."""
         increase, followed = self.changes.of(donors)
         contributions = self._contributions(donors, self._chosen(increase, followed))
         if self.slopes is None:
@@ -216,7 +216,7 @@ class RoundTally(Tally):
         return donors, increase - known[0], followed - known[1], contributions
 
     def _own_values(self, count: int, device: torch.device) -> tuple[Tensor | float, Tensor | float]:
-        """Increase and part followed of samples that receive their own value, the known noise taken out."""
+        """Increase and `followed` of samples that receive their own value, without the known noise."""
         if self.slopes is None or self.factors is None:
             return 0.0, 0.0
         terms = self.slopes.terms(self.channel, torch.arange(count, device=device)[None])
@@ -227,7 +227,7 @@ class RoundTally(Tally):
         count = len(values)
         around = values - values.mean(0)
         given = _donor_effects(donors, around)
-        # draws that decided the factors look better explained than others would
+        # the terms explain the draws that determined the factors better than they explain other draws
         honest = around if leverage is None else around / (1 - leverage).clamp(min=1 - MOST_LEVERAGE)
         alone = (count / (count - 1)) ** 0.5  # for the degrees of freedom that the donors' effects take
         apart = (honest - _donor_effects(donors, honest)) * alone
@@ -251,7 +251,7 @@ class _Noise:
         within: sum over rounds of the variance between a round's draws, (sample,).
         draws: in a round.
         rounds: the spread of the rounds' means.
-        within_first: noise of the first round summed over samples, as its draws suggest it.
+        within_first: noise of the first round summed over samples, estimated from its draws.
     """
 
     within: Float[Tensor, " sample"]
@@ -272,8 +272,8 @@ class _Noise:
     def estimate(self) -> tuple[float, float]:
         """Return the noise summed over samples, and the degrees of freedom of this estimate.
 
-        Rounds differ by their noise alone; draws within a round differ by their strata too, but there are
-        more of them.
+        Rounds differ by noise only. Draws within a round also differ by their strata, but there are more of
+        them.
         """
         count = self.rounds.count
         freedom = count * (self.draws - 1)
@@ -308,7 +308,7 @@ def _widening(freedom: float) -> float:
 
 
 def _donor_effects(donors: Donors, around: PerDraw) -> PerDraw:
-    """What each donor adds on average to those that receive its value, given as values around their means."""
+    """Return the mean contribution of each donor to its receivers, from values minus their means."""
     sums = torch.zeros_like(around[0]).index_add_(0, donors.flatten(), around.flatten()) / len(around)
     return (sums - sums.mean())[donors]
 
@@ -316,8 +316,8 @@ def _donor_effects(donors: Donors, around: PerDraw) -> PerDraw:
 def _without_own(values: PerDraw, donors: Donors, own: Tensor | float) -> PerDraw:
     """Return values with the same mean in expectation, free of the chance that a sample is its own donor.
 
-    The mean over all donors is (1 - 1 / n) times that over the others plus `own` / n, what a sample's own
-    value gives. Where a draw hands a sample its own value, the effects of receiver and donor take its place.
+    The mean over all donors is (1 - 1 / n) times the mean over the others plus `own` / n, the value for a
+    sample's own value. If a draw gives a sample its own value, the effects of receiver and donor replace it.
     """
     count = values.shape[1]
     if count <= 2 * len(values):  # too few others

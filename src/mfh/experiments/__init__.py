@@ -1,1 +1,1 @@
-"""Recipes: one module per figure, table or dataset of the paper. No mechanisms."""
+"""Recipes: one module per figure, table or data set of the paper."""

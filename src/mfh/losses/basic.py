@@ -44,7 +44,7 @@ def mse(
 
 
 def alike(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in the wider of their types; torch before 2.10 needs one type for gradients of losses."""
+    """Return both in the wider of their types; before torch 2.10, gradients of losses need one type."""
     kind = torch.promote_types(one.dtype, two.dtype)
     return one.to(kind), two.to(kind)
 

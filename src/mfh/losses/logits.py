@@ -80,7 +80,7 @@ def ntdh(
     similarity: float = 0.996,
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Return KL without samples that the teacher gets wrong and that teacher and student see differently.
+    """Return KL without samples on which the teacher is wrong and differs from the student.
 
     A sample's logits are multiplied by omega before the softmax: omega is 1 where the teacher's class is the
     label; where it is not, omega is (1 + c) / 2 for c the cosine of teacher's and student's logits, or 0 if
@@ -115,7 +115,7 @@ def c2kd(
     Distillation; threshold 0 and tau-b as in the authors' github.com/huofushuo/C2KD).
 
     This is only the selection. In the paper the teacher also learns from the student, and both learn through
-    proxy heads; here a teacher's outputs are fixed, so that arms of a study differ in nothing else. The
+    proxy heads. Here the teacher's outputs are fixed, as in every other arm of a study. The
     released code sets the label's logit to 0 on both sides; here the label's class is left out.
     """
     agree = kendall_tau(student_logits.detach(), teacher_logits.detach()) > threshold

@@ -1,4 +1,4 @@
-"""Distillation losses by name: their common signature, and what each needs."""
+"""Distillation losses by name: their common signature and their needs, such as features or labels."""
 
 import importlib
 import inspect
@@ -96,7 +96,7 @@ def build_loss(name: str, config: DistillConfig) -> DistillLoss:
         config: gives the options (`loss_options`) and the temperature.
 
     Raises:
-        InputError: there is no such loss, or it has no such option; the text lists those there are.
+        InputError: there is no such loss, or it has no such option; the text lists the known ones.
     """
     values = config.loss_options.get(name, {})
     if name in BUILT_IN:

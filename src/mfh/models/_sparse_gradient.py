@@ -1,4 +1,4 @@
-"""A convolution for layers of whose output little is used, as before pooling with large windows.
+"""A convolution for layers whose output is mostly unused, such as before pooling with large windows.
 
 Its gradient is almost all zeros: in the last convolution of the RAVDESS networks at full size, 98 of the
 8,192 positions of a channel differ from zero. A dense backward pass multiplies by every zero.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mfh._system.compiled import compiled
 
 DENSEST = 0.05
-"""Largest share of nonzero gradient, on one thread; dense is as fast at about twice this share."""
+"""Largest share of nonzero gradients for this code, on one thread; at twice this share dense is as fast."""
 
 
 class SparseGradientConv2d(nn.Conv2d):
@@ -90,7 +90,7 @@ class _Convolution(torch.autograd.Function):
 @compiled("contract", "reassoc", "nsz")
 @no_type_check
 def _accumulate(values, places, sizes, padding, x, w, to_x, to_w, to_bias):
-    """Add up what each entry of the gradient contributes to the gradients of input, weight and bias.
+    """Add the contributions of each entry of the gradient to the gradients of input, weight and bias.
 
     `places` count through (sample, row, column, output) of sizes (samples, height, width, outputs); `sizes`
     are height, width and channels. `x` and `to_x` are (sample, line, pixels with their channels), `w` and

@@ -19,7 +19,7 @@ def copied(network: N) -> N:
     These are copied by value; the copy's next forward pass computes them from the copy's parameters.
 
     Raises:
-        InputError: the network holds something that cannot be copied.
+        InputError: the network contains something that cannot be copied.
 
     Example:
         >>> layer = nn.utils.spectral_norm(nn.Linear(3, 2))

@@ -1,4 +1,4 @@
-"""Read and write state dicts without unpickling code, and name what does not fit a network."""
+"""Read and write state dicts without unpickling code, and list the parameters that do not fit a network."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Figure 2 of the paper: raise gamma, the share of decisive features that both modalities hold.
+"""Figure 2 of the paper: raise gamma, the share of decisive features that are in both modalities.
 
     mfh gaussian fig2 --out DIR
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def notes(runs: Runs) -> list[str]:
-    """Say what the runs show about raising gamma."""
+    """Return sentences on the effect of raising gamma."""
     lines, rows = gains(runs), sweep_rows(FIGURE_2, runs)
     teacher = [row["teacher_mean"] for row in rows]
     better = slope(runs, lambda point: runs.test(point, "teacher"))

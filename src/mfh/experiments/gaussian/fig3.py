@@ -29,7 +29,7 @@ TEACHER_RADIUS = 1.2
 
 
 def notes(runs: Runs) -> list[str]:
-    """Say what the runs show about raising alpha."""
+    """Return sentences on the effect of raising alpha."""
     lines, rows = gains(runs), sweep_rows(FIGURE_3, runs)
     first, last, points = rows[0], rows[-1], runs.points()
     fitted = [runs.mean_train(points[i], "teacher") for i in (0, -1)]
@@ -49,7 +49,12 @@ def notes(runs: Runs) -> list[str]:
 
 def draw(result: GaussianResult) -> "Figure":
     """Draw accuracies over alpha, with Venn diagrams of three points."""
-    from mfh.experiments.gaussian.plots import ALPHA, GAMMA, draw_sweep, draw_venn  # matplotlib: slow
+    from mfh.experiments.gaussian.plots import (
+        ALPHA,
+        GAMMA,
+        draw_sweep,
+        draw_venn,
+    )  # matplotlib takes long to import
 
     def sketch(axes: "Axes", row: Mapping[str, Any]) -> None:
         title = f"{ALPHA} = {row['alpha']:.2f}, {GAMMA} = {row['gamma']:.2f}"

@@ -4,7 +4,7 @@ For two classes only the difference d of the logits matters: the probability of 
 gradients of cross-entropy and of KL are equal and opposite on the two outputs, so the sum of the logits never
 changes. Training d alone halves the work. A model and its inputs (200 samples of 50 channels take 40 kB) stay
 in the cache of a core for all steps. The arithmetic is float32, as in torch; the weights are equal to torch's
-but for rounding.
+except for rounding.
 
 Inputs are (channel, sample). Weights are (2, channels + 1), the bias last, as those of `torch.nn.Linear`. The
 compiled functions release Python's global lock, so several threads can train models at the same time. One

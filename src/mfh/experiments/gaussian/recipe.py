@@ -1,4 +1,4 @@
-"""What a Gaussian experiment consists of."""
+"""The description of a Gaussian experiment."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianRecipe:
-    """One figure or table: the models of one run, and what is computed from all runs.
+    """One figure or table: the models of one run, and the numbers computed from all runs.
 
     Attributes:
         name: the word after `mfh gaussian`, and the name of the picture's files.
@@ -22,8 +22,8 @@ class GaussianRecipe:
         run_seed: trains all models of the run with this seed.
         rows: one mapping for each point of the figure or line of the table.
         differences: paired differences with their intervals; see `GaussianResult.differences`.
-        notes: what the numbers show, in sentences; the first one is the headline.
-        draw: draws the picture. It imports matplotlib itself, which takes long.
+        notes: sentences on the results; the first one is the headline.
+        draw: draws the picture. It imports matplotlib only then, since that takes long.
     """
 
     name: str

@@ -52,7 +52,7 @@ def rows(runs: Runs) -> list[dict[str, Any]]:
 
 
 def notes(runs: Runs) -> list[str]:
-    """Say where KD helps and hurts, and where the gain is highest at gamma 1."""
+    """Return sentences: where KD helps and hurts, and where the gain is highest at gamma 1."""
     lines = gains(runs)
     helps = sum(line["low"] is not None and line["low"] > 0 for line in lines)
     hurts = sum(line["high"] is not None and line["high"] < 0 for line in lines)

@@ -1,4 +1,4 @@
-"""What all Gaussian experiments share: runs in parallel threads, records by point, intervals, words."""
+"""Common parts of all Gaussian experiments: runs in parallel threads, records by point, intervals, words."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What Figure 2, Figure 3 and the regime share: a teacher, a student without KD and one with KD per point."""
+"""Common parts of Figure 2, Figure 3 and the regime: a teacher and students with and without KD per point."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from mfh.results import GaussianRecord
 def run_design(design: Design, seed: int) -> list[GaussianRecord]:
     """Train the models of one run: one student without KD for all points, a teacher and a student for each.
 
-    Only the teacher's inputs differ between the points, so one student without KD serves them all.
+    Only the teacher's inputs differ between the points, so all points share one student without KD.
     """
     draw = draw_figure(design, seed=seed)
     teacher_start = draw.weights.linear(design.width)
@@ -86,7 +86,7 @@ def gain_slope(runs: Runs) -> dict[str, Any]:
 
 
 def where_decided(lines: Sequence[Mapping[str, Any]], axis: Callable[[Mapping[str, Any]], str]) -> str:
-    """Say at which points KD helps and hurts, judged by intervals without 0.
+    """Return a sentence that lists the points at which KD helps or hurts, by intervals without 0.
 
     Args:
         lines: of `gains`.

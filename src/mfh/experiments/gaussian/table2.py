@@ -6,7 +6,7 @@ Time: about 4 s on 2 CPU cores for the released 10 runs (seeds 42 to 51); `--run
 time. Expected at gamma 1/3: no KD 62.06%, regular KD as released 63.15%, general KD 64.75% (ground truth);
 Algorithm 1 finds 94 to 100% of the modality-general channels (docs/gaussian.md).
 
-The table has extra rows, because two things in the released code affect what it can show:
+The table has extra rows, because two flaws of the released code affect its results:
 
 - Its regular KD swaps the modalities: the teacher is given x2 and the student is trained on x1. `regular_kd`
   is the correct arm, `regular_kd_as_released` the swapped one; both start from the same initial student.
@@ -65,7 +65,7 @@ def differences(runs: Runs) -> list[dict[str, Any]]:
 
 
 def notes(runs: Runs) -> list[str]:
-    """Say what remains of the paper's claim, what the two flaws change, and what Algorithm 1 finds."""
+    """Return sentences on the paper's claim, the effects of the flaws, and the channels of Algorithm 1."""
     lines = differences(runs)
 
     def pick(a: str, b: str, mode: str = "gt") -> list[Mapping[str, Any]]:
