@@ -48,7 +48,13 @@ def join(results: Mapping[str, StudyResult], points: Sequence[Point], config: St
         if STACK in point.values
     }
     curve = [
-        {"count": count, "labels": result.labels["labelled"], "arms": _summary(result)}
+        {
+            "count": count,
+            "labels": result.labels["labelled"],
+            "verdict": result.verdict.verdict,
+            "arms": _summary(result),
+            "declared": _declared(result),
+        }
         for count, result in sorted(results.items(), key=lambda item: item[1].labels["labelled"])
     ]
     labels = {**first.labels, "curve": curve, "equivalents": equivalents}
@@ -61,6 +67,14 @@ def join(results: Mapping[str, StudyResult], points: Sequence[Point], config: St
         labels=labels,
         verdict=replace(first.verdict, sentence=sentence),
     )
+
+
+def _declared(result: StudyResult) -> list[dict[str, Any]]:
+    """Return the comparisons that answer declared questions."""
+    kept = ("a", "b", "question", "shown", "difference", "low", "high", "n")
+    return [
+        {name: getattr(row, name) for name in kept} for row in result.comparisons if row.question is not None
+    ]
 
 
 def _summary(result: StudyResult) -> list[dict[str, Any]]:

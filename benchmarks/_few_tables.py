@@ -1,0 +1,101 @@
+"""Tables of studies with few labels for docs/results.md; see `benchmarks.studies`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks._study_tables import MINUS, Study, Table, pair, signed
+
+ARMS = ("no-kd", "self", "regular", "fused", "joint", "stack", "hard", "mismatched", "broken", "oracle")
+GAINS = ("no-kd", "self", "mismatched")
+FOCUSING = ("joint", "important (chosen)", "softened (chosen)")
+
+
+def points(study: Study) -> list[Study]:
+    """Return the numbers of labels at which all arms were trained."""
+    return [point for point in study["labels"]["curve"] if any(r["arm"] == "stack" for r in point["arms"])]
+
+
+def by_labels(studies: Sequence[Study]) -> Table:
+    """Return the metric of each arm, a row for each study and number of labels."""
+    columns = ("teacher → student", "labels", *(f"`{arm}`" for arm in ARMS))
+    rows = []
+    for study in studies:
+        for point in points(study):
+            means = {row["arm"]: f"{row['mean']:.1f}" for row in point["arms"]}
+            rows.append([pair(study), _count(point["labels"]), *(means.get(arm, "") for arm in ARMS)])
+    return columns, rows
+
+
+def gains(studies: Sequence[Study]) -> Table:
+    """Return what the stack gains, the verdict, and how many labels it is worth."""
+    columns = ("teacher → student", "labels", "verdict", *map(_versus, GAINS), "worth further labels")
+    rows = []
+    for study in studies:
+        for point in points(study):
+            found = [_difference(point, "stack", arm) for arm in GAINS]
+            worth = _worth(study["labels"]["equivalents"].get(point["count"]), point)
+            rows.append([pair(study), _count(point["labels"]), f"`{point['verdict']}`", *found, worth])
+    return columns, rows
+
+
+def focusing(studies: Sequence[Study]) -> Table:
+    """Return `general` minus its controls."""
+    columns = (
+        "teacher → student",
+        "labels",
+        *(f"minus `{arm.removesuffix(' (chosen)')}`" for arm in FOCUSING),
+    )
+    rows = []
+    for study in studies:
+        for point in points(study):
+            found = [_difference(point, "general (chosen)", arm) for arm in FOCUSING]
+            rows.append([pair(study), _count(point["labels"]), *found])
+    return columns, rows
+
+
+def means(studies: Sequence[Study]) -> Table:
+    """Return the mean over studies of what the stack gains, a row for each share of labels."""
+    columns = ("share of labels", "studies", *map(_versus, GAINS), "verdicts")
+    counts = dict.fromkeys(point["count"] for study in studies for point in points(study))
+    rows = []
+    for count in sorted(counts, key=float):
+        chosen = [p for study in studies for p in points(study) if p["count"] == count]
+        values = [
+            sum(_row(point, "stack", arm)["difference"] for point in chosen) / len(chosen) for arm in GAINS
+        ]
+        words = [point["verdict"] for point in chosen]
+        told = ", ".join(f"{words.count(word)} `{word}`" for word in dict.fromkeys(sorted(words)))
+        shown = [f"{value:+.1f}".replace("-", MINUS) for value in values]
+        rows.append([count, str(len(chosen)), *shown, told])
+    return columns, rows
+
+
+def _versus(arm: str) -> str:
+    return f"`stack` minus `{arm}`"
+
+
+def _row(point: Study, a: str, b: str) -> Study:
+    found: Study = next(row for row in point["declared"] if (row["a"], row["b"]) == (a, b))
+    return found
+
+
+def _difference(point: Study, a: str, b: str) -> str:
+    row = next((row for row in point["declared"] if (row["a"], row["b"]) == (a, b)), None)
+    return "" if row is None else signed(row["low"], row["high"], row["difference"], 1)
+
+
+def _count(labels: float) -> str:
+    return f"{round(labels):,}"
+
+
+def _worth(found: Any, point: Study) -> str:
+    """Return how many further labels the stack is worth, where the study says that it helps."""
+    if found is None or point["verdict"] != "help":
+        return ""
+    if found["further"] is None:
+        return "more than all"
+    high = "more than all" if found["high"] is None else f"{round(found['high']):,}"
+    return f"{round(found['further']):,} ({round(found['low']):,} to {high})"
+
+
+FEW_TABLES = {"few-arms": by_labels, "few-gains": gains, "few-focusing": focusing, "few-means": means}
