@@ -17,11 +17,11 @@ _RUNNING = (
 )  # fmt: skip
 _HELP = ("help", "help_all", "version", "config", "print_config")
 _OWN = {
-    "data": _DATA,
+    "data": ("teacher", "student", "teacher_logits", "frozen_teacher", "task"),
+    "design": ("metric", "effect"),
+    "losses": ("losses",),
     "where it runs": _RUNNING,
     "help": _HELP,
-    "losses": ("losses",),
-    "design": ("metric", "effect"),
 }
 _OF_NAME: Mapping[str, str] = {name: title for title, names in _OWN.items() for name in names}
 RARE = (
