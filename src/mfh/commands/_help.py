@@ -124,6 +124,14 @@ def _is_rare(parser: argparse.ArgumentParser, action: argparse.Action) -> bool:
     return own and action.dest in RARE and action.dest not in _needed(parser)
 
 
+def note_needed(parser: argparse.ArgumentParser) -> None:
+    """Note which options a command and its steps need: during parsing, their actions do not say so."""
+    parser.needed = {action.dest for action in parser._actions if action.required}  # type: ignore[attr-defined]
+    for action in parser._actions:
+        for sub in (getattr(action, "_name_parser_map", None) or {}).values():
+            note_needed(sub)
+
+
 def _needed(parser: argparse.ArgumentParser) -> set[str]:
     """Return the options that must be given."""
     return getattr(parser, "needed", set())
