@@ -166,12 +166,12 @@ def test_references_contain_every_command_config_and_name() -> None:
     for command in COMMANDS:
         assert f"## mfh {command.name}\n" in text
     assert "## mfh ravdess verify\n" in text
-    assert "`--lr FLOAT`\n: learning rate, above 0 (default: 0.05)" in text
+    assert "`--epochs INT`\n: passes over the training split, 1 or more (default: 60)" in text
     api = api_reference.write()
     configs = config_reference.write()
     for name in set(mfh.__all__) - {"__version__"}:
         assert f"mfh.{name}\n" in api or f"## {name}\n" in configs, name
-    assert "`lr`: `float`, default `0.05`" in configs
+    assert "`momentum`: `float`, default `0.9`" in configs
     results = api_reference.write_results()
     for name in ("Diagnosis", "Record", "Summary", "Comparison", "Verdict"):
         assert f"mfh.results.{name}\n" in results, name

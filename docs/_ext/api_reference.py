@@ -15,7 +15,8 @@ GROUPS = {
     "Exported networks": ("load_export", "Exported"),
 }
 NOT_SHOWN = ("__version__",)
-RESULT_MODULES = ("mfh.results", "mfh._rows", "mfh._run_result")  # where the classes that `mfh.results` offers are defined
+# where the classes that `mfh.results` offers are defined
+RESULT_MODULES = ("mfh.results", "mfh._rows", "mfh._run_result")
 
 
 def write() -> str:

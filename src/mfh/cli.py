@@ -31,7 +31,7 @@ from mfh.commands import (
     study,
     vggsound,
 )
-from mfh.commands._help import HelpAll, format_help
+from mfh.commands._help import HelpAll, format_help, note_needed
 from mfh.commands._messages import in_words_of_the_command_line
 from mfh.commands._options import NO_IMPORTS, PRINT_CONFIG, expand_paths, merge_parts
 from mfh.commands._output import EscapedText, messages_on_stderr, one_escaped_line, write_error
@@ -64,15 +64,8 @@ class _Parser(ArgumentParser):
     """Raise errors as exceptions, so that they can be shown in one line; show options in groups."""
 
     def __init__(self, **options: Any) -> None:
-        self.needed: set[str] = set()
         super().__init__(**options)
         self.add_argument("--help-all", action=HelpAll, help="show the rare options too, and exit")
-
-    def add_argument(self, *names: Any, **options: Any) -> Any:
-        """Add an argument, and note if it is required: while words are parsed, its action does not say so."""
-        action = super().add_argument(*names, **options)
-        self.needed |= {action.dest} if options.get("required") else set()
-        return action
 
     def format_help(self, formatter: object = None) -> str:  # noqa: ARG002 - of the class above
         """Return the text of `--help`; the formatter is that of `mfh.commands._help`."""
@@ -97,6 +90,7 @@ def build_parser() -> ArgumentParser:
         sub = _Parser(description=command.description)
         commands.add_subcommand(command.name, sub, help=command.help)
         command.add_options(sub)  # afterwards: a command's own steps must come below it
+    note_needed(parser)
     return parser
 
 

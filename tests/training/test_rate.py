@@ -72,6 +72,21 @@ def test_the_range_test_repeats_and_does_not_change_the_network() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("size", [1, 7, 119, 500])
+def test_any_size_of_batch_will_do(size: int) -> None:
+    assert rate(batch_size=size) > 0
+
+
+def test_a_study_finds_a_rate_beside_a_given_teacher() -> None:
+    data = line()
+    soft = PairedDataset.from_arrays({**data.modalities, "soft": torch.zeros(200, 2)}, label=data.label)
+    config = StudyConfig(
+        lr="auto", repeats=1, folds=2, epochs=2, arms=["no-kd", "regular"], hidden=(4,), device="cpu",
+        teacher_logits="soft", student="b",
+    )  # fmt: skip
+    assert len(study(soft, config=config).frame("chosen").dropna(subset="lr")) == 2
+
+
 def test_rates_are_rounded_down() -> None:
     assert [rounded_down(value) for value in (0.1, 0.0999, 2e-5, 7.0)] == [0.1, 0.05, 2e-5, 5.0]
 

@@ -138,7 +138,9 @@ class Networks:
         """Return the same networks with a number for `lr`; if it is auto, a range test on training rows."""
         if self.config.lr != "auto":
             return self
-        sides = ((self.build_teacher, self.config.teacher), (self.build_student, self.config.student))
+        sides = [(self.build_student, self.config.student)]
+        if not self.config.given_teacher:
+            sides.append((self.build_teacher, self.config.teacher))
         config = with_rate(
             self.config,
             [(seeded(build, seed), str(name)) for build, name in sides],

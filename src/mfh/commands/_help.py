@@ -11,16 +11,18 @@ from mfh.config import DistillConfig, TrainConfig
 
 GROUPS = ("commands", "options", "data", "design", "training", "losses", "where it runs", "help")
 """Titles, in their order."""
-_DATA = (
-    "data", "teacher", "student", "teacher_network", "student_network", "modalities", "label", "group",
-    "split", "id", "fold_column", "split_by_time", "task",
-)  # fmt: skip
 _RUNNING = (
     "out", "device", "precision", "jobs", "backend", "address", "retries", "engine", "micro_batch",
     "channels_last", "tracker", "quiet", "no_imports",
 )  # fmt: skip
 _HELP = ("help", "help_all", "version", "config", "print_config")
-_OWN = {"data": _DATA, "where it runs": _RUNNING, "help": _HELP, "losses": ("losses",), "design": ("metric",)}
+_OWN = {
+    "data": ("teacher", "student", "teacher_logits", "frozen_teacher", "task"),
+    "design": ("metric", "effect"),
+    "losses": ("losses",),
+    "where it runs": _RUNNING,
+    "help": _HELP,
+}
 _OF_NAME: Mapping[str, str] = {name: title for title, names in _OWN.items() for name in names}
 RARE = (
     "modalities", "split", "id", "fold_column", "split_by_time",
@@ -96,7 +98,8 @@ def group_of(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     if any(_is_field(config, action.dest) for config in getattr(parser, "configs", ())):
         known = ((TrainConfig, "training"), (DistillConfig, "losses"))
         return next((title for config, title in known if _is_field(config, action.dest)), "design")
-    return "options"
+    of_data = hasattr(parser, "configs") and hasattr(parser, "class_options") and action.option_strings
+    return "data" if of_data else "options"
 
 
 def program(parser: argparse.ArgumentParser) -> str:
@@ -119,6 +122,14 @@ def _is_field(config: type, name: str) -> bool:
 def _is_rare(parser: argparse.ArgumentParser, action: argparse.Action) -> bool:
     own = hasattr(parser, "configs") and group_of(parser, action) not in ("commands", "options")
     return own and action.dest in RARE and action.dest not in _needed(parser)
+
+
+def note_needed(parser: argparse.ArgumentParser) -> None:
+    """Note which options a command and its steps need: during parsing, their actions do not say so."""
+    parser.needed = {action.dest for action in parser._actions if action.required}  # type: ignore[attr-defined]
+    for action in parser._actions:
+        for sub in (getattr(action, "_name_parser_map", None) or {}).values():
+            note_needed(sub)
 
 
 def _needed(parser: argparse.ArgumentParser) -> set[str]:

@@ -24,6 +24,7 @@ STEPS = 60
 RANGES = {"adamw": (1e-5, 0.1), "sgd": (1e-4, 3.0)}
 """Lowest and highest rate of a test, by optimiser."""
 BELOW_LOWEST_LOSS = 10.0
+"""The rate at which the loss is lowest, divided by the rate that is used."""
 _SMOOTH, _TOO_HIGH = 0.9, 4.0  # weight of the earlier losses; loss, relative to the lowest, that ends a test
 
 
@@ -134,4 +135,4 @@ def _batches(train: Tensor, config: TrainConfig, seed: int) -> Iterator[Tensor]:
     while True:
         epoch += 1
         parts = train[epoch_order(len(train), seed, epoch)].split(size)
-        yield from (rows for rows in parts if len(rows) > 1 or len(parts) == 1)
+        yield from (rows for rows in parts if len(rows) > 1 or size == 1 or len(parts) == 1)
