@@ -255,9 +255,7 @@ class CrossmodalRegressor(RegressorMixin, _Crossmodal):  # type: ignore[misc]
             InputError: no sample has a label, or an argument breaks a rule. It is a `ValueError`.
         """
         if y is None:
-            raise InputError(
-                "`y` must be given: CrossmodalRegressor requires y to be passed, but it is None."
-            )
+            raise InputError("CrossmodalRegressor requires y to be passed, but the target y is None.")
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)  # noqa: N806
         y = check_array(y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
         y = column_or_1d(y, warn=True)
