@@ -29,6 +29,7 @@ ORDER = [
     ("training",),
     ("_study", "_diagnose"),
     ("_distill", "_export"),
+    ("estimator",),
     ("experiments",),
     ("commands",),
     ("cli",),

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mfh.config import StudyConfig as StudyConfig
     from mfh.config import TrainConfig as TrainConfig
     from mfh.data.paired import PairedDataset as PairedDataset
+    from mfh.estimator import CrossmodalClassifier as CrossmodalClassifier
+    from mfh.estimator import CrossmodalRegressor as CrossmodalRegressor
     from mfh.metrics import Metric as Metric
     from mfh.metrics import register_metric as register_metric
     from mfh.results import StudyResult as StudyResult
@@ -71,6 +73,8 @@ _HOMES = {
     "Exported": "mfh._export",
     "load_export": "mfh._export",
     "StudyResult": "mfh.results",
+    "CrossmodalClassifier": "mfh.estimator",
+    "CrossmodalRegressor": "mfh.estimator",
 }
 __all__ = tuple(_HOMES)
 

@@ -1,5 +1,6 @@
 """What a training shows: a bar on stderr, curves in trackers."""
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -55,3 +56,33 @@ def test_tensorboard_gets_the_curves(paired: PairedDataset, tmp_path: Path) -> N
         curve = [(event.step, event.value) for event in events.Scalars(name)]
         wanted = [(5 * epoch.number, getattr(epoch, name)) for epoch in result.history]
         np.testing.assert_allclose(curve, wanted, rtol=1e-6)
+
+
+def test_mlflow_writes_into_the_folder_unless_a_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mlflow:
+        place = ""
+
+        def is_tracking_uri_set(self) -> bool:
+            return bool(self.place)
+
+        def get_tracking_uri(self) -> str:
+            return self.place
+
+        def set_tracking_uri(self, place: str) -> None:
+            self.place = place
+
+    mlflow = Mlflow()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("first", "second"):  # the place of the first run is ours to change
+        monitor._keep_mlflow_in(tmp_path / name)
+        assert mlflow.place == f"sqlite:///{tmp_path / name / 'mlflow.db'}"
+    mlflow.place = "http://somewhere"
+    monitor._keep_mlflow_in(tmp_path / "third")
+    assert mlflow.place == "http://somewhere"
+    mlflow.place = ""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
+    monitor._keep_mlflow_in(tmp_path / "third")
+    assert mlflow.place == ""

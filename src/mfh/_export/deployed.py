@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mfh._checks import require
+from mfh._checks import InputError, require
 from mfh._saliency.heads import logits_of
 from mfh._study.kept import UNKNOWN
 from mfh._system.import_paths import ClassSpec, find_target
@@ -71,6 +71,29 @@ class Deployed(nn.Module):
         if self.task == "regression":
             return logits * self.target_sd + self.target_mean
         return logits / self.temperature
+
+    def load_trained(self, state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+        """Load what a training left: weights, statistics of the inputs and the unit of the targets.
+
+        Args:
+            state: weights, by the names of the network without its standardisation.
+            tensors: what a fit keeps; see `mfh._study.kept`.
+
+        Raises:
+            InputError: the weights do not fit the network.
+        """
+        named: dict[str, Tensor] = dict(state)
+        if "standardize/mean" in tensors:
+            named = {f"network.{name}": value for name, value in state.items()}
+            parts = [name for name in ("mean", "sd", "fill") if f"standardize/{name}" in tensors]
+            named |= {f"standardize.{name}": tensors[f"standardize/{name}"] for name in parts}
+        try:
+            self.network.load_state_dict(named)
+        except RuntimeError as error:
+            raise InputError(f"The weights of the run do not fit the student's network: {error}") from error
+        if "targets/mean" in tensors:
+            self.target_mean.copy_(tensors["targets/mean"])
+            self.target_sd.copy_(tensors["targets/sd"])
 
     def probabilities(self, scores: Tensor) -> Tensor | None:
         """Return probabilities, of the shape of the scores; None for a regression."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mfh._checks import InputError, require
 from mfh._export.choose import Chosen, choose
@@ -118,7 +118,7 @@ def export_run(
             student=student,
             all_labels=refit == "all-labels",
         )
-        model = _filled(model, refitted.state, refitted.tensors)
+        model.load_trained(refitted.state, refitted.tensors)
         temperature = None if temperature is None else median
     if temperature is not None:
         model.temperature.fill_(temperature)
@@ -201,7 +201,8 @@ def _model(
     names = list(result.data["classes"])
     task = str(result.data.get("task", "single-label"))
     model = Deployed(network, len(names), task, transform_from(described["transform"]))
-    return _filled(model, chosen.state, chosen.tensors)
+    model.load_trained(chosen.state, chosen.tensors)
+    return model.cpu().eval()
 
 
 def _network(kept: Kept, described: Mapping[str, Any], student: Build | None) -> nn.Module:
@@ -215,25 +216,6 @@ def _network(kept: Kept, described: Mapping[str, Any], student: Build | None) ->
         "program that made the run (`result.export`), or pass `student`, the function that makes it.",
     )
     return network_of(described["network"])
-
-
-def _filled(model: Deployed, state: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Deployed:
-    """Load weights, statistics of the inputs and the unit of the targets into a student."""
-    named: dict[str, Tensor] = dict(state)
-    if "standardize/mean" in tensors:
-        named = {f"network.{name}": value for name, value in state.items()}
-        parts = ("mean", "sd", "fill")
-        named |= {
-            f"standardize.{n}": tensors[f"standardize/{n}"] for n in parts if f"standardize/{n}" in tensors
-        }
-    try:
-        model.network.load_state_dict(named)
-    except RuntimeError as error:
-        raise InputError(f"The weights of the run do not fit the student's network: {error}") from error
-    if "targets/mean" in tensors:
-        model.target_mean.copy_(tensors["targets/mean"])
-        model.target_sd.copy_(tensors["targets/sd"])
-    return model.cpu().eval()
 
 
 def _require_recorded(result: StudyResult, chosen: Chosen, model: Deployed) -> None:

@@ -9,6 +9,7 @@ from mfh._report.section import Page
 from mfh._report.sections import (
     answer,
     arms,
+    calibration,
     channel_explorer,
     checks,
     cite,
@@ -47,6 +48,7 @@ PAGES: dict[str, Page] = {
             learnt.SECTION,
             deciding.SECTION,
             arms.SECTION,
+            calibration.SECTION,
             ratios.SECTION,
             comparisons.SECTION,
             losses.SECTION,

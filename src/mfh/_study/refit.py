@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from mfh._study.seed import cross_fit
 from mfh._study.students import student_jobs
 from mfh._study.task import Progress, SeedTask
 from mfh._study.teachers import train_teachers
-from mfh.arms import Arm
+from mfh.arms import STACK, Arm
 from mfh.data.splits import Split
 
 
@@ -53,6 +53,8 @@ class Refitted:
         samples: number of its training samples.
         labelled: number of those whose labels it saw.
         steps: number of its training steps.
+        teachers: with few labels, the metric of each teacher on labelled samples that it did not see.
+        weights: with few labels, the weight of each network in the stack.
     """
 
     state: Mapping[str, Tensor]
@@ -60,6 +62,8 @@ class Refitted:
     samples: int
     labelled: int
     steps: int
+    teachers: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def refit(
@@ -130,12 +134,22 @@ def _refit_few(
 ) -> Refitted:
     """Train teachers and student on all pairs; the stack, smoothing and weight decay come from the labels."""
     task = _task(_with_options(networks, winner), arms, split, seed, progress)
-    tensors = run_few(task).weights[STUDENTS]
+    result = run_few(task)
+    tensors = result.weights[STUDENTS]
     name = StudentKey(winner.arm, winner.ratio, 0 if _is_drawn(arms, winner.arm) else None, winner.loss).name
     prefix = f"students/{name}/"
     state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     steps = task.training.steps or 0
-    return Refitted(state, tensors, len(split.train), len(split.learnt), steps)
+    weights = next((choice.weights for choice in result.chosen if choice.arm == STACK), None)
+    return Refitted(
+        state,
+        tensors,
+        len(split.train),
+        len(split.learnt),
+        steps,
+        {record.teacher: record.validation for record in result.teachers},
+        weights or {},
+    )
 
 
 def _arms(networks: Networks, name: str) -> tuple[Arm, ...]:

@@ -1,6 +1,8 @@
 """Progress of a training: a bar on stderr, and curves in trackers."""
 
+import os
 import time
+from pathlib import Path
 from types import TracebackType
 
 from accelerate import Accelerator
@@ -12,6 +14,8 @@ PATIENCE = 2.0
 """Seconds before the bar appears."""
 BAR_EVERY, TRACK_EVERY = 0.2, 10.0
 """Seconds between two losses in the bar and in trackers."""
+_mlflow_places: set[str] = set()
+"""Places that this process told MLflow to write to."""
 
 
 class Monitor:
@@ -74,4 +78,22 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:
         name: value if isinstance(value, (bool, int, float, str)) else str(value)
         for name, value in config.to_dict().items()
     }
-    accelerator.init_trackers("mfh", config=values)
+    options = {}
+    if "mlflow" in config.tracker and accelerator.logging_dir is not None:
+        folder = Path(accelerator.logging_dir).absolute()
+        _keep_mlflow_in(folder)
+        options = {"mlflow": {"logging_dir": str(folder / "mlflow")}}
+    accelerator.init_trackers("mfh", config=values, init_kwargs=options)
+
+
+def _keep_mlflow_in(folder: Path) -> None:
+    """Let MLflow write into a folder, unless the user named a place; by default it uses the current folder."""
+    import mlflow
+
+    chosen = "MLFLOW_TRACKING_URI" in os.environ
+    if chosen or (mlflow.is_tracking_uri_set() and mlflow.get_tracking_uri() not in _mlflow_places):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    place = f"sqlite:///{folder / 'mlflow.db'}"
+    _mlflow_places.add(place)
+    mlflow.set_tracking_uri(place)

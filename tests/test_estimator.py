@@ -1,0 +1,136 @@
+"""The student in scikit-learn: checks of scikit-learn, missing labels, routing of the second modality."""
+
+import pickle
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from mfh import CrossmodalClassifier, CrossmodalRegressor, InputError
+
+SMALL = {"hidden": (8,), "steps": 40, "label_folds": 2}
+
+
+def paired(count: int = 300, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A weak modality, a strong one, and the classes."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(count) % classes
+    centers = 1.5 * rng.normal(size=(classes, 3))
+    shared = centers[y] + rng.normal(size=(count, 3))
+    return shared + 0.5 * rng.normal(size=(count, 3)), np.hstack([shared, centers[y]]), y
+
+
+@pytest.fixture
+def routing() -> Iterator[None]:
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+def hide(y: np.ndarray, count: int) -> np.ndarray:
+    return np.where(np.arange(len(y)) < count, y, -1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        CrossmodalClassifier(hidden=(16,), steps=60, label_folds=2),
+        CrossmodalRegressor(hidden=(16,), steps=100, label_folds=2),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_it_passes_the_checks_of_scikit_learn(estimator: CrossmodalClassifier) -> None:
+    done = check_estimator(estimator, on_skip=None)
+    assert {check["check_name"] for check in done if check["status"] != "passed"} <= {"check_array_api_input"}
+    assert len(done) > 45
+
+
+def test_a_second_modality_of_unlabelled_samples_teaches() -> None:
+    x, privileged, y = paired(900)
+    train, test = slice(0, 600), slice(600, None)
+    seen = hide(y[train], 18)
+    options = {"hidden": (16,), "steps": 150, "label_folds": 3}
+    alone = CrossmodalClassifier(teacher="none", **options).fit(x[train], seen)
+    taught = CrossmodalClassifier(**options).fit(x[train], seen, privileged=privileged[train])
+    assert taught.score(x[test], y[test]) > alone.score(x[test], y[test]) + 0.02
+    assert taught.report_["arm"] == "stack"
+    assert (taught.report_["labelled"], taught.report_["unlabelled"]) == (18, 582)
+    assert taught.report_["teachers"]["stack"] > 80
+    assert sum(taught.report_["weights"].values()) > 0
+    proba = taught.predict_proba(x[test])
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    np.testing.assert_array_equal(taught.classes_[proba.argmax(axis=1)], taught.predict(x[test]))
+
+
+def test_labels_of_samples_that_have_none_do_not_matter_and_are_marked_for_each_type() -> None:
+    x, privileged, y = paired(120)
+    numbers = CrossmodalClassifier(**SMALL).fit(x, hide(y, 30), privileged=privileged)
+    names = np.array(["a", "b", "c"], dtype=object)[y]
+    for mark in (None, "", -1):
+        texts = names.copy()
+        texts[30:] = mark
+        found = CrossmodalClassifier(**SMALL).fit(x, texts, privileged=privileged)
+        assert found.classes_.tolist() == ["a", "b", "c"]
+        np.testing.assert_array_equal(found.predict(x), names[:3][numbers.predict(x)])
+
+
+def test_minus_one_and_one_alone_are_two_classes() -> None:
+    x, _, y = paired(80, classes=2)
+    found = CrossmodalClassifier(teacher="none", **SMALL).fit(x, 2 * y - 1)
+    assert found.classes_.tolist() == [-1, 1]
+    assert found.report_["unlabelled"] == 0
+
+
+def test_it_is_cloned_and_pickled_and_repeats() -> None:
+    x, privileged, y = paired(90)
+    first = CrossmodalClassifier(**SMALL, random_state=3).fit(x, y, privileged=privileged)
+    again = clone(first).fit(x, y, privileged=privileged)
+    read = pickle.loads(pickle.dumps(first))
+    for other in (again, read):
+        np.testing.assert_array_equal(other.predict_proba(x), first.predict_proba(x))
+    assert clone(first).get_params() == first.get_params()
+
+
+@pytest.mark.usefixtures("routing")
+def test_pipelines_and_searches_route_the_second_modality() -> None:
+    x, privileged, y = paired(120)
+    student = CrossmodalClassifier(**SMALL).set_fit_request(privileged=True)
+    line = make_pipeline(StandardScaler(), student)
+    assert line.fit(x, y, privileged=privileged)[-1].report_["arm"] == "stack"
+    assert cross_val_score(student, x, y, cv=2, params={"privileged": privileged}).mean() > 0.6
+    search = GridSearchCV(line, {"crossmodalclassifier__teacher": ["none", "regular"]}, cv=2)
+    search.fit(x, y, privileged=privileged)
+    assert search.predict(x).shape == (120,)
+
+
+def test_numbers_are_predicted_in_their_unit() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 3))
+    y = 200 + 30 * x[:, 0]
+    seen = np.where(np.arange(150) < 60, y, np.nan)
+    model = CrossmodalRegressor(hidden=(8,), steps=150, label_folds=2).fit(x[:, :2] + 0.1, seen, privileged=x)
+    assert model.score(x[:, :2] + 0.1, y) > 0.8
+    assert model.report_["labelled"] == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [({"teacher": "best"}, "`teacher` must be one of `auto`"),
+     ({"teacher": "fused", "privileged": None}, "where `fit` gets no `privileged` modality. Got 'fused'"),
+     ({"privileged": np.zeros((3, 2))}, "one row for each of the 90 samples. Got 3"),
+     ({"y": np.zeros(90, dtype=int)}, "two classes or more. Got 1 class")],
+)  # fmt: skip
+def test_mistakes_are_named(change: dict[str, object], text: str) -> None:
+    x, privileged, y = paired(90)
+    given = {"teacher": "auto", "privileged": privileged, "y": y} | change
+    with pytest.raises(InputError, match=text):
+        CrossmodalClassifier(teacher=given["teacher"], **SMALL).fit(
+            x, given["y"], privileged=given["privileged"]
+        )
