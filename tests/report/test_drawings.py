@@ -171,7 +171,7 @@ def test_figures_for_a_paper_have_its_widths(make_study, tmp_path):
 @pytest.mark.parametrize("width", [3.25, 4.8, 6.75])
 def test_nothing_leaves_the_canvas(summary, width):
     settings = style.paper(width) if width != 4.8 else {}
-    for picture in PICTURES:
+    for picture in (picture for picture in PICTURES if picture.name in NAMES):
         with style.style(**settings):
             figure = picture.draw(summary)
             figure.set_dpi(300)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mfh._report import html, style, svg
 from mfh._report.drawings import Drawings
 from mfh._report.pages import PAGES, summarize, summarize_comparison, summarize_unfinished
+from mfh._report.section import Section
 from mfh._report.sections import comparison, labels, learnt
 from mfh._system.files import write_json
 from mfh.arms import FEW_LABELS, HEADLINE, STACK
@@ -294,6 +295,18 @@ def test_weights_of_the_stack_are_shown_by_fit(shown: dict[str, Any]) -> None:
     assert [0.0, 0.25, 0.5, 0.75] in [list(line.get_xdata()) for line in dots]
     tuned = learnt.build_tuned(shown)
     assert [cell["text"] for cell in tuned["rows"][0]] == ["0.10", "0.010", "4"]
+
+
+@pytest.mark.parametrize("width", [3.25, 6.75])
+@pytest.mark.parametrize("section", [labels.SECTION, learnt.SECTION], ids=["labels", "learnt"])
+def test_nothing_leaves_the_canvas(shown: dict[str, Any], section: Section, width: float) -> None:
+    with style.style(**style.paper(width)):
+        figure = section.pictures[0].draw(shown)
+        figure.set_dpi(300)
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+    assert -0.01 <= box.x0 < box.x1 <= width + 0.01
+    assert -0.01 <= box.y0 < box.y1 <= figure.get_figheight() + 0.01
 
 
 @pytest.mark.parametrize("name", ["label-curve", "weights"])

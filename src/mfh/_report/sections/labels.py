@@ -20,25 +20,28 @@ SECOND_MODALITY = {"better": "Yes", "same": "No", "worse": "No"}
 """What the comparison with self-training shows -> whether the second modality is needed."""
 
 
-def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
+def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
     """Return how many labels there are, the curve by their number, and the label equivalents.
 
-    `labels` is empty where every sample has a label that networks may see.
+    `labels` is empty where every sample has a label that networks may see. `equivalents` has those of the
+    numbers of labels at which there is a gain.
     """
     found = plain(view.result.labels)
-    points = found.get("curve") or []
+    curve = [
+        {**point, "arms": {row["arm"]: row for row in point["arms"]}}
+        for point in found.get("curve") or ()
+        if point["labels"]
+    ]
+    gains = [point["count"] for point in curve if _is_gain(summary, point["arms"].get(STACK) or {})]
+    worth = {count: row for count, row in (found.get("equivalents") or {}).items() if count in gains}
     asked = [str(count) for count in view.config.get("labelled") or ()]
     helps = view.head == STACK and view.result.verdict.verdict == "help"
-    own = (found.get("equivalents") or {}).get(asked[0]) if asked and helps else None
     return {
         "labels": found,
-        "label_curve": [
-            {**point, "arms": {row["arm"]: row for row in point["arms"]}}
-            for point in points
-            if point["labels"]
-        ],
+        "label_curve": curve,
         "teachers_help": helps,
-        "equivalent": own,
+        "equivalents": worth,
+        "equivalent": worth.get(asked[0]) if asked and helps else None,
     }
 
 
@@ -102,11 +105,9 @@ def _ends(found: Mapping[str, Any]) -> str:
 
 def build_curve(summary: Summary) -> Table | None:
     """Return a row for each number of labels: no teacher, the stack, its gain, and its worth in labels."""
-    digits, equivalents = summary["digits"], summary["labels"].get("equivalents") or {}
-    rows = []
+    digits, rows = summary["digits"], []
     for point in summary["label_curve"]:
         gain = point["arms"].get(STACK) or {}
-        worth = equivalents.get(point["count"]) if _is_gain(summary, gain) else None
         rows.append(
             [
                 cell(_count(point["labels"]), point["labels"]),
@@ -116,7 +117,7 @@ def build_curve(summary: Summary) -> Table | None:
                     interval(gain.get("gain_low"), gain.get("gain_high"), digits + 1, sign=True),
                     gain.get("gain"),
                 ),
-                *_worth(worth),
+                *_worth(summary["equivalents"].get(point["count"])),
             ]
         )
     columns = (
@@ -263,7 +264,7 @@ SECTION = Section(
     tables=(build_curve, build_arms),
     template="""
 {{ grid("label-curve") }}
-{% if s.labels.get("equivalents") %}
+{% if s.equivalents %}
 <p class="aside">Further labels: how many more <code>no-kd</code> needs to be as good as the stack, read from
 its own curve, which is interpolated. The interval resamples {{ s.units }}.</p>
 {% endif %}
