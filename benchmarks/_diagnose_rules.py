@@ -20,8 +20,9 @@ from mfh.stats import rank_correlation
 
 HARM = -1.0  # points: a loss that counts
 RIDGE = 1.0
-VERDICT = "the verdict's expected gain"
-TOLD = ("data", "pair", "gain", "low", "high", "n", "error", "study error", "word")
+SHIFTED = "pilot plus an offset"
+"""The verdict's expected gain, corrected by the mean distance of other pilots from their studies."""
+TOLD = ("data", "pair", "gain", "low", "high", "n", "error", "word")
 FEATURES: dict[str, tuple[str, ...]] = {
     "pilot, recalibrated": ("pilot",),
     "pilot of joint, recalibrated": ("pilot joint",),
@@ -51,7 +52,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         row = {
             "data": told["dataset"], "pair": told["pair"],
             "gain": gain["difference"], "low": gain["low"], "high": gain["high"], "n": gain["n"],
-            "error": found["belief"]["pilot_error"], "study error": gain["components"]["error"],
+            "error": found["belief"]["pilot_error"],
             "word": study_word(gain),
             "pilot": pilot["general (chosen)", "no-kd"], "pilot joint": pilot["joint", "no-kd"],
             "pilot regular": pilot["regular", "no-kd"],
@@ -101,19 +102,12 @@ def left_out(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> np.ndar
 
 
 def refit(rows: Sequence[Mapping[str, Any]], *, offset: bool) -> Transfer:
-    """Return the verdict's constants from other pairs; every data set counts the same.
-
-    The measured gains vary by the error of the studies too, and their distance from the pilots by the errors
-    of both. These are known, so they are subtracted.
-    """
+    """Return the verdict's constants from other pairs; every data set counts the same."""
     sets = [row["data"] for row in rows]
     weight = np.array([1 / sets.count(one) for one in sets]) / len(set(sets))
     gain, gap = column(rows, "gain"), column(rows, "gain") - column(rows, "pilot")
-    study, pilot = column(rows, "study error") ** 2, column(rows, "error") ** 2
     mean = float(weight @ gap) if offset else 0.0
-    spread = float(weight @ (gain**2 - study))
-    sd = float(weight @ ((gap - mean) ** 2 - study - pilot))
-    return Transfer(max(spread, 0.0) ** 0.5, mean, max(sd, 0.0) ** 0.5)
+    return Transfer(float(np.sqrt(weight @ gain**2)), mean, float(np.sqrt(weight @ (gap - mean) ** 2)))
 
 
 def left_out_beliefs(rows: Sequence[Mapping[str, Any]], *, offset: bool) -> list[Belief]:
@@ -133,7 +127,7 @@ def rules(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         "teacher better than student": column(rows, "advantage"),
         "gamma_hat above .5": column(rows, "gamma") - 0.5,
         "pilot alone": column(rows, "pilot"),
-        VERDICT: np.array([belief.mean for belief in left_out_beliefs(rows, offset=True)]),
+        SHIFTED: np.array([belief.mean for belief in left_out_beliefs(rows, offset=True)]),
     }
     return fixed | {name: left_out(rows, names) for name, names in FEATURES.items()}
 
@@ -197,7 +191,7 @@ def main() -> None:
 
 def print_pairs(rows: Sequence[Mapping[str, Any]]) -> None:
     """One line a pair, with the study's verdict and that by constants from the other data sets."""
-    for row, belief in zip(rows, left_out_beliefs(rows, offset=True), strict=True):
+    for row, belief in zip(rows, left_out_beliefs(rows, offset=False), strict=True):
         shown = " | ".join(f"{row[name]:.2f}" for name in ("gamma", "gamma within"))
         shown += f" | {row['advantage']:+.1f}"
         span = f"{row['gain']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f}; {row['n']})"
@@ -218,10 +212,10 @@ def print_numbers(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarra
 
 
 def print_rules(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarray]) -> None:
-    """Rules, and what each costs beyond the verdict's."""
+    """Rules, and what each costs beyond the pilot plus an offset."""
     gain, made = column(rows, "gain"), rules(rows)
-    print(f"\n| rule | rho | distils | harmful | regret | minus that of `{VERDICT}` |\n{'|---' * 6}|")
-    best = regrets(made[VERDICT], gain)
+    print(f"\n| rule | rho | distils | harmful | regret | minus that of `{SHIFTED}` |\n{'|---' * 6}|")
+    best = regrets(made[SHIFTED], gain)
     for name, predicted in made.items():
         cost = regrets(predicted, gain)
         rho = rank_correlation(predicted, gain)
@@ -251,13 +245,12 @@ def print_verdicts(rows: Sequence[Mapping[str, Any]], samples: Sequence[np.ndarr
             if len(mine):
                 spread = f"{mine.min():+.1f} to {mine.max():+.1f}, mean {mine.mean():+.1f}"
                 print(f"  {word}: {len(mine)}, gains {spread}, {(mine < 0).sum()} below 0")
-        width = np.hypot([belief.sd for belief in beliefs], column(rows, "study error"))
-        away = (gain - [belief.mean for belief in beliefs]) / width
+        away = np.array([(g - b.mean) / b.sd for g, b in zip(gain, beliefs, strict=True)])
         for level, ends in ((80, 1.2816), (95, 1.96)):
             inside = (np.abs(away) <= ends).astype(float)
             told = _with(100 * inside.mean(), lambda c, v=inside: 100 * v[c].mean(), samples, "")
             print(f"  within {level}%: {told}")
-        surprise = 0.5 * away**2 + np.log(width)
+        surprise = 0.5 * away**2 + np.log([belief.sd for belief in beliefs])
         told = _with(surprise.mean(), lambda c, v=surprise: v[c].mean(), samples)
         print(f"  mean -log density (+ constant): {told}")
     gap = gain - column(rows, "pilot")

@@ -59,7 +59,7 @@ STUDIES = (
     Listed("diabetes, targets too", "abstain", "diabetes-w1", "until-diabetes-w1"),
     Listed("music", "abstain", "music", "until-music"),
     Listed("Earth", "hurt", "earth", "until-earth"),
-    Listed("AV-MNIST", "abstain", "avmnist", "avmnist-50"),
+    Listed("AV-MNIST", "abstain", "avmnist"),
     Listed("RAVDESS clips", "abstain", "ravdess-clips"),
     Listed("GRID", "abstain", "grid"),
 )
@@ -116,7 +116,7 @@ def verdicts(studies: Mapping[str, Study], listed: Sequence[Listed] = STUDIES) -
         for count, run in zip(counts[1:], (study.run, study.until), strict=True):
             found = studies.get(run)
             if found is None:
-                row += ["not run again", ""]
+                row += ["not run", ""]
             else:
                 count[found["verdict"]["verdict"]] += 1
                 row += [verdict(found), str(gain_of(found)["n"])]

@@ -88,7 +88,7 @@ def test_verdicts_are_counted(study: Any) -> None:
     _, (first, second, total) = studies.verdicts({"one": study}, listed)
     word = study["verdict"]["verdict"]
     assert first[:4] == ["first", "`hurt`", f"`{word}`", "4"]
-    assert second[2] == "not run again"
+    assert second[2] == "not run"
     assert total[1] == "0 `help`, 1 `hurt`, 0 `no-effect`, 1 `abstain`"
     assert f"1 `{word}`" in total[2]
 

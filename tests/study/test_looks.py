@@ -114,6 +114,16 @@ def test_a_study_that_was_stopped_before_its_first_look_may_change_its_plan(
     assert not run(tmp_path, repeats=3).looks
 
 
+def test_a_result_without_an_interval_is_no_look(tmp_path: Path) -> None:
+    one = run(tmp_path, resampling="splits", seeds=1, folds=5)
+    assert one.comparisons[0].low is None
+    assert not (tmp_path / FILE).exists()
+    more = run(tmp_path, resampling="splits", seeds=3, folds=5)
+    assert "exploratory" not in more.verdict.sentence
+    assert recorded(tmp_path) == {"first": 3, "last": 3}
+    assert "after 3 fits only" in run(tmp_path, resampling="splits", seeds=4, folds=5).verdict.sentence
+
+
 def test_a_plan_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     keep_plan(LookPlan(2, 3), tmp_path)
     assert keep_plan(LookPlan(2, 9), tmp_path) == LookPlan(2, 3)

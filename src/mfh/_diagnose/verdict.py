@@ -33,7 +33,7 @@ class Transfer:
     mean: float = 0.0
 
 
-MEASURED = Transfer(spread=4.0, offset=0.0, sd=4.0)
+MEASURED = Transfer(spread=4.0, offset=0.0, sd=3.0)
 """Measured on pairs of pilots and studies; docs/diagnose.md has the data and a leave-one-out check."""
 
 

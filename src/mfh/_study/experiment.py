@@ -18,7 +18,7 @@ from mfh._study.few.curve import join, make_point
 from mfh._study.given import describe_left_out, require_given
 from mfh._study.kept import STUDENTS, Kept
 from mfh._study.live import Live
-from mfh._study.looks import LookPlan, keep_plan, take_look, with_looks
+from mfh._study.looks import LookPlan, answers, keep_plan, take_look, with_looks
 from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outcome import SeedResult
 from mfh._study.preflight import require_networks
@@ -120,20 +120,9 @@ def study(
         fits.train(design.seeds, tracking)
         goes_on = config.until == "decided"
         last = max(design.repeats, config.max_repeats) if goes_on else design.repeats
-        plan = keep_plan(
-            LookPlan(design.repeats, last), None if store is None else store.folder, write=processes.main
-        )
-        looks: list[Look] = []
-        if goes_on and design.repeats < plan.first:
-            design = replace(design, repeats=plan.first)
-            fits.train(design.seeds, tracking)
-        while goes_on:
-            looks.append(take_look(networks, config, fits.finished(design.seeds), design.repeats, plan))
-            logger.info("%s", looks[-1].words)
-            if looks[-1].verdict != "abstain" or design.repeats >= config.max_repeats:
-                break
-            design = replace(design, repeats=design.repeats + 1)
-            fits.train(design.seeds, tracking)
+        folder = None if store is None else store.folder
+        plan = keep_plan(LookPlan(design.repeats, last), folder, write=goes_on and processes.main)
+        design, looks = _until_decided(fits, design, plan, tracking) if goes_on else (design, [])
     except InputError:
         if store is not None:
             store.discard()
@@ -147,6 +136,8 @@ def study(
         kept=fits.kept(),
     )
     result = with_looks(result, looks, design.repeats, plan, "repeats" if design.folds > 1 else "fits")
+    if answers(result):
+        keep_plan(plan, folder, write=processes.main)
     if sources is not None:
         result = result.with_sources(sources)
     tracking.finish(result)
@@ -186,6 +177,22 @@ def _study_curve(
         result.save(store.folder)
         store.end()
     return result
+
+
+def _until_decided(
+    fits: "_Fits", design: Design, plan: LookPlan, tracking: Tracking
+) -> tuple[Design, list[Look]]:
+    """Look after each repeat until the declared question is answered; return the last design and the looks."""
+    looks: list[Look] = []
+    design = replace(design, repeats=max(design.repeats, plan.first))
+    while True:
+        fits.train(design.seeds, tracking)
+        networks = fits.networks
+        looks.append(take_look(networks, fits.finished(design.seeds), design.repeats, plan))
+        logger.info("%s", looks[-1].words)
+        if looks[-1].verdict != "abstain" or design.repeats >= networks.config.max_repeats:
+            return design, looks
+        design = replace(design, repeats=design.repeats + 1)
 
 
 class _Fits:

@@ -21,7 +21,6 @@ from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._system.files import read_json, write_json
 from mfh.arms import BASELINE
-from mfh.config import StudyConfig
 from mfh.results import Comparison, Look, StudyResult
 from mfh.sequential import bounds, planned_fractions
 
@@ -117,24 +116,17 @@ def keep_plan(plan: LookPlan, folder: Path | None, *, write: bool = True) -> Loo
     return plan
 
 
-def take_look(
-    networks: Networks,
-    config: StudyConfig,
-    seeds: Sequence[SeedResult],
-    repeats: int,
-    plan: LookPlan,
-) -> Look:
+def take_look(networks: Networks, seeds: Sequence[SeedResult], repeats: int, plan: LookPlan) -> Look:
     """Look at the declared question after some repeats, at the level that the plan gives this look.
 
     Args:
-        networks: the data, arms and metrics of the study.
-        config: its options.
+        networks: the data, options, arms and metrics of the study.
         seeds: what the fits so far gave.
         repeats: how many repeats these are.
         plan: the planned looks.
     """
     level = plan.level(repeats)
-    return _look(assemble(networks, config, seeds, elapsed=0.0, level=level), repeats, plan)
+    return _look(assemble(networks, networks.config, seeds, elapsed=0.0, level=level), repeats, plan)
 
 
 def with_looks(
@@ -158,6 +150,12 @@ def with_looks(
     verdict = replace(result.verdict, sentence=f"{result.verdict.sentence} {why}")
     rows = tuple(replace(row, shown=None) for row in result.comparisons)
     return replace(result, verdict=verdict, comparisons=rows)
+
+
+def answers(result: StudyResult) -> bool:
+    """Return whether a result has an interval of the gain; one fit has none, so it is no look at the data."""
+    gain = _gain(result)
+    return gain is not None and gain.low is not None
 
 
 def _look(result: StudyResult, repeats: int, plan: LookPlan) -> Look:
