@@ -12,8 +12,9 @@ from mfh.config import DistillConfig, TrainConfig
 GROUPS = ("commands", "options", "data", "design", "training", "losses", "where it runs", "help")
 """Titles, in their order."""
 _DATA = (
-    "data", "teacher", "student", "teacher_network", "student_network", "modalities", "label", "group",
-    "split", "id", "fold_column", "split_by_time", "task",
+    "data", "teacher", "student", "teacher_network", "student_network", "modalities", "modality", "label",
+    "group", "split", "id", "fold_column", "split_by_time", "impute", "delimiter", "decimal", "ignore_index",
+    "task",
 )  # fmt: skip
 _RUNNING = (
     "out", "device", "precision", "jobs", "backend", "address", "retries", "engine", "micro_batch",
@@ -23,7 +24,7 @@ _HELP = ("help", "help_all", "version", "config", "print_config")
 _OWN = {"data": _DATA, "where it runs": _RUNNING, "help": _HELP, "losses": ("losses",), "design": ("metric",)}
 _OF_NAME: Mapping[str, str] = {name: title for title, names in _OWN.items() for name in names}
 RARE = (
-    "modalities", "split", "id", "fold_column", "split_by_time",
+    "modalities", "split", "id", "fold_column", "split_by_time", "delimiter", "decimal", "ignore_index",
     "layer", "channel_dim", "student_layer", "interval", "margin", "max_repeats", "teacher_source",
     "saliency_split", "score", "num_permutations", "saliency_precision", "teacher_outputs",
     "cross_fit_folds", "smoothing", "random_draws", "fix_split",
