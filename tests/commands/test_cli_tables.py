@@ -122,3 +122,58 @@ def test_what_is_refused_in_one_line(
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_inspection_of_a_table(patients: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(patients)
+    table.loc[:9, "crp"] = None
+    table["seen"] = "2024-01-31"
+    table["ward"] = 3
+    table.to_csv(patients, index=False)
+    assert main(["data", "inspect", str(patients), "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "60 rows" in shown
+    for row in (
+        "crp          number         10",
+        "sex          category        0          2  m",
+        "seen         dates",
+    ):
+        assert row in shown
+    assert "--modality NAME=COLUMN,COLUMN" in shown
+
+    words = [*COLUMNS[:4], "--modality", "place=ward", *COLUMNS[4:]]
+    assert main(["data", "inspect", str(patients), *words, "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "PairedDataset of 60 samples",
+        "  modalities: lab 4, vitals 2, place 1",
+        "  single-label, 2 classes: no (30), yes (30)",
+        "  groups: 30, of 2 samples",
+        "- missing values in `lab`: crp (10). A study needs `--impute median`.",
+        "- constant values in `place`: 1 of 1 are the same for all samples.",
+        "",
+        f"`mfh study --data {patients}` would do this:",
+        "- it needs --teacher and --student, two of lab, vitals, place;",
+        "- the metric is accuracy;",
+        "- 10 fits, by 2 repeats of 5 folds, with the samples of a group together;",
+        "- the first fit trains on 36 samples, chooses by 12 and tests on 12.",
+    ]
+
+
+def test_inspection_of_arrays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(40, 3)), rng.normal(size=(40, 2))
+    a[7], b[7] = a[3], b[3]
+    label = np.where(np.arange(40) % 10, "no", "yes")
+    np.savez(tmp_path / "x.npz", a=a, b=b, label=label, id=[f"s{i}" for i in range(40)])
+    assert main(["data", "inspect", str(tmp_path / "x.npz"), "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "duplicates: 1 samples equal an earlier one in every modality, such as `s3`, `s7`." in shown
+    assert "the class no has 90.0% of the labels" in shown
+    label[5:] = ""
+    label[:5] = ["yes", "no", "yes", "no", "no"]
+    np.savez(tmp_path / "y.npz", a=a, b=b, label=label)
+    assert main(["data", "inspect", str(tmp_path / "y.npz"), "--quiet"]) == 0
+    shown = capsys.readouterr().out
+    assert "40 samples, 5 labelled and 35 unlabelled" in shown
+    assert "4 of them with a label, and tests on 1: labels are missing" in shown
+    assert main(["data", "inspect", str(tmp_path / "no.npz")]) == 2

@@ -94,7 +94,7 @@ def test_flags_are_written_with_hyphens() -> None:
             "has no option --fold_column: did you mean --fold-column?",
         ),
         ("study --data d --out o --qqq", "`mfh study` has no option --qqq. See"),
-        ("data mfat --out x", "`dataset` must be one of mfeat. Got mfat instead."),
+        ("data mfat --out x", "`mfh data` has no step mfat: did you mean mfeat?"),
     ],
 )
 def test_the_word_that_was_meant_is_named(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ _OWN = {
 }
 _OF_NAME: Mapping[str, str] = {name: title for title, names in _OWN.items() for name in names}
 RARE = (
-    "modalities", "split", "id", "fold_column", "split_by_time",
+    "modalities", "split", "id", "fold_column", "split_by_time", "delimiter", "decimal", "ignore_index",
     "layer", "channel_dim", "student_layer", "interval", "margin", "max_repeats", "teacher_source",
     "saliency_split", "score", "num_permutations", "saliency_precision", "teacher_outputs",
     "cross_fit_folds", "smoothing", "random_draws", "fix_split",

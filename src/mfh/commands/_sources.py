@@ -42,6 +42,12 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
             help=f"network of the {side.partition('_')[0]}: {_CLASS}{_MORE.get(side, '')}; by default a "
             "multilayer perceptron",
         )
+    add_columns(parser)
+    parser.class_options = {"data": None} | dict.fromkeys(NETWORKS, MODULE)  # type: ignore[attr-defined]
+
+
+def add_columns(parser: ArgumentParser) -> None:
+    """Add the options that say what the arrays or columns of a file are."""
     parser.add_argument(
         "--modalities",
         type=str,
@@ -72,7 +78,6 @@ def add_sources(parser: ArgumentParser, *, required: bool = True) -> None:
         "--ignore-index", type=int, default=None, metavar="INT",
         help="value of the positions of dense labels that have no class (default: 255)",
     )  # fmt: skip
-    parser.class_options = {"data": None} | dict.fromkeys(NETWORKS, MODULE)  # type: ignore[attr-defined]
 
 
 def _add_table(parser: ArgumentParser) -> None:

@@ -83,6 +83,19 @@ def encode(
     return values, Features(tuple(names), tuple(category), gaps=bool(np.isnan(values).any()))
 
 
+def kind_of(values: "pd.Series[Any]") -> str:
+    """Return what a column is as a feature: number, category, text, dates, mixed or empty."""
+    missing = np.asarray(values.isna(), dtype=bool)
+    if missing.all():
+        return "empty"
+    try:
+        _, names = _values(values, str(values.name), missing)
+    except InputError as error:
+        words = {"dates or times": "dates", "different values": "text"}
+        return next((kind for text, kind in words.items() if text in str(error)), "mixed")
+    return "number" if names == [str(values.name)] else "category"
+
+
 def _values(values: "pd.Series[Any]", column: str, missing: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Return a column as numbers, (sample, value), and the names of the values."""
     import pandas as pd
