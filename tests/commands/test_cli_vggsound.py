@@ -7,6 +7,7 @@ import pytest
 import torch
 from clips import make_videos
 
+import mfh
 from mfh.cli import main
 from mfh.commands.vggsound import STEPS
 from mfh.models.vggsound import AudioNetwork
@@ -63,6 +64,11 @@ def test_every_step_from_clips_to_the_report(
     assert "general" in (out / "report.html").read_text()
     assert not list(out.rglob("*.partial"))
     assert not list((out / "state").glob("*/"))
+    to = ["--to", str(tmp_path / "to"), "--quiet"]
+    assert main(["export", str(out), "--arm", "general", "--with-teacher", *to]) == 0
+    info = mfh.load_export(tmp_path / "to").info
+    assert info["student"]["network"]["class_path"] == "mfh.models.vggsound.video_network"
+    assert (info["teacher"]["modality"], info["teacher"]["layer"]) == ("audio", "flatten")
 
 
 @pytest.mark.parametrize(

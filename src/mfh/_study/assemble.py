@@ -14,10 +14,10 @@ from mfh._study.kept import describe_networks
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict
+from mfh._study.summary import fits_of, predictions_of, records_and_values
 from mfh._study.task import with_fixed_schedule
 from mfh.arms import ARMS, DEFAULT, ShownArm
 from mfh.comparing import (
-    Fit,
     Resampling,
     Table,
     compare_losses,
@@ -32,8 +32,6 @@ from mfh.results import MetricInfo, StudyResult, environment
 
 SCHEDULE = ("steps", "batch_size", "clip", "schedule")
 """Options of training that few labels replace."""
-MOST_OUTPUTS = 2**27
-"""Numbers of test outputs above which `predictions.npz` is left out."""
 
 
 def assemble(
@@ -54,12 +52,7 @@ def assemble(
         level: coverage of the intervals, in (0, 1).
     """
     data, arms, metrics = networks.data, networks.arms, networks.metrics
-    records = [record for seed in seeds for record in seed.records]
-    values = [
-        row
-        for seed in seeds
-        for row in (seed.values if seed.values is not None else [None] * len(seed.records))
-    ]
+    records, values = records_and_values(seeds)
     metric, source = metrics[0].info(), config.teacher_source
     if config.margin is not None:
         metric = replace(metric, margin=config.margin)
@@ -130,14 +123,9 @@ def assemble(
         ),
         channels=stack_channels(seeds),
         curves=stack_curves(seeds),
-        predictions=_predictions(data, seeds),
+        predictions=predictions_of(data, seeds),
         failed=failed,
     )
-
-
-def _values(seed: SeedResult) -> Sequence[np.ndarray | None]:
-    """Return the values by sample of each student of a fit."""
-    return [None] * len(seed.records) if seed.values is None else list(seed.values)
 
 
 def _resampling(
@@ -145,10 +133,9 @@ def _resampling(
 ) -> Resampling:
     """Return how the fits were drawn, and what intervals are computed from."""
     design = Design.of(data, config)
-    unit = np.arange(len(data)) if data.group is None else np.unique(data.group, return_inverse=True)[1]
     ratios = [len(seed.split.test) / len(seed.split.train) for seed in seeds]
     return Resampling(
-        fits={seed.seed: Fit(seed.repeat, seed.fold, unit[seed.split.test]) for seed in seeds},
+        fits=fits_of(data, seeds),
         folds=design.folds,
         test_over_train=0.0 if design.kind == "fixed" else float(np.mean(ratios)),
         crossed=config.interval != "nadeau-bengio" and design.kind != "splits",
@@ -184,20 +171,6 @@ def _notes(metric: MetricInfo, seeds: Sequence[SeedResult], resampling: Resampli
     if not resampling.test_over_train and len(seeds) > 1:
         notes.append("The split is the same in every fit: intervals are for this training set.")
     return notes
-
-
-def _predictions(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
-    """Return the students' outputs for the test samples; empty where they would be too large."""
-    if sum(seed.outputs.size for seed in seeds) > MOST_OUTPUTS:
-        return {}
-    arrays = {"id": np.asarray(data.id, dtype=str), "label": data.label.numpy()}
-    if data.group is not None:
-        arrays["group"] = np.asarray(data.group_names, dtype=str)[data.group]
-    for seed in seeds:
-        arrays |= {f"rows/{seed.seed}": seed.split.test, f"outputs/{seed.seed}": seed.outputs}
-        if seed.split.labelled is not None:
-            arrays[f"labelled/{seed.seed}"] = seed.split.labelled
-    return arrays
 
 
 def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def inspect_columns(table: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def inspect_samples(data: PairedDataset) -> list[str]:
-    """Return a line for each thing to know: missing values, constants, duplicates, a large or a small class."""
+    """Return a line for each thing to know: missing values, constants, duplicates, rare and large classes."""
     return [*_missing(data), *_constant(data), *_duplicates(data), *_classes(data)]
 
 

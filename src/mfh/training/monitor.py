@@ -87,7 +87,7 @@ def start_trackers(accelerator: Accelerator, config: TrainConfig) -> None:
 
 
 def _keep_mlflow_in(folder: Path) -> None:
-    """Let MLflow write into a folder, unless the user named a place; by default it uses the current folder."""
+    """Let MLflow write into a folder, unless the user named a place; it would use the current folder."""
     import mlflow
 
     chosen = "MLFLOW_TRACKING_URI" in os.environ
