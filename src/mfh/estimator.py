@@ -37,7 +37,7 @@ ALONE = ("auto", "self", "none")
 """Those that need no privileged modality."""
 
 
-class _Crossmodal(BaseEstimator):  # type: ignore[misc]
+class _Crossmodal(BaseEstimator):
     """What both estimators share; `CrossmodalClassifier` explains the parameters."""
 
     _task: ClassVar[str]
@@ -142,7 +142,7 @@ class _Crossmodal(BaseEstimator):  # type: ignore[misc]
         return scores
 
 
-class CrossmodalClassifier(ClassifierMixin, _Crossmodal):  # type: ignore[misc]
+class CrossmodalClassifier(ClassifierMixin, _Crossmodal):
     """Classify samples of one modality; a second one, which is needed in training alone, teaches.
 
     Samples without a label have `y = -1`, as in scikit-learn's semi-supervised estimators. If the values of
@@ -220,7 +220,7 @@ class CrossmodalClassifier(ClassifierMixin, _Crossmodal):  # type: ignore[misc]
         return found
 
 
-class CrossmodalRegressor(RegressorMixin, _Crossmodal):  # type: ignore[misc]
+class CrossmodalRegressor(RegressorMixin, _Crossmodal):
     """Predict a number from one modality; a second one, which is needed in training alone, teaches.
 
     Samples without a label have `y = NaN`. `CrossmodalClassifier` explains the parameters.
