@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._coverage_markdown import table
+from benchmarks._few_tables import FEW_TABLES
 from benchmarks._study_tables import TABLES, Study, Table, gain_of, verdict
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -100,7 +101,11 @@ def fill(text: str, studies: Mapping[str, Study]) -> tuple[str, list[str]]:
         absent.update(dict.fromkeys(missing))
         if missing:
             return block[0]
-        found = verdicts(studies) if name == "verdicts" else TABLES[name]([studies[run] for run in runs])
+        found = (
+            verdicts(studies)
+            if name == "verdicts"
+            else (TABLES | FEW_TABLES)[name]([studies[r] for r in runs])
+        )
         head = block[0].partition("\n")[0]
         return f"{head}\n\n{table(*found)}\n\n<!-- end of the table -->"
 
