@@ -133,7 +133,7 @@ class Live:
         self._last = time.monotonic()
         if self.folder is not None:
             self.write()
-        self._say(first=len(self.finished) == 1)
+        self._say(first=len(self.finished) == 1 < len(self.seeds))
 
     def stages(self) -> list[Stage]:
         """Return each stage with the time left at its speed so far."""
