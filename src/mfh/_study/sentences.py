@@ -158,9 +158,10 @@ def _on_focusing(decision: Decision, source: str) -> str:
     if decision.focusing:
         return "Focusing on modality-general channels is the reason: `general` beats every control."
     if decision.focusing is None:
+        controls, were = ("control", "was") if len(decision.left_out) == 1 else ("controls", "were")
         return (
-            "Whether focusing on modality-general channels matters is open: the controls "
-            f"{_names(decision.left_out)} were not trained."
+            f"Whether focusing on modality-general channels matters is open: the {controls} "
+            f"{_names(decision.left_out)} {were} not trained."
         )
     if not unbeaten and not lost:
         return (

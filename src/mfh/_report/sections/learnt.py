@@ -163,11 +163,13 @@ def _draw(summary: Summary) -> Figure | None:
     return figure
 
 
-def _caption(_: Summary) -> str:
+def _caption(summary: Summary) -> str:
+    mixed = "multiplies the networks' probabilities, each raised to its weight"
+    if summary["data"].get("task") == "regression":
+        mixed = "adds the networks' outputs, each times its weight"
     return (
-        "Small dots: one for each fit. Large mark and number: the mean. The stack multiplies the networks' "
-        f"probabilities, each raised to its weight. Where the labels show nothing, the weight of {BASELINE} "
-        "is 1 and all others are 0, which is no teacher."
+        f"Small dots: one for each fit. Large mark and number: the mean. The stack {mixed}. Where the labels "
+        f"show nothing, the weight of {BASELINE} is 1 and all others are 0, which is no teacher."
     )
 
 
