@@ -4,22 +4,25 @@
 
 `mfh study` draws labels by class. The first measurements drew them at random, so that a class may have few:
 here labels are drawn so too, six random splits a direction, seeds 0 to 5. Cora's views are row-normalised and
-reduced to 200 principal components. `limit` is how far the mean may be from the first one; where only a
-smallest or largest value is known, that. Figures go to benchmarks/few_labels_reference.json.
+reduced to 200 principal components, which are not standardised one by one. `limit` is how far the mean may be
+from the first one, `range` where it must lie. Figures go to benchmarks/few_labels_reference.json.
 """
 
 import argparse
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import torch
+from torch import nn
 
 from mfh import PairedDataset, StudyConfig, study
 from mfh._study import design
 from mfh.config import LabelCount
+from mfh.models.mlp import mlp
 
 RESULTS = Path(__file__).with_suffix(".json")
 MFEAT = ("fac>zer", "fou>zer", "zer>fou", "mor>fou", "pix>mor", "fou>kar")
@@ -42,14 +45,24 @@ def at_random(data: PairedDataset, rows: np.ndarray, count: LabelCount | None, s
     return np.sort(rng.choice(rows, round(count.share * len(rows)), replace=False))
 
 
-def gains(data: PairedDataset, teacher: str, student: str, share: str, arms: tuple[str, ...]) -> np.ndarray:
-    """Return the gains over `no-kd` by fit and arm, (fit, arm)."""
+def gains(
+    data: PairedDataset,
+    teacher: str,
+    student: str,
+    share: str,
+    arms: tuple[str, ...],
+    build: Callable[[], nn.Module] | None = None,
+) -> np.ndarray:
+    """Return the gains over `no-kd` by fit and arm, (fit, arm).
+
+    `build` makes both networks where their inputs shall not be standardised.
+    """
     config = StudyConfig(
         teacher=teacher, student=student, labelled=(share,), resampling="splits", seeds=SEEDS,
-        arms=("no-kd", *arms), device="cpu",
+        arms=("no-kd", *arms), device="cpu", optimizer="sgd", lr=0.05, clip=5.0,
     )  # fmt: skip
     with mock.patch.object(design, "draw_labelled", at_random):
-        frame = study(data, config=config, progress=False).frame()
+        frame = study(data, build, build, config=config, progress=False).frame()
     table = frame.pivot_table(index="seed", columns="arm", values="test")
     found: np.ndarray = np.stack([(table[arm] - table["no-kd"]).to_numpy() for arm in arms], axis=1)
     return found
@@ -61,7 +74,8 @@ def components(values: np.ndarray, count: int = 200) -> np.ndarray:
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     rows -= rows.mean(axis=0)
     left, size, _ = np.linalg.svd(rows, full_matrices=False)
-    return np.asarray(left[:, :count] * size[:count])
+    found = left[:, :count] * size[:count]
+    return np.asarray(found / found.std())
 
 
 def main() -> None:
@@ -101,7 +115,7 @@ def main() -> None:
             data = PairedDataset.from_arrays(
                 {name: components(arrays[name]) for name in ("neighbours", "words")}, label=arrays["label"]
             )
-            keep("cora", share, [gains(data, "neighbours", "words", share, arms)])
+            keep("cora", share, [gains(data, "neighbours", "words", share, arms, lambda: mlp(200, 7))])
         if options.ravdess:
             data = PairedDataset.from_npz(
                 options.ravdess, modalities=["mfcc", "au"], label="emotion", group="actor", id="name"
