@@ -29,9 +29,9 @@ $(VENV)/.docs: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-demo: $(VENV)/.base     ## the main job on real data: does pix teach zer, and which part of it?
+demo: $(VENV)/.base     ## the main job on real data: do teachers that see fou too help zer, with 160 labels?
 	test -f out/mfeat.npz || $(BIN)/mfh data mfeat --out out/mfeat.npz
-	$(BIN)/mfh study --data out/mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out $(OUT)
+	$(BIN)/mfh study --data out/mfeat.npz --teacher fou --student zer --labelled 0.1 --label-curve 0.3 1 --seeds 10 --out $(OUT)
 	@echo "The report: $(abspath $(OUT))/report.html"
 
 # two test processes on two cores: a second thread in each would only wait

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._coverage_markdown import table
-from benchmarks._few_tables import FEW_TABLES
+from benchmarks._few_tables import FEW_TABLES, points
 from benchmarks._study_tables import TABLES, Study, Table, gain_of, verdict
+from mfh._system.files import write_json
 
+RECORD = Path(__file__).with_name("studies.json")
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 BLOCK = re.compile(r"<!-- table: (?P<name>\S+)(?P<runs>[^>]*) -->\n.*?<!-- end of the table -->", re.DOTALL)
 WORDS = ("help", "hurt", "no-effect", "abstain")
@@ -82,7 +84,26 @@ def main() -> int:
     if options.check:
         return int(made != text)
     options.page.write_text(made, encoding="utf-8")
+    kept = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    write_json(RECORD, dict(sorted((kept | few_records(load(options.runs))).items())))
     return 0
+
+
+def few_records(studies: Mapping[str, Study]) -> dict[str, dict[str, dict[str, float | str]]]:
+    """Return labels, gain and verdict of each study with few labels, by name and percent of the labels.
+
+    README and documentation take their numbers from here; see docs/figures.py.
+    """
+    found: dict[str, dict[str, dict[str, float | str]]] = {}
+    for name, study in studies.items():
+        for point in points(study) if study.get("labels") else ():
+            gain = next(row for row in point["declared"] if row["question"] == 1)
+            found.setdefault(name, {})[f"{100 * float(point['count']):g}"] = {
+                "labels": round(point["labels"]),
+                "verdict": point["verdict"],
+                **{key: gain[key] for key in ("difference", "low", "high")},
+            }
+    return found
 
 
 def load(folder: Path) -> dict[str, Study]:

@@ -1,6 +1,7 @@
 """Write measured numbers into the pages of the documentation: python docs/figures.py.
 
-A page marks each number that comes from `benchmarks/results.json`, with the path to the number and a format:
+A page marks each number that comes from `benchmarks/results.json` or `benchmarks/studies.json`, with the path
+to the number and a format:
 
     takes <!-- measured: saliency_exact.ours .2f -->0.33<!-- end --> s
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "benchmarks" / "results.json"
+RECORDS = tuple(ROOT / "benchmarks" / name for name in ("results.json", "studies.json"))
 _NUMBER = re.compile(r"(<!-- measured: (?P<path>[^>]+) (?P<format>\S+) -->)[^<]*(<!-- end -->)")
 
 
@@ -25,12 +26,20 @@ def pages() -> Iterator[Path]:
     yield from sorted((ROOT / "docs").glob("*.md"))
 
 
+def recorded() -> dict[str, Any]:
+    """Return all recorded numbers."""
+    found: dict[str, Any] = {}
+    for path in RECORDS:
+        found |= json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 def fill_in(text: str, record: Mapping[str, Any]) -> str:
     """Replace each marked number by the recorded one.
 
     Args:
         text: a page of Markdown.
-        record: the content of `benchmarks/results.json`.
+        record: the recorded numbers; see `recorded`.
 
     Raises:
         KeyError: a path leads to no number.
@@ -51,7 +60,7 @@ def fill_in(text: str, record: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Rewrite the pages whose numbers differ from the recorded ones."""
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    record = recorded()
     for page in pages():
         text = page.read_text(encoding="utf-8")
         filled = fill_in(text, record)

@@ -4,7 +4,6 @@ import contextlib
 import doctest
 import importlib
 import io
-import json
 import pkgutil
 import re
 import shlex
@@ -203,7 +202,7 @@ def test_docstrings_of_the_tools_run(module: ModuleType) -> None:
 
 
 def test_measured_numbers_are_those_of_the_record() -> None:
-    record = json.loads(figures.RECORD.read_text())
+    record = figures.recorded()
     marked = [page for page in figures.pages() if "<!-- measured: " in page.read_text()]
     assert {"README.md", "performance.md"} <= {page.name for page in marked}
     for page in marked:
@@ -221,7 +220,7 @@ def test_a_stale_number_is_replaced_and_an_unknown_one_is_an_error() -> None:
 
 
 def test_the_table_of_benchmarks_shows_the_record() -> None:
-    record = json.loads(figures.RECORD.read_text())
+    record = figures.recorded()
     rows = [line.split(" | ") for line in (ROOT / "benchmarks" / "RESULTS.md").read_text().splitlines()]
     named = {row[0].strip("| `"): row[2:5] for row in rows if row[0].startswith("| `")}
     assert len(named) > 15
