@@ -7,7 +7,7 @@ pairs train. So its teachers and students are judged on samples whose labels the
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def diagnose_few(
     teacher: Build | None,
     student: Build | None,
     config: DiagnoseConfig,
-    progress: bool | str,
+    progress: bool | Literal["auto"],
 ) -> Diagnosis:
     """Return what the labelled samples and the pairs tell before a study with few labels.
 
@@ -129,10 +129,9 @@ def compare(
         data: all samples.
         rows: rows of `data` that `other` had; all by default.
     """
-    found = one.sample_values.get(arm), other.sample_values.get(than)
-    if found[0] is None or found[1] is None:
+    if arm not in one.sample_values or than not in other.sample_values:
         return None
-    (mine, values), (theirs, others) = found
+    (mine, values), (theirs, others) = one.sample_values[arm], other.sample_values[than]
     theirs = theirs if rows is None else rows[theirs]
     _, here, there = np.intersect1d(mine, theirs, return_indices=True)
     gaps = values[here] - others[there]
