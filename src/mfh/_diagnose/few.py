@@ -13,7 +13,7 @@ import numpy as np
 
 from mfh._checks import require
 from mfh._diagnose.few_words import Effect, advise, explain
-from mfh._diagnose.verdict import Belief, Transfer, believe, name_verdict
+from mfh._diagnose.verdict import Belief, name_verdict
 from mfh._study.experiment import study
 from mfh._study.few.labels import draw_labelled
 from mfh._study.few.members import MEMBERS
@@ -23,8 +23,11 @@ from mfh.config import DiagnoseConfig, LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import Diagnosis, StudyResult, Verdict
 
-MEASURED = Transfer(mean=4.0, spread=7.0, offset=0.0, sd=2.0)
-"""Gains of studies with few labels, and how pilots differ from them; docs/diagnose.md has the data."""
+TRANSFER_SD = 2.0
+"""Standard deviation, in points, of a study's gain around that of its pilot, besides the pilot's own error.
+
+Gains on other data sets are not used: they would pull the expectation away from the truth (docs/diagnose.md).
+"""
 TRUSTED = 0.1
 """Mean weight in the stack from which a teacher counts as trusted."""
 HALF = "0.5"
@@ -181,12 +184,8 @@ def assemble(
     seconds: float,
 ) -> Diagnosis:
     """Return the diagnosis: verdict, reasons and advice, with the tables of the pilot."""
-    measured = pilot.metrics[0].name == "accuracy" and gain is not None
-    belief = believe(gain.mean, gain.error, MEASURED) if measured and gain is not None else None
-    if belief is None:
-        word, probability = pilot.verdict.verdict, None
-    else:
-        word, probability = name_verdict(belief)
+    belief = expect(gain) if gain is not None and pilot.metrics[0].name == "accuracy" else None
+    word, probability = (pilot.verdict.verdict, None) if belief is None else name_verdict(belief)
     teachers = trust(pilot)
     reasons = explain(pilot, gain, belief, teachers, trusted=TRUSTED)
     advice = advise(outlook, pilot.metrics[0])
@@ -213,6 +212,11 @@ def assemble(
             "timings": dict(pilot.timings) | {"total": seconds},
         }
     )
+
+
+def expect(gain: Effect) -> Belief:
+    """Return the distribution of a study's gain after its pilot."""
+    return Belief(gain.mean, float(np.hypot(gain.error, TRANSFER_SD)))
 
 
 def describe_belief(belief: Belief) -> dict[str, float]:
