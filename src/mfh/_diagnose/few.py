@@ -13,7 +13,7 @@ import numpy as np
 
 from mfh._checks import require
 from mfh._diagnose.few_words import Effect, advise, explain
-from mfh._diagnose.verdict import Belief, Transfer, believe, name_verdict
+from mfh._diagnose.verdict import Belief, name_verdict
 from mfh._study.experiment import study
 from mfh._study.few.labels import draw_labelled
 from mfh._study.few.members import MEMBERS
@@ -24,8 +24,11 @@ from mfh.config import DiagnoseConfig, LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.results import Diagnosis, StudyResult, Verdict
 
-MEASURED = Transfer(mean=4.0, spread=7.0, offset=0.0, sd=2.0)
-"""Gains of studies with few labels, and how pilots differ from them; docs/diagnose.md has the data."""
+TRANSFER_SD = 2.0
+"""Standard deviation, in points, of a study's gain around that of its pilot, besides the pilot's own error.
+
+Gains on other data sets are not used: they would pull the expectation away from the truth (docs/diagnose.md).
+"""
 TRUSTED = 0.1
 """Mean weight in the stack from which a teacher counts as trusted."""
 HALF = "0.5"
@@ -130,10 +133,9 @@ def compare(
         data: all samples.
         rows: rows of `data` that `other` had; all by default.
     """
-    first, second = one.sample_values.get(arm), other.sample_values.get(than)
-    if first is None or second is None:
+    if arm not in one.sample_values or than not in other.sample_values:
         return None
-    (mine, values), (theirs, others) = first, second
+    (mine, values), (theirs, others) = one.sample_values[arm], other.sample_values[than]
     theirs = theirs if rows is None else rows[theirs]
     _, here, there = np.intersect1d(mine, theirs, return_indices=True)
     gaps = values[here] - others[there]
@@ -183,12 +185,8 @@ def assemble(
     seconds: float,
 ) -> Diagnosis:
     """Return the diagnosis: verdict, reasons and advice, with the tables of the pilot."""
-    measured = pilot.metrics[0].name == "accuracy" and gain is not None
-    belief = believe(gain.mean, gain.error, MEASURED) if measured and gain is not None else None
-    if belief is None:
-        word, probability = pilot.verdict.verdict, None
-    else:
-        word, probability = name_verdict(belief)
+    belief = expect(gain) if gain is not None and pilot.metrics[0].name == "accuracy" else None
+    word, probability = (pilot.verdict.verdict, None) if belief is None else name_verdict(belief)
     teachers = trust(pilot)
     reasons = explain(pilot, gain, belief, teachers, trusted=TRUSTED)
     advice = advise(outlook, pilot.metrics[0])
@@ -215,6 +213,11 @@ def assemble(
             "timings": dict(pilot.timings) | {"total": seconds},
         }
     )
+
+
+def expect(gain: Effect) -> Belief:
+    """Return the distribution of a study's gain after its pilot."""
+    return Belief(gain.mean, float(np.hypot(gain.error, TRANSFER_SD)))
 
 
 def describe_belief(belief: Belief) -> dict[str, float]:

@@ -21,16 +21,14 @@ class Transfer:
     """How the gains of studies are distributed, and how they differ from the gains of pilots, in points.
 
     Attributes:
-        spread: standard deviation of gains around their mean over data sets (the prior).
+        spread: standard deviation of gains around 0 over data sets (the prior).
         offset: mean of a study's gain minus the pilot's.
         sd: standard deviation of that difference.
-        mean: mean of the gains over data sets.
     """
 
     spread: float
     offset: float
     sd: float
-    mean: float = 0.0
 
 
 MEASURED = Transfer(spread=4.0, offset=0.0, sd=3.0)
@@ -81,8 +79,7 @@ def believe(gain: float, error: float, transfer: Transfer = MEASURED) -> Belief:
     """
     variance = error**2 + transfer.sd**2
     weight = transfer.spread**2 / (transfer.spread**2 + variance)
-    mean = transfer.mean + weight * (gain + transfer.offset - transfer.mean)
-    return Belief(mean, float(np.sqrt(weight * variance)))
+    return Belief(weight * (gain + transfer.offset), float(np.sqrt(weight * variance)))
 
 
 def name_verdict(belief: Belief) -> tuple[Word, float]:

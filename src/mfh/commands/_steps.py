@@ -164,9 +164,13 @@ def print_students(result: "StudyResult") -> None:
 
 
 def print_verdict(result: "StudyResult") -> None:
-    """Print the verdict, if there is one."""
+    """Print the verdict, if there is one, and with several numbers of labels a line for each."""
+    from mfh._study.few.words import describe_curve
+
     if result.verdict is not None:
         show(f"\n{result.verdict.verdict}: {result.verdict.sentence}")
+    if lines := describe_curve(result.labels, result.metrics[0]):
+        show("\n" + "\n".join(lines))
 
 
 def add_files(parser: ArgumentParser, texts: Mapping[str, str], *flags: str) -> None:

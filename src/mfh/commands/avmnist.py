@@ -7,6 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, summary_table, table
+from mfh.commands._steps import print_students, print_verdict
 from mfh.experiments.avmnist_config import AvmnistConfig
 
 name = "avmnist"
@@ -20,6 +21,7 @@ examples:
   mfh avmnist prepare --fsdd v1.0.10.zip --out data/avmnist.npz
   mfh avmnist prepare --mnist mnist.npz --fsdd recordings --out data/avmnist.npz
   mfh avmnist study --data data/avmnist.npz --out out/avmnist --seeds 10
+  mfh avmnist study --data data/avmnist.npz --out out/avmnist-few --labelled 0.1
 """
 
 
@@ -86,6 +88,10 @@ def _study(options: Namespace) -> None:
     out = Path(options.out)
     result = avmnist.study(avmnist.load(options.data), config=config, out=out, progress=not options.quiet)
     finish(result, out)
+    if config.labelled:
+        print_students(result)
+        print_verdict(result)
+        return
     print(summary_table(result))  # noqa: T201
     shown = ["a", "b", "n", "difference", "low", "high", "low_boot", "high_boot"]
     print(f"\n{table([asdict(row) for row in result.comparisons], shown)}")  # noqa: T201

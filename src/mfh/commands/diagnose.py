@@ -15,8 +15,12 @@ description = """How much of the evidence that the teacher uses is also visible 
 likely to help? Trains a few networks for a short time, in cross-validation on everything but the test split,
 and writes results.json, report.html and figures into the folder --out. Takes the options of `mfh study`.
 
-example:
+Where labels are missing, or --labelled hides some, the diagnosis says which teachers predict labels that they
+did not see, what to expect from their stack, and whether more labels or more pairs would pay.
+
+examples:
   mfh diagnose --data mfeat.npz --teacher pix --student zer --out out/diagnose-pix-zer
+  mfh diagnose --data mfeat.npz --teacher fou --student zer --labelled 0.1 --out out/diagnose-few
 """
 UNUSED = (
     "tracker", "teacher_outputs", "smoothing", "random_draws", "fix_split", "losses", "arms",
@@ -45,8 +49,12 @@ def run(options: Namespace) -> None:
     result = mfh.diagnose(load_data(options), teacher, student, config=config, progress=not options.quiet)
     finish(name_source(result, options), Path(options.out))
     found = result.diagnosis
-    shown = ["name", "value", "null", "null_low", "null_high", "unit"]
-    print(table([{**row, "null": row.get("null")} for row in found["companions"]], shown))  # noqa: T201
-    print(f"\n{found['verdict']} (probability {found['probability']:.2f})")  # noqa: T201
+    if rows := found.get("trust"):
+        print(table(rows, ["name", "sees", "log_loss", "better_in", "folds", "weight"]))  # noqa: T201
+    else:
+        shown = ["name", "value", "null", "null_low", "null_high", "unit"]
+        print(table([{**row, "null": row.get("null")} for row in found["companions"]], shown))  # noqa: T201
+    sure = "" if found["probability"] is None else f" (probability {found['probability']:.2f})"
+    print(f"\n{found['verdict']}{sure}")  # noqa: T201
     for text in (*found["reasons"], *found["advice"]["sentences"]):
         print(f"- {text}")  # noqa: T201

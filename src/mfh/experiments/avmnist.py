@@ -8,13 +8,14 @@ teacher of both modalities, although that teacher is more accurate. Time: second
 """
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+import mfh
 from mfh._checks import require
 from mfh._study.describe import describe_data
 from mfh._study.design import Design
@@ -29,6 +30,7 @@ from mfh._system.progress import counted
 from mfh.arms import ARMS as STUDY_ARMS
 from mfh.arms import Arm, Look, ShownArm
 from mfh.comparing import Resampling, compare_arms, is_better, is_none, is_worse
+from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.standardize import Standardize
 from mfh.experiments.avmnist_config import AvmnistConfig
@@ -115,13 +117,16 @@ def study(
 
     Returns:
         Records of the arms in `ARMS`, the differences in `COMPARISONS`, and a verdict on `both` - `audio`.
+        With `config.labelled` the result of `mfh.study` with few labels.
 
     Raises:
         InputError: `out` contains the results of another run, or cannot be written.
     """
     start = time.perf_counter()
     config = (config or AvmnistConfig()).settled()
-    free = ("seeds", "device", "tracker")
+    if config.labelled:
+        return _study_few(data, config, out, progress)
+    free = ("seeds", "device", "tracker", "labelled")
     identity = {name: value for name, value in config.to_dict().items() if name not in free}
     identity |= {"experiment": "avmnist", "data": data.fingerprint, "folds": FOLDS}
     store = Store.open(out, identity) if out is not None else None
@@ -137,6 +142,16 @@ def study(
     if store is not None:
         result.save(store.folder)
     return result
+
+
+def _study_few(
+    data: PairedDataset, config: AvmnistConfig, out: Path | str | None, progress: bool
+) -> StudyResult:
+    """Run `mfh.study` with few labels: its teachers see the image, the audio and both."""
+    names = {spec.name for spec in fields(AvmnistConfig)} & {spec.name for spec in fields(StudyConfig)}
+    values = {name: getattr(config, name) for name in names - {"label_weight", "distill_weight"}}
+    few = StudyConfig(**values, teacher="image", student=STUDENT)
+    return mfh.study(data, config=few, out=out, progress=progress)
 
 
 def _design(data: PairedDataset, config: AvmnistConfig) -> Design:

@@ -17,6 +17,9 @@ class AvmnistConfig(DistillConfig):
         distill_weight: weight of the KL divergence from the teacher's soft labels, 0 or more; not both 0.
         seeds: number of fits, 1 or more, rounded up to whole repeats of five folds; in a repeat each speaker
             is tested once.
+        labelled: labels that each fit may see, as in `mfh study`: the study is then one with few labels, with
+            an image teacher and an audio student, both with the widths `hidden`; the two weights,
+            `teacher_hidden` and `epochs` have no effect. By default all.
         seed: the seed of the first fit, 0 or more; the others follow it.
         hidden: widths of the hidden layers of the audio student.
         teacher_hidden: widths of the hidden layers of each teacher; of each of its trunks if it has two.
@@ -28,6 +31,7 @@ class AvmnistConfig(DistillConfig):
     distill_weight: float = 0.5
     seeds: int = 10
     seed: int = 0
+    labelled: Sequence[str] = ()
     hidden: Sequence[int] = (64, 32)
     teacher_hidden: Sequence[int] = (128, 64)
     epochs: int = 30
@@ -35,6 +39,8 @@ class AvmnistConfig(DistillConfig):
     def __post_init__(self) -> None:
         """Check every field."""
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        given = (self.labelled,) if isinstance(self.labelled, str) else self.labelled
+        object.__setattr__(self, "labelled", tuple(given))
         object.__setattr__(self, "teacher_hidden", tuple(self.teacher_hidden))
         super().__post_init__()
 
