@@ -105,7 +105,7 @@ def plain(job: StudentJob) -> tuple[list[float], list[float]]:
     """One student, trained plainly: mean loss and validation accuracy after each epoch."""
     model = mlp(*job_shape(job))
     model.load_state_dict(job.model.state_dict())
-    optimizer = torch.optim.SGD(model.parameters(), lr=CONFIG.lr, momentum=CONFIG.momentum)
+    optimizer = torch.optim.SGD(model.parameters(), lr=CONFIG.peak_rate, momentum=CONFIG.momentum)
     x, y = job.data.inputs(job.modality, job.train), job.data.label[job.train]
     seen, right = job.data.inputs(job.modality, job.validation), job.data.label[job.validation]
     teacher = job.objective.teacher_logits
