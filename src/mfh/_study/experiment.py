@@ -107,7 +107,7 @@ def study(
         f"Got {config.jobs} and {config.backend!r}.",
     )
     require_backend(config.backend)
-    if networks.few_labels:
+    if networks.few_labels and any(arm.teacher for arm in networks.arms):
         logger.info("%s", Budget.of(networks).describe())
     design = Design.of(data, config)
     if config.seeds is not None and config.seeds != (count := len(design.seeds)):

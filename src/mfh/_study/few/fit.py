@@ -100,6 +100,8 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
     """Return the work of each stage of one fit: networks to train, or rankings of channels."""
     config, budget = networks.config, Budget.of(networks)
     parts, tried = budget.folds + 1, len(budget.trials)
+    needs = {arm.teacher_name(config.teacher_source) for arm in networks.arms}
+    taught, copies = bool(needs - {None, "self"}), (len(MEMBERS) - 1) * ("self" in needs)
     students = sum(
         arm.count(len(config.ratio), config.random_draws, 0)
         * (1 if arm.hidden_labels else len(networks.losses))
@@ -107,8 +109,8 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
         if arm.name != BASELINE
     )
     return {
-        "teachers": 4 * parts + tried * (parts - 1) + len(MEMBERS),
-        "saliency": parts,
+        "teachers": 4 * parts * taught + tried * (parts - 1) + 1 + copies,
+        "saliency": parts * taught,
         "students": students,
     }
 
