@@ -157,6 +157,20 @@ def test_wrong_numbers_of_labels_are_refused(wrong: str) -> None:
         StudyConfig(labelled=(wrong,))
 
 
+def test_a_label_a_class_is_enough() -> None:
+    config = replace(QUICK, labelled=("1/class",), arms=("no-kd", "stack"))
+    assert mfh.study(make_data(), config=config).labels["labelled"] == 3
+
+
+def test_test_samples_without_labels_are_refused() -> None:
+    split = np.where(np.arange(180) % 3 == 0, "test", "train")
+    complete = make_data()
+    data = PairedDataset.from_arrays(complete.modalities, label=complete.label, split=split)
+    data = data.without_labels(np.flatnonzero(split == "test"))
+    with pytest.raises(InputError, match="None of the test samples has a label"):
+        mfh.study(data, config=replace(QUICK, labelled=(), arms=("no-kd", "stack"), retries=0))
+
+
 def test_one_label_is_too_few() -> None:
     data = make_data().without_labels(np.arange(1, 180))
     with pytest.raises(InputError):

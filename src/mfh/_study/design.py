@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mfh._checks import require
 from mfh._study.few.labels import draw_labelled
 from mfh.config import LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
@@ -102,6 +103,10 @@ class Design:
             test = np.sort(self.deal(data, repeat)[fold])
         else:
             known = np.flatnonzero(data.labelled)
+            require(
+                data.split is None or bool((data.split[known] == "test").any()),
+                "`split` must name labelled samples for testing. None of the test samples has a label.",
+            )
             drawn = draw_split(data.rows(known), config.seed if config.fix_split else seed)
             test = known[drawn.test]
         rest = np.setdiff1d(np.arange(len(data)), test)

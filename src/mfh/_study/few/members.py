@@ -57,6 +57,10 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
     count = min(task.budget.folds, len(rows), *([groups] if groups > 1 else []))
     rng = np.random.default_rng(task.derived("label folds"))
     parts = divide(strata, group, [1 / count] * count, rng)
+    if not all(len(part) for part in parts):  # classes have fewer samples than there are folds
+        order = rng.permutation(len(rows))
+        order = order[np.argsort(strata[order], kind="stable")]
+        parts = [order[number::count] for number in range(count)]
     found = []
     for number, part in enumerate(parts):
         held, kept = np.sort(rows[part]), np.sort(np.delete(rows, part))
