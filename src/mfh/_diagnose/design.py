@@ -34,6 +34,7 @@ from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, head
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.prepared import fit_inputs, prepared_when_read
+from mfh.data.selection import complete_only
 from mfh.results import Comparison, Diagnosis, MetricInfo, Verdict, environment
 from mfh.stats import group_bootstrap, rank_correlation
 
@@ -96,7 +97,8 @@ def diagnose(
         not config.given_teacher,
         "`diagnose` trains its teachers: leave `teacher_logits` and `frozen_teacher` out, or run a study.",
     )
-    data = data.with_task(config.task)
+    sides = (str(config.teacher), str(config.student))
+    data = complete_only(data.with_task(config.task), sides, "`diagnose`")
     if config.labelled or not data.labelled.all():
         result = diagnose_few(data, teacher, student, config, progress)
         if out is not None:

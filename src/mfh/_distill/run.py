@@ -21,6 +21,7 @@ from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.prepared import fit_inputs, prepared_when_read
+from mfh.data.selection import complete_only, complete_rows
 from mfh.data.splits import Split, draw_split
 from mfh.metrics import find_metric, metrics_of
 from mfh.models.copies import copied
@@ -101,6 +102,9 @@ def distill(
     data = data.with_task(config.task)
     metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     sees = modalities(data, teacher_modality, student_modality)
+    if isinstance(teacher, (Tensor, np.ndarray)) and len(teacher) == len(data):
+        teacher = teacher[complete_rows(data, sees)]
+    data = complete_only(data, sees, "`distill`")
     split = draw_pairs(data, seed, unlabelled=teacher is not None and config.distill_weight > 0)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
     logits = outputs_of(teacher, prepared_when_read(data, fit_inputs(data, train, ())), sees[0], out)

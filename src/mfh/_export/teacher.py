@@ -23,6 +23,7 @@ from mfh.arms import HEADLINE, Arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.prepared import fit_inputs
+from mfh.data.selection import complete_only
 from mfh.metrics import find_metric
 from mfh.results import StudyResult
 from mfh.training.scores import make_teacher_record
@@ -105,7 +106,8 @@ class FinishedTeacher:
         self.seed, self.ratio = seed, ratio
         known = {field.name for field in fields(StudyConfig)} - {"arms"}  # results keep the arms themselves
         self.config = StudyConfig(**{k: v for k, v in result.config.items() if k in known})
-        data = data.with_task(self.config.task)
+        sides = (str(self.config.teacher), str(self.config.student))
+        data = complete_only(data.with_task(self.config.task), sides, "a study")
         self.metric = find_metric(self.config.metric, data.task)
         require(
             result.data.get("fingerprint") == data.fingerprint,

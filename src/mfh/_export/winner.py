@@ -16,6 +16,7 @@ from mfh._study.refit import Refitted, Winner, refit
 from mfh._system.import_paths import ClassSpec
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.data.selection import complete_only
 from mfh.metrics import merit
 from mfh.results import StudyResult
 
@@ -87,7 +88,7 @@ def _networks(
         )
     known = {field.name for field in fields(StudyConfig)}
     config = StudyConfig(**{name: value for name, value in result.config.items() if name in known})
-    data = data.with_task(config.task)
+    data = complete_only(data.with_task(config.task), (str(config.teacher), str(config.student)), "a study")
     require(
         result.data.get("fingerprint") == data.fingerprint,
         "`data` must be those of the study. Their values, labels, ids or splits differ.",
@@ -108,7 +109,8 @@ def _spec(described: Mapping[str, Any] | None, side: str) -> ClassSpec | None:
         "function that makes it, or export in the program that made the run.",
     )
     assert described is not None  # noqa: S101 - was just required
-    return ClassSpec.parse(described) if "class_path" in described else None
+    plain = {name: value for name, value in described.items() if name != "prepared"}
+    return ClassSpec.parse(plain) if "class_path" in described else None
 
 
 def _teacher_epochs(result: StudyResult, arm: str) -> int:

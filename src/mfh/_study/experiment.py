@@ -32,6 +32,7 @@ from mfh.arms import BASELINE, STACK
 from mfh.config import StudyConfig
 from mfh.config.labelled import label_folder
 from mfh.data.paired import PairedDataset
+from mfh.data.selection import complete_only
 from mfh.results import FailedSeed, Look, StudyResult
 from mfh.training.device import Processes, make_accelerator
 
@@ -93,7 +94,8 @@ def study(
     if len(config.labelled) + len(config.label_curve) > 1:
         return _study_curve(data, teacher, student, config, out, progress, sources)
     start = time.perf_counter()
-    data = data.with_task(config.task)
+    sides = (str(config.teacher), str(config.student))
+    data = complete_only(data.with_task(config.task), sides, "`study`")
     # trackers follow the study, not each of its networks
     networks = Networks(data, replace(config, tracker=()), teacher, student)
     if config.given_teacher:

@@ -48,9 +48,12 @@ _COLUMNS = ("column", "kind", "missing", "different", "example")
 def _study_lines(data: "PairedDataset") -> Iterator[str]:
     """Yield what a study with default options would do."""
     from mfh._study.design import Design
+    from mfh.data.selection import complete_only
 
     config = StudyConfig()
     names = list(data.modalities)
+    if len(names) == 2:
+        data = complete_only(data, names, "a study")
     if len(names) > 2:
         yield f"it needs --teacher and --student, two of {', '.join(names)};"
     else:

@@ -42,6 +42,8 @@ def encode(
 ) -> tuple[np.ndarray, Features]:
     """Return the values of a modality, float64 (sample, value), NaN where a number is missing.
 
+    A sample without any value lacks the modality: it is NaN throughout, and does not count as missing values.
+
     Args:
         table: the table.
         columns: names of the columns of the modality.
@@ -56,6 +58,7 @@ def encode(
     names: list[str] = []
     category: list[bool] = []
     lacking: dict[str, np.ndarray] = {}
+    gone = np.asarray(table[list(columns)].isna().all(axis=1), dtype=bool)
     for column in columns:
         series = table[column]
         missing = np.asarray(series.isna(), dtype=bool)
@@ -63,8 +66,8 @@ def encode(
             not missing.all(),
             f"Column `{column}` of modality `{modality}` has no value in any row: leave it out.",
         )
-        if missing.any():
-            lacking[column] = missing
+        if (missing & ~gone).any():
+            lacking[column] = missing & ~gone
         block, labels = _values(series, column, missing)
         blocks.append(block)
         names += labels
@@ -80,7 +83,9 @@ def encode(
     names += [f"{name} missing" for name in lacking]
     category += [False] * len(lacking)
     values = np.concatenate(blocks, axis=1)
-    return values, Features(tuple(names), tuple(category), gaps=bool(np.isnan(values).any()))
+    gaps = bool(np.isnan(values[~gone]).any())
+    values[gone] = np.nan
+    return values, Features(tuple(names), tuple(category), gaps)
 
 
 def kind_of(values: "pd.Series[Any]") -> str:

@@ -21,7 +21,7 @@ class Frame:
     """What a data frame contains, as `PairedDataset.from_arrays` takes it.
 
     Attributes:
-        modalities: name -> values, float64 (sample, value), NaN where a number is missing.
+        modalities: name -> values, float64 (sample, value), NaN where a number, or the modality, is missing.
         features: name -> what the values mean.
         columns: role (`label`, `group`, ...) -> one value, or row, per sample.
         class_names: names of several labels or targets; None for one column.
@@ -41,7 +41,7 @@ class Frame:
         return {
             name: torch.from_numpy(values).float()
             for name, values in self.modalities.items()
-            if self.features[name].gaps
+            if np.isnan(values).any()
         }
 
 

@@ -184,7 +184,7 @@ def _array(name: str, value: Any, row: int, like: np.ndarray | None = None) -> n
     )
     if array.dtype.kind == "f":
         require(
-            bool(np.isfinite(array).all()),
+            bool(np.isfinite(array).all() or np.isnan(array).all()),  # NaN throughout: it lacks the modality
             f"Modality `{name}` must be finite. Sample {row} is not: leave it out, or fill the values in.",
         )
         return array.astype(np.float32, copy=False)

@@ -21,7 +21,8 @@ def overview(data: "PairedDataset") -> list[str]:
     lines = [
         f"PairedDataset of {len(data):,} samples"
         + (f", {known:,} labelled and {len(data) - known:,} unlabelled" if known < len(data) else ""),
-        "modalities: " + ", ".join(f"{name} {_shape(data.shape(name))}" for name in data.modalities),
+        "modalities: "
+        + ", ".join(f"{name} {_shape(data.shape(name))}{_share(data, name)}" for name in data.modalities),
         labels_line(data),
     ]
     if data.group is not None:
@@ -66,6 +67,12 @@ def listed(texts: Sequence[str]) -> str:
     """
     rest = len(texts) - MOST_NAMES
     return ", ".join(texts[:MOST_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _share(data: "PairedDataset", modality: str) -> str:
+    """Return how many samples have a modality, where some do not."""
+    count = int(data.present(modality).sum())
+    return "" if count == len(data) else f" ({count:,} samples)"
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -206,6 +206,23 @@ class PairedDataset(Readers):
         """Whether each sample has a label, bool, shape (sample,)."""
         return is_labelled(self.label).numpy()
 
+    def present(self, modality: str) -> np.ndarray:
+        """Return whether each sample has a modality, bool, shape (sample,); without it, it is NaN throughout.
+
+        Rows that are decoded when they are read, and memory-mapped arrays, count as present.
+
+        Example:
+            >>> values = np.array([[1.0, 2.0], [np.nan, np.nan]])
+            >>> data = PairedDataset.from_arrays({"a": values, "b": np.eye(2)}, label=[0, 1])
+            >>> data.present("a").tolist()
+            [True, False]
+        """
+        self.require_modality(modality)
+        values = self.modalities[modality]
+        if not isinstance(values, Tensor) or not values.is_floating_point():
+            return np.ones(len(self), dtype=bool)
+        return np.asarray(~values.isnan().flatten(1).all(dim=1))
+
     def without_labels(self, rows: np.ndarray) -> "PairedDataset":
         """Return the same samples, those of some rows without their labels.
 

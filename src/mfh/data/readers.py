@@ -111,6 +111,7 @@ class Readers:
 
         Example:
             >>> import pandas
+            >>> from mfh import PairedDataset
             >>> table = pandas.DataFrame(
             ...     {"crp": [1.0, 9, 2], "sex": list("fmf"), "pulse": [70, 95, 64], "ill": ["n", "y", None]}
             ... )
@@ -170,6 +171,8 @@ class Readers:
             InputError: as `from_arrays`; samples differ in shape, or differ when they are read again.
 
         Example:
+            >>> import torch
+            >>> from mfh import PairedDataset
             >>> class Pairs(torch.utils.data.Dataset):
             ...     def __len__(self):
             ...         return 4

@@ -139,17 +139,18 @@ def modality_values(name: str, array: Any, count: int) -> Values:
 
     Args:
         name: of the modality, for errors.
-        array: see `PairedDataset.from_arrays`.
+        array: see `PairedDataset.from_arrays`. A sample that lacks the modality is NaN or masked throughout.
         count: number of samples.
 
     Raises:
-        InputError: there are no values, or other than `count` samples; a value is no finite number.
+        InputError: there are no values, or other than `count` samples; a value is no finite number; every
+            sample lacks the modality.
     """
     # the values of these are checked where they are written or decoded, not on every start
     if isinstance(array, (np.memmap, DecodedRows)):
         _require_shape(name, array.shape, array, count)
         return array
-    values = plain_values(name, array)
+    values = plain_values(name, _nan_where_masked(array))
     if isinstance(values, np.ndarray):
         values = as_array(name, values)
         require(
@@ -163,7 +164,9 @@ def modality_values(name: str, array: Any, count: int) -> Values:
     _require_shape(name, tuple(values.shape), values, count)
     if values.is_floating_point():
         values = values if values.dtype == torch.float64 else values.float()
-        bad = (~torch.isfinite(values)).flatten(1)
+        gone = values.isnan().flatten(1).all(dim=1)
+        require(not gone.all(), f"Modality `{name}` must be there for one sample or more. It is NaN for all.")
+        bad = (~torch.isfinite(values)).flatten(1) & ~gone[:, None]
         if bad.any():
             row, column = (int(i) for i in bad.nonzero()[0])
             value = values[row].flatten()[column].item()
@@ -172,13 +175,24 @@ def modality_values(name: str, array: Any, count: int) -> Values:
                 f"({int(bad.sum())} in all): remove these samples or fill the values in."
             )
         if values.dtype == torch.float64:
-            require_resolved(name, values)
+            require_resolved(name, values[~gone])
         values = values.float()
         require(
-            bool(torch.isfinite(values).all()),
+            not bool(torch.isinf(values).any()),
             f"Modality `{name}` must fit into 32-bit floats. Its largest value is beyond 3.4e38: rescale it.",
         )
     return values.contiguous()
+
+
+def _nan_where_masked(array: Any) -> Any:
+    """Return an array whose samples that are masked throughout are NaN, without a mask."""
+    if not isinstance(array, np.ma.MaskedArray) or array.ndim < 2:
+        return array
+    mask = np.ma.getmaskarray(array)
+    gone = mask.reshape(len(mask), -1).all(axis=1)
+    if not gone.any() or (mask.any() and mask[~gone].any()):
+        return array
+    return np.where(mask, np.nan, array.data)
 
 
 def _require_shape(name: str, shape: tuple[int, ...], values: Any, count: int) -> None:
