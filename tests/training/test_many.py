@@ -45,7 +45,7 @@ def plain_losses(job, settings):
     """Loss of every step of a loop written out with nothing of ours but the order of the samples."""
     model = seeded(lambda: mlp(NUM_INPUTS, NUM_CLASSES, hidden=(24, 16)), 0).double()
     model.load_state_dict(job.model.state_dict())
-    optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum)
+    optimizer = torch.optim.SGD(model.parameters(), lr=settings.peak_rate, momentum=settings.momentum)
     x, y = job.data.inputs("a", TRAIN), job.data.label[TRAIN]
     soft = torch.softmax(job.objective.teacher_logits[TRAIN], dim=1)
     losses = []
