@@ -184,7 +184,7 @@ def _study_curve(
 def _until_decided(
     fits: "_Fits", design: Design, plan: LookPlan, tracking: Tracking
 ) -> tuple[Design, list[Look]]:
-    """Look after each repeat until the declared question is answered; return the design and the looks."""
+    """Look after each repeat until the first question is answered; return the last design and all looks."""
     looks: list[Look] = []
     design = replace(design, repeats=max(design.repeats, plan.first))
     while True:
