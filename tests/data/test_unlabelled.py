@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-import mfh
 from mfh import InputError, PairedDataset
 from mfh.data.selection import labelled_only
 from mfh.data.splits import divide, draw_split
@@ -203,25 +202,6 @@ def test_rows_of_decoded_samples_are_decoded_when_read() -> None:
     assert torch.equal(some.inputs("a", slice(None)), torch.tensor(A[rows]).float())
     assert torch.equal(some.rows(np.array([1])).inputs("b", slice(None)), torch.tensor(B[[2]]).float())
     assert len({data.fingerprint, some.fingerprint, data.rows(rows[::-1]).fingerprint}) == 3
-
-
-@pytest.mark.parametrize("command", [mfh.distill, mfh.diagnose])
-def test_commands_say_which_samples_they_leave_out(
-    command: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = read(CLASSES["-1"])
-    with caplog.at_level(logging.WARNING, "mfh"):
-        if command is mfh.distill:
-            logits = np.eye(3)[CODES]
-            made = mfh.distill(logits, None, data, mfh.DistillConfig(epochs=1, device="cpu"))
-            assert made.predictions["id"].tolist() == data.id[~GONE].tolist()
-        else:
-            with pytest.raises(InputError, match="samples or more outside the test split"):
-                mfh.diagnose(data)
-    assert [text for text in caplog.messages if "are left out" in text] == [
-        "6 of 24 samples have no label and are left out: "
-        f"`{command.__name__}` needs a label for every sample."
-    ]
 
 
 # --- positions without a class
