@@ -181,6 +181,16 @@ def test_the_metric_of_the_config_chooses_epochs_and_is_compared(npz: Path) -> N
     assert {"id", "label", "group", "rows/0", "outputs/0", "rows/1"} <= set(result.predictions)
 
 
+def test_the_command_hides_labels(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--labelled", "0.5", "--seeds", "4", "--steps", "5", "--hidden", "[4]", "--device", "cpu"]
+    main(["avmnist", "study", "--data", str(npz), "--out", str(tmp_path / "out"), *options, "--quiet"])
+    result = load_results(tmp_path / "out")
+    assert {"no-kd", "self", "stack", "oracle"} <= {record.arm for record in result.records}
+    assert (result.config["teacher"], result.config["student"]) == ("image", "audio")
+    assert result.config["labelled"] == ["0.5"]
+    assert "stack" in capsys.readouterr().out
+
+
 def test_speakers_are_in_one_split_each(npz: Path) -> None:
     data = avmnist.load(npz)
     done = avmnist.run_seed(data, AvmnistConfig(epochs=1, hidden=(4,), teacher_hidden=(4,), device="cpu"), 3)

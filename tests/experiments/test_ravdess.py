@@ -360,6 +360,17 @@ def test_the_study_runs_on_the_split_of_the_data(data: PairedDataset, tmp_path: 
         ravdess.train(data, tmp_path / "out", config=SMALL)
 
 
+def test_the_study_hides_labels(data: PairedDataset) -> None:
+    config = StudyConfig(
+        resampling="splits", seeds=1, epochs=1, labelled=("0.5",), arms=("no-kd", "stack"), batch_size=8,
+        label_tuning="none", device="cpu",
+    )  # fmt: skip
+    result = ravdess.study(data, config=config, width=2)
+    assert (result.labels["labelled"], result.labels["unlabelled"]) == (16, 16)
+    assert {record.arm for record in result.records} == {"no-kd", "stack"}
+    assert result.labels["training"]["steps"] == 4  # one epoch of 32 pairs
+
+
 def test_batches_in_parts_that_stay_in_the_cache_give_the_same(
     data: PairedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,17 @@ def test_the_study_has_every_arm_and_resumes_within_a_seed(
         vggsound.study(data, config=replace(config, teacher="video"), networks=NetworkConfig(width=2))
 
 
+def test_the_study_hides_labels(data: PairedDataset) -> None:
+    data = data.with_augment({"audio": SpectrogramAugment(shift=1), "video": VideoAugment(shift=1)})
+    config = StudyConfig(
+        resampling="splits", seeds=1, epochs=1, labelled=("0.5",), arms=("no-kd", "stack"), batch_size=8,
+        label_tuning="none", device="cpu",
+    )  # fmt: skip
+    result = vggsound.study(data, config=config, networks=NetworkConfig(width=2))
+    assert result.labels["labelled"] + result.labels["unlabelled"] == 25, "validation samples are pairs too"
+    assert {record.arm for record in result.records} == {"no-kd", "stack"}
+
+
 def test_all_errors_of_a_config_are_told_at_once() -> None:
     with pytest.raises(InputError, match=r"`lr` must be.*`width` must be.*`contrast` must lie"):
         VggsoundConfig(lr=-1.0, width=0, contrast=1.0)
