@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import mfh
 from mfh.cli import main
 from mfh.commands.ravdess import STEPS
 from mfh.data.sources.ravdess.generated import generate_clips
@@ -64,6 +66,40 @@ def test_every_step_from_clips_to_the_report(
     assert result.config["epochs"] == 1  # as in `train`: later steps need not be told again
     assert "general" in (out / "report.html").read_text()
     assert not list(out.rglob("*.partial"))
+
+
+def test_export_reads_the_folder_of_the_steps_and_that_of_a_study(
+    prepared: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(trained, tmp_path / "out")
+    assert call("saliency", prepared, out) == 0
+    assert call("verify", prepared, out, "--mode", "general", "--ratio", "0.5") == 0
+    assert main(["export", "--out", str(out), "--to", str(tmp_path / "to")]) == 0
+    exported = mfh.load_export(tmp_path / "to")
+    kept = load_file(out / "checkpoints" / "seed-0000" / "distilled-general-0.5.safetensors")
+    assert all(torch.equal(value, kept[name]) for name, value in exported.student.state_dict().items())
+    told = exported.info
+    assert (told["teacher"]["num_removed"], told["student"]["arm"]) == (4, "general")
+    assert told["student"]["test"] == pytest.approx(told["student"]["recorded"])
+    capsys.readouterr()
+    quick = ["--epochs", "1", "--seeds", "1", "--resampling", "splits", "--ratio", "0.5"]
+    quick += ["--random-draws", "1", "--smoothing", "0.1", "--width", "2", "--device", "cpu"]
+    assert call("study", prepared, tmp_path / "study", *quick) == 0
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"^no-kd +-? +1 ", printed, re.MULTILINE)) == 1  # its other metrics are not printed
+    assert main(["export", "--out", str(tmp_path / "study"), "--to", str(tmp_path / "to")]) == 0
+
+
+def test_every_step_takes_the_metric_that_the_first_one_names(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert call("train", prepared, out, "--metric", "log-loss", *SMALL) == 0
+    assert call("verify", prepared, out, "--mode", "joint") == 0
+    result = load_results(out)
+    assert {r.metric for r in (*result.records, *result.teachers)} == {"log-loss"}
+    assert call("verify", prepared, out, "--mode", "joint", "--metric", "auroc") == 2
+    assert "`metric` was 'log-loss', is 'auroc'" in capsys.readouterr().err
 
 
 def test_sizes_are_those_asked_for(prepared: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from clips import make_videos
 
+import mfh
 from mfh.cli import main
 from mfh.commands.vggsound import STEPS
 from mfh.models.vggsound import AudioNetwork
@@ -63,6 +64,9 @@ def test_every_step_from_clips_to_the_report(
     assert "general" in (out / "report.html").read_text()
     assert not list(out.rglob("*.partial"))
     assert not list((out / "state").glob("*/"))
+    assert main(["export", "--out", str(out), "--to", str(tmp_path / "to"), "--export-ratio", "0.25"]) == 0
+    teacher = mfh.load_export(tmp_path / "to").info["teacher"]
+    assert (teacher["arm"], teacher["num_removed"], teacher["modality"]) == ("general", 4, "audio")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mfh.cli import main
 from mfh.data.sources import avmnist as source
 from mfh.experiments import avmnist
 from mfh.experiments.avmnist_config import AvmnistConfig
-from mfh.results import Comparison
+from mfh.results import Comparison, MetricInfo
 
 pytest.importorskip("librosa")
 DIGITS, SPEAKERS, TAKES = 3, ("ada", "bob", "cleo", "dan"), 5
@@ -169,6 +169,18 @@ def test_the_study_trains_every_arm_and_resumes(npz: Path, tmp_path: Path) -> No
     assert load_results(tmp_path).kind == "study"
 
 
+def test_the_metric_of_the_config_chooses_epochs_and_is_compared(npz: Path) -> None:
+    config = AvmnistConfig(
+        seeds=2, epochs=2, hidden=(8,), teacher_hidden=(8,), device="cpu", metric="log-loss"
+    )
+    result = avmnist.study(avmnist.load(npz), config=config)
+    assert {row.metric for row in (*result.records, *result.teachers)} == {"log-loss"}
+    assert result.metrics[0].name == result.summary[0].metric == "log-loss"
+    assert "accuracy" in result.records[0].also
+    assert result.verdict.sentence.startswith("The log-loss of the teacher of both modalities")
+    assert set(result.predictions) == {"id", "label", "rows/0", "outputs/0", "rows/1", "outputs/1"}
+
+
 def test_speakers_are_in_one_split_each(npz: Path) -> None:
     data = avmnist.load(npz)
     done = avmnist.run_seed(data, AvmnistConfig(epochs=1, hidden=(4,), teacher_hidden=(4,), device="cpu"), 3)
@@ -198,10 +210,16 @@ def test_every_speaker_is_tested_once_in_each_repeat(npz: Path) -> None:
     ],
 )
 def test_the_verdict_is_on_the_students(low: float | None, high: float | None, word: str) -> None:
-    row = Comparison("both", "audio", None, 3, 0.3, low, high, None, None, None, None, True)
-    found = avmnist.judge(row, 90.0, 70.0)
+    row = Comparison("both", "audio", None, 3, 0.3, low, high, None, None, p=0.5)
+    found = avmnist.judge(row, 90.0, 70.0, metric=MetricInfo("accuracy"))
     assert found.verdict == word
-    assert "90.0%" in found.sentence
+    assert "The accuracy of the teacher of both modalities is 90.0%" in found.sentence
+
+
+def test_a_lower_loss_is_better() -> None:
+    row = Comparison("both", "audio", None, 3, -0.3, -0.5, -0.1, None, None, p=0.01)
+    loss = MetricInfo("log-loss", "", higher_is_better=False, margin=0.01)
+    assert avmnist.judge(row, 0.5, 0.8, metric=loss).verdict == "help"
 
 
 def test_the_commands(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load
 
+import mfh
 from mfh import InputError, PairedDataset
+from mfh._export import export_study
 from mfh.experiments import ravdess
 from mfh.experiments.ravdess_config import RavdessConfig
 from mfh.results import StudyResult
@@ -65,11 +67,43 @@ def test_the_folder_has_the_layout_of_a_study(finished: tuple[Path, StudyResult]
         f"state/seed-000{seed}.{kind}" for seed in (0, 1) for kind in ("json", "npz")
     }
     assert [(r.arm, r.seed) for r in result.records] == [
-        ("joint", 0), ("joint", 1), ("no-kd", 0), ("random", 0), ("random", 1)
+        ("joint", 0), ("no-kd", 0), ("random", 0), ("joint", 1), ("random", 1)
     ]  # fmt: skip
     assert {(t.teacher, t.seed) for t in result.teachers} == {
         ("joint", 0), ("regular", 0), ("random@0.75", 0), ("random@0.75", 1)
     }  # fmt: skip
+
+
+def test_the_results_keep_what_those_of_a_study_keep(finished: tuple[Path, StudyResult]) -> None:
+    _, result = finished
+    metrics = [metric.name for metric in result.metrics]
+    assert metrics[:2] == ["accuracy", "balanced-accuracy"]
+    assert [row.metric for row in result.summary if row.arm == "joint"] == metrics
+    assert all(set(record.also) == set(metrics[1:]) for record in result.records)
+    outputs, rows = result.predictions["outputs/0"], result.predictions["rows/0"]
+    right = (outputs.argmax(axis=2) == result.predictions["label"][rows]).mean(axis=1)
+    assert [100 * share for share in right] == pytest.approx([r.test for r in result.records if r.seed == 0])
+
+
+def test_students_are_chosen_by_the_metric_of_the_config(data: PairedDataset, tmp_path: Path) -> None:
+    config = replace(SMALL, metric="log-loss", epochs=3)
+    result = ravdess.train(data, tmp_path / "out", config=config)
+    assert {row.metric for row in (*result.records, *result.teachers)} == {"log-loss"}
+    assert result.metrics[0].name == "log-loss"
+    with pytest.raises(InputError, match="`metric` was 'log-loss', is 'auto'"):
+        ravdess.verify(data, tmp_path / "out", mode="joint", config=replace(config, metric="auto"))
+
+
+def test_channels_and_export_are_those_of_the_first_seed(data: PairedDataset, tmp_path: Path) -> None:
+    config, out = replace(SMALL, seed=3), tmp_path / "out"
+    ravdess.train(data, out, config=config)
+    ravdess.saliency(data, out, config=config)
+    result = ravdess.verify(data, out, mode="general", seeds=2, config=config)
+    assert result.channels["seed"].tolist() == [3]
+    result.save(out)
+    teacher, student = (ravdess.network(config, modality, 3) for modality in ("audio", "image"))
+    export_study(out, data, tmp_path / "to", teacher=teacher, student=student)
+    assert mfh.load_export(tmp_path / "to").info["seed"] == 3
 
 
 def test_a_damaged_seed_is_trained_again_with_the_same_numbers(

@@ -130,7 +130,7 @@ def test_arms_of_a_seed_share_student_and_batches() -> None:
 
 def test_mismatched_outputs_come_from_the_same_class_of_the_training_split() -> None:
     run, data = seed_task(make_paired()), make_paired()
-    order, label = shuffle_within_classes(run, data), data.label
+    order, label = shuffle_within_classes(data, run.split.train, run.derived("mismatched")), data.label
     assert torch.equal(label[order], label)
     assert sorted(order.tolist()) == list(range(len(label)))
     assert (order[run.train] != run.train).float().mean() > 0.9

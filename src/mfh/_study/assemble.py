@@ -18,17 +18,21 @@ from mfh._study.task import with_fixed_schedule
 from mfh.arms import ARMS, DEFAULT, ShownArm
 from mfh.comparing import (
     Fit,
+    Outcomes,
     Resampling,
     Table,
     compare_losses,
     decide,
+    summarize,
     summarize_further,
     summarize_losses,
+    tabulate,
     tabulate_losses,
 )
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.results import MetricInfo, StudyResult, environment
+from mfh.metrics import Metric
+from mfh.results import MetricInfo, Record, StudyResult, Summary, environment
 
 SCHEDULE = ("steps", "batch_size", "clip", "schedule")
 """Options of training that few labels replace."""
@@ -54,12 +58,7 @@ def assemble(
         level: coverage of the intervals, in (0, 1).
     """
     data, arms, metrics = networks.data, networks.arms, networks.metrics
-    records = [record for seed in seeds for record in seed.records]
-    values = [
-        row
-        for seed in seeds
-        for row in (seed.values if seed.values is not None else [None] * len(seed.records))
-    ]
+    records, values = records_and_values(seeds)
     metric, source = metrics[0].info(), config.teacher_source
     if config.margin is not None:
         metric = replace(metric, margin=config.margin)
@@ -130,14 +129,39 @@ def assemble(
         ),
         channels=stack_channels(seeds),
         curves=stack_curves(seeds),
-        predictions=_predictions(data, seeds),
+        predictions=predictions_of(data, seeds),
         failed=failed,
     )
 
 
-def _values(seed: SeedResult) -> Sequence[np.ndarray | None]:
-    """Return the values by sample of each student of a fit."""
-    return [None] * len(seed.records) if seed.values is None else list(seed.values)
+def records_and_values(seeds: Sequence[SeedResult]) -> tuple[list[Record], list[np.ndarray | None]]:
+    """Return the record of every student, and its values; None in a seed where a student has none."""
+    records: list[Record] = []
+    values: list[np.ndarray | None] = []
+    for seed in seeds:
+        records += seed.records
+        values += [None] * len(seed.students) if seed.values is None else list(seed.values)
+    return records, values
+
+
+def summarize_seeds(
+    seeds: Sequence[SeedResult], metrics: Sequence[Metric], resampling: Resampling
+) -> tuple[Outcomes, tuple[Summary, ...]]:
+    """Return the outcomes of students of one loss at every ratio, and their summary by each metric."""
+    records, values = records_and_values(seeds)
+    outcomes = tabulate(records, values, arms=(), source="").outcomes
+    losses = {record.loss for record in records if record.loss} or {"kl"}
+    others = [metric.name for metric in metrics[1:]]
+    further = summarize_further(
+        records, list(losses), arms=(), source="", metrics=others, resampling=resampling
+    )
+    return outcomes, summarize(Table(outcomes), metrics[0].name, resampling) + further
+
+
+def fits_of(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[int, Fit]:
+    """Return the place of each fit, and the sample or group that each of its test samples belongs to."""
+    unit = np.arange(len(data)) if data.group is None else np.unique(data.group, return_inverse=True)[1]
+    return {seed.seed: Fit(seed.repeat, seed.fold, unit[seed.split.test]) for seed in seeds}
 
 
 def _resampling(
@@ -145,10 +169,9 @@ def _resampling(
 ) -> Resampling:
     """Return how the fits were drawn, and what intervals are computed from."""
     design = Design.of(data, config)
-    unit = np.arange(len(data)) if data.group is None else np.unique(data.group, return_inverse=True)[1]
     ratios = [len(seed.split.test) / len(seed.split.train) for seed in seeds]
     return Resampling(
-        fits={seed.seed: Fit(seed.repeat, seed.fold, unit[seed.split.test]) for seed in seeds},
+        fits=fits_of(data, seeds),
         folds=design.folds,
         test_over_train=0.0 if design.kind == "fixed" else float(np.mean(ratios)),
         crossed=config.interval != "nadeau-bengio" and design.kind != "splits",
@@ -186,7 +209,7 @@ def _notes(metric: MetricInfo, seeds: Sequence[SeedResult], resampling: Resampli
     return notes
 
 
-def _predictions(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
+def predictions_of(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str, np.ndarray]:
     """Return the students' outputs for the test samples; empty where they would be too large."""
     if sum(seed.outputs.size for seed in seeds) > MOST_OUTPUTS:
         return {}

@@ -24,7 +24,7 @@ from torch import Tensor
 from mfh._checks import InputError, one_line, require
 from mfh._study.networks import Build, Networks, label_scale
 from mfh._study.outputs import StudentKey
-from mfh._study.resume import written_weights
+from mfh._study.resume import checkpoint, written_weights
 from mfh._study.task import SeedTask
 from mfh._system.files import require_files
 from mfh._system.import_paths import ClassSpec
@@ -38,6 +38,8 @@ from mfh.training.students import StudentFit
 
 STUDENTS = "students"
 """Name of the checkpoint."""
+DISTILLED = "distilled-"
+"""How the names of checkpoints begin in a partial study, which has one for each student of its first seed."""
 ALWAYS = 3
 """Students of each fit that are kept, however large they are: of `no-kd`, the headline and one other arm."""
 MOST_BYTES = 2**25
@@ -87,13 +89,17 @@ class Kept:
             f"No student of fit {seed} was kept in memory, as they are large: repeat the study with `out`.",
         )
         assert self.folder is not None  # noqa: S101 - was just required
-        path = self.folder / "checkpoints" / f"seed-{seed:04d}" / f"{STUDENTS}.safetensors"
+        name = checkpoint(seed, STUDENTS)
+        path = self.folder / name
         try:
             known = written_weights(self.folder, seed)
-            name = path.relative_to(self.folder).as_posix()
             require(name in known, "no students were kept in this folder")
             require_files(self.folder, {name: known[name]}, f"seed-{seed:04d}.json")
-            return read_state(path)
+            tensors = read_state(path)
+            for file in sorted(path.parent.glob(f"{DISTILLED}*.safetensors")):
+                student = file.stem.removeprefix(DISTILLED)
+                tensors |= {f"students/{student}/{n}": value for n, value in read_state(file).items()}
+            return tensors
         except (OSError, InputError) as error:
             raise InputError(f"`{path}` cannot be read: {one_line(error)}. Repeat the study.") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mfh._checks import InputError, require
-from mfh._study.outcome import SeedResult
+from mfh._study.outcome import SeedResult, Student
 from mfh._system.files import (
     bytes_writer,
     checksum,
@@ -106,7 +106,7 @@ class Store:
         self.claim()
         base, name = self.base(result.seed), f"seed-{result.seed:04d}"
         contents = {
-            f"checkpoints/{name}/{network}.safetensors": sealed_weights(
+            checkpoint(result.seed, network): sealed_weights(
                 {key: value.contiguous().clone() for key, value in weights.items()},
                 run=self.mark,
                 network=network,
@@ -136,7 +136,7 @@ class Store:
                 "layer": result.layer,
                 "redrawn": result.split.redrawn,
                 "place": [result.repeat, result.fold],
-                "settings": result.settings,
+                "settings": [student.settings for student in result.students],
             },
             sealed=True,
         )
@@ -161,13 +161,16 @@ class Store:
             arrays = read_arrays(base.with_suffix(".npz"))
             self._drop_parts(base)  # they are left over if the process was killed
             rows = _below("split/", arrays)
+            records, count = values["records"], len(values["records"])
+            settings = values.get("settings") or [{}] * count
+            parts = (arrays["outputs"], arrays.get("values", [None] * count), settings)
             return SeedResult(
                 seed=values["seed"],
                 split=Split(**rows, redrawn=values["redrawn"]),
-                records=tuple(Record(**row) for row in values["records"]),
+                students=tuple(
+                    Student(Record(**row), *part) for row, *part in zip(records, *parts, strict=True)
+                ),
                 teachers=tuple(TeacherRecord(**row) for row in values["teachers"]),
-                values=arrays.get("values"),
-                outputs=arrays["outputs"],
                 channels=_below("channels/", arrays),
                 overlap={(split, ratio): share for split, ratio, share in values["overlap"]},
                 timings=values["timings"],
@@ -178,13 +181,17 @@ class Store:
                 failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
                 repeat=values["place"][0],
                 fold=values["place"][1],
-                settings=values.get("settings", {}),
             )
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("Seed %d is run again. %s", seed, error)
             return None
+
+
+def checkpoint(seed: int, network: str) -> str:
+    """Return the path of a network's weights inside the folder of a run."""
+    return f"checkpoints/seed-{seed:04d}/{network}.safetensors"
 
 
 def written_weights(folder: Path, seed: int) -> dict[str, str]:

@@ -81,12 +81,8 @@ def run_task(task: SeedTask) -> SeedResult:
     return SeedResult(
         seed=task.seed,
         split=task.split,
-        records=tuple(
-            replace(record, repeat=task.place[0], fold=task.place[1]) for record in students.records
-        ),
+        students=students.students,
         teachers=_teacher_records(task, teachers.data, ranked),
-        values=students.values,
-        outputs=students.outputs,
         channels=ranked.channels,
         overlap=ranked.overlap,
         timings=timer.seconds,

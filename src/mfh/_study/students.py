@@ -10,12 +10,12 @@ from torch import Tensor
 
 from mfh._study.describe import curve, pad
 from mfh._study.kept import keep_students
+from mfh._study.outcome import Student
 from mfh._study.outputs import StudentKey, soft_labels, taught_features
 from mfh._study.parts import Ranked
 from mfh._study.task import SeedTask, predict_all
 from mfh.data.paired import PairedDataset
-from mfh.influence import sample_values
-from mfh.results import Choice, FailedStudent, Record
+from mfh.results import Choice, FailedStudent
 from mfh.training.calibration import PROBABILITIES, fit_temperature
 from mfh.training.objectives import Distill
 from mfh.training.scores import make_record
@@ -27,18 +27,14 @@ class Evaluated:
     """What the trained students of one seed give.
 
     Attributes:
-        records: one per student.
-        values: one value for each test sample, whose mean is the metric, (student, test sample); or None.
-        outputs: outputs for the test samples, (student, test sample, output, *position).
+        students: the students that did not diverge.
         curves: training loss and validation metric by epoch, (student, epoch).
         kept: what the fit keeps of its students; see `mfh._study.kept`.
         chosen: the label smoothing that validation chose.
         failed: one per student that diverged.
     """
 
-    records: tuple[Record, ...]
-    values: np.ndarray | None
-    outputs: np.ndarray
+    students: tuple[Student, ...]
     curves: Mapping[str, np.ndarray]
     kept: Mapping[str, Tensor]
     chosen: tuple[Choice, ...]
@@ -61,7 +57,7 @@ def student_jobs(task: SeedTask, data: PairedDataset, ranked: Ranked) -> dict[St
                 objectives[StudentKey(arm.name, None, number)] = replace(task.labels, smoothing=share)
         elif arm.teacher is None:
             objectives[StudentKey(arm.name)] = task.labels
-    shuffled = shuffle_within_classes(task, data)
+    shuffled = shuffle_within_classes(data, task.split.train, task.derived("mismatched"))
     logits = soft_labels(ranked.outputs, task.arms, task.source, train=task.train, shuffled=shuffled)
     features = taught_features(ranked.outputs, task.arms, task.source, shuffled)
     for name, loss in task.networks.losses.items():
@@ -84,16 +80,22 @@ def student_jobs(task: SeedTask, data: PairedDataset, ranked: Ranked) -> dict[St
     }  # fmt: skip
 
 
-def shuffle_within_classes(task: SeedTask, data: PairedDataset) -> Int[Tensor, " sample"]:
+def shuffle_within_classes(
+    data: PairedDataset, train: Int[np.ndarray, " train"], seed: int
+) -> Int[Tensor, " sample"]:
     """Return for each training sample another one of its class (other samples keep their place).
 
     What takes the place of a class for other tasks than single-label is defined by `Task.strata`.
+
+    Args:
+        data: all samples.
+        train: rows of the training samples.
+        seed: fixes the order.
     """
-    rng = np.random.default_rng(task.derived("mismatched"))
-    order = np.arange(len(data))
-    labels = data.kind.strata(data.label)[task.split.train]
+    rng, order = np.random.default_rng(seed), np.arange(len(data))
+    labels = data.kind.strata(data.label)[train]
     for label in np.unique(labels):
-        rows = task.split.train[labels == label]
+        rows = train[labels == label]
         order[rows] = rng.permutation(rows)
     return torch.from_numpy(order)
 
@@ -110,15 +112,13 @@ def train_and_evaluate(task: SeedTask, data: PairedDataset, ranked: Ranked) -> E
     fits = task.train_side_by_side(named, "students", tolerant=len(task.networks.losses) > 1)
     done, failed = _separate(dict(zip(jobs, fits, strict=True)), task.seed)
     done, chosen = _choose_smoothing(task, done)
-    records, values, outputs = evaluate(task, data, done)
     curves = {}
     for what in ("loss", "validation"):
         rows = [curve(getattr(fit, what))[None] for fit in done.values()]
         longest = max(row.shape[1] for row in rows)
         curves[f"students_{what}"] = np.concatenate([pad(row, longest) for row in rows])
     kept = keep_students(task, done, lambda key: _merit(task, done[key]))
-    placed = tuple(replace(r, repeat=task.place[0], fold=task.place[1]) for r in records)
-    return Evaluated(placed, values, outputs, curves, kept, chosen, failed)
+    return Evaluated(evaluate(task, data, done), curves, kept, chosen, failed)
 
 
 def _separate(
@@ -162,8 +162,8 @@ def evaluate(
     data: PairedDataset,
     fits: Mapping[StudentKey, StudentFit],
     held_out: Mapping[StudentKey, Tensor] | None = None,
-) -> tuple[tuple[Record, ...], np.ndarray | None, np.ndarray]:
-    """Return a record of each student, its values by test sample, and its outputs for the test samples.
+) -> tuple[Student, ...]:
+    """Compute the outputs and metrics of each student.
 
     Args:
         task: the fit.
@@ -174,7 +174,7 @@ def evaluate(
     """
     model = seeded(task.networks.build_student, 0).to(task.device)
     drawn = {arm.name for arm in task.arms if arm.is_drawn}
-    records, values, outputs = [], [], []
+    students = []
     for key, fit in fits.items():
         model.load_state_dict(fit.state)
         logits = predict_all(model, data, task.student)
@@ -182,24 +182,21 @@ def evaluate(
         if data.task in PROBABILITIES and held_out is None:  # else all validation samples are trained on
             temperature = fit_temperature(logits[task.validation], data.label[task.validation])
             logits = logits / temperature if task.config.calibrate == "temperature" else logits
-        outputs.append(logits[task.test].numpy())
-        values.append(sample_values(task.metric, logits[task.test], data.label[task.test]))
-        records.append(
-            make_record(
-                key.arm,
-                task.networks.metrics,
-                logits,
-                data.label,
-                task.split,
-                seed=task.seed,
-                best_epoch=fit.best_epoch,
-                seconds=fit.seconds,
-                ratio=key.ratio,
-                draw=key.draw if key.arm in drawn else None,
-                loss=key.loss,
-                held_out=None if held_out is None else held_out[key],
-                temperature=temperature,
-            )
+        record = make_record(
+            key.arm,
+            task.networks.metrics,
+            logits,
+            data.label,
+            task.split,
+            seed=task.seed,
+            best_epoch=fit.best_epoch,
+            seconds=fit.seconds,
+            ratio=key.ratio,
+            draw=key.draw if key.arm in drawn else None,
+            loss=key.loss,
+            held_out=None if held_out is None else held_out[key],
+            temperature=temperature,
         )
-    known = [found for found in values if found is not None]
-    return tuple(records), np.stack(known) if len(known) == len(values) else None, np.stack(outputs)
+        record = replace(record, repeat=task.place[0], fold=task.place[1])
+        students.append(Student.of(record, task.metric, logits, data.label, task.split))
+    return tuple(students)

@@ -18,6 +18,8 @@ OWN_FUNCTIONS = (
     "mfh.data.sources.ravdess.reader.load",
     "mfh.data.sources.vggsound.reader.load",
     "mfh.experiments.avmnist.load",
+    "mfh.models.vggsound.audio_network",
+    "mfh.models.vggsound.video_network",
 )
 NO_IMPORTS_VARIABLE = "MFH_NO_IMPORTS"
 _own_only: ContextVar[bool] = ContextVar("own_only", default=False)

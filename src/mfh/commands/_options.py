@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -199,6 +199,18 @@ def require_complete(result: "StudyResult") -> None:
         f"{len(lost)} of {planned} seeds are missing from the results: {errors}. Repeat the command to run "
         f"{'it' if len(lost) == 1 else 'them'} again: what is finished is kept."
     )
+
+
+def summary_table(result: "StudyResult") -> str:
+    """Write the students' metric as a table: that which chose their epochs, for every arm, ratio and loss."""
+    metric = result.metrics[0].name
+    rows = [asdict(row) for row in result.summary if row.metric == metric]
+    varies = {
+        "metric": metric != "accuracy",
+        "loss": len({row["loss"] for row in rows}) > 1,
+        "ratio": any(row["ratio"] is not None for row in rows),
+    }
+    return table(rows, ["arm", *(name for name in varies if varies[name]), "n", "mean", "low", "high"])
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:

@@ -1,19 +1,22 @@
 """Shared parts of commands with several steps: parsers, options, what they print and write."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import InputError
+from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds_out, is_main
-from mfh.commands._options import add_common, table
+from mfh.commands._options import add_common, summary_table, table
 from mfh.commands._output import announce
+from mfh.config import DistillConfig, TrainConfig
 
 if TYPE_CHECKING:
     from mfh._saliency import SaliencyResult
+    from mfh.experiments._steps import Recipe
     from mfh.results import StudyResult
 
 
@@ -56,6 +59,12 @@ def run_step(options: Namespace, steps: Mapping[str, Step]) -> None:
     holds_out(step.run)(chosen)
 
 
+def distilling() -> tuple[str, ...]:
+    """Return the fields of a config that only students with a teacher need, or that say what they learn."""
+    general = {"metric", *(field.name for field in fields(TrainConfig))}
+    return tuple(field.name for field in fields(DistillConfig) if field.name not in general)
+
+
 def add_mode(parser: ArgumentParser, ratio: float) -> None:
     """Add the options for what a student learns from and how many students there are."""
     parser.add_argument(
@@ -94,6 +103,23 @@ def num_permutations(options: Namespace) -> int | str | None:
     return int(count)
 
 
+def with_sources(
+    result: "StudyResult", recipe: "Recipe", config: DistillConfig, load: str, arguments: Mapping[str, Any]
+) -> "StudyResult":
+    """Add to a result what made its data and networks, which `mfh export` makes again.
+
+    Args:
+        result: the result.
+        recipe: the experiment.
+        config: its config.
+        load: the import path of the function that loaded the data.
+        arguments: the arguments of that function.
+    """
+    made = recipe.networks(config, len(result.data["classes"]))
+    networks = {f"{side}_network": spec.to_dict() for side, spec in made.items()}
+    return result.with_sources({"data": ClassSpec(load, arguments).to_dict(), **networks})
+
+
 def keep(result: "StudyResult", out: str) -> None:
     """Write the results so far and their report into the folder."""
     from mfh._report import report
@@ -128,12 +154,10 @@ def print_teachers(result: "StudyResult") -> None:
 
 
 def print_students(result: "StudyResult") -> None:
-    """Print how accurate the students are, and how they differ."""
+    """Print the metric of the students, and how they differ."""
     if not result.summary:
         return
-    several = len({row.loss for row in result.summary}) > 1
-    shown = ["arm", *(["loss"] if several else []), "ratio", "n", "mean", "low", "high"]
-    show(f"\n{table([asdict(row) for row in result.summary], shown)}")
+    show(f"\n{summary_table(result)}")
     if result.comparisons:
         shown = ["a", "b", "ratio", "n", "difference", "low", "high"]
         show(f"\n{table([asdict(row) for row in result.comparisons], shown)}")

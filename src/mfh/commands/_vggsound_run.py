@@ -13,14 +13,16 @@ from mfh.commands._steps import (
     add_files,
     add_mode,
     add_ranking,
+    distilling,
     keep,
     num_permutations,
     print_channels,
     print_students,
     print_teachers,
     print_verdict,
+    with_sources,
 )
-from mfh.config import DistillConfig, StudyConfig, TrainConfig
+from mfh.config import StudyConfig
 from mfh.experiments.vggsound_config import (
     DEFAULT_RATIO,
     RELEASED,
@@ -31,8 +33,7 @@ from mfh.experiments.vggsound_config import (
 
 if TYPE_CHECKING:
     from mfh.data.paired import PairedDataset
-
-LOSS = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for g in fields(TrainConfig)})
+    from mfh.results import StudyResult
 
 
 def _add_places(parser: ArgumentParser) -> None:
@@ -74,13 +75,20 @@ def _open(options: Namespace) -> tuple[VggsoundConfig, "PairedDataset"]:
     return config, vggsound.open_data(options.data, config)
 
 
+def _with_sources(result: "StudyResult", options: Namespace, config: VggsoundConfig) -> "StudyResult":
+    from mfh.experiments.vggsound import RECIPE, load_arguments
+
+    load = "mfh.data.sources.vggsound.reader.load"
+    return with_sources(result, RECIPE, config, load, load_arguments(options.data, config))
+
+
 def _add_pretrain(parser: ArgumentParser) -> None:
     _add_places(parser)
     parser.add_argument(
         "--modality", type=str, required=True, metavar="{audio,video}",
         help="audio trains a teacher, video a student without distillation",
     )  # fmt: skip
-    _add_training(parser, skip=LOSS)
+    _add_training(parser, skip=distilling())
 
 
 def _pretrain(options: Namespace) -> None:
@@ -91,7 +99,7 @@ def _pretrain(options: Namespace) -> None:
     result = vggsound.pretrain(
         data, options.out, modality=options.modality, config=config, progress=_shown(options)
     )
-    keep(result, options.out)
+    keep(_with_sources(result, options, config), options.out)
     if result.teachers:
         print_teachers(result)
     print_students(result)
@@ -111,7 +119,7 @@ def _add_saliency(parser: ArgumentParser) -> None:
     )
     add_ranking(parser, "exact")
     add_files(parser, FILES, "--audio-checkpoint", "--video-checkpoint")
-    _add_training(parser, skip=LOSS)
+    _add_training(parser, skip=distilling())
 
 
 def _saliency(options: Namespace) -> None:
@@ -146,7 +154,7 @@ def _distill(options: Namespace) -> None:
         config=config, audio_checkpoint=options.audio_checkpoint, saliency=options.saliency,
         progress=_shown(options),
     )  # fmt: skip
-    keep(result, options.out)
+    keep(_with_sources(result, options, config), options.out)
     print_students(result)
 
 
@@ -168,7 +176,8 @@ def _study(options: Namespace) -> None:
     data = vggsound.open_data(options.data, inputs)
     result = vggsound.study(data, options.out, config=config, networks=networks, progress=_shown(options))
     if is_main():
-        finish(result, Path(options.out))
+        whole = VggsoundConfig(**{**vars(inputs), **vars(networks)})
+        finish(_with_sources(result, options, whole), Path(options.out))
     print_students(result)
     print_verdict(result)
     require_complete(result)

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
-from mfh.commands._options import add_common, add_config, finish, make_config, table
+from mfh.commands._options import add_common, add_config, finish, make_config, summary_table, table
 from mfh.experiments.avmnist_config import AvmnistConfig
 
 name = "avmnist"
@@ -86,7 +86,7 @@ def _study(options: Namespace) -> None:
     out = Path(options.out)
     result = avmnist.study(avmnist.load(options.data), config=config, out=out, progress=not options.quiet)
     finish(result, out)
-    print(table([asdict(row) for row in result.summary], ["arm", "n", "mean", "low", "high"]))  # noqa: T201
+    print(summary_table(result))  # noqa: T201
     shown = ["a", "b", "n", "difference", "low", "high", "low_boot", "high_boot"]
     print(f"\n{table([asdict(row) for row in result.comparisons], shown)}")  # noqa: T201
     if result.verdict is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 
@@ -13,6 +13,7 @@ from mfh.commands._steps import (
     add_mode,
     add_ranking,
     add_steps,
+    distilling,
     keep,
     num_permutations,
     print_channels,
@@ -20,12 +21,14 @@ from mfh.commands._steps import (
     print_teachers,
     print_verdict,
     run_step,
+    with_sources,
 )
-from mfh.config import DistillConfig, StudyConfig, TrainConfig
+from mfh.config import StudyConfig, TrainConfig
 from mfh.experiments.ravdess_config import DEFAULT_RATIO, RavdessConfig
 
 if TYPE_CHECKING:
     from mfh.data.paired import PairedDataset
+    from mfh.results import StudyResult
 
 name = "ravdess"
 help = "the paper's experiment on RAVDESS: an audio teacher, an image student"
@@ -59,7 +62,6 @@ PREPARE: dict[str, tuple[float | None, str]] = {
         "processes (default: one per core); 0 decodes in this process, which a damaged clip can end",
     ),
 }
-DISTILL = tuple(f.name for f in fields(DistillConfig) if f.name not in {g.name for g in fields(TrainConfig)})
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -169,14 +171,14 @@ def _add_training(parser: ArgumentParser, *, skip: tuple[str, ...] = (), as_trai
     """Add the options of `RavdessConfig`; after `train`, options that the folder records have no default."""
     add_config(parser, RavdessConfig, skip=(*skip, "task"))
     if as_trained:
-        names = {*OWN, *(f.name for f in fields(TrainConfig))} - set(skip) - {"device"}
+        names = {*OWN, "metric", *(f.name for f in fields(TrainConfig))} - set(skip) - {"device"}
         parser.set_defaults(dict.fromkeys(names))
 
 
 def _add_train(parser: ArgumentParser) -> None:
     _add_places(parser)
     add_files(parser, FILES, "--joint-teacher", "--joint-student")
-    _add_training(parser, skip=DISTILL)
+    _add_training(parser, skip=distilling())
 
 
 def _train(options: Namespace) -> None:
@@ -186,7 +188,7 @@ def _train(options: Namespace) -> None:
     config = _config(options, files)
     data = _load(options, config)
     result = ravdess.train(data, options.out, config=config, **files, progress=not options.quiet)
-    keep(result, options.out)
+    keep(_with_sources(result, options, config), options.out)
     print_teachers(result)
     print_students(result)
 
@@ -196,7 +198,7 @@ def _add_saliency(parser: ArgumentParser) -> None:
     _add_place(parser)
     add_ranking(parser, "exact if the head is linear, as at place 5, else 10")
     add_files(parser, FILES, "--joint-teacher", "--joint-student")
-    _add_training(parser, skip=DISTILL, as_trained=True)
+    _add_training(parser, skip=distilling(), as_trained=True)
 
 
 def _saliency(options: Namespace) -> None:
@@ -248,7 +250,7 @@ def _verify(options: Namespace) -> None:
         _load(options, config), options.out, mode=options.mode, ratio=options.ratio, seeds=options.seeds,
         place=options.place, config=config, **files, saliency=options.saliency, progress=not options.quiet,
     )  # fmt: skip
-    keep(result, options.out)
+    keep(_with_sources(result, options, config), options.out)
     print_students(result)
 
 
@@ -273,7 +275,7 @@ def _study(options: Namespace) -> None:
         _load(options, own), options.out, config=config, width=own.width, place=options.place,
         progress=not options.quiet,
     )  # fmt: skip
-    finish(result, Path(options.out))
+    finish(_with_sources(result, options, own), Path(options.out))
     print_students(result)
     print_verdict(result)
     require_complete(result)
@@ -297,9 +299,19 @@ def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
     from mfh.data.selection import labelled_only
     from mfh.data.sources.ravdess.reader import load
 
+    return labelled_only(load(**_load_arguments(options, config)), "`ravdess`")
+
+
+def _load_arguments(options: Namespace, config: RavdessConfig) -> dict[str, Any]:
     order = config.released_audio_order
-    data = load(options.data, cache=not options.no_cache, released_audio_order=order)
-    return labelled_only(data, "`ravdess`")
+    return {"folder": options.data, "cache": not options.no_cache, "released_audio_order": order}
+
+
+def _with_sources(result: "StudyResult", options: Namespace, config: RavdessConfig) -> "StudyResult":
+    from mfh.experiments.ravdess import RECIPE
+
+    load = "mfh.data.sources.ravdess.reader.load"
+    return with_sources(result, RECIPE, config, load, _load_arguments(options, config))
 
 
 STEPS = {

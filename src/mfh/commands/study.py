@@ -1,12 +1,11 @@
 """`mfh study`: the complete experiment on paired samples."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
-from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, table
+from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, summary_table
 from mfh.commands._sources import add_sources, described, frozen_teacher, load_data, networks
 from mfh.config import StudyConfig
 
@@ -54,10 +53,7 @@ def run(options: Namespace) -> None:
     )  # fmt: skip
     finish(result, out, saved=True)
     metric = result.metrics[0]
-    more = [*(["metric"] if metric.name != "accuracy" else []), *(["loss"] if len(config.losses) > 1 else [])]
-    shown = ["arm", *more, "ratio", "n", "mean", "low", "high"]
-    rows = [asdict(row) for row in result.summary if row.metric == metric.name]
-    print(table(rows, shown))  # noqa: T201
+    print(summary_table(result))  # noqa: T201
     for note in describe_failed(result.failed, config.losses):
         print(f"\n{note}")  # noqa: T201
     units = f" Points are {metric.points}; within {metric.margin:g} of 0 counts as none."

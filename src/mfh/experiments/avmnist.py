@@ -8,7 +8,6 @@ teacher of both modalities, although that teacher is more accurate. Time: second
 """
 
 import time
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import require
+from mfh._study.assemble import fits_of, predictions_of, summarize_seeds
+from mfh._study.describe import describe_data
 from mfh._study.design import Design
 from mfh._study.networks import Build
-from mfh._study.outcome import SeedResult
+from mfh._study.outcome import SeedResult, Student
 from mfh._study.resume import Store
+from mfh._study.students import shuffle_within_classes
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
 from mfh._system.progress import counted
 from mfh.arms import ARMS as STUDY_ARMS
 from mfh.arms import Arm, Look, ShownArm
-from mfh.comparing import Fit, Outcome, Resampling, Table, compare_arms, summarize
+from mfh.comparing import Resampling, compare_arms, is_better, is_none, is_worse
 from mfh.data.paired import PairedDataset
-from mfh.data.splits import Split
 from mfh.data.standardize import Standardize
 from mfh.experiments.avmnist_config import AvmnistConfig
 from mfh.metrics import find_metric, metrics_of
@@ -80,8 +81,6 @@ SMOOTHING = 0.1
 STUDENT = "audio"
 FOLDS = 5
 """Folds of each repeat; with fewer speakers each speaker is a fold."""
-NO_EFFECT = 1.0
-"""Differences whose interval lies within this many points of 0 count as no difference."""
 
 
 def load(path: Path | str) -> PairedDataset:
@@ -155,6 +154,7 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
     fitted = {name: Standardize.fit(data.inputs(name, train)) for name in data.modalities}
     data = data.with_transforms(fitted)
     batches, rows = derived_seed(seed, "batches"), torch.arange(len(data))
+    metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     jobs = [
         StudentJob(
             seeded(_teacher(data, config, name), derived_seed(seed, name)),
@@ -164,6 +164,7 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
             train,
             validation,
             batches,
+            metric=metrics[0],
         )
         for name in TEACHERS
     ]
@@ -172,41 +173,32 @@ def run_seed(data: PairedDataset, config: AvmnistConfig, seed: int) -> SeedResul
         job.model.load_state_dict(done.state)
         logits[job.modality] = predict(job.model, data, job.modality, rows)
     student = seeded(lambda: _student(data, config), derived_seed(seed, "student"))
-    shuffled = _shuffled(data, split, seed)
-    students = [
+    shuffled = shuffle_within_classes(data, split.train, derived_seed(seed, "mismatched"))
+    jobs = [
         StudentJob(
-            student, _objective(arm, logits, shuffled, config), data, STUDENT, train, validation, batches
+            student, _objective(arm, logits, shuffled, config), data, STUDENT, train, validation, batches,
+            metric=metrics[0],
         )
         for arm in ARMS.values()
-    ]
-    records, values, outputs = [], [], []
-    for arm, done in zip(ARMS.values(), train_students(students, config), strict=True):
+    ]  # fmt: skip
+    students = []
+    for arm, done in zip(ARMS.values(), train_students(jobs, config), strict=True):
         student.load_state_dict(done.state)
         found = predict(student, data, STUDENT, rows)
         record = make_record(
-            arm.name, metrics_of(data.task)[:1], found, data.label, split, seed=seed,
-            best_epoch=done.best_epoch, seconds=done.seconds,
-            loss=None if arm.teacher is None else config.loss,
+            arm.name, metrics, found, data.label, split, seed=seed, best_epoch=done.best_epoch,
+            seconds=done.seconds, loss=None if arm.teacher is None else config.loss,
         )  # fmt: skip
-        records.append(replace(record, repeat=repeat, fold=fold))
-        outputs.append(found.numpy()[split.test])
-        values.append(100.0 * (found.argmax(dim=1) == data.label).numpy()[split.test])
+        record = replace(record, repeat=repeat, fold=fold)
+        students.append(Student.of(record, metrics[0], found, data.label, split))
     teachers = tuple(
         make_teacher_record(
-            name,
-            find_metric("auto", data.task),
-            table,
-            data.label,
-            split,
-            seed=seed,
-            temperature=config.temperature,
+            name, metrics[0], table, data.label, split, seed=seed, temperature=config.temperature
         )
         for name, table in logits.items()
     )
-    return SeedResult(
-        seed, split, tuple(records), teachers, np.stack(values), np.stack(outputs), {}, {},
-        {"training": time.perf_counter() - start}, {}, (), "", {}, repeat=repeat, fold=fold,
-    )  # fmt: skip
+    timings = {"training": time.perf_counter() - start}
+    return SeedResult(seed, split, tuple(students), teachers, repeat=repeat, fold=fold, timings=timings)
 
 
 def _teacher(data: PairedDataset, config: AvmnistConfig, name: str) -> Build:
@@ -221,16 +213,6 @@ def _student(data: PairedDataset, config: AvmnistConfig) -> nn.Module:
     return mlp(int(np.prod(data.shape(STUDENT))), data.num_classes, hidden=config.hidden)
 
 
-def _shuffled(data: PairedDataset, split: Split, seed: int) -> Tensor:
-    """Return a permutation of the samples that shuffles training samples within their class."""
-    order, rng = np.arange(len(data)), np.random.default_rng(derived_seed(seed, "mismatched"))
-    labels = data.label.numpy()[split.train]
-    for label in np.unique(labels):
-        members = split.train[labels == label]
-        order[members] = rng.permutation(members)
-    return torch.from_numpy(order)
-
-
 def _objective(arm: Arm, logits: dict[str, Tensor], shuffled: Tensor, config: AvmnistConfig) -> Distill:
     if arm.teacher is None:
         return Distill(smoothing=SMOOTHING if arm.smoothing else 0.0)
@@ -241,50 +223,42 @@ def _objective(arm: Arm, logits: dict[str, Tensor], shuffled: Tensor, config: Av
 def _assemble(
     data: PairedDataset, config: AvmnistConfig, seeds: list[SeedResult], elapsed: float
 ) -> StudyResult:
-    table: dict[tuple[str, float | None], dict[int, Outcome]] = defaultdict(dict)
-    for done in seeds:
-        assert done.values is not None  # noqa: S101 - accuracy has them
-        for record, values in zip(done.records, done.values, strict=True):
-            validation = float(record.validation if record.validation is not None else np.nan)
-            table[record.arm, None][done.seed] = Outcome(record.test, validation, values)
+    metrics = metrics_of(data.task, find_metric(config.metric, data.task))
     design = _design(data, config)
-    unit = np.unique(np.arange(len(data)) if data.group is None else data.group, return_inverse=True)[1]
     plan = Resampling(
-        fits={done.seed: Fit(done.repeat, done.fold, unit[done.split.test]) for done in seeds},
+        fits=fits_of(data, seeds),
         folds=design.folds,
         test_over_train=float(np.mean([len(done.split.test) / len(done.split.train) for done in seeds])),
         crossed=True,
         groups=data.group is not None,
         num_samples=len(data),
     )
+    outcomes, summary = summarize_seeds(seeds, metrics, plan)
+    metric, *others = (metric.info() for metric in metrics)
     rows = tuple(
         compare_arms(
-            table, (a, None), (b, None), plan, MetricInfo("accuracy"),
-            question=1 if (a, b) == COMPARISONS[0] else None,
+            outcomes, (a, None), (b, None), plan, metric, question=1 if (a, b) == COMPARISONS[0] else None
         )
         for a, b in COMPARISONS
-    )  # fmt: skip
+    )
     teachers = tuple(teacher for done in seeds for teacher in done.teachers)
     return StudyResult(
         config=config.to_dict() | {"teacher": "both", "student": STUDENT},
         environment=environment(),
         timings={"training": sum(done.timings["training"] for done in seeds), "total": elapsed},
         records=tuple(record for done in seeds for record in done.records),
-        summary=summarize(Table(table), data.kind.metric, plan),
+        summary=summary,
         comparisons=rows,
         teachers=teachers,
-        verdict=judge(rows[0], *(_mean_test(teachers, name) for name in ("both", "audio"))),
+        verdict=judge(rows[0], *(_mean_test(teachers, name) for name in ("both", "audio")), metric=metric),
         arms=tuple(ARMS.values()),
+        metrics=(metric, *others),
         data={
-            "fingerprint": data.fingerprint,
-            "num_samples": len(data),
-            "classes": list(data.class_names),
-            "num_groups": len(data.group_names),
+            **describe_data(data, seeds[0].split, teacher="both", student=STUDENT, redrawn=True),
             "repeats": design.repeats,
             "folds": design.folds,
-            "teacher": "both",
-            "student": STUDENT,
         },
+        predictions=predictions_of(data, seeds),
     )
 
 
@@ -292,27 +266,29 @@ def _mean_test(teachers: tuple[TeacherRecord, ...], name: str) -> float:
     return float(np.mean([teacher.test for teacher in teachers if teacher.teacher == name]))
 
 
-def judge(both_minus_audio: Comparison, both: float, audio: float) -> Verdict:
+def judge(both_minus_audio: Comparison, both: float, audio: float, *, metric: MetricInfo) -> Verdict:
     """Return the verdict on whether the teacher of both modalities makes the better student.
 
     Args:
         both_minus_audio: difference of their students.
-        both: test accuracy of the teacher of both modalities, in percent.
-        audio: test accuracy of the audio teacher, in percent.
+        both: test metric of the teacher of both modalities.
+        audio: test metric of the audio teacher.
+        metric: the metric.
     """
-    row = both_minus_audio
+    row, unit = both_minus_audio, metric.unit
     teachers = (
-        f"The accuracy of the teacher of both modalities is {both:.1f}%, that of the audio teacher "
-        f"{audio:.1f}%."
+        f"The {metric.name} of the teacher of both modalities is {both:.1f}{unit}, that of the audio teacher "
+        f"{audio:.1f}{unit}."
     )
     if row.low is None or row.high is None:
         text = f"One fit cannot decide which of them teaches better ({row.difference:+.2f} points)."
         return Verdict("abstain", None, f"{teachers} {text}")
     span = f"({row.difference:+.2f} points, 95% interval {row.low:+.2f} to {row.high:+.2f}, {row.n} fits)"
-    if row.low > 0:
+    if is_better(row, metric):
         return Verdict("help", None, f"{teachers} The student of both is better {span}.")
-    if row.high < 0:
+    if is_worse(row, metric):
         return Verdict("hurt", None, f"{teachers} The student of both is worse {span}.")
-    if row.low >= -NO_EFFECT and row.high <= NO_EFFECT:
-        return Verdict("no-effect", None, f"{teachers} Their students differ by less than a point {span}.")
+    if is_none(row, metric):
+        text = f"Their students differ by less than {metric.margin:g} {span}."
+        return Verdict("no-effect", None, f"{teachers} {text}")
     return Verdict("abstain", None, f"{teachers} It is open which student is better {span}.")

@@ -25,20 +25,22 @@ from mfh.experiments import _steps as steps
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments.modes import find_mode
 from mfh.experiments.ravdess_config import DEFAULT_RATIO, RavdessConfig
-from mfh.models.ravdess import DEFAULT_PLACE, PLACES, RavdessNetwork, layer_of_place, load_weights
+from mfh.models.ravdess import DEFAULT_PLACE, PLACES, layer_of_place, load_weights
 from mfh.results import StudyResult
 
 TRAIN = "Run `mfh ravdess train` with the same --data and --out first"
 
 
-def _build(config: RavdessConfig, modality: str, num_classes: int) -> RavdessNetwork:
-    return RavdessNetwork(modality, width=config.width, num_classes=num_classes)  # type: ignore[arg-type]
+def network(config: RavdessConfig, modality: str, num_classes: int) -> ClassSpec:
+    """Return what makes a network for `audio` or `image`."""
+    arguments = {"modality": modality, "width": config.width, "num_classes": num_classes}
+    return ClassSpec("mfh.models.ravdess.RavdessNetwork", arguments)
 
 
 RECIPE = steps.Recipe(
     name="ravdess",
     config=RavdessConfig,
-    build=_build,
+    network=network,
     load_weights=load_weights,
     layers=lambda config: [
         ranked_layer(place, config) for place in (DEFAULT_PLACE, *PLACES) if place in range(1, 6)
@@ -252,9 +254,6 @@ def study(
     require(config.layer is None, f"`layer` must be None: `place` names the layer. Got {config.layer!r}.")
     config = replace(config, teacher=teacher, student=student, layer=layer_of_place(place, teacher))  # type: ignore[arg-type]
     config = in_parts(config, data, teacher, student)
-
-    def network(modality: str) -> ClassSpec:
-        given = {"modality": modality, "width": width, "num_classes": data.num_classes}
-        return ClassSpec("mfh.models.ravdess.RavdessNetwork", given)
-
-    return mfh.study(data, network(teacher), network(student), config=config, out=out, progress=progress)
+    built = RavdessConfig(width=width)
+    sides = (network(built, modality, data.num_classes) for modality in (teacher, student))
+    return mfh.study(data, *sides, config=config, out=out, progress=progress)

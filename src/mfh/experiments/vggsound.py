@@ -12,12 +12,12 @@ A small version is `--width 8 --frames 12 --size 24 32`; docs/results.md has its
 
 from dataclasses import fields, replace
 from pathlib import Path
-
-from torch import nn
+from typing import Any
 
 import mfh
 from mfh._checks import choice, require
 from mfh._saliency import SaliencyResult
+from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
 from mfh.config import StudyConfig
 from mfh.data.augment import Augment, SpectrogramAugment, VideoAugment
@@ -27,8 +27,16 @@ from mfh.data.sources.vggsound.reader import load
 from mfh.experiments import _steps as steps
 from mfh.experiments.modes import find_mode
 from mfh.experiments.vggsound_config import DEFAULT_RATIO, InputConfig, NetworkConfig, VggsoundConfig
-from mfh.models.vggsound import LAYER, audio_network, load_weights, video_network
+from mfh.models.vggsound import LAYER, load_weights
 from mfh.results import StudyResult
+
+
+def network(config: NetworkConfig, modality: str, num_classes: int) -> ClassSpec:
+    """Return what makes a network for `audio` or `video`."""
+    name = config.teacher_network if modality == "audio" else config.student_network
+    arguments = {"num_classes": num_classes, "name": name, "width": config.width}
+    return ClassSpec(f"mfh.models.vggsound.{modality}_network", arguments)
+
 
 SAME = "with the same --data and --out first"
 REGULAR = steps.RankedLayer(LAYER, "regular", "the regular teacher", "", source="regular")
@@ -36,7 +44,7 @@ JOINT = steps.RankedLayer(LAYER, "joint", "the joint teacher", "--joint", source
 RECIPE = steps.Recipe(
     name="vggsound",
     config=VggsoundConfig,
-    build=lambda config, modality, num_classes: network(modality, config, num_classes),
+    network=network,
     load_weights=load_weights,
     layers=lambda _: (REGULAR, JOINT),
     remedies={
@@ -50,6 +58,17 @@ RECIPE = steps.Recipe(
 )
 
 
+def load_arguments(folder: Path | str, config: InputConfig) -> dict[str, Any]:
+    """Return the arguments of `mfh.data.sources.vggsound.reader.load` that a config describes."""
+    same = ("frames", "audio_frames", "log", "cache", "workers")
+    return {
+        "source": str(folder),
+        "span": (float(config.span[0]), float(config.span[1])),
+        "size": None if config.size is None else (config.size[0], config.size[-1]),
+        **{name: getattr(config, name) for name in same},
+    }
+
+
 def open_data(folder: Path | str, inputs: InputConfig | None = None) -> PairedDataset:
     """Read a prepared folder, with the inputs and the augmentation that a config describes.
 
@@ -61,11 +80,7 @@ def open_data(folder: Path | str, inputs: InputConfig | None = None) -> PairedDa
         InputError: `mfh.data.sources.vggsound.reader.load` raises it.
     """
     config = inputs or InputConfig()
-    size = None if config.size is None else (config.size[0], config.size[-1])
-    data = load(
-        folder, frames=config.frames, span=(float(config.span[0]), float(config.span[1])), size=size,
-        audio_frames=config.audio_frames, log=config.log, cache=config.cache, workers=config.workers,
-    )  # fmt: skip
+    data = load(**load_arguments(folder, config))
     augment: dict[str, Augment] = {}
     if config.time_shift or config.time_mask or config.frequency_mask:
         augment["audio"] = SpectrogramAugment(
@@ -76,13 +91,6 @@ def open_data(folder: Path | str, inputs: InputConfig | None = None) -> PairedDa
             shift=config.pixel_shift, frames=config.frame_shift, contrast=config.contrast, flip=config.flip
         )
     return labelled_only(data.with_augment(augment), "`vggsound`")
-
-
-def network(modality: str, config: NetworkConfig, num_classes: int) -> nn.Module:
-    """Make a new network for `audio` or `video`."""
-    if modality == "audio":
-        return audio_network(num_classes, name=config.teacher_network, width=config.width)
-    return video_network(num_classes, name=config.student_network, width=config.width)
 
 
 @holds()
@@ -265,8 +273,8 @@ def study(
     config = replace(config, teacher="audio", student="video", layer=config.layer or LAYER)
     return mfh.study(
         data,
-        lambda: network("audio", built, data.num_classes),
-        lambda: network("video", built, data.num_classes),
+        network(built, "audio", data.num_classes),
+        network(built, "video", data.num_classes),
         config=config,
         out=out,
         progress=progress,

@@ -71,16 +71,14 @@ def run_few(task: SeedTask) -> SeedResult:
     fits = _train(task, data, truth, targets, tuned)
     fits = {StudentKey(BASELINE): tuned.fit, **fits} if _has(task, BASELINE) else fits
     held_out = {key: _held_out(task, key, targets, taught) for key in fits}
-    records, values, logits = evaluate(task, truth, fits, held_out)
+    students = evaluate(task, truth, fits, held_out)
     timer.lap("students")
-    merits = dict(zip(fits, (task.metric.merit(r.validation or 0.0) for r in records), strict=True))
+    merits = dict(zip(fits, (task.metric.merit(s.record.validation or 0.0) for s in students), strict=True))
     return SeedResult(
         seed=task.seed,
         split=task.split,
-        records=tuple(replace(record, repeat=task.place[0], fold=task.place[1]) for record in records),
+        students=students,
         teachers=_teacher_records(task, truth, taught),
-        values=values,
-        outputs=logits,
         channels=taught.ranked.channels,
         overlap=taught.ranked.overlap,
         timings=timer.seconds,

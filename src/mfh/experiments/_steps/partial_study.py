@@ -16,20 +16,18 @@ the main one writes.
 import logging
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._study.outcome import SeedResult
+from mfh._study.kept import STUDENTS, example_inputs
+from mfh._study.outcome import SeedResult, Student
 from mfh._study.outputs import StudentKey
-from mfh._study.resume import Store
+from mfh._study.resume import Store, checkpoint
 from mfh._study.task import derived_seed
 from mfh._system.files import bytes_writer, plain, read_json, write_atomic
 from mfh.data.paired import PairedDataset
@@ -37,37 +35,14 @@ from mfh.data.splits import draw_split
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments._steps.recipe import Recipe
 from mfh.experiments._steps.supplied import supplied_files
-from mfh.metrics import find_metric
+from mfh.metrics import find_metric, metrics_of
 from mfh.models.weights import require_sealed, sealed_weights
-from mfh.results import Record, TeacherRecord
 from mfh.training.device import Processes, make_accelerator
 from mfh.training.fingerprint import short
 from mfh.training.scores import make_teacher_record
 from mfh.training.students import seeded
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Student:
-    """A finished student.
-
-    Attributes:
-        record: its metrics.
-        outputs: its outputs for the test samples, (sample, output).
-        values: 100 for each test sample that it predicts correctly, else 0, (sample,).
-        settings: what it was trained with; students of one folder must agree on it.
-    """
-
-    record: Record
-    outputs: np.ndarray
-    values: np.ndarray
-    settings: Mapping[str, Any]
-
-    @property
-    def key(self) -> StudentKey:
-        """Its arm and ratio."""
-        return StudentKey(self.record.arm, self.record.ratio)
 
 
 class PartialStudy:
@@ -87,12 +62,11 @@ class PartialStudy:
         for modality in (config.teacher, config.student):
             data.require_modality(modality)
         self.recipe, self.data, self.config = recipe, data, config.settled()
+        self.metrics = metrics_of(data.task, find_metric(config.metric, data.task))
         self.device = make_accelerator(replace(config, tracker=())).device
         self.processes = Processes.on(self.device)
         self.split = draw_split(data, config.seed)
-        self.train, self.validation, self.test = (
-            torch.from_numpy(rows) for rows in (self.split.train, self.split.validation, self.split.test)
-        )
+        self.train, self.validation = map(torch.from_numpy, (self.split.train, self.split.validation))
         self.out = Path(out)
         inputs = short({"transforms": data.transforms, "augment": data.augment})
         settings = {name: getattr(config, name) for name in recipe.identity}
@@ -128,15 +102,14 @@ class PartialStudy:
 
     def network(self, side: str, role: str, seed: int | None = None) -> nn.Module:
         """Make a new network for the `teacher` or the `student`; seed and role alone fix its weights."""
-        modality = self.config.teacher if side == "teacher" else self.config.student
         return seeded(
-            lambda: self.recipe.build(self.config, modality, self.data.num_classes),
+            self.recipe.networks(self.config, self.data.num_classes)[side],
             derived_seed(self.config.seed if seed is None else seed, role),
         )
 
     def checkpoint(self, name: str) -> Path:
         """Return the path of a trained network's weights."""
-        return self.out / "checkpoints" / f"seed-{self.config.seed:04d}" / f"{name}.safetensors"
+        return self.out / checkpoint(self.config.seed, name)
 
     def save_weights(self, name: str, network: nn.Module) -> None:
         """Write a trained network's weights."""
@@ -193,11 +166,7 @@ class PartialStudy:
     def seed(self, seed: int) -> SeedResult:
         """Return the results of a seed so far; without any if there are none, or damaged ones (logged)."""
         if seed not in self._seeds:
-            empty = np.zeros((0, len(self.test)))
-            nothing = SeedResult(
-                seed, self.split, (), (), empty, empty[..., None], {}, {}, {}, {}, (), "", repeat=seed
-            )
-            self._seeds[seed] = self.store.load(seed) or nothing
+            self._seeds[seed] = self.store.load(seed) or SeedResult(seed, self.split, repeat=seed)
         return self._seeds[seed]
 
     def seeds(self) -> list[SeedResult]:
@@ -206,47 +175,34 @@ class PartialStudy:
         numbers = sorted(int(name[5:]) for name in names if re.fullmatch(r"seed-\d+", name))
         return [self.seed(number) for number in numbers]
 
-    def students(self) -> list[Student]:
-        """Return all finished students, sorted by their names and seeds."""
-        found = [student for result in self.seeds() for student in _students_of(result)]
-        return sorted(found, key=lambda student: (student.key.name, student.record.seed))
-
     def add_student(self, student: Student) -> None:
         """Save a finished student; it replaces one of the same arm, ratio and seed."""
         known = self.seed(student.record.seed)
-        by_name = {other.key.name: other for other in (*_students_of(known), student)}
-        students = [by_name[name] for name in sorted(by_name)]  # in an order that no command decides
-        self._save(
-            replace(
-                known,
-                records=tuple(student.record for student in students),
-                outputs=np.stack([student.outputs for student in students]),
-                values=np.stack([student.values for student in students]),
-                settings={name: plain(student.settings) for name, student in by_name.items()},
-            )
-        )
+        by_name = {name_of(other): other for other in (*known.students, student)}
+        students = tuple(by_name[name] for name in sorted(by_name))  # in an order that no command decides
+        self._save(replace(known, students=students))
 
-    def add_teacher(self, name: str, logits: Tensor, *, temperature: float, seed: int) -> None:
-        """Save a teacher's accuracy on each split, and the entropy of its soft labels in training."""
-        metric = find_metric("auto", self.data.task)
+    def add_teacher(self, name: str, logits: Tensor, *, seed: int) -> None:
+        """Save a teacher's metric on each split, and the entropy of its soft labels in training."""
         record = make_teacher_record(
-            name, metric, logits, self.data.label, self.split, seed=seed, temperature=temperature
-        )
+            name, self.metrics[0], logits, self.data.label, self.split,
+            seed=seed, temperature=self.config.temperature,
+        )  # fmt: skip
         known = self.seed(seed)
         by_name = {row.teacher: row for row in (*known.teachers, record)}
         teachers = tuple(by_name[name] for name in sorted(by_name))
         if teachers != known.teachers:
             self._save(replace(known, teachers=teachers))
 
-    def teachers(self) -> list[TeacherRecord]:
-        """Return the records of all teachers."""
-        return [teacher for result in self.seeds() for teacher in result.teachers]
-
     def _save(self, result: SeedResult) -> None:
         self._seeds[result.seed] = result
         self.claim()
         if self.processes.main:
-            self.store.save(result)
+            kept = {}
+            if result.seed == self.config.seed:  # only its networks are kept, in files of their own
+                rows = torch.from_numpy(self.split.test)
+                kept["example"] = example_inputs(self.data, self.config.student, rows)
+            self.store.save(replace(result, weights={STUDENTS: kept}))
         self.processes.wait()
 
     def training(self, name: str, seed: int) -> Path:
@@ -268,18 +224,10 @@ class PartialStudy:
         if folder.parent.exists() and not any(folder.parent.iterdir()):
             folder.parent.rmdir()
 
-    @cached_property
-    def groups(self) -> np.ndarray | None:
-        """The group of each test sample; None if the data have no groups."""
-        return None if self.data.group is None else self.data.group[self.split.test]
 
-
-def _students_of(result: SeedResult) -> list[Student]:
-    assert result.values is not None  # noqa: S101 - accuracy has them
-    return [
-        Student(record, outputs, values, result.settings[StudentKey(record.arm, record.ratio).name])
-        for record, outputs, values in zip(result.records, result.outputs, result.values, strict=True)
-    ]
+def name_of(student: Student) -> str:
+    """Return the name of a student in its seed, by its arm, ratio and loss."""
+    return StudentKey(student.record.arm, student.record.ratio, loss=student.record.loss).name
 
 
 def stored_config(out: Path | str, recipe: Recipe) -> dict[str, Any]:

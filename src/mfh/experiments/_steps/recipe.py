@@ -5,8 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
-
+from mfh._system.import_paths import ClassSpec
 from mfh.config import DistillConfig, TrainConfig
 from mfh.training.loop import HOW_NOT_WHAT
 
@@ -39,7 +38,7 @@ class Recipe:
     Attributes:
         name: name of the command.
         config: class of the config. Its fields that decide what is computed identify the folder.
-        build: makes a new network from the config, a modality and the number of classes.
+        network: from the config, a modality and the number of classes to what makes a new network.
         load_weights: loads a file's weights into a network; raises `InputError` if they do not fit.
         layers: from the config to the layers whose channels can be ranked, the default first.
         remedies: for each trained network (`teacher-joint`, `student-joint`, `teacher-regular`,
@@ -50,15 +49,21 @@ class Recipe:
 
     name: str
     config: type[DistillConfig]
-    build: Callable[[Any, str, int], nn.Module]
+    network: Callable[[Any, str, int], ClassSpec]
     load_weights: Callable[[Any, Path | str], None]
     layers: Callable[[Any], Sequence[RankedLayer]]
     remedies: Mapping[str, str]
     separable: bool = False
 
+    def networks(self, config: Any, num_classes: int) -> dict[str, ClassSpec]:
+        """Return what makes the networks of both sides."""
+        return {
+            side: self.network(config, getattr(config, side), num_classes) for side in ("teacher", "student")
+        }
+
     @property
     def identity(self) -> tuple[str, ...]:
         """Fields of the config that must be equal in all commands on one folder."""
         loss = {f.name for f in fields(DistillConfig)} - {f.name for f in fields(TrainConfig)}
-        free = {*HOW_NOT_WHAT, *loss, "workers", "cache"}
+        free = {*HOW_NOT_WHAT, *(loss - {"metric"}), "workers", "cache"}
         return tuple(f.name for f in fields(self.config) if f.name not in free)

@@ -3,12 +3,12 @@
 import logging
 from itertools import product
 
-import numpy as np
-
 from mfh._checks import InputError
+from mfh._study.assemble import fits_of, predictions_of, summarize_seeds
 from mfh._study.describe import describe_data
+from mfh._study.kept import describe_input
 from mfh._system.files import plain
-from mfh.comparing import Fit, Key, Outcome, Resampling, Table, compare_arms, summarize
+from mfh.comparing import Outcomes, Resampling, comparable, compare_arms
 from mfh.experiments._steps.partial_study import PartialStudy
 from mfh.experiments._steps.recipe import RankedLayer
 from mfh.experiments._steps.saliency import (
@@ -17,6 +17,7 @@ from mfh.experiments._steps.saliency import (
     load_saliency,
     saliency_remedy,
 )
+from mfh.experiments._steps.students import LEARNING
 from mfh.experiments.modes import MODES
 from mfh.results import Comparison, MetricInfo, StudyResult, environment
 
@@ -28,50 +29,62 @@ def collect(partial: PartialStudy) -> StudyResult:
 
     Its intervals cover the seed of the student only: teacher and split are the same for all students.
     """
-    students, config, data = partial.students(), partial.config, partial.data
-    table: dict[Key, dict[int, Outcome]] = {}
-    for student in students:
-        row = student.record
-        outcome = Outcome(row.test, float(row.validation or 0.0), student.values)
-        table.setdefault((row.arm, row.ratio), {})[row.seed] = outcome
+    seeds, config, data = partial.seeds(), partial.config, partial.data
+    students = [student for seed in seeds for student in seed.students]
+    plan = Resampling(fits_of(data, seeds), groups=data.group is not None)
+    outcomes, summary = summarize_seeds(seeds, partial.metrics, plan)
+    metrics = tuple(metric.info() for metric in partial.metrics)
     layers = {layer.name: layer for layer in partial.recipe.layers(config)}
-    used = (student.settings["layer"] for student in students if "layer" in student.settings)
-    layer = layers[next(used, next(iter(layers)))]
+    common = {name: value for student in students for name, value in student.settings.items()}
+    layer = layers[common.get("layer", next(iter(layers)))]
     saliency = _usable_saliency(partial, layer)
+    described = {
+        "teacher": config.teacher,
+        "student": config.student,
+        "teacher_source": layer.source,
+        "layer": layer.layer,
+        "resampling": "splits",
+        "fix_split": True,  # the first seed draws one split for all students
+        "networks": {
+            side: describe_input(data, getattr(config, side)) | {"network": made.to_dict()}
+            for side, made in partial.recipe.networks(config, data.num_classes).items()
+        },
+        **{name: common[name] for name in LEARNING if name in common},
+        **({"score": saliency.score} if saliency else {}),
+    }
     return StudyResult(
-        config={**plain(config.to_dict()), "teacher": config.teacher, "layer": layer.layer},
+        config={**plain(config.to_dict()), **described},
         environment=environment(),
         timings={"students": sum((student.record.seconds for student in students), 0.0)},
         records=tuple(student.record for student in students),
-        summary=summarize(Table(table), data.kind.metric, Resampling({})),
-        comparisons=_compare(table, partial.groups),
-        teachers=tuple(partial.teachers()),
+        summary=summary,
+        comparisons=_compare(outcomes, plan, metrics[0]),
+        teachers=tuple(teacher for seed in seeds for teacher in seed.teachers),
         saliency=describe_saliency(saliency, layer) if saliency else {},
+        metrics=metrics,
         data=describe_data(
             data, partial.split, teacher=config.teacher, student=config.student, redrawn=False
         ),
         channels=saliency.arrays if saliency else {},
+        predictions=predictions_of(data, seeds),
     )
 
 
 def _usable_saliency(partial: PartialStudy, layer: RankedLayer) -> LayerSaliency | None:
     """Return a layer's saliency; None if there is none, or it is damaged, which is logged."""
     try:
-        return load_saliency(partial.out, layer)
+        return load_saliency(partial.out, layer, partial.config.seed)
     except InputError as error:
         logger.warning("%s It is ignored. %s", error, saliency_remedy(partial, layer))
         return None
 
 
-def _compare(table: dict[Key, dict[int, Outcome]], groups: np.ndarray | None) -> tuple[Comparison, ...]:
+def _compare(outcomes: Outcomes, plan: Resampling, metric: MetricInfo) -> tuple[Comparison, ...]:
     """Compare every arm with each that follows it in `MODES`, at one ratio, over the seeds of both."""
     order = list(MODES)
-    rows = []
-    for key, other in product(sorted(table, key=str), repeat=2):
-        comparable = key[1] == other[1] or None in (key[1], other[1])
-        seeds = sorted(table[key].keys() & table[other].keys())
-        if comparable and seeds and order.index(key[0]) < order.index(other[0]):
-            fits = {seed: Fit(seed, 0, np.arange(0) if groups is None else groups) for seed in seeds}
-            plan = Resampling(fits, groups=groups is not None)
-            rows.append(compare_arms(table, key, other, plan, MetricInfo("accuracy")))
-    return tuple(rows)
+    return tuple(
+        compare_arms(outcomes, a, b, plan, metric)
+        for a, b in product(sorted(outcomes, key=str), repeat=2)
+        if a[1] == b[1] or None in (a[1], b[1])
+        if order.index(a[0]) < order.index(b[0]) and comparable(outcomes, a, b)
+    )

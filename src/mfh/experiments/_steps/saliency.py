@@ -103,8 +103,13 @@ class LayerSaliency:
     arrays: Mapping[str, np.ndarray]
 
 
-def load_saliency(out: Path, layer: RankedLayer) -> LayerSaliency | None:
+def load_saliency(out: Path, layer: RankedLayer, seed: int = 0) -> LayerSaliency | None:
     """Read the saliency of a layer's channels, computed or supplied; return None if there is none.
+
+    Args:
+        out: the folder.
+        layer: the layer.
+        seed: the first seed, whose teacher was ranked.
 
     Raises:
         InputError: it is damaged, or belongs to another run or layer.
@@ -126,7 +131,7 @@ def load_saliency(out: Path, layer: RankedLayer) -> LayerSaliency | None:
     else:
         return None
     arrays = {f"{name}_train": array[None] for name, array in named.items() if array is not None}
-    return LayerSaliency(values, score, {"seed": np.zeros(1, dtype=int), **arrays})
+    return LayerSaliency(values, score, {"seed": np.array([seed]), **arrays})
 
 
 def saliency_values(partial: PartialStudy, layer: RankedLayer) -> Float[np.ndarray, " channel"]:

@@ -4,25 +4,28 @@ import logging
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mfh._checks import require
 from mfh._focus import FocusedTeacher, channel_means, select, split
+from mfh._study.kept import DISTILLED
+from mfh._study.outcome import Student
 from mfh._study.outputs import StudentKey
 from mfh._study.task import derived_seed
 from mfh._system.files import plain
 from mfh.arms import Arm
-from mfh.experiments._steps.partial_study import PartialStudy, Student
+from mfh.experiments._steps.partial_study import PartialStudy, name_of
 from mfh.experiments._steps.recipe import RankedLayer
-from mfh.experiments._steps.saliency import OUTPUTS, saliency_values
-from mfh.experiments._steps.training import fit_alone, predict_rows
+from mfh.experiments._steps.saliency import saliency_values
+from mfh.experiments._steps.training import describe_teacher, fit_alone, predict_rows
 from mfh.experiments.modes import find_mode
-from mfh.metrics import metrics_of
+from mfh.training.calibration import fit_temperature
 from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.objectives import Distill, learn_from
 from mfh.training.scores import make_record
-from mfh.training.teacher_outputs import teacher_logits
 
+LEARNING = ("label_weight", "distill_weight", "temperature", "loss", "loss_options")
+"""Options that all students of a folder that learn from a teacher must share."""
 logger = logging.getLogger(__name__)
 
 
@@ -62,10 +65,12 @@ def train_student(
     """
     config, data = partial.config, partial.data
     settings, objective = _objective(partial, arm, ratio, seed, layer)
-    name = StudentKey(arm.name, ratio).name
+    loss = config.loss if objective.distils else None
+    name = StudentKey(arm.name, ratio, loss=loss).name
     _require_same_settings(partial, name, seed, settings)
-    network = f"distilled-{name}" if seed == config.seed else None
-    if name in partial.seed(seed).settings and (network is None or partial.has(network)):
+    network = f"{DISTILLED}{name}" if seed == config.seed else None
+    finished = name in map(name_of, partial.seed(seed).students)
+    if finished and (network is None or partial.has(network)):
         partial.drop_training(name, seed)  # a process that was killed may have left it
         logger.info("Seed %d of %s is finished", seed, name)
         return
@@ -74,7 +79,7 @@ def train_student(
     logits = predict_rows(model, data, config.student, torch.arange(len(data)))
     record = make_record(
         arm.name,
-        metrics_of(data.task)[:1],
+        partial.metrics,
         logits,
         data.label,
         partial.split,
@@ -82,13 +87,13 @@ def train_student(
         best_epoch=done.best_epoch,
         seconds=done.seconds,
         ratio=ratio,
-        loss=config.loss if objective.distils else None,
+        loss=loss,
+        temperature=fit_temperature(logits[partial.validation], data.label[partial.validation]),
     )
     if network is not None:
         partial.save_weights(network, model)
-    outputs, label = logits[partial.test], data.label[partial.test]
-    values = 100.0 * (outputs.argmax(dim=1) == label).double().numpy()
-    partial.add_student(Student(record, outputs.numpy(), values, settings))
+    student = Student.of(record, partial.metrics[0], logits, data.label, partial.split, plain(settings))
+    partial.add_student(student)
     partial.drop_training(name, seed)
 
 
@@ -98,8 +103,8 @@ def _require_same_settings(partial: PartialStudy, name: str, seed: int, settings
     Students that are compared may differ in their arm, ratio and seed only.
     """
     mine = plain(settings)
-    for student in partial.students():
-        same = (student.key.name, student.record.seed) == (name, seed)
+    for student in (student for result in partial.seeds() for student in result.students):
+        same = (name_of(student), student.record.seed) == (name, seed)
         theirs = {n: value for n, value in student.settings.items() if same or n != "channels"}
         changes = [
             f"`{n}` was {theirs[n]}, is {mine[n]}"
@@ -122,30 +127,15 @@ def _objective(
     if name is None:
         return {}, Distill()
     teacher = partial.trained(f"teacher-{name}")
-    settings: dict[str, object] = {
-        "label_weight": config.label_weight,
-        "distill_weight": config.distill_weight,
-        "temperature": config.temperature,
-        "loss": config.loss,
-        f"{name} teacher": network_fingerprint(teacher),
-    }
+    settings: dict[str, object] = {option: getattr(config, option) for option in LEARNING}
+    settings[f"{name} teacher"] = network_fingerprint(teacher)
     if ratio is None:
-        logits = _logits(partial, teacher, name)
-        partial.add_teacher(name, logits, temperature=config.temperature, seed=config.seed)
-        return settings, learn_from(config, logits)
+        return settings, learn_from(config, describe_teacher(partial, name, teacher))
     focused = _focused(partial, teacher, arm, ratio, seed, layer)
-    drawn = f"-seed-{seed:04d}" if arm.is_drawn else ""
-    logits = _logits(partial, focused, f"{arm.name}-{ratio:g}{drawn}")
-    described = f"{arm.name}@{ratio:g}", seed if arm.is_drawn else config.seed
-    partial.add_teacher(described[0], logits, temperature=config.temperature, seed=described[1])
     settings |= {"layer": layer.name, "channels": short(focused.removed)}
+    drawn = seed if arm.is_drawn else None
+    logits = describe_teacher(partial, f"{arm.name}@{ratio:g}", focused, drawn=drawn)
     return settings, learn_from(config, logits)
-
-
-def _logits(partial: PartialStudy, teacher: nn.Module, name: str) -> Tensor:
-    return teacher_logits(
-        teacher, partial.data, partial.config.teacher, folder=partial.out / OUTPUTS, name=name
-    )
 
 
 def _focused(

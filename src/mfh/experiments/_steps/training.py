@@ -4,7 +4,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mfh._checks import InputError
-from mfh._formulas import accuracy
 from mfh._saliency.heads import evaluating
 from mfh._study.task import derived_seed
 from mfh._system.signals import defer_signals
@@ -57,14 +56,27 @@ def train_teacher(partial: PartialStudy, progress: bool) -> None:
 
 
 def describe_teachers(partial: PartialStudy, *names: str) -> None:
-    """Save accuracy and softness of the `joint` or `regular` teacher for the results."""
-    config = partial.config
+    """Save the records of the `joint` or `regular` teacher for the results."""
     for name in names:
-        teacher = partial.trained(f"teacher-{name}")
-        logits = teacher_logits(
-            teacher, partial.data, config.teacher, folder=partial.out / OUTPUTS, name=name
-        )
-        partial.add_teacher(name, logits, temperature=config.temperature, seed=config.seed)
+        describe_teacher(partial, name, partial.trained(f"teacher-{name}"))
+
+
+def describe_teacher(
+    partial: PartialStudy, name: str, teacher: nn.Module, *, drawn: int | None = None
+) -> Float[Tensor, "sample output"]:
+    """Save a teacher's record, and return its logits for every sample.
+
+    Args:
+        partial: the folder.
+        name: its name in the results, such as `joint` or `random@0.5`.
+        teacher: the network.
+        drawn: the seed of the student, if this seed drew the channels that the teacher lost.
+    """
+    file = name.replace("@", "-") + ("" if drawn is None else f"-seed-{drawn:04d}")
+    sees, folder = partial.config.teacher, partial.out / OUTPUTS
+    logits = teacher_logits(teacher, partial.data, sees, folder=folder, name=file)
+    partial.add_teacher(name, logits, seed=partial.config.seed if drawn is None else drawn)
+    return logits
 
 
 def fit_alone(
@@ -78,14 +90,15 @@ def fit_alone(
 ) -> FitResult:
     """Train one network and load the weights of its best validation epoch; the caller must save them."""
     require_fits(partial, model, modality)
-    labels = partial.data.label[partial.validation]
+    metric, labels = partial.metrics[0], partial.data.label[partial.validation]
     return fit(
         model,
         partial.data,
         objective,
         modalities=(modality,),
         train=partial.train,
-        score=lambda m: accuracy(predict_rows(m, partial.data, modality, partial.validation), labels),
+        score=lambda m: metric(predict_rows(m, partial.data, modality, partial.validation), labels),
+        metric=metric,
         config=partial.train_config(modality),
         seed=derived_seed(seed, "batches"),
         checkpoint=partial.training(name, seed),
