@@ -73,21 +73,24 @@ def test_export_reads_the_folder_of_the_steps_and_that_of_a_study(
 ) -> None:
     out = shutil.copytree(trained, tmp_path / "out")
     assert call("saliency", prepared, out) == 0
-    assert call("verify", prepared, out, "--mode", "general", "--ratio", "0.5") == 0
-    assert main(["export", "--out", str(out), "--to", str(tmp_path / "to")]) == 0
+    assert call("verify", prepared, out, "--mode", "general", "--ratio", "0.5", "--seeds", "2") == 0
+    to = ["--to", str(tmp_path / "to"), "--quiet"]
+    assert main(["export", str(out), "--arm", "general", "--with-teacher", *to]) == 0
     exported = mfh.load_export(tmp_path / "to")
+    assert exported.teacher is not None
     kept = load_file(out / "checkpoints" / "seed-0000" / "distilled-general-0.5.safetensors")
-    assert all(torch.equal(value, kept[name]) for name, value in exported.student.state_dict().items())
+    found = exported.student.network.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in kept.items())
     told = exported.info
-    assert (told["teacher"]["num_removed"], told["student"]["arm"]) == (4, "general")
-    assert told["student"]["test"] == pytest.approx(told["student"]["recorded"])
+    assert (told["student"]["arm"], told["student"]["ratio"], told["seed"]) == ("general", 0.5, 0)
+    assert (told["teacher"]["arm"], told["teacher"]["num_removed"]) == ("general", 4)
     capsys.readouterr()
     quick = ["--epochs", "1", "--seeds", "1", "--resampling", "splits", "--ratio", "0.5"]
     quick += ["--random-draws", "1", "--smoothing", "0.1", "--width", "2", "--device", "cpu"]
     assert call("study", prepared, tmp_path / "study", *quick) == 0
     printed = capsys.readouterr().out
     assert len(re.findall(r"^no-kd +-? +1 ", printed, re.MULTILINE)) == 1  # its other metrics are not printed
-    assert main(["export", "--out", str(tmp_path / "study"), "--to", str(tmp_path / "to")]) == 0
+    assert main(["export", str(tmp_path / "study"), "--with-teacher", *to]) == 0
 
 
 def test_every_step_takes_the_metric_that_the_first_one_names(

@@ -64,9 +64,11 @@ def test_every_step_from_clips_to_the_report(
     assert "general" in (out / "report.html").read_text()
     assert not list(out.rglob("*.partial"))
     assert not list((out / "state").glob("*/"))
-    assert main(["export", "--out", str(out), "--to", str(tmp_path / "to"), "--export-ratio", "0.25"]) == 0
-    teacher = mfh.load_export(tmp_path / "to").info["teacher"]
-    assert (teacher["arm"], teacher["num_removed"], teacher["modality"]) == ("general", 4, "audio")
+    to = ["--to", str(tmp_path / "to"), "--quiet"]
+    assert main(["export", str(out), "--arm", "general", "--with-teacher", *to]) == 0
+    info = mfh.load_export(tmp_path / "to").info
+    assert info["student"]["network"]["class_path"] == "mfh.models.vggsound.video_network"
+    assert (info["teacher"]["modality"], info["teacher"]["layer"]) == ("audio", "flatten")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from safetensors.torch import load
 
 import mfh
 from mfh import InputError, PairedDataset
-from mfh._export import export_study
 from mfh.experiments import ravdess
 from mfh.experiments.ravdess_config import RavdessConfig
-from mfh.results import StudyResult
+from mfh.results import StudyResult, load_results
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*have a negative increase")
 SMALL = RavdessConfig(width=2, epochs=1, batch_size=8, lr=0.05, device="cpu")
@@ -59,9 +58,10 @@ def test_the_folder_has_the_layout_of_a_study(finished: tuple[Path, StudyResult]
     out, result = finished
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     networks = ("teacher-joint", "student-joint", "teacher-regular", "distilled-no-kd", "distilled-joint",
-                "distilled-random-0.75")  # fmt: skip
+                "distilled-random-0.75", "students")  # fmt: skip
     assert {name for name in files if name.startswith("checkpoints/")} == {
-        f"checkpoints/seed-0000/{network}.safetensors" for network in networks
+        "checkpoints/seed-0001/students.safetensors",
+        *(f"checkpoints/seed-0000/{network}.safetensors" for network in networks),
     }
     assert {name for name in files if name.startswith("state/")} == {
         f"state/seed-000{seed}.{kind}" for seed in (0, 1) for kind in ("json", "npz")
@@ -101,9 +101,12 @@ def test_channels_and_export_are_those_of_the_first_seed(data: PairedDataset, tm
     result = ravdess.verify(data, out, mode="general", seeds=2, config=config)
     assert result.channels["seed"].tolist() == [3]
     result.save(out)
-    teacher, student = (ravdess.network(config, modality, 3) for modality in ("audio", "image"))
-    export_study(out, data, tmp_path / "to", teacher=teacher, student=student)
-    assert mfh.load_export(tmp_path / "to").info["seed"] == 3
+    load_results(out).export(tmp_path / "to", arm="general")
+    exported = mfh.load_export(tmp_path / "to")
+    assert exported.info["seed"] == 3
+    assert exported.info["calibration"]["temperature"] is None
+    with pytest.raises(InputError, match="The weights of the arm `general` were not kept"):
+        load_results(out).export(tmp_path / "to", arm="general", seed=4)
 
 
 def test_a_damaged_seed_is_trained_again_with_the_same_numbers(

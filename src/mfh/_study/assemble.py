@@ -15,10 +15,9 @@ from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict
 from mfh._study.task import with_fixed_schedule
-from mfh.arms import ARMS, DEFAULT, ShownArm
+from mfh.arms import ARMS, DEFAULT, Arm, ShownArm
 from mfh.comparing import (
     Fit,
-    Outcomes,
     Resampling,
     Table,
     compare_losses,
@@ -145,17 +144,24 @@ def records_and_values(seeds: Sequence[SeedResult]) -> tuple[list[Record], list[
 
 
 def summarize_seeds(
-    seeds: Sequence[SeedResult], metrics: Sequence[Metric], resampling: Resampling
-) -> tuple[Outcomes, tuple[Summary, ...]]:
-    """Return the outcomes of students of one loss at every ratio, and their summary by each metric."""
+    seeds: Sequence[SeedResult],
+    metrics: Sequence[Metric],
+    resampling: Resampling,
+    *,
+    arms: Sequence[Arm],
+    source: str = "",
+) -> tuple[Table, tuple[Summary, ...]]:
+    """Return the table of students that all have the same loss, and their summary by each metric."""
     records, values = records_and_values(seeds)
-    outcomes = tabulate(records, values, arms=(), source="").outcomes
+    higher = metrics[0].higher_is_better
+    table = tabulate(records, values, arms=arms, source=source, higher_is_better=higher)
     losses = {record.loss for record in records if record.loss} or {"kl"}
     others = [metric.name for metric in metrics[1:]]
     further = summarize_further(
-        records, list(losses), arms=(), source="", metrics=others, resampling=resampling
-    )
-    return outcomes, summarize(Table(outcomes), metrics[0].name, resampling) + further
+        records, list(losses), arms=arms, source=source, metrics=others, resampling=resampling,
+        higher_is_better=higher,
+    )  # fmt: skip
+    return table, summarize(table, metrics[0].name, resampling) + further
 
 
 def fits_of(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[int, Fit]:

@@ -233,14 +233,15 @@ def _assemble(
         groups=data.group is not None,
         num_samples=len(data),
     )
-    outcomes, summary = summarize_seeds(seeds, metrics, plan)
+    table, summary = summarize_seeds(seeds, metrics, plan, arms=tuple(ARMS.values()))
     metric, *others = (metric.info() for metric in metrics)
     rows = tuple(
         compare_arms(
-            outcomes, (a, None), (b, None), plan, metric, question=1 if (a, b) == COMPARISONS[0] else None
+            table.outcomes, (a, None), (b, None), plan, metric,
+            question=1 if (a, b) == COMPARISONS[0] else None,
         )
         for a, b in COMPARISONS
-    )
+    )  # fmt: skip
     teachers = tuple(teacher for done in seeds for teacher in done.teachers)
     return StudyResult(
         config=config.to_dict() | {"teacher": "both", "student": STUDENT},

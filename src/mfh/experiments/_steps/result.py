@@ -32,12 +32,13 @@ def collect(partial: PartialStudy) -> StudyResult:
     seeds, config, data = partial.seeds(), partial.config, partial.data
     students = [student for seed in seeds for student in seed.students]
     plan = Resampling(fits_of(data, seeds), groups=data.group is not None)
-    outcomes, summary = summarize_seeds(seeds, partial.metrics, plan)
     metrics = tuple(metric.info() for metric in partial.metrics)
     layers = {layer.name: layer for layer in partial.recipe.layers(config)}
     common = {name: value for student in students for name, value in student.settings.items()}
     layer = layers[common.get("layer", next(iter(layers)))]
     saliency = _usable_saliency(partial, layer)
+    arms = tuple(MODES.values())
+    table, summary = summarize_seeds(seeds, partial.metrics, plan, arms=arms, source=layer.source)
     described = {
         "teacher": config.teacher,
         "student": config.student,
@@ -58,10 +59,11 @@ def collect(partial: PartialStudy) -> StudyResult:
         timings={"students": sum((student.record.seconds for student in students), 0.0)},
         records=tuple(student.record for student in students),
         summary=summary,
-        comparisons=_compare(outcomes, plan, metrics[0]),
+        comparisons=_compare(table.outcomes, plan, metrics[0]),
         teachers=tuple(teacher for seed in seeds for teacher in seed.teachers),
         saliency=describe_saliency(saliency, layer) if saliency else {},
         metrics=metrics,
+        chosen=table.chosen,
         data=describe_data(
             data, partial.split, teacher=config.teacher, student=config.student, redrawn=False
         ),
@@ -82,9 +84,10 @@ def _usable_saliency(partial: PartialStudy, layer: RankedLayer) -> LayerSaliency
 def _compare(outcomes: Outcomes, plan: Resampling, metric: MetricInfo) -> tuple[Comparison, ...]:
     """Compare every arm with each that follows it in `MODES`, at one ratio, over the seeds of both."""
     order = list(MODES)
+    keys = sorted((key for key in outcomes if key[0] in MODES), key=str)
     return tuple(
         compare_arms(outcomes, a, b, plan, metric)
-        for a, b in product(sorted(outcomes, key=str), repeat=2)
+        for a, b in product(keys, repeat=2)
         if a[1] == b[1] or None in (a[1], b[1])
         if order.index(a[0]) < order.index(b[0]) and comparable(outcomes, a, b)
     )
