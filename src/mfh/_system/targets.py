@@ -18,16 +18,24 @@ OWN_FUNCTIONS = (
     "mfh.data.sources.ravdess.reader.load",
     "mfh.data.sources.vggsound.reader.load",
     "mfh.experiments.avmnist.load",
+)
+"""Functions that read data."""
+OWN_PARTS = (
     "mfh.models.vggsound.audio_network",
     "mfh.models.vggsound.video_network",
+    "mfh.data.sources.ravdess.reader.NormalizeAudio",
+    "mfh.data.sources.ravdess.reader.NormalizeImage",
+    "mfh.data.sources.vggsound.inputs.Spectrogram",
+    "mfh.data.sources.vggsound.inputs.NormalizeVideo",
 )
+"""What makes the networks and transforms of RAVDESS and VGGSound from numbers and names alone."""
 NO_IMPORTS_VARIABLE = "MFH_NO_IMPORTS"
 _own_only: ContextVar[bool] = ContextVar("own_only", default=False)
 
 
 @contextlib.contextmanager
 def own_classes_only(on: bool = True) -> Iterator[None]:
-    """Within the block, refuse every import path except networks of `OWN_CLASSES` and `OWN_FUNCTIONS`."""
+    """Within the block, refuse all import paths but networks of `OWN_CLASSES`, our functions and parts."""
     before = _own_only.set(on)
     try:
         yield
@@ -42,7 +50,7 @@ def is_own_only() -> bool:
 
 def require_own(path: str) -> None:
     """Raise InputError, before anything is imported, if imports are off and the path is not one of ours."""
-    own = path.startswith(OWN_CLASSES) or path in OWN_FUNCTIONS
+    own = path.startswith(OWN_CLASSES) or path in (*OWN_FUNCTIONS, *OWN_PARTS)
     if is_own_only() and not own:
         raise _refused(path)
 
@@ -50,7 +58,8 @@ def require_own(path: str) -> None:
 def _refused(path: str) -> InputError:
     return InputError(
         f"`{path}` is refused: importing it runs its code. Allowed here (--no-imports, imports=False) are "
-        f"networks of {listing(name.rstrip('.') for name in OWN_CLASSES)}, and {listing(OWN_FUNCTIONS)}."
+        f"networks of {listing(name.rstrip('.') for name in OWN_CLASSES)}, {listing(OWN_FUNCTIONS)}, and the "
+        "networks and transforms of RAVDESS and VGGSound."
     )
 
 
@@ -88,7 +97,7 @@ def find_target(path: str) -> Callable[..., Any]:
         raise InputError(f"`{module_path}` has no `{name}`. {hint}")
     if not callable(target):
         fail(f"`{path}` must be a class or a function. It is a {type(target).__name__}.")
-    if is_own_only() and path not in OWN_FUNCTIONS and not _is_own_network(target):
+    if is_own_only() and path not in (*OWN_FUNCTIONS, *OWN_PARTS) and not _is_own_network(target):
         raise _refused(path)
     return target
 
