@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import require
-from mfh._study.assemble import fits_of, predictions_of, summarize_seeds
 from mfh._study.describe import describe_data
 from mfh._study.design import Design
 from mfh._study.networks import Build
 from mfh._study.outcome import SeedResult, Student
 from mfh._study.resume import Store
 from mfh._study.students import shuffle_within_classes
+from mfh._study.summary import fits_of, predictions_of, summarize_seeds
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
 from mfh._system.progress import counted

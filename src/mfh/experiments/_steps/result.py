@@ -4,9 +4,9 @@ import logging
 from itertools import product
 
 from mfh._checks import InputError
-from mfh._study.assemble import fits_of, predictions_of, summarize_seeds
 from mfh._study.describe import describe_data
 from mfh._study.kept import describe_input
+from mfh._study.summary import fits_of, predictions_of, summarize_seeds
 from mfh._system.files import plain
 from mfh.comparing import Outcomes, Resampling, comparable, compare_arms
 from mfh.experiments._steps.partial_study import PartialStudy
