@@ -138,7 +138,7 @@ class _Crossmodal(BaseEstimator):
         values = validate_data(self, inputs, reset=False, dtype=np.float64)
         model = deepcopy(self.model_).double()  # else a sample's scores depend on how many others there are
         with torch.no_grad():
-            scores: np.ndarray = model(torch.from_numpy(np.ascontiguousarray(values))).numpy()
+            scores: np.ndarray = model(torch.tensor(values)).numpy()
         return scores
 
 

@@ -121,9 +121,32 @@ def test_new_samples_that_do_not_fit_are_refused(folder: Path, capsys: pytest.Ca
         ("gap.npz", "Sample `0` has a value that is missing"),
         ("other.npz", "must have an array `image`"),
         ("few.csv", "must have 7 columns for `image`"),
-        ("text.csv", "`g` has text"),
+        ("text.csv", "must have numbers in the column `g`. It has text"),
     ):
         capsys.readouterr()
         assert main(["predict", "to", "--data", file, "--out", "p.csv"]) == 2
         assert text in capsys.readouterr().err
     assert not Path("p.csv").exists()
+
+
+def test_a_table_with_categories_and_gaps_is_predicted_by_its_own_columns() -> None:
+    rng = np.random.default_rng(0)
+    label = np.arange(200) % 2
+    age = np.where(
+        np.arange(200) % 11 == 0, "", (40 + 10 * label + rng.normal(size=200)).round(2).astype(str)
+    )
+    lines = ["lab,age,sex,sick"]
+    lines += [
+        f"{k + rng.normal():.3f},{a},{'fm'[rng.integers(2)]},{k}" for k, a in zip(label, age, strict=True)
+    ]
+    Path("patients.csv").write_text("\n".join(lines) + "\n")
+    words = "--modality lab=lab --modality vitals=age,sex --label sick --impute median"
+    study = ["study", "--data", "patients.csv", *words.split(), "--teacher", "lab", "--student", "vitals"]
+    assert main([*study, *QUICK[4:], "--out", "out"]) == 0
+    assert main(["export", "out", "--to", "to", "--arm", "no-kd", "--quiet"]) == 0
+    Path("new.csv").write_text("id,sex,age\na,f,52\nb,m,\nc,f,38\nd,other,38\n")
+    assert main(["predict", "to", "--data", "new.csv", "--out", "p.csv", "--quiet"]) == 0
+    assert [row["id"] for row in rows("p.csv")] == ["a", "b", "c", "d"]
+    assert main(["predict", "to", "--data", "patients.csv", "--out", "all.csv", "--quiet"]) == 0
+    right = [int(row["prediction"]) == k for row, k in zip(rows("all.csv"), label, strict=True)]
+    assert np.mean(right) > 0.8

@@ -72,7 +72,7 @@ def read_new(path: Path, student: Mapping[str, Any]) -> tuple[np.ndarray, np.nda
 
     Args:
         path: see `predict_file`.
-        student: `modality`, `shape`, `dtype` and, if the export names them, `columns`.
+        student: `modality`, `shape`, `dtype`, `network` and, if the export names them, `columns`.
 
     Raises:
         InputError: the file cannot be read, or has no such values; or one of them is no finite number.
@@ -84,11 +84,15 @@ def read_new(path: Path, student: Mapping[str, Any]) -> tuple[np.ndarray, np.nda
         values.shape[1:] == shape,
         f"`data` {path} must have samples of the shape {shape}. Got {values.shape[1:]}.",
     )
-    bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1) if values.dtype.kind == "f" else None
+    made_of = student["network"] or {}
+    fills = made_of.get("fills") or (made_of.get("prepared") or {}).get("fills")
+    flat = values.reshape(len(values), -1)
+    wrong = np.isinf(flat) if fills else ~np.isfinite(flat)
+    bad = ids[wrong.any(axis=1)]
     require(
-        bad is None or not bad.any(),
-        f"`data` {path} must have finite numbers. Sample `{ids[0 if bad is None else bad.argmax()]}` has a "
-        "value that is missing, NaN or infinite.",
+        len(bad) == 0,
+        f"`data` {path} must have finite numbers. Sample `{bad[0] if len(bad) else ''}` has a value that is "
+        "missing, NaN or infinite.",
     )
     return ids, values.astype(student["dtype"])
 
@@ -122,30 +126,44 @@ def _of_table(path: Path, student: Mapping[str, Any]) -> tuple[np.ndarray, np.nd
         table = pd.read_csv(path, dtype={"id": str}, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"`data` {path} cannot be read as a CSV: {one_line(error)}.") from error
-    names = _columns([str(name) for name in table.columns], student, path)
-    wrong = [name for name in names if table[name].dtype.kind not in "fiub"]
-    require(
-        not wrong,
-        f"`data` {path} must have numbers in every column of the input. {listing(wrong)} has text.",
-    )
-    values = table[names].to_numpy(dtype=np.float64).reshape(-1, *student["shape"])
+    table = table.set_axis([str(name) for name in table.columns], axis="columns")
+    named = student.get("columns")
+    names = _columns(list(table.columns), student, path) if named is None else list(named)
+    values = np.stack([_feature(table, name, path) for name in names], axis=1)
     ids = table["id"].to_numpy(dtype=str) if "id" in table else np.arange(len(table)).astype(str)
-    return ids, values
+    return ids, values.reshape(-1, *student["shape"])
+
+
+def _feature(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
+    """Return one value of every sample: a column, `column=category` or `column missing`."""
+    if name not in table:
+        column, is_category, category = name.partition("=")
+        while is_category and column not in table and "=" in category:  # a column's name may have the sign
+            more, _, category = category.partition("=")
+            column = f"{column}={more}"
+        if is_category and column in table:
+            found = table[column]
+            return np.asarray((found.astype(str) == category) & found.notna(), dtype=np.float64)
+        column = name.removesuffix(" missing")
+        require(
+            column != name and column in table,
+            f"`data` {path} must have the columns of the input. It lacks `{column}`.",
+        )
+        return np.asarray(table[column].isna(), dtype=np.float64)
+    require(
+        table[name].dtype.kind in "fiub",
+        f"`data` {path} must have numbers in the column `{name}`. It has text.",
+    )
+    return table[name].to_numpy(dtype=np.float64)
 
 
 def _columns(found: Sequence[str], student: Mapping[str, Any], path: Path) -> list[str]:
     """Return the columns that are the input, in their order.
 
-    They are those that the export names; else those whose names begin with the modality's, if their number
-    fits; else all that `NOT_FEATURES` does not name.
+    They are those whose names begin with the modality's, if their number fits; else all that `NOT_FEATURES`
+    does not name.
     """
     size, modality = math.prod(student["shape"]), str(student["modality"])
-    if named := student.get("columns"):
-        missing = [name for name in named if name not in found]
-        require(
-            not missing, f"`data` {path} must have the columns of the input. It lacks {listing(missing)}."
-        )
-        return list(named)
     ways = (
         [name for name in found if name.startswith(modality)],
         [name for name in found if name.lower() not in NOT_FEATURES],

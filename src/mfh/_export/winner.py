@@ -121,5 +121,5 @@ def _teacher_epochs(result: StudyResult, arm: str) -> int:
     if curves is None:
         return 1
     higher = result.metrics[0].higher_is_better
-    best = [int(np.argmax([merit(v, higher_is_better=higher) for v in row])) + 1 for row in curves]
+    best = [int(np.argmax([merit(float(v), higher_is_better=higher) for v in row])) + 1 for row in curves]
     return round(float(np.median(best)))
