@@ -207,12 +207,12 @@ class Diagnosis(StudyResult):
     kind: ClassVar[str] = "diagnosis"
 
     def frame(self, table: str = "companions") -> "pd.DataFrame":
-        """A table of the pilot (see `RunResult.frame`), or `companions`: the numbers beside gamma_hat."""
+        """Return a table of the pilot (see `RunResult.frame`), `companions`, or with few labels `trust`."""
         import pandas as pd
 
-        if table != "companions":
+        if table not in ("companions", "trust"):
             return super().frame(table)
-        return pd.DataFrame([dict(row) for row in self.diagnosis.get("companions", ())])
+        return pd.DataFrame([dict(row) for row in self.diagnosis.get(table, ())])
 
     def _main_table(self) -> "tuple[str, pd.DataFrame]":
         frame = self.frame()

@@ -11,6 +11,7 @@ import mfh
 from mfh import DiagnoseConfig, InputError
 from mfh._diagnose.few import compare, expect, half_of_pairs, pilot_options, visible
 from mfh._diagnose.few_words import Effect, advise
+from mfh._report import html
 from mfh.results import Diagnosis, MetricInfo, StudyResult
 
 QUICK = DiagnoseConfig(
@@ -55,7 +56,14 @@ def test_teachers_are_ranked_by_the_log_loss_of_labels_that_they_did_not_see(fou
     losses = [row["log_loss"] for row in found.diagnosis["trust"]]
     assert losses == sorted(losses)
     assert all(row["weight"] is None or row["weight"] >= 0 for row in rows.values())
-    assert "log-loss on labels that they did not see" in " ".join(found.diagnosis["reasons"])
+    assert "log-loss on labels that" in " ".join(found.diagnosis["reasons"])
+
+
+def test_the_page_gives_reasons_and_advice(found: Diagnosis) -> None:
+    page = html(found)
+    assert "Expect" in page
+    assert "All unlabelled pairs instead of half of them" in page
+    assert found.frame("trust").name.tolist() == [row["name"] for row in found.diagnosis["trust"]]
 
 
 def test_a_teacher_that_sees_noise_is_not_trusted() -> None:

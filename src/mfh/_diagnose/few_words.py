@@ -58,10 +58,10 @@ def explain(
         )
     if gain is not None:
         low, high = gain.interval
+        units = "samples" if pilot.data.get("num_groups") is None else "groups"
         reasons.append(
-            f"In the pilot the student of the stack is {gain.mean:+.1f} points from the student without a "
-            f"teacher (95% {low:+.1f} to {high:+.1f}), on {gain.num} samples or groups whose labels neither "
-            "saw."
+            f"In the pilot, the student of the stack minus the student without a teacher is {gain.mean:+.1f} "
+            f"points (95% interval {low:+.1f} to {high:+.1f}) on {gain.num} {units} whose labels neither saw."
         )
     return [*(reasons or [pilot.verdict.sentence]), *_trust_words(teachers, trusted)]
 
@@ -74,10 +74,16 @@ def _trust_words(teachers: Sequence[Mapping[str, Any]], trusted: float) -> list[
     unused = [row["name"] for row in members if row["weight"] < trusted]
     own = f"the student's own network has {loss[BASELINE]:.2f}, the stack {loss[STACK]:.2f}"
     if not used:
-        return [f"Trust none of the teachers: the stack uses the student's own network alone ({own})."]
-    named = listing(f"{row['name']} ({row['log_loss']:.2f}, weight {row['weight']:.2f})" for row in used)
+        return [
+            "Trust none of the teachers: the stack uses the student's own network alone. By the log-loss on "
+            f"labels that they did not see, {own}."
+        ]
+    named = "; ".join(f"`{row['name']}` {row['log_loss']:.2f} (weight {row['weight']:.2f})" for row in used)
     rest = f" The stack hardly uses {listing(unused)}." if unused else ""
-    return [f"Trust {named}: log-loss on labels that they did not see; {own}.{rest}"]
+    return [
+        f"Teachers to trust, by their log-loss on labels that they did not see: {named}. By the same measure "
+        f"{own}.{rest}"
+    ]
 
 
 def advise(outlook: Mapping[str, Effect | None], metric: MetricInfo) -> list[str]:

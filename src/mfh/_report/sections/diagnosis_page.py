@@ -3,7 +3,17 @@
 from typing import Any
 
 from mfh._report.section import Section, Summary
-from mfh._report.sections import answer, arms, checks, comparisons, curves, differences, saliency, teachers
+from mfh._report.sections import (
+    answer,
+    arms,
+    checks,
+    comparisons,
+    curves,
+    differences,
+    labels,
+    saliency,
+    teachers,
+)
 from mfh._report.sections import diagnosis as shared
 from mfh._report.sections.differences import gain_of
 from mfh._report.view import StudyView
@@ -15,6 +25,8 @@ ANSWERS = {
     "no-effect": "Probably it makes no difference",
     "abstain": "Undecided",
 }
+PROBABILITIES = {"hurt": "Probability of a loss", "no-effect": "Probability of less than a point"}
+"""What the probability of a verdict is of, where it is not of a gain."""
 CODES = ("MFH104", "MFH105", "MFH106", "MFH107")
 """The checks of a diagnosis; the others are about the fits and ratios of a study."""
 
@@ -56,7 +68,8 @@ PILOT_TEMPLATE = """
 
 def _summarize_head(view: StudyView, summary: Summary) -> dict[str, Any]:
     """Return question and answer of a diagnosis."""
-    values, names = answer.summarize(view, summary), summary["modalities"]
+    known = labels.summarize(view, summary) | dict(summary)
+    values, names = answer.summarize(view, known), summary["modalities"]
     return values | {
         "title": f"Is a teacher that sees {names['teacher']} likely to make a better student that only sees "
         f"{names['student']}?",
@@ -73,7 +86,8 @@ def _facts(summary: Summary) -> list[dict[str, str]]:
         ends = interval(gamma.get("low"), gamma.get("high"), 2)
         facts.append(_fact("Shared (gamma)", number(gamma["estimate"], 2), ends))
     if found.get("probability") is not None:
-        facts.append(_fact("Probability of a gain", percent(found["probability"]), ""))
+        label = PROBABILITIES.get(str(found.get("verdict")), "Probability of a gain")
+        facts.append(_fact(label, percent(found["probability"]), ""))
     if gain is not None:
         ends = interval(gain["low"], gain["high"], summary["digits"], sign=True)
         value = f"{signed(gain['difference'], summary['digits'])} points"
