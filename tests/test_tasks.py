@@ -255,7 +255,7 @@ def test_distil_a_regression() -> None:
     with torch.no_grad():
         teacher.weight.copy_(torch.cat([torch.eye(3), torch.eye(3)], dim=1))
         teacher.bias.zero_()
-    config = mfh.DistillConfig(**TrainConfig(epochs=20, device="cpu").to_dict())
+    config = mfh.DistillConfig(**TrainConfig(epochs=20, lr=0.05, device="cpu").to_dict())
     done = mfh.distill(teacher, nn.Linear(6, 3), data, config)
     assert done.records[0].metric == "R2"
     assert done.test > 30

@@ -38,7 +38,7 @@ def test_quiet_commands_name_what_they_wrote(folder: Path, capsys: Any) -> None:
     assert main(["report", "o", "--out", "c.html", "--quiet"]) == 0
     assert capsys.readouterr().out == "c.html\n"
     assert main(["export", "--out", "o", "--to", "e", "--quiet"]) == 0
-    assert capsys.readouterr().out == "e/export.json\n"
+    assert capsys.readouterr().out == "e/export.json\ne/README.md\n"
     assert main(["report", "o"]) == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", "The report: o/report.html\n")

@@ -182,7 +182,7 @@ def test_the_metric_of_the_config_chooses_epochs_and_is_compared(npz: Path) -> N
 
 
 def test_the_command_hides_labels(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--labelled", "0.5", "--seeds", "4", "--steps", "5", "--hidden", "[4]", "--device", "cpu"]
+    options = ["--labelled", "0.5", "--seeds", "4", "--steps", "5", "--hidden", "4", "--device", "cpu"]
     main(["avmnist", "study", "--data", str(npz), "--out", str(tmp_path / "out"), *options, "--quiet"])
     result = load_results(tmp_path / "out")
     assert {"no-kd", "self", "stack", "oracle"} <= {record.arm for record in result.records}

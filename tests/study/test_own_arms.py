@@ -11,7 +11,7 @@ from samples import make_paired
 
 import mfh
 from mfh import Arm, InputError, StudyConfig
-from mfh._export import export_study
+from mfh._export import export_run
 from mfh._study.live import units_per_seed
 from mfh._study.networks import Networks
 from mfh.arms import ARMS, find_arms
@@ -56,7 +56,9 @@ def test_it_is_trained_compared_drawn_exported_and_resumed(tmp_path: Path) -> No
     assert mfh.load_results(tmp_path / "out").arms == result.arms  # type: ignore[attr-defined]
     page = mfh.report(result, tmp_path).read_text()
     assert "without the channels that backwards ranks lowest" in page
-    exported = export_study(tmp_path / "out", data, tmp_path / "to", arm="backwards", ratio=0.5)
+    exported = export_run(
+        tmp_path / "out", tmp_path / "to", arm="backwards", seed=0, data=data, with_teacher=True, ratio=0.5
+    )
     teacher = mfh.load_export(exported.parent).teacher
     lowest = set(np.argsort(result.channels["increase_train"][0])[6:].tolist())
     assert set(teacher.removed.tolist()) == lowest
@@ -102,8 +104,8 @@ def test_few_arms_save_their_work(tmp_path: Path) -> None:
     units = units_per_seed(Networks(make_paired(), config))
     assert units["students"] == 3 * config.epochs
     assert mfh.report(result, tmp_path).exists()
-    with pytest.raises(InputError, match="ranks no channels"):
-        export_study(tmp_path, make_paired(), tmp_path / "to")
+    with pytest.raises(InputError, match="`arm`"):
+        export_run(tmp_path, tmp_path / "to", arm="general")
 
 
 def test_labels_alone_have_no_verdict() -> None:
@@ -132,7 +134,7 @@ def test_wrong_names_are_told_with_those_there_are() -> None:
     ("fields", "text"),
     [
         ({"name": "My Arm"}, "lower-case letters, digits and hyphens. Got 'My Arm'"),
-        ({"name": "x", "teacher": "fused"}, "`teacher` of the arm x must be one of"),
+        ({"name": "x", "teacher": "none"}, "`teacher` of the arm x must be one of"),
         ({"name": "x", "teacher": "joint", "ranking": "saliency"}, "`teacher` of the arm x must be 'source'"),
         ({"name": "x", "teacher": "source", "ranking": "size"}, "`ranking` of the arm x must be one of"),
         ({"name": "x", "teacher": "joint", "output": "softened"}, "`like` of the arm x must name an arm"),

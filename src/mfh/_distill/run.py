@@ -93,7 +93,7 @@ def distill(
         >>> camera = lidar[:, :1] + 0.3 * rng.normal(size=(200, 1))
         >>> data = PairedDataset.from_arrays({"lidar": lidar, "camera": camera}, label=label)
         >>> logits = torch.tensor((lidar.mean(1, keepdims=True) - 0.5) * [-8, 8])
-        >>> taught = distill(logits, nn.Linear(1, 2), data, DistillConfig(epochs=20, device="cpu"))
+        >>> taught = distill(logits, nn.Linear(1, 2), data, DistillConfig(epochs=20, lr=0.05))
         >>> taught.records[0].arm, taught.test > 80
         ('distilled', True)
     """

@@ -100,7 +100,7 @@ class _Typed:
         return self._unquoted(made, hint, place)
 
     def _unquoted(self, value: Any, hint: Any, place: Place) -> Any:
-        kinds = set(_scalar_types(hint)) - {type(None)}
+        kinds = set(_scalar_types(hint, words=False)) - {type(None)}
         if not isinstance(value, str) or not kinds or not kinds <= {int, float, bool}:
             return value
         if bool in kinds and value.lower() in _WORDS:
@@ -109,6 +109,8 @@ class _Typed:
             if kind in kinds:
                 with suppress(ValueError):
                     return kind(value)
+        if str in _scalar_types(hint):  # one of several words, such as auto, which is checked elsewhere
+            return value
         wanted = " or ".join(sorted(kind.__name__ for kind in kinds))
         self.problems.append((place, f"`{place[0]}` must be {wanted}. Got {value!r} instead."))
         return value
@@ -177,13 +179,18 @@ def _unclear(place: Place, text: str) -> str:
     )
 
 
-def _scalar_types(hint: Any) -> Iterator[Any]:
-    """Yield the types of single values that a type allows: str for paths and choices of text, too."""
+def _scalar_types(hint: Any, *, words: bool = True) -> Iterator[Any]:
+    """Yield the types of single values that a type allows: str for paths and choices of text, too.
+
+    Args:
+        hint: the type.
+        words: whether choices of text count.
+    """
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         for part in get_args(hint):
-            yield from _scalar_types(part)
-    elif origin is Literal:
+            yield from _scalar_types(part, words=words)
+    elif origin is Literal and words:
         yield from {type(value) for value in get_args(hint)}
     elif isinstance(hint, type):
         yield str if hasattr(hint, "__fspath__") else hint

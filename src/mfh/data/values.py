@@ -101,10 +101,10 @@ def with_gaps(name: str, values: Any) -> tuple[np.ndarray, np.ndarray]:
     values, masked = _unmasked(name, values)
     plain = plain_values(name, values)
     array = as_array(name, plain) if isinstance(plain, Tensor) else plain
-    missing = _missing(array) | masked
+    missing = np.asarray(_missing(array) | masked)
     require(
         not missing.size or not missing.all(),
-        f"`{name}` must be given for one sample or more. All {len(array)} are missing.",
+        f"`{name}` must be given for one sample or more. All {array.size} are missing.",
     )
     if missing.any():
         array = array.copy()
@@ -279,9 +279,9 @@ def _unmasked(name: str, values: Any) -> tuple[Any, Any]:
 def _missing(array: np.ndarray) -> np.ndarray:
     """Return which values of an array are missing."""
     if array.dtype.kind == "f":
-        return np.isnan(array)
+        return np.asarray(np.isnan(array))
     if array.dtype.kind == "M":
-        return np.isnat(array)
+        return np.asarray(np.isnat(array))
     if array.dtype.kind in "USO":
         gone = [is_missing(v) or (isinstance(v, (str, bytes)) and not v.strip()) for v in array.flat]
         return np.array(gone, dtype=bool).reshape(array.shape)
