@@ -17,9 +17,9 @@ from mfh._study.few.labels import draw_labelled
 from mfh._study.few.stack import combine, fit_weights, with_labels
 from mfh._study.networks import Networks
 from mfh._study.seed import run_seed
+from mfh._system.paths import label_folder
 from mfh.arms import FEW_LABELS
 from mfh.config import LabelCount
-from mfh.config.labelled import label_folder
 from mfh.results import StudyResult, load_results
 
 QUICK = StudyConfig(

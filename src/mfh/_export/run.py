@@ -21,7 +21,7 @@ from mfh._study.kept import Kept
 from mfh._study.networks import Build
 from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
-from mfh.config.labelled import label_folder
+from mfh._system.paths import label_folder
 from mfh.data.paired import PairedDataset
 from mfh.models.mlp import Standardized, standardized
 from mfh.results import RunResult, StudyResult, load_results

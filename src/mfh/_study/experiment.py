@@ -26,11 +26,11 @@ from mfh._study.resume import Store
 from mfh._study.seed import run_seed
 from mfh._study.tracking import Tracking
 from mfh._system.lock import holds
+from mfh._system.paths import label_folder
 from mfh._system.progress import Progress, is_shown
 from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_backend, run_tasks
 from mfh.arms import BASELINE, STACK
 from mfh.config import StudyConfig
-from mfh.config.labelled import label_folder
 from mfh.data.paired import PairedDataset
 from mfh.data.selection import complete_only
 from mfh.results import FailedSeed, Look, StudyResult

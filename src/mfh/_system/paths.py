@@ -62,3 +62,17 @@ def is_inside(path: str, folder: Path) -> bool:
         return Path(path).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # a loop of links, a name with a NUL
         return False
+
+
+def label_folder(out: Path | str, count: str) -> Path:
+    """Return the folder, inside that of a study of several numbers of labels, of one of these numbers.
+
+    Args:
+        out: folder of the study.
+        count: the number of labels, as it was asked for.
+
+    Example:
+        >>> label_folder("out", "20/class").as_posix()
+        'out/labels/20-per-class'
+    """
+    return Path(out) / "labels" / count.replace("/", "-per-")

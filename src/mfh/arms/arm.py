@@ -80,12 +80,14 @@ class Teacher:
         side: `teacher`, `student` or `both`: which of the two modalities it sees.
         words: what it is, for readers; {teacher} and {student} stand for the modalities.
         look: how its curve is drawn.
+        on_all_pairs: whether it learns from pairs without a label too.
     """
 
     name: str
     side: Literal["teacher", "student", "both"]
     words: str
     look: Look = Look()
+    on_all_pairs: bool = False
 
 
 TEACHERS: dict[str, Teacher] = {
@@ -97,6 +99,7 @@ TEACHERS: dict[str, Teacher] = {
             side="teacher",
             words="a {teacher} teacher trained together with a {student} student (Algorithm 1, step 1)",
             look=Look(color="blue", dashes=(4, 1.5)),
+            on_all_pairs=True,
         ),
         Teacher(
             name="unimodal",
@@ -120,6 +123,7 @@ TEACHERS: dict[str, Teacher] = {
             side="student",
             words="the {student} student trained together with the joint teacher",
             look=Look(color="green", dashes=(2, 2)),
+            on_all_pairs=True,
         ),
         Teacher(
             name="stack",

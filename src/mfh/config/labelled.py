@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from mfh._checks import require
 
@@ -48,17 +47,3 @@ class LabelCount:
 
     def __str__(self) -> str:
         return f"{self.per_class}/class" if self.per_class else f"{self.share:g}"
-
-
-def label_folder(out: Path | str, count: str) -> Path:
-    """Return the folder, inside that of a study of several numbers of labels, of one of these numbers.
-
-    Args:
-        out: folder of the study.
-        count: the number of labels, as it was asked for.
-
-    Example:
-        >>> label_folder("out", "20/class").as_posix()
-        'out/labels/20-per-class'
-    """
-    return Path(out) / "labels" / count.replace("/", "-per-")

@@ -14,9 +14,6 @@ from mfh._report.view import StudyView
 from mfh._report.wording import number, sequence
 from mfh.arms import BASELINE, STACK, TEACHERS
 
-ON_ALL_PAIRS = ("joint", "joint-student")
-"""Teachers that learn from pairs without a label too."""
-
 
 def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     """Return what each network learns from, the weights of the stack by fit, and what was tuned."""
@@ -58,7 +55,7 @@ def _teachers(view: StudyView) -> list[dict[str, Any]]:
                     "role": "teacher",
                     "sees": sees[teacher.side],
                     "labels": labels["labelled"],
-                    "pairs": labels["unlabelled"] if name in ON_ALL_PAIRS else 0.0,
+                    "pairs": labels["unlabelled"] if teacher.on_all_pairs else 0.0,
                     "words": teacher.words.format(**names),
                 }
             )

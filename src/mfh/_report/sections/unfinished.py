@@ -13,9 +13,9 @@ from mfh._report.tables import Table, cell, ratio_cell, table
 from mfh._report.view import arm_order, by_fit
 from mfh._report.wording import duration, number, percent, plural, sequence
 from mfh._system.files import read_json, run_mark
+from mfh._system.paths import label_folder
 from mfh._system.progress import RunState, load_progress
 from mfh.arms import ARMS
-from mfh.config.labelled import label_folder
 from mfh.results import Record
 
 SILENT = 120.0
