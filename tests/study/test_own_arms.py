@@ -128,6 +128,11 @@ def test_wrong_names_are_told_with_those_there_are() -> None:
         find_arms(["math:pi"])
     with pytest.raises(InputError, match="must hold general if they hold softened"):
         find_arms(["no-kd", "softened"])
+    mfh.register_arm(Arm(name="both", teacher="fused"))
+    with pytest.raises(InputError, match="`teacher` of the arm both must be one of"):
+        find_arms(["no-kd", "both"])
+    assert [arm.name for arm in find_arms(["no-kd", "both"], few_labels=True)] == ["no-kd", "both"]
+    del ARMS["both"]
 
 
 @pytest.mark.parametrize(

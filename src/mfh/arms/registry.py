@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from mfh._checks import InputError, listing, require
-from mfh.arms.arm import Arm, Question, Ranking
+from mfh.arms.arm import SOURCE, Arm, Question, Ranking
 from mfh.arms.built_in import BUILT_IN
 from mfh.arms.few import FEW
 
@@ -18,6 +18,8 @@ FEW_LABELS: dict[str, Arm] = {arm.name: arm for arm in FEW}
 """The arms of a study where labels are missing, by name; some have the names of other arms."""
 ONLY_FEW = tuple(name for name in FEW_LABELS if name not in ARMS)
 """Arms that need missing labels."""
+ALL_LABELS = ("regular", "joint", "unimodal")
+"""The teachers of a study where all samples have labels."""
 PILOT = tuple(arm.name for arm in BUILT_IN if arm.pilot)
 """The arms that a diagnosis trains."""
 FEW_PILOT = ("no-kd", "self", "stack")
@@ -84,6 +86,12 @@ def find_arms(names: Iterable[str], *, few_labels: bool = False) -> tuple[Arm, .
             arm.like is None or arm.like in found,
             f"`arms` must hold {arm.like} if they hold {arm.name}, whose outputs are made as soft. "
             f"Got {listing(found)}.",
+        )
+    for arm in () if few_labels else found.values():
+        require(
+            arm.teacher in (None, SOURCE, *ALL_LABELS),
+            f"`teacher` of the arm {arm.name} must be one of {listing(ALL_LABELS)} with all labels. "
+            f"Got {arm.teacher!r}: hide some labels with `labelled`.",
         )
     order = [*(FEW_LABELS if few_labels else ()), *ARMS, *found]
     return tuple(sorted(found.values(), key=lambda arm: order.index(arm.name)))
