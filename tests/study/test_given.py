@@ -119,6 +119,8 @@ def test_teachers_that_cannot_be_used(data: PairedDataset, teacher: nn.Module) -
         mfh.study(data, lambda: nn.Linear(10, 3), config=FROZEN)
     with pytest.raises(InputError, match="need a label for every sample"):
         mfh.study(data, config=replace(LOGITS, labelled=("0.5",)))
+    with pytest.raises(InputError, match="`losses` must not hold `hints` with `teacher_logits`"):
+        mfh.study(data, config=replace(LOGITS, losses=("kl", "hints"), label_weight=1.0))
     with pytest.raises(InputError, match="must hold one that learns from the given teacher"):
         mfh.study(data, config=replace(LOGITS, arms=("no-kd", "joint")))
     with pytest.raises(InputError, match="`diagnose` trains its teachers"):

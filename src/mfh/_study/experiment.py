@@ -99,7 +99,8 @@ def study(
     # trackers follow the study, not each of its networks
     networks = Networks(data, replace(config, tracker=()), teacher, student)
     if config.given_teacher:
-        require_given(data, config, networks.build_teacher(), networks.build_teacher())
+        teachers = networks.build_teacher(), networks.build_teacher()
+        require_given(data, config, *teachers, networks.losses)
         logger.info("%s", describe_left_out(config, networks.arms) or "The teacher is given.")
     require_networks(data, config, networks.build_teacher(), networks.build_student())
     processes = Processes.on(make_accelerator(networks.config).device)

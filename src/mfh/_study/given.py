@@ -1,6 +1,6 @@
 """A teacher that exists: logits in the data, or a network that stays as it is. Nothing of it is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -9,6 +9,7 @@ from mfh._checks import listing, require
 from mfh.arms import Arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.losses import DistillLoss
 from mfh.training.fingerprint import network_fingerprint
 
 GIVEN = "regular"
@@ -66,7 +67,13 @@ def describe_left_out(config: StudyConfig, arms: Sequence[Arm]) -> str:
     return f"The teacher is given{as_what}, and nothing of it is trained: {listing(absent)} are left out."
 
 
-def require_given(data: PairedDataset, config: StudyConfig, teacher: nn.Module, again: nn.Module) -> None:
+def require_given(
+    data: PairedDataset,
+    config: StudyConfig,
+    teacher: nn.Module,
+    again: nn.Module,
+    losses: Mapping[str, DistillLoss],
+) -> None:
     """Check a given teacher.
 
     Args:
@@ -74,10 +81,11 @@ def require_given(data: PairedDataset, config: StudyConfig, teacher: nn.Module, 
         config: the options of the study.
         teacher: its network.
         again: the same network, made once more.
+        losses: the distillation losses of the study by name.
 
     Raises:
-        InputError: the logits have another shape than the task needs; the network has other weights each time
-            it is made; labels are missing, or they are numbers.
+        InputError: the logits have another shape than the task needs, or a loss compares features; the
+            network has other weights each time it is made; labels are missing, or they are numbers.
     """
     name = config.teacher_logits
     require(
@@ -95,6 +103,12 @@ def require_given(data: PairedDataset, config: StudyConfig, teacher: nn.Module, 
             data.shape(name) == data.output_shape,
             f"`teacher_logits` {name} must hold {data.outputs_wanted}. Got shape "
             f"{(len(data), *data.shape(name))}.",
+        )
+        compare = [loss for loss in losses if losses[loss].features]
+        require(
+            not compare,
+            f"`losses` must not hold {listing(compare)} with `teacher_logits`: they compare features, and "
+            "logits have none. Use kl, dkd or dist.",
         )
         return
     require(
