@@ -12,7 +12,9 @@ from mfh._study.task import SeedTask, predict_all
 from mfh._study.teachers import Teachers
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
+from mfh.models.copies import copied
 from mfh.training.device import Processes
+from mfh.training.evaluate import predict
 from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded
@@ -137,8 +139,6 @@ def labelled_job(
 
 def trained(job: StudentJob, fit: StudentFit) -> nn.Module:
     """Return a network of its own with the trained weights."""
-    from mfh.models.copies import copied
-
     model = copied(job.model)
     model.load_state_dict(fit.state)
     return model.eval()
@@ -242,6 +242,4 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
 
 def predict_rows(task: SeedTask, model: nn.Module, data: PairedDataset, rows: Tensor) -> Tensor:
     """Return a student network's outputs for some rows."""
-    from mfh.training.evaluate import predict
-
     return predict(model.to(task.device), data, task.student, rows, shared=True)
