@@ -158,16 +158,13 @@ def trust(pilot: StudyResult) -> list[dict[str, Any]]:
         if record.test_loss is not None and record.teacher in (*MEMBERS, STACK):
             losses.setdefault(record.teacher, {})[record.seed] = record.test_loss
     weights = [choice.weights or {} for choice in pilot.chosen if choice.arm == STACK]
-    base, sides = losses[BASELINE], {"teacher": "teacher", "student": "student"}
-    rows = []
+    base, rows = losses[BASELINE], []
     for name, mine in losses.items():
-        side = sides.get(getattr(TEACHERS.get(name), "side", ""), "both")
+        side = "student" if name == BASELINE else TEACHERS[name].side
         rows.append(
             {
                 "name": name,
-                "sees": {"teacher": pilot.data["teacher"], "student": pilot.data["student"]}.get(
-                    side, "both"
-                ),
+                "sees": pilot.data.get(side, "both"),
                 "log_loss": float(np.mean(list(mine.values()))),
                 "better_in": sum(value < base[seed] for seed, value in mine.items()),
                 "folds": len(mine),
