@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from benchmarks import studies
+from benchmarks._few_tables import FEW_TABLES
 from benchmarks._study_tables import TABLES, difference, mean
 from samples import make_paired
 
@@ -111,11 +112,37 @@ def test_the_page_is_checked_and_written(study: Any, tmp_path: Path, monkeypatch
     assert studies.main() == 0
 
 
+@pytest.fixture(scope="module")
+def curve() -> Any:
+    config = replace(
+        CONFIG,
+        labelled=("0.3", "0.6"),
+        steps=10,
+        arms=("no-kd", "self", "stack", "mismatched", "joint", "general"),
+    )
+    return json.loads(json.dumps(mfh.study(make_paired(80), config=config).to_dict()))
+
+
+@pytest.mark.parametrize("name", sorted(FEW_TABLES))
+def test_every_table_of_few_labels_can_be_made(curve: Any, name: str) -> None:
+    columns, rows = FEW_TABLES[name]([curve, curve])
+    assert len(rows) == (2 if name == "few-means" else 4)
+    assert {len(row) for row in rows} == {len(columns)}
+
+
+def test_gains_of_few_labels_are_recorded_for_other_pages(curve: Any) -> None:
+    kept = studies.few_records({"one": curve})["one"]
+    assert list(kept) == ["30", "60"]
+    gain = next(row for row in curve["comparisons"] if row["question"] == 1)
+    assert kept["30"]["difference"] == gain["difference"]
+
+
 def test_the_page_names_known_tables_and_listed_studies() -> None:
     listed = {run for study in studies.STUDIES for run in (study.run, study.until)}
     text = studies.PAGE.read_text(encoding="utf-8")
     blocks = list(studies.BLOCK.finditer(text))
     assert len(blocks) == text.count("<!-- table:") > 10
     for block in blocks:
-        assert block["name"] in {*TABLES, "verdicts"}
-        assert set(block["runs"].split()) <= listed | {"mfcc-au-followed", "au-mfcc-followed"}
+        assert block["name"] in {*TABLES, *FEW_TABLES, "verdicts"}
+        runs = {run for run in block["runs"].split() if not run.startswith("few-")}
+        assert runs <= listed | {"mfcc-au-followed", "au-mfcc-followed"}
