@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mfh._checks import listing
-from mfh._study.few.words import describe_gain
+from mfh._study.few.words import describe_gain, rounded
 from mfh.arms import BASELINE, CHOSEN, HEADLINE, STACK, Arm
 from mfh.comparing import Decision, sees_teacher_side, source_arm
 from mfh.results import Comparison, FailedStudent, MetricInfo, Verdict
@@ -135,14 +135,8 @@ def _what_would_decide(gain: Comparison) -> str:
         return "More repeats may not decide it."
     return (
         "More repeats may not decide it. If the difference is as estimated, a study of about "
-        f"{_rounded(gain.samples_needed):,} samples probably will."
+        f"{rounded(gain.samples_needed):,} samples probably will."
     )
-
-
-def _rounded(count: int) -> int:
-    """Return a count with two significant digits."""
-    digits = max(len(str(count)) - 2, 0)
-    return round(count, -digits)
 
 
 def _on_focusing(decision: Decision, source: str) -> str:

@@ -62,7 +62,7 @@ def train_teachers(task: SeedTask, train: Tensor, *, fold: str = "") -> Teachers
     data = task.networks.prepared(train)
     jobs = _jobs(task, data, train, fold)
     fits = dict(zip(jobs, task.train_side_by_side(jobs, "teachers"), strict=True))
-    alone = {name: _trained(job, fits[name]).to(task.device) for name, job in jobs.items()}
+    alone = {name: trained(job, fits[name]).to(task.device) for name, job in jobs.items()}
     networks: dict[str, nn.Module] = {}
     curves: dict[str, np.ndarray] = {}
     joint_student = None
@@ -131,7 +131,7 @@ def _train_joint(
     return pair, {"joint_loss": curve(fit.loss), "joint_validation": curve(fit.validation)}
 
 
-def _trained(job: StudentJob, fit: StudentFit) -> nn.Module:
+def trained(job: StudentJob, fit: StudentFit) -> nn.Module:
     """Return a network of its own with the trained weights."""
     model = copied(job.model)
     model.load_state_dict(fit.state)

@@ -204,4 +204,5 @@ def _batch(
     inputs = tuple(near.inputs(name, slice(None), device=device) for name in modalities)
     if channels_last:
         inputs = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs)
-    return Batch(inputs, data.label[rows].to(device), rows)
+    complete = bool(data.labelled[rows.numpy()].all())
+    return Batch(inputs, data.label[rows].to(device), rows, complete)

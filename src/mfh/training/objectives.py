@@ -17,11 +17,20 @@ from mfh.tasks import TASKS, is_labelled
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples: the network's inputs, the labels, and the rows in the data set (on the CPU)."""
+    """Some samples.
+
+    Attributes:
+        inputs: of the network.
+        label: of each sample.
+        rows: places in the data set, on the CPU.
+        complete: whether every sample has a label; None if the labels must tell. To read them from an
+            accelerator would make each step wait for it.
+    """
 
     inputs: tuple[Tensor, ...]
     label: Shaped[Tensor, "sample ..."]
     rows: Int[Tensor, " sample"]
+    complete: bool | None = None
 
 
 Objective = Callable[[Any, Batch], Tensor]
@@ -75,7 +84,7 @@ class Distill:
         """Return the mean loss of a batch; `outputs` is what the student returns (see `logits_of`)."""
         logits, terms = logits_of(outputs), []
         if self.label_weight:
-            from_labels = label_loss(self.task, logits, batch.label, smoothing=self.smoothing)
+            from_labels = label_loss(self.task, logits, batch, smoothing=self.smoothing)
             terms.append(self.label_weight * from_labels)
         if self.distill_weight and self.teacher_logits is not None:
             soft = self.teacher_logits[batch.rows].to(logits.device)
@@ -204,14 +213,17 @@ class Joint:
     def __call__(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """Return the mean loss of a batch."""
         teacher, student = outputs
-        loss = label_loss(self.task, teacher, batch.label) + label_loss(self.task, student, batch.label)
+        loss = label_loss(self.task, teacher, batch) + label_loss(self.task, student, batch)
         return (loss if self.label_share == 1 else loss / self.label_share) + mse(teacher, student)
 
 
-def label_loss(task: str, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def label_loss(task: str, logits: Tensor, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
     """Return the sum of the label losses of the labelled samples, divided by the number of all samples."""
-    loss, known = TASKS[task].label_loss, is_labelled(label)
-    if known.all():
+    loss, label = TASKS[task].label_loss, batch.label
+    if batch.complete:
+        return loss(logits, label, smoothing=smoothing)
+    known = is_labelled(label)
+    if batch.complete is None and known.all():
         return loss(logits, label, smoothing=smoothing)
     if not known.any():
         return 0 * logits.sum()

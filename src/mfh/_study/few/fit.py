@@ -26,7 +26,7 @@ from mfh._study.outputs import StudentKey, TeacherOutputs, soft_labels
 from mfh._study.parts import Ranked
 from mfh._study.ranking import rank
 from mfh._study.students import evaluate
-from mfh._study.task import SeedTask, Timer
+from mfh._study.task import SeedTask, Timer, teachers_needed
 from mfh._study.teachers import Teachers
 from mfh.arms import BASELINE, STACK
 from mfh.data.paired import PairedDataset
@@ -61,9 +61,9 @@ def run_few(task: SeedTask) -> SeedResult:
     data = networks.prepared(task.train, visible)
     truth = replace(data, label=label_scale(visible, task.labelled)(networks.data.label))
     parts = divide_labelled(task, data)
-    needs = {arm.teacher_name(task.source) for arm in task.arms}
-    members = train_members(task, parts) if needs - {None, "self"} else []
-    tuned = tune(task, parts, (len(MEMBERS) - 1) * ("self" in needs))
+    stacked, copies = _asked(networks)
+    members = train_members(task, parts) if stacked else []
+    tuned = tune(task, parts, copies)
     timer.lap("teachers")
     taught = _stack(task, parts, members, tuned)
     timer.lap("saliency")
@@ -100,8 +100,7 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
     """Return the work of each stage of one fit: networks to train, or rankings of channels."""
     config, budget = networks.config, Budget.of(networks)
     parts, tried = budget.folds + 1, len(budget.trials)
-    needs = {arm.teacher_name(config.teacher_source) for arm in networks.arms}
-    taught, copies = bool(needs - {None, "self"}), (len(MEMBERS) - 1) * ("self" in needs)
+    stacked, copies = _asked(networks)
     students = sum(
         arm.count(len(config.ratio), config.random_draws, 0)
         * (1 if arm.hidden_labels else len(networks.losses))
@@ -109,10 +108,16 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
         if arm.name != BASELINE
     )
     return {
-        "teachers": 4 * parts * taught + tried * (parts - 1) + 1 + copies,
-        "saliency": parts * taught,
+        "teachers": 4 * parts * stacked + tried * (parts - 1) + 1 + copies,
+        "saliency": parts * stacked,
         "students": students,
     }
+
+
+def _asked(networks: Networks) -> tuple[bool, int]:
+    """Return whether an arm needs the teachers, and how many networks `self` needs beside `no-kd`."""
+    needed = set(teachers_needed(networks.arms, networks.config.teacher_source))
+    return bool(needed - {"self"}), (len(MEMBERS) - 1) * ("self" in needed)
 
 
 def _has(task: SeedTask, name: str) -> bool:

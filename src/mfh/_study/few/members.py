@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask, predict_all
-from mfh._study.teachers import Teachers
+from mfh._study.teachers import Teachers, trained
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
-from mfh.models.copies import copied
 from mfh.training.device import Processes
 from mfh.training.evaluate import predict
 from mfh.training.objectives import Fused, Pair
@@ -135,13 +134,6 @@ def labelled_job(
         name=f"The network `{name}` of fit {task.seed}",
         metric=task.metric,
     )
-
-
-def trained(job: StudentJob, fit: StudentFit) -> nn.Module:
-    """Return a network of its own with the trained weights."""
-    model = copied(job.model)
-    model.load_state_dict(fit.state)
-    return model.eval()
 
 
 def _train_pair(task: SeedTask, part: Part, kind: type[Pair]) -> Pair:

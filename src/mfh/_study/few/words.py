@@ -71,12 +71,10 @@ def describe_equivalent(found: Mapping[str, Any]) -> str:
     """
     most, low = f"{round(found['most']):,}", found["low"]
     if found["further"] is None:
-        least = "" if low is None else f" (95% {_round(low):,} further labels or more)"
+        least = "" if low is None else f" (95% {rounded(low):,} further labels or more)"
         return f"The teachers are worth more than all {most} labels{least}."
-    high = f"more than all {most}" if found["high"] is None else f"{_round(found['high']):,}"
-    return (
-        f"The teachers are worth {_round(found['further']):,} further labels (95% {_round(low):,} to {high})."
-    )
+    high = f"more than all {most}" if found["high"] is None else f"{rounded(found['high']):,}"
+    return f"The teachers are worth {rounded(found['further']):,} further labels (95% {rounded(low):,} to {high})."
 
 
 def describe_curve(labels: Mapping[str, Any], metric: MetricInfo) -> list[str]:
@@ -115,7 +113,7 @@ def insert_second(text: str, sentence: str) -> str:
     return f"{text[:end]} {sentence}{text[end:]}"
 
 
-def _round(value: float) -> int:
+def rounded(value: float) -> int:
     """Return a count with two significant digits."""
     count = round(value)
     return round(count, -max(len(str(count)) - 2, 0))
