@@ -31,7 +31,7 @@ $(VENV)/.docs: $(VENV)/.base
 
 demo: $(VENV)/.base     ## the main job on real data: do teachers that see fou too help zer, with 160 labels?
 	test -f out/mfeat.npz || $(BIN)/mfh data mfeat --out out/mfeat.npz
-	$(BIN)/mfh study --data out/mfeat.npz --teacher fou --student zer --labelled 0.1 --label-curve 0.3 --seeds 10 --out $(OUT)
+	$(BIN)/mfh study --data out/mfeat.npz --teacher fou --student zer --labelled 0.1 --label-curve 0.3 1 --seeds 10 --out $(OUT)
 	@echo "The report: $(abspath $(OUT))/report.html"
 
 # two test processes on two cores: a second thread in each would only wait

@@ -74,7 +74,8 @@ def describe_equivalent(found: Mapping[str, Any]) -> str:
         least = "" if low is None else f" (95% {rounded(low):,} further labels or more)"
         return f"The teachers are worth more than all {most} labels{least}."
     high = f"more than all {most}" if found["high"] is None else f"{rounded(found['high']):,}"
-    return f"The teachers are worth {rounded(found['further']):,} further labels (95% {rounded(low):,} to {high})."
+    further, least = f"{rounded(found['further']):,}", f"{rounded(low):,}"
+    return f"The teachers are worth {further} further labels (95% {least} to {high})."
 
 
 def describe_curve(labels: Mapping[str, Any], metric: MetricInfo) -> list[str]:
