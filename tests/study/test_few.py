@@ -309,6 +309,24 @@ def test_other_tasks_run_by_the_loop(task: str) -> None:
     assert result.verdict.sentence
 
 
+def test_the_regular_teacher_can_be_focused_too() -> None:
+    config = replace(QUICK, teacher_source="regular", arms=("no-kd", "regular", "general"))
+    found = mfh.study(make_data(), config=config)
+    assert {record.arm for record in found.records} == {"no-kd", "regular", "general"}
+
+
+def test_a_metric_that_is_better_when_lower_has_label_equivalents() -> None:
+    config = replace(QUICK, labelled=("0.2", "1"), metric="log-loss", arms=("no-kd", "stack"), steps=60)
+    found = mfh.study(make_data(), config=config)
+    means = {
+        (point["count"], row["arm"]): row["mean"] for point in found.labels["curve"] for row in point["arms"]
+    }
+    assert means["0.2", "no-kd"] > means["1", "no-kd"]  # more labels, lower loss
+    further = found.labels["equivalents"]["0.2"]["further"]
+    better = means["0.2", "stack"] < means["0.2", "no-kd"]
+    assert (further is None or further > 0) == better
+
+
 def test_arms_of_few_labels_need_few_labels() -> None:
     with pytest.raises(InputError, match="labelled"):
         mfh.study(make_data(), config=replace(QUICK, labelled=(), arms=("no-kd", "stack")))

@@ -26,6 +26,7 @@ class Point:
         count: as the study was asked for it.
         labels: mean number of labels of a fit.
         values: arm -> metric of each sample, or each group, that was tested; the mean over fits; (unit,).
+            Larger is better: a metric that is better when it is lower has the other sign.
     """
 
     count: str
@@ -115,8 +116,9 @@ def label_equivalent(points: Sequence[Point], point: Point, *, seed: int = 0) ->
     draws = rng.integers(len(mine), size=(RESAMPLES, len(mine)))
     found = np.array([_reached(at, base[:, d].mean(axis=1), mine[d].mean()) for d in draws])
     value = _reached(at, base.mean(axis=1), mine.mean())
-    low, high = np.quantile(found, [0.025, 0.975], method="lower"), np.quantile(found, 0.975, method="higher")
-    numbers = {"further": value, "low": low[0], "high": high}
+    low = np.quantile(found, 0.025, method="lower")
+    high = np.quantile(found, 0.975, method="higher")
+    numbers = {"further": value, "low": low, "high": high}
     return {
         "labels": point.labels,
         "most": float(at[-1]),
@@ -153,5 +155,5 @@ def make_point(count: str, result: StudyResult, arms: Sequence[str], group: np.n
             if group is not None:
                 codes = np.unique(group[rows], return_inverse=True)[1]
                 means = np.bincount(codes, means) / np.bincount(codes)
-            values[arm] = means
+            values[arm] = means if result.metrics[0].higher_is_better else -means
     return Point(count, float(result.labels["labelled"]), values)

@@ -96,7 +96,7 @@ def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
             "joint": joint.teacher,
             "joint-student": joint.student,
         }
-        found.append(Teachers(networks, joint.student, None, part.data, task.train))
+        found.append(Teachers(networks, joint.student, alone[1], part.data, task.train))
     return found
 
 
