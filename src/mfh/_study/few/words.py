@@ -114,7 +114,7 @@ def insert_second(text: str, sentence: str) -> str:
     return f"{text[:end]} {sentence}{text[end:]}"
 
 
-def rounded(value: float) -> int:
+def rounded(value: float | int) -> int:
     """Return a count with two significant digits."""
     count = round(value)
     return round(count, -max(len(str(count)) - 2, 0))
