@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mfh._saliency import saliency as saliency
     from mfh._saliency import streaming_saliency as streaming_saliency
     from mfh._study import Plan as Plan
+    from mfh._study import fit as fit
     from mfh._study import plan as plan
     from mfh._study import study as study
     from mfh._version import __version__ as __version__
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mfh.arms import register_arm as register_arm
     from mfh.config import DiagnoseConfig as DiagnoseConfig
     from mfh.config import DistillConfig as DistillConfig
+    from mfh.config import FitConfig as FitConfig
     from mfh.config import StudyConfig as StudyConfig
     from mfh.config import TrainConfig as TrainConfig
     from mfh.data.paired import PairedDataset as PairedDataset
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from mfh.estimator import CrossmodalRegressor as CrossmodalRegressor
     from mfh.metrics import Metric as Metric
     from mfh.metrics import register_metric as register_metric
+    from mfh.results import FitResult as FitResult
     from mfh.results import StudyResult as StudyResult
     from mfh.results import load_results as load_results
 
@@ -55,6 +58,7 @@ _HOMES = {
     "layers": "mfh._focus",
     "split": "mfh._focus",
     "study": "mfh._study",
+    "fit": "mfh._study",
     "plan": "mfh._study",
     "Plan": "mfh._study",
     "__version__": "mfh._version",
@@ -62,6 +66,7 @@ _HOMES = {
     "register_arm": "mfh.arms",
     "DiagnoseConfig": "mfh.config",
     "DistillConfig": "mfh.config",
+    "FitConfig": "mfh.config",
     "StudyConfig": "mfh.config",
     "TrainConfig": "mfh.config",
     "PairedDataset": "mfh.data.paired",
@@ -72,6 +77,7 @@ _HOMES = {
     "distill": "mfh._distill",
     "Exported": "mfh._export",
     "load_export": "mfh._export",
+    "FitResult": "mfh.results",
     "StudyResult": "mfh.results",
     "CrossmodalClassifier": "mfh.estimator",
     "CrossmodalRegressor": "mfh.estimator",

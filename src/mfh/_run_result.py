@@ -56,7 +56,7 @@ class RunResult:
         """The inverse of `to_dict`."""
         known = {f.name for f in fields(cls)} - {"kept"}
         given = {key: value for key, value in values.items() if key in known}
-        for name in ("config", "environment", "timings", "saliency", "data", "labels", "diagnosis"):
+        for name in ("config", "environment", "timings", "saliency", "data", "labels", "diagnosis", "search"):
             if not isinstance(given.get(name, {}), Mapping):
                 raise TypeError(f"`{name}` holds no fields")
         for name, kind in cls._tables().items():

@@ -21,6 +21,7 @@ from mfh.commands import (
     data,
     diagnose,
     export,
+    fit,
     gaussian,
     layers,
     plan,
@@ -39,6 +40,7 @@ from mfh.commands._sources import plain_spec, without_given
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
+    fit,
     diagnose,
     plan,
     layers,
@@ -52,7 +54,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     vggsound,
     avmnist,
 )
-SAME_FILES = ("study", "layers", "export", "diagnose", "plan")  # a config of one serves the others
+SAME_FILES = ("study", "fit", "layers", "export", "diagnose", "plan")  # a config of one serves the others
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT

@@ -195,6 +195,33 @@ class StudyResult(RunResult):
 
 
 @dataclass(frozen=True, repr=False)
+class FitResult(StudyResult):
+    """A search for the best student: the study of its procedures, what was tried, and what is shipped.
+
+    The arms are `no-kd` and `searched`, the recipes that a search without and one with teachers took in each
+    fit, and `stack`, a fixed recipe.
+
+    Attributes:
+        search: `trials` (every recipe of every fit, with `first`, its metric on the first fold, and
+            `validation`, the mean over `folds`), `winners` by fit with the difference to the anchor and its
+            standard error, `worth` of each choice, `by_part` (by class and by group), `threshold`, `final`
+            (the search on all samples) and `shipped`, the arm whose student to ship.
+    """
+
+    kind: ClassVar[str] = "fit"
+
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+    def frame(self, table: str = "records") -> "pd.DataFrame":
+        """Return a table: see `RunResult.frame`; also `trials`, `winners` and `worth`."""
+        import pandas as pd
+
+        if table not in ("trials", "winners", "worth"):
+            return super().frame(table)
+        return pd.DataFrame([dict(row) for row in self.search.get(table, ())])
+
+
+@dataclass(frozen=True, repr=False)
 class Diagnosis(StudyResult):
     """The evidence before a study. `records`, `summary` and `comparisons` are those of its pilot.
 
@@ -277,7 +304,9 @@ class GaussianResult(RunResult):
         return super()._tables() | {"records": GaussianRecord, "rows": dict, "differences": dict}
 
 
-KINDS: dict[str, type[RunResult]] = {cls.kind: cls for cls in (StudyResult, Diagnosis, GaussianResult)}
+KINDS: dict[str, type[RunResult]] = {
+    cls.kind: cls for cls in (StudyResult, FitResult, Diagnosis, GaussianResult)
+}
 
 
 def load_results(folder: Path | str) -> RunResult:

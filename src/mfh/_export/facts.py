@@ -1,19 +1,13 @@
 """What a model card says about a student: how good it is, by class and by group, and what it was made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
 from mfh._export.choose import Chosen
+from mfh._study.by_part import by_part
 from mfh.arms import BASELINE, CHOSEN, Arm
 from mfh.comparing import source_arm
-from mfh.metrics import AUTO, METRICS, Metric, find_metric
 from mfh.results import MetricInfo, Record, StudyResult
-
-MOST_ROWS = 20
-"""Classes or groups that a table of the card shows; of more, the worst ones."""
 
 
 def describe_score(result: StudyResult, chosen: Chosen) -> dict[str, Any]:
@@ -65,37 +59,9 @@ def _gain(result: StudyResult, chosen: Chosen) -> dict[str, Any] | None:
 
 def _by_part(result: StudyResult, chosen: Chosen, info: MetricInfo) -> dict[str, Any]:
     """Return the metric by class and by group, over the test samples of all fits."""
-    nothing = {"by_class": None, "by_group": None}
-    task = str(result.data.get("task", "single-label"))
-    if "label" not in result.predictions or info.name.lower() not in METRICS or task == "dense":
-        return nothing
-    metric = find_metric(info.name, task)
-    rows, outputs = _test_outputs(result, like_it(result, chosen))
-    label = torch.from_numpy(result.predictions["label"])[rows]
-    by_class = None
-    if task == "single-label":
-        recall = find_metric(AUTO, task)
-        names = [str(name) for name in result.data.get("classes", ())]
-        by_class = _rows(recall, outputs, label, label.numpy(), names)
-    by_group = None
-    if "group" in result.predictions:
-        groups, codes = np.unique(result.predictions["group"], return_inverse=True)
-        by_group = _rows(metric, outputs, label, codes[rows], [str(name) for name in groups])
-    return {"by_class": by_class, "by_group": by_group}
-
-
-def _rows(
-    metric: Metric, outputs: torch.Tensor, label: torch.Tensor, codes: np.ndarray, names: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Return the metric of each part of the samples; parts where it is undefined are left out."""
-    found: list[dict[str, Any]] = []
-    for code, name in enumerate(names):
-        part = torch.from_numpy(np.flatnonzero(codes == code))
-        value = metric(outputs[part], label[part]) if len(part) else float("nan")
-        if np.isfinite(value):
-            found.append({"name": name, "samples": len(part), "value": value})
-    worst = sorted(found, key=lambda row: metric.merit(row["value"]))[:MOST_ROWS]
-    return found if len(found) <= MOST_ROWS else worst
+    if "label" not in result.predictions:
+        return {"by_class": None, "by_group": None}
+    return by_part(result, like_it(result, chosen), info)
 
 
 def like_it(result: StudyResult, chosen: Chosen) -> list[Record]:
@@ -114,16 +80,6 @@ def like_it(result: StudyResult, chosen: Chosen) -> list[Record]:
         if same and not record.draw:
             mine[record.seed] = record
     return list(mine.values())
-
-
-def _test_outputs(result: StudyResult, records: Sequence[Record]) -> tuple[np.ndarray, torch.Tensor]:
-    """Return the test samples of some students, and their outputs for these."""
-    rows, outputs = [], []
-    for record in records:
-        fit = [r for r in result.records if r.seed == record.seed]
-        rows.append(result.predictions[f"rows/{record.seed}"])
-        outputs.append(result.predictions[f"outputs/{record.seed}"][fit.index(record)])
-    return np.concatenate(rows), torch.from_numpy(np.concatenate(outputs))
 
 
 def describe_data(result: StudyResult) -> dict[str, Any]:

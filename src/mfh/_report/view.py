@@ -12,7 +12,7 @@ import numpy as np
 from mfh._report import wording
 from mfh._report.wording import shorten
 from mfh._system.files import plain
-from mfh.arms import BASELINE, CHOSEN, HEADLINE, STACK, Arm, Look, ShownArm
+from mfh.arms import BASELINE, CHOSEN, HEADLINE, SEARCHED, STACK, Arm, Look, ShownArm
 from mfh.comparing import sees_teacher_side
 from mfh.results import Comparison, MetricInfo, Record, StudyResult, Summary
 
@@ -21,7 +21,11 @@ Key = tuple[str, float | None]
 Values = dict[Key, dict[int, float]]
 Row = TypeVar("Row", Record, Summary, Comparison)
 
-TEACHER_WORDS = {HEADLINE: "the focused teacher", STACK: "the stack of teachers"}
+TEACHER_WORDS = {
+    HEADLINE: "the focused teacher",
+    STACK: "the stack of teachers",
+    SEARCHED: "the teachers that the search took",
+}
 """Headline arm -> what its students learn from, in a sentence; `the teacher` for all others."""
 MAX_DOTS = 60  # more dots than this would hide each other
 SPARE_LOOKS = (
@@ -148,8 +152,9 @@ class StudyView:
         names |= {record.arm for record in self.records}
         names |= {wording.base(row.a) for row in self.comparisons}
         source = self.plain_arm(self.source)
-        if STACK in names:
-            return STACK
+        for name in (SEARCHED, STACK):
+            if name in names:
+                return name
         if HEADLINE not in names and source is not None and source.name in names:
             return source.name
         return HEADLINE

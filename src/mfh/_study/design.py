@@ -6,6 +6,7 @@ import numpy as np
 
 from mfh._checks import require
 from mfh._study.few.labels import draw_labelled
+from mfh._study.outcome import ALL_SAMPLES
 from mfh.config import LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split, divide, draw_split, require_classes
@@ -65,12 +66,16 @@ class Design:
         return divmod(seed - self.first, self.folds)
 
     def draw(self, data: PairedDataset, config: StudyConfig, seed: int) -> Split:
-        """Return the split of one fit.
+        """Return the split of one fit; `ALL_SAMPLES` holds out none, and hides the labels of the first fit.
 
         Raises:
             InputError: a split would lack a class, or there are too few groups.
         """
-        if config.labelled or not data.labelled.all():
+        if seed == ALL_SAMPLES:
+            rows = np.arange(len(data))
+            shown = self.draw(data, config, self.first).learnt if config.labelled else rows[data.labelled]
+            return Split(rows, rows[:0], shown, redrawn=False, labelled=shown)
+        if config.searches or config.labelled or not data.labelled.all():
             return self._draw_few(data, config, seed)
         if self.kind != "kfold":
             return draw_split(data, config.seed if config.fix_split else seed)

@@ -20,9 +20,10 @@ from mfh._study.kept import STUDENTS, Kept
 from mfh._study.live import Live
 from mfh._study.looks import LookPlan, answers, keep_plan, take_look, with_looks
 from mfh._study.networks import Build, Networks, with_modalities
-from mfh._study.outcome import SeedResult
+from mfh._study.outcome import ALL_SAMPLES, SeedResult
 from mfh._study.preflight import require_networks
 from mfh._study.resume import Store
+from mfh._study.search.summary import as_fit
 from mfh._study.seed import run_seed
 from mfh._study.tracking import Tracking
 from mfh._system.lock import holds
@@ -30,7 +31,7 @@ from mfh._system.paths import label_folder
 from mfh._system.progress import Progress, is_shown
 from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_backend, run_tasks
 from mfh.arms import BASELINE, STACK
-from mfh.config import StudyConfig
+from mfh.config import FitConfig, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.selection import complete_only
 from mfh.results import FailedSeed, Look, StudyResult
@@ -120,7 +121,7 @@ def study(
     fits = _Fits(networks, store, processes, is_shown(progress))
     try:
         tracking = Tracking(config, None if store is None else store.folder)
-        fits.train(design.seeds, tracking)
+        fits.train([*design.seeds, *([ALL_SAMPLES] if config.searches else [])], tracking)
         goes_on = config.until == "decided"
         last = max(design.repeats, config.max_repeats) if goes_on else design.repeats
         folder = None if store is None else store.folder
@@ -131,7 +132,9 @@ def study(
             store.discard()
         raise
     elapsed, level = time.perf_counter() - start, plan.level(design.repeats)
-    result = assemble(networks, config, fits.finished(design.seeds), elapsed=elapsed, level=level)
+    finished = fits.finished(design.seeds)
+    shown = replace(config, losses=(config.loss,)) if config.searches else config  # others are recipes
+    result = assemble(networks, shown, finished, elapsed=elapsed, level=level)
     result = replace(
         result,
         failed_seeds=tuple(sorted(fits.failures, key=lambda failure: failure.seed)),
@@ -139,6 +142,8 @@ def study(
         kept=fits.kept(),
     )
     result = with_looks(result, looks, design.repeats, plan, "repeats" if design.folds > 1 else "fits")
+    if isinstance(config, FitConfig):
+        result = as_fit(result, config, Budget.of(networks), finished, fits.finished([ALL_SAMPLES]))
     if answers(result):
         keep_plan(plan, folder, write=processes.main)
     if sources is not None:
@@ -257,7 +262,8 @@ class _Fits:
                 seed = left[ended.number]
                 if ended.result is not None:
                     self.done[seed] = ended.result
-                    tracking.seed(ended.result)
+                    if seed != ALL_SAMPLES:
+                        tracking.seed(ended.result)
                 else:
                     _go_on(ended, seed, self.failures, finished=len(self.done), seeds=len(seeds))
                 if ended.error:

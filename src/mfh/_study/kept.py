@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mfh._checks import InputError, one_line, require
 from mfh._study.networks import Build, Networks, label_scale
+from mfh._study.outcome import fit_name
 from mfh._study.outputs import StudentKey
 from mfh._study.resume import checkpoint, written_weights
 from mfh._study.task import SeedTask
@@ -94,7 +95,7 @@ class Kept:
         try:
             known = written_weights(self.folder, seed)
             require(name in known, "no students were kept in this folder")
-            require_files(self.folder, {name: known[name]}, f"seed-{seed:04d}.json")
+            require_files(self.folder, {name: known[name]}, f"{fit_name(seed)}.json")
             tensors = read_state(path)
             for file in sorted(path.parent.glob(f"{DISTILLED}*.safetensors")):
                 student = file.stem.removeprefix(DISTILLED)

@@ -9,6 +9,7 @@ from mfh._study.few.fit import units_per_fit
 from mfh._study.given import GIVEN
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
+from mfh._study.search.fit import units_per_fit as units_of_search
 from mfh._study.task import teachers_needed
 from mfh._system.progress import (
     FILE,
@@ -31,6 +32,8 @@ UNITS = {"teachers": "epochs", "saliency": "rankings", "students": "epochs"}
 
 def units_per_seed(networks: Networks) -> dict[str, int]:
     """Return the work of each stage for one seed: epochs of all networks, or rankings of channels."""
+    if networks.config.searches:
+        return units_of_search(networks)
     if networks.few_labels:
         return units_per_fit(networks)
     config, arms = networks.config, networks.arms

@@ -12,7 +12,7 @@ from mfh._checks import listing, require
 from mfh._focus import uncompiled
 from mfh._study.given import arms_for
 from mfh._study.losses import study_losses
-from mfh.arms import DEFAULT, Arm, find_arms
+from mfh.arms import DEFAULT, SEARCH_ARMS, Arm, find_arms
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.prepared import fit_inputs, prepare_inputs
@@ -89,9 +89,11 @@ class Networks:
         self.standardized = tuple(
             name for name, build in sides if build is None and name != self.config.teacher_logits
         )
-        arms = find_arms(self.config.arms, few_labels=self.few_labels)
-        # without labels that the study hid, `oracle` would be another `no-kd`
-        arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
+        arms: tuple[Arm, ...] = SEARCH_ARMS
+        if not self.config.searches:
+            arms = find_arms(self.config.arms, few_labels=self.few_labels)
+            # without labels that the study hid, `oracle` would be another `no-kd`
+            arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
         self.arms = arms_for(arms, self.config)
         self.losses = study_losses(self.config, self.data.task, few_labels=self.few_labels)
         self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
@@ -106,6 +108,11 @@ class Networks:
         """Make a new student, without what `torch.compile` wraps around it."""
         return uncompiled(self.student()) if self.student else self._default(str(self.config.student))
 
+    def scaled(self, factor: float) -> "Networks":
+        """Return the same, with default networks whose hidden layers are wider by a factor."""
+        hidden = tuple(max(1, round(factor * width)) for width in self.config.hidden)
+        return replace(self, config=replace(self.config, hidden=hidden))
+
     def _default(self, modality: str) -> torch.nn.Module:
         require(
             self.data.task != "dense",
@@ -117,8 +124,8 @@ class Networks:
 
     @property
     def few_labels(self) -> bool:
-        """Whether labels are missing or hidden, so that teachers of both modalities teach on all pairs."""
-        return bool(self.config.labelled) or not self.data.labelled.all()
+        """Whether teachers of both modalities teach on all pairs: labels are missing, or recipes searched."""
+        return self.config.searches or bool(self.config.labelled) or not self.data.labelled.all()
 
     def prepared(self, train: Tensor, data: PairedDataset | None = None) -> PairedDataset:
         """Return the data as the networks see them, with statistics of the training rows.

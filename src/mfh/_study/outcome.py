@@ -14,6 +14,14 @@ from mfh.influence import sample_values
 from mfh.metrics import Metric
 from mfh.results import Choice, FailedStudent, Record, TeacherRecord
 
+ALL_SAMPLES = -1
+"""Number of the fit of a search that holds out no sample."""
+
+
+def fit_name(seed: int) -> str:
+    """Return the name of a fit in the names of files."""
+    return "all-samples" if seed == ALL_SAMPLES else f"seed-{seed:04d}"
+
 
 @dataclass(frozen=True, eq=False)
 class Student:
@@ -77,6 +85,7 @@ class SeedResult:
             shape (epoch,), and `students_loss`, `students_validation` of shape (student, epoch), in the order
             of `students`; NaN after an early stop.
         failed: one per student that diverged; they are not among `students`.
+        search: of a search, what was tried and what won, as plain values; see `mfh.results.FitResult`.
     """
 
     seed: int
@@ -93,6 +102,7 @@ class SeedResult:
     layer: str = ""
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     failed: tuple[FailedStudent, ...] = ()
+    search: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def records(self) -> tuple[Record, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mfh._checks import InputError, require
-from mfh._study.outcome import SeedResult, Student
+from mfh._study.outcome import SeedResult, Student, fit_name
 from mfh._system.files import (
     bytes_writer,
     checksum,
@@ -99,12 +99,12 @@ class Store:
 
     def base(self, seed: int) -> Path:
         """Return the path of a seed's files, without suffix; a folder of this name keeps unfinished work."""
-        return self.folder / "state" / f"seed-{seed:04d}"
+        return self.folder / "state" / fit_name(seed)
 
     def save(self, result: SeedResult) -> None:
         """Write a seed. Its json is written last and has the checksums of the other files."""
         self.claim()
-        base, name = self.base(result.seed), f"seed-{result.seed:04d}"
+        base, name = self.base(result.seed), fit_name(result.seed)
         contents = {
             checkpoint(result.seed, network): sealed_weights(
                 {key: value.contiguous().clone() for key, value in weights.items()},
@@ -137,6 +137,7 @@ class Store:
                 "redrawn": result.split.redrawn,
                 "place": [result.repeat, result.fold],
                 "settings": [student.settings for student in result.students],
+                **({"search": result.search} if result.search else {}),
             },
             sealed=True,
         )
@@ -181,6 +182,7 @@ class Store:
                 failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
                 repeat=values["place"][0],
                 fold=values["place"][1],
+                search=values.get("search", {}),
             )
         except FileNotFoundError:
             return None
@@ -191,7 +193,7 @@ class Store:
 
 def checkpoint(seed: int, network: str) -> str:
     """Return the path of a network's weights inside the folder of a run."""
-    return f"checkpoints/seed-{seed:04d}/{network}.safetensors"
+    return f"checkpoints/{fit_name(seed)}/{network}.safetensors"
 
 
 def written_weights(folder: Path, seed: int) -> dict[str, str]:
@@ -200,7 +202,7 @@ def written_weights(folder: Path, seed: int) -> dict[str, str]:
     Raises:
         InputError: the file that records them is absent or damaged.
     """
-    path = folder / "state" / f"seed-{seed:04d}.json"
+    path = folder / "state" / f"{fit_name(seed)}.json"
     try:
         files = read_json(path, sealed=False).get("files", {})
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """One seed of a study: its teachers, their channels ranked, and the students of every arm."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mfh._study.outcome import SeedResult
 from mfh._study.outputs import TeacherOutputs
 from mfh._study.parts import Parts, Ranked
 from mfh._study.ranking import rank
+from mfh._study.search.fit import run_search
 from mfh._study.students import train_and_evaluate
 from mfh._study.task import Progress, SeedTask, Timer
 from mfh._study.teachers import train_teachers
@@ -58,11 +60,18 @@ def run_seed(
         arms=networks.arms,
     )
     try:
-        result = run_task(task) if task.split.labelled is None else run_few(task)
+        result = _protocol(task)(task)
         rate = (Choice("", seed, lr=task.config.peak_rate),) if searched else ()
         return replace(result, chosen=(*result.chosen, *rate))
     finally:
         torch.set_num_threads(before)
+
+
+def _protocol(task: SeedTask) -> Callable[[SeedTask], SeedResult]:
+    """Return how a fit is run."""
+    if task.config.searches:
+        return run_search
+    return run_task if task.split.labelled is None else run_few
 
 
 def run_task(task: SeedTask) -> SeedResult:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mfh._study.describe import curve, pad
 from mfh._study.kept import keep_students
+from mfh._study.networks import Build
 from mfh._study.outcome import Student
 from mfh._study.outputs import StudentKey, soft_labels, taught_features
 from mfh._study.parts import Ranked
@@ -162,6 +163,9 @@ def evaluate(
     data: PairedDataset,
     fits: Mapping[StudentKey, StudentFit],
     held_out: Mapping[StudentKey, Tensor] | None = None,
+    *,
+    builds: Mapping[StudentKey, Build] | None = None,
+    own: bool = False,
 ) -> tuple[Student, ...]:
     """Compute the outputs and metrics of each student.
 
@@ -171,16 +175,20 @@ def evaluate(
         fits: the students.
         held_out: where no samples are for validation: out-of-fold outputs of the labelled rows, of each
             student's teacher or of the student itself.
+        builds: what makes the networks of students, where these differ.
+        own: whether `held_out` are the outputs of students with the same recipe, for every student.
     """
     model = seeded(task.networks.build_student, 0).to(task.device)
     drawn = {arm.name for arm in task.arms if arm.is_drawn}
     students = []
     for key, fit in fits.items():
+        model = model if builds is None else seeded(builds[key], 0).to(task.device)
         model.load_state_dict(fit.state)
         logits = predict_all(model, data, task.student)
         temperature = None
-        if data.task in PROBABILITIES and held_out is None:  # else all validation samples are trained on
-            temperature = fit_temperature(logits[task.validation], data.label[task.validation])
+        unseen = logits[task.validation] if held_out is None else held_out[key]
+        if data.task in PROBABILITIES and (held_out is None or own):  # else no outputs of its own are unseen
+            temperature = fit_temperature(unseen, data.label[task.validation])
             logits = logits / temperature if task.config.calibrate == "temperature" else logits
         record = make_record(
             key.arm,

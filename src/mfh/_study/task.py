@@ -49,7 +49,7 @@ def with_fixed_schedule(networks: Networks, budget: Budget, num_pairs: int) -> S
 
 def derived_seed(seed: int, role: str) -> int:
     """Return a seed of its own for each role (teacher, student, batches, ...) within a seed."""
-    entropy = [seed, *role.encode()]
+    entropy = [seed if seed >= 0 else 2**32 + seed, *role.encode()]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
@@ -185,22 +185,18 @@ class SeedTask:
         stage: str,
         *,
         tolerant: bool = False,
-        weight_decay: float | None = None,
     ) -> list[StudentFit]:
         """Train networks of one modality, by name, on all the threads there are.
 
-        `tolerant` is that of `train_students`. `weight_decay` replaces that of the configuration.
+        `tolerant` is that of `train_students`.
         """
-        config = self.training
-        if weight_decay is not None:
-            config = replace(config, weight_decay=weight_decay)
         folders = [folder for name in jobs if (folder := self.parts.folder(name)) is not None]
         inside = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
             return train_students(
                 list(jobs.values()),
-                config,
+                self.training,
                 engine=self.config.engine,
                 on_progress=lambda count: self.progress(stage, count),
                 folders=folders or None,

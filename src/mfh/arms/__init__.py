@@ -11,6 +11,7 @@ from mfh.arms.arm import FOCUSING as FOCUSING
 from mfh.arms.arm import HEADLINE as HEADLINE
 from mfh.arms.arm import QUESTIONS as QUESTIONS
 from mfh.arms.arm import RANKINGS as RANKINGS
+from mfh.arms.arm import SEARCHED as SEARCHED
 from mfh.arms.arm import SOURCE as SOURCE
 from mfh.arms.arm import STACK as STACK
 from mfh.arms.arm import TEACHERS as TEACHERS
@@ -20,6 +21,7 @@ from mfh.arms.arm import Question as Question
 from mfh.arms.arm import Ranking as Ranking
 from mfh.arms.arm import ShownArm as ShownArm
 from mfh.arms.arm import Teacher as Teacher
+from mfh.arms.few import SEARCH_ARMS as SEARCH_ARMS
 from mfh.arms.registry import ARMS as ARMS
 from mfh.arms.registry import DEFAULT as DEFAULT
 from mfh.arms.registry import FEW_LABELS as FEW_LABELS

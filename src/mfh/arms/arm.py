@@ -17,6 +17,8 @@ HEADLINE = "general"
 """The arm that the verdict is about."""
 STACK = "stack"
 """The arm that the verdict is about where labels are missing."""
+SEARCHED = "searched"
+"""The arm that the verdict of a search is about."""
 FOCUSING = 4
 """The declared question whether focusing beats all its controls."""
 QUESTIONS = {

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mfh.arms.arm import STACK, TEACHERS, Arm, Look, Question
+from mfh.arms.arm import SEARCHED, STACK, TEACHERS, Arm, Look, Question
 from mfh.arms.built_in import BUILT_IN
 
 _BUILT_IN = {arm.name: arm for arm in BUILT_IN}
@@ -127,3 +127,34 @@ FEW = (
 )
 """They are shown in this order. Their questions are those of `stack`, but for arms with a ratio, which are
 compared with `general`."""
+
+SEARCH_ARMS = (
+    replace(
+        _BUILT_IN["no-kd"],
+        words="the best recipe without a teacher, searched with the same budget",
+        question=Question(
+            asks="Do teachers help?",
+            better="Yes: the best recipe with a teacher beats the best one without.",
+            same="No: the best recipe without a teacher does as well.",
+            worse="No: the best recipe without a teacher does better.",
+        ),
+    ),
+    replace(
+        next(arm for arm in FEW if arm.name == STACK),
+        words="the stack of all teachers by its fixed recipe, nothing searched",
+        look=Look(color="green", marker="*"),
+        question=Question(
+            asks="Is the search better than one fixed recipe?",
+            better="Yes: the stack with its fixed recipe does worse.",
+            same="No: the stack with its fixed recipe does as well.",
+            worse="No: the stack with its fixed recipe does better.",
+        ),
+    ),
+    Arm(
+        name=SEARCHED,
+        teacher=STACK,
+        words="the recipe that the search took, with a teacher or without one",
+        look=Look(color="blue", marker="D"),
+    ),
+)
+"""The arms of a search, in the order in which they are shown; questions are those of `searched`."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from mfh.arms import BASELINE, CHOSEN, FOCUSING, HEADLINE, STACK, TEACHERS, Arm
+from mfh.arms import BASELINE, CHOSEN, FOCUSING, HEADLINE, SEARCHED, STACK, TEACHERS, Arm
 
 Key = tuple[str, float | None]
 """An arm's name and its ratio."""
@@ -44,10 +44,12 @@ def sees_teacher_side(arm: Arm, source: str) -> bool:
 def headline_key(arms: Sequence[Arm], source: str) -> Key | None:
     """Return the arm that the verdict is about, or None.
 
-    It is `stack` where labels are missing; else `general (chosen)`, or the source teacher's arm without it.
+    It is `searched` after a search, and `stack` where labels are missing; else `general (chosen)`, or the
+    source teacher's arm without it.
     """
-    if any(arm.name == STACK for arm in arms):
-        return STACK, None
+    for name in (SEARCHED, STACK):
+        if any(arm.name == name for arm in arms):
+            return name, None
     return focused_key(arms) or _plain_key(arms, source)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mfh.arms import DEFAULT, why_no_arm
 from mfh.config.checked import Problems
@@ -102,6 +102,9 @@ class StudyConfig(DistillConfig):
         >>> StudyConfig(teacher="lidar", student="camera", ratio=[0.75, 0.25]).ratio
         (0.25, 0.75)
     """
+
+    searches: ClassVar[bool] = False
+    """Whether recipes are searched; see `FitConfig`."""
 
     teacher: str | None = None
     student: str | None = None

@@ -1,9 +1,10 @@
 """What both engines take and give back: a student to train, and a trained student."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
+from mfh.config import TrainConfig
 from mfh.data.paired import PairedDataset
 from mfh.metrics import AUTO, Metric, find_metric
 from mfh.training.diverged import DivergedError
@@ -24,6 +25,8 @@ class StudentJob:
         layer: layer whose output is compared, if the objective's loss compares features.
         name: what messages call the student; by default its number among the jobs.
         metric: what chooses the best epoch, on the validation rows; None takes the task's own metric.
+        rate: factor of the learning rate of the configuration, above 0.
+        weight_decay: in place of that of the configuration; None leaves it.
     """
 
     model: nn.Module
@@ -36,6 +39,15 @@ class StudentJob:
     layer: str | None = None
     name: str = ""
     metric: Metric | None = None
+    rate: float = 1.0
+    weight_decay: float | None = None
+
+    def options(self, config: TrainConfig) -> TrainConfig:
+        """Return how this student is trained, from the configuration of all students."""
+        if self.rate == 1 and self.weight_decay is None:
+            return config
+        decay = config.weight_decay if self.weight_decay is None else self.weight_decay
+        return replace(config, lr=config.peak_rate * self.rate, weight_decay=decay)
 
     @property
     def chosen_by(self) -> Metric:

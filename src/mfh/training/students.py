@@ -73,7 +73,7 @@ def train_students(
     for number, job in enumerate(jobs):
         if number not in fits:
             folder = None if folders is None else folders[number]
-            fits[number] = _train_one(job, config, on_progress, folder, tolerant)
+            fits[number] = _train_one(job, job.options(config), on_progress, folder, tolerant)
     return [fits[number] for number in range(len(jobs))]
 
 

@@ -9,7 +9,7 @@ from mfh._report.sections import labels
 from mfh._report.sections.differences import gain_of
 from mfh._report.view import StudyView, baseline_mean
 from mfh._report.wording import interval, number, plural, sequence, signed
-from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, FOCUSING, HEADLINE, STACK, Arm
+from mfh.arms import ARMS, BASELINE, CHOSEN, DEFAULT, FOCUSING, HEADLINE, SEARCHED, STACK, Arm
 from mfh.comparing import focusing_controls
 from mfh.results import NO_VERDICT
 
@@ -65,7 +65,7 @@ def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
     """Return question, answer, size of the gain, and how sure it is."""
     names, verdict = summary["modalities"], view.result.verdict
     code = "none" if verdict == NO_VERDICT else verdict.verdict
-    stacked = summary["head"] == STACK
+    stacked = summary["head"] in (STACK, SEARCHED)
     symbol, *headlines = ANSWERS[code]
     headline = headlines[stacked]
     gain = gain_of(summary)
@@ -112,6 +112,12 @@ def _trained(summary: Summary) -> str:
     alone = f"a student that sees {names['student']} was trained"
     if not any(wording.base(row["arm"]) == head for row in summary["arms"]):
         return f"So far {alone} without a focused teacher."
+    if head == SEARCHED:
+        return (
+            f"So two searches with the same budget looked for the best student that sees {names['student']}: "
+            f"one without a teacher (`{BASELINE}`), one with teachers that also see {names['teacher']} "
+            f"(`{head}`)."
+        )
     if head == STACK:
         return (
             f"So {alone} twice: on the labels alone (`{BASELINE}`), and on all pairs, labelled or not, to "
@@ -130,8 +136,9 @@ def _gain(summary: Summary, gain: Mapping[str, Any] | None) -> dict[str, str] | 
     if gain is None:
         return None
     ends = interval(gain["low"], gain["high"], summary["digits"], sign=True)
+    several = summary["head"] in (STACK, SEARCHED)
     return {
-        "label": "Gain from the teachers" if summary["head"] == STACK else "Gain from the teacher",
+        "label": f"Gain from the teacher{'s' * several}",
         "value": f"{signed(gain['difference'], summary['digits'])} points",
         "note": "no interval" if ends == wording.NOTHING else f"{summary['interval_name']} {ends}",
     }

@@ -10,7 +10,7 @@ from mfh._report.sections.differences import gain_of
 from mfh._report.tables import Table, cell, table
 from mfh._report.view import StudyView
 from mfh._report.wording import interval, number, percent, signed, two_digits
-from mfh.arms import STACK
+from mfh.arms import SEARCHED, STACK
 from mfh.crossed import POWER
 
 DEVIATIONS = ("samples", "noise", "trainings", "error")
@@ -166,7 +166,7 @@ def _intro(summary: Summary) -> str:
 def _outlook(summary: Summary, gain: Mapping[str, Any]) -> str:
     """Return what would decide whether the teacher helps."""
     repeats, samples = gain["repeats_needed"], gain["samples_needed"]
-    helps = "the teachers help" if summary["head"] == STACK else "the teacher helps"
+    helps = "the teachers help" if summary["head"] in (STACK, SEARCHED) else "the teacher helps"
     if is_decided(gain):
         return f"Whether {helps} is decided."
     if gain["p"] is None:

@@ -10,7 +10,7 @@ from mfh._report import style, wording
 from mfh._report.section import Picture, Section, Summary
 from mfh._report.view import MAX_DOTS, StudyView, agree
 from mfh._report.wording import interval, plural, signed
-from mfh.arms import ARMS, BASELINE, CHOSEN, FOCUSING, HEADLINE, STACK, Question
+from mfh.arms import ARMS, BASELINE, CHOSEN, FOCUSING, HEADLINE, SEARCHED, STACK, Question
 from mfh.results import Comparison
 
 OPEN = "Open: these fits do not show which of the two is better."
@@ -118,7 +118,7 @@ def _question(view: StudyView, head: str, name: str) -> Question:
     """
     if head == HEADLINE and view.head == STACK:
         return ARMS.get(name, view.arm(name)).question
-    if head == HEADLINE or name == BASELINE or (head == STACK and view.arm(name).question.asks):
+    if head == HEADLINE or name == BASELINE or (head in (STACK, SEARCHED) and view.arm(name).question.asks):
         return view.arm(name).question
     return Question(
         asks=f"Is it better than `{name}`?",

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from mfh._study.networks import Networks
+from mfh.config import FitConfig
 
 STEPS = 300
 """Steps of a training; a large network is trained for `epochs` passes over the pairs instead."""
@@ -11,6 +12,10 @@ FOLDS = 4
 """Folds of the labelled samples."""
 FEW_FOLDS = 2
 """The same for large networks."""
+SEARCH_FOLDS = 3
+"""The same for large networks in a search, where teachers must be trained without two folds."""
+STUDENTS, FEW_STUDENTS = 100, 12
+"""Students that a search trains by default, and for large networks."""
 COMPLETE = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.0, 0.01), (0.1, 0.01), (0.0, 0.03), (0.1, 0.03))
 """Label smoothing and weight decay that a network without a teacher tries."""
 SMOOTHING = (0.0, 0.1, 0.3)
@@ -28,16 +33,21 @@ class Budget:
         folds: folds of the labelled samples.
         trials: label smoothing and weight decay of each trial.
         large: whether the networks are large; see `is_large`.
+        students: students that each search of a fit trains; 0 without a search.
     """
 
     folds: int
     trials: tuple[tuple[float, float], ...]
     large: bool
+    students: int = 0
 
     @classmethod
     def of(cls, networks: Networks) -> "Budget":
         """Return the folds and trials that the options ask for, by default those for these networks."""
         config, large = networks.config, is_large(networks)
+        if isinstance(config, FitConfig):
+            folds = config.label_folds or (SEARCH_FOLDS if large else FOLDS)
+            return cls(folds, (), large, config.budget or (FEW_STUDENTS if large else STUDENTS))
         tuning = config.label_tuning
         if tuning == "auto":
             tuning = "smoothing" if large else "complete"
@@ -68,6 +78,12 @@ class Budget:
     def describe(self) -> str:
         """Return in words how much is trained in a fit."""
         size = "large" if self.large else "small"
+        if self.students:
+            return (
+                f"A search with {size} networks: {self.folds} folds of the labelled samples judge a recipe. "
+                f"Each fit trains {self.students} students without a teacher and {self.students} with one. "
+                "`budget` and `label_folds` change this."
+            )
         count, tried = self.folds, len(self.trials)
         return (
             f"Few labels, {size} networks: {count} folds of the labelled samples, and {tried} trials of "

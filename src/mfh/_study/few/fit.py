@@ -55,11 +55,8 @@ class Taught:
 
 def run_few(task: SeedTask) -> SeedResult:
     """Train the teachers on the labels of a fit, stack them, and train students on all of its pairs."""
-    timer = Timer()
-    networks, rows = task.networks, np.arange(len(task.networks.data))
-    visible = networks.data.without_labels(np.setdiff1d(rows, task.split.learnt))
-    data = networks.prepared(task.train, visible)
-    truth = replace(data, label=label_scale(visible, task.labelled)(networks.data.label))
+    timer, networks = Timer(), task.networks
+    data, truth = visible_data(task)
     parts = divide_labelled(task, data)
     stacked, copies = _asked(networks)
     members = train_members(task, parts) if stacked else []
@@ -94,6 +91,14 @@ def run_few(task: SeedTask) -> SeedResult:
         repeat=task.place[0],
         fold=task.place[1],
     )
+
+
+def visible_data(task: SeedTask) -> tuple[PairedDataset, PairedDataset]:
+    """Return the samples as the networks of a fit see them: without the labels it hides, and with all."""
+    networks, rows = task.networks, np.arange(len(task.networks.data))
+    visible = networks.data.without_labels(np.setdiff1d(rows, task.split.learnt))
+    data = networks.prepared(task.train, visible)
+    return data, replace(data, label=label_scale(visible, task.labelled)(networks.data.label))
 
 
 def units_per_fit(networks: Networks) -> dict[str, int]:
@@ -198,9 +203,9 @@ def _train(
             part = Part("", truth, known, rows)
             job = labelled_job(
                 task, part, task.networks.build_student, task.student, arm.name,
-                smoothing=tuned.smoothing, role="student",
+                smoothing=tuned.smoothing, weight_decay=tuned.weight_decay, role="student",
             )  # fmt: skip
-            (fit,) = task.train_side_by_side({arm.name: job}, "students", weight_decay=tuned.weight_decay)
+            (fit,) = task.train_side_by_side({arm.name: job}, "students")
             fits[StudentKey(arm.name)] = fit
     return fits
 

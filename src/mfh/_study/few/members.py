@@ -108,6 +108,8 @@ def labelled_job(
     name: str,
     *,
     smoothing: float = 0.0,
+    weight_decay: float | None = None,
+    rate: float = 1.0,
     role: str = "",
     batches: str = "batches",
 ) -> StudentJob:
@@ -120,6 +122,8 @@ def labelled_job(
         modality: what it sees.
         name: of the network in messages and in names of files.
         smoothing: label smoothing.
+        weight_decay: in place of that of the options.
+        rate: factor of the learning rate.
         role: what its initial weights depend on; by default the name.
         batches: what its batches depend on, besides the part.
     """
@@ -133,6 +137,8 @@ def labelled_job(
         task.derived(batches + part.name),
         name=f"The network `{name}` of fit {task.seed}",
         metric=task.metric,
+        rate=rate,
+        weight_decay=weight_decay,
     )
 
 
@@ -200,11 +206,11 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
         jobs = {
             f"no-kd-{smoothing:g}-{decay:g}{fold.name}": labelled_job(
                 task, fold, task.networks.build_student, task.student, "no-kd" + fold.name,
-                smoothing=smoothing, role="student" + fold.name,
+                smoothing=smoothing, weight_decay=decay, role="student" + fold.name,
             )
             for fold in folds
         }  # fmt: skip
-        fits = task.train_side_by_side(jobs, "teachers", weight_decay=decay)
+        fits = task.train_side_by_side(jobs, "teachers")
         outputs = torch.cat(
             [
                 predict_rows(task, trained(job, fit), fold.data, fold.held_out)
@@ -218,12 +224,13 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     smoothing, decay = tried[best]
     jobs = {
         name: labelled_job(
-            task, complete, task.networks.build_student, task.student, name, smoothing=smoothing,
+            task, complete, task.networks.build_student, task.student, name,
+            smoothing=smoothing, weight_decay=decay,
             role="student" if name == "no-kd" else name, batches="batches" if name == "no-kd" else name,
         )
         for name in ("no-kd", *(f"self-{number}" for number in range(copies)))
     }  # fmt: skip
-    fits = task.train_side_by_side(jobs, "teachers", weight_decay=decay)
+    fits = task.train_side_by_side(jobs, "teachers")
     logits = {
         name: predict_all(trained(job, fit).to(task.device), complete.data, task.student)
         for (name, job), fit in zip(jobs.items(), fits, strict=True)

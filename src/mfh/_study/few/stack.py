@@ -97,26 +97,31 @@ def combine(
 
 
 def with_labels(
-    task: str, outputs: Float[Tensor, "sample output ..."], label: Shaped[Tensor, "row ..."], rows: Tensor
+    task: str,
+    outputs: Float[Tensor, "sample output ..."],
+    label: Shaped[Tensor, "row ..."],
+    rows: Tensor,
+    weight: float = LABEL_WEIGHT,
 ) -> Float[Tensor, "sample output ..."]:
-    """Return outputs whose labelled rows are half the label and half the (out-of-fold) output.
+    """Return outputs whose labelled rows are partly the label, and for the rest the (out-of-fold) output.
 
     Args:
         task: what is predicted.
         outputs: logits, or numbers, of every sample.
         label: of the labelled rows.
         rows: the labelled rows.
+        weight: share of the label, in [0, 1].
     """
     mine = outputs[rows].double()
     if task == "regression":
-        mixed = LABEL_WEIGHT * label.double() + (1 - LABEL_WEIGHT) * mine
+        mixed = weight * label.double() + (1 - weight) * mine
     elif task == "multi-label":
-        p = (LABEL_WEIGHT * label.double() + (1 - LABEL_WEIGHT) * mine.sigmoid()).clamp(1e-12, 1 - 1e-12)
+        p = (weight * label.double() + (1 - weight) * mine.sigmoid()).clamp(1e-12, 1 - 1e-12)
         mixed = p.log() - (-p).log1p()
     else:
         soft = torch.softmax(mine, dim=1)
         hard = torch.nn.functional.one_hot(label.clamp(min=0), mine.shape[1]).movedim(-1, 1).double()
         known = (label >= 0).unsqueeze(1)
-        p = torch.where(known, LABEL_WEIGHT * hard + (1 - LABEL_WEIGHT) * soft, soft)
+        p = torch.where(known, weight * hard + (1 - weight) * soft, soft)
         mixed = p.clamp(min=SMALLEST).log()
     return outputs.index_copy(0, rows, mixed.to(outputs.dtype))

@@ -81,7 +81,7 @@ def train_many(
 
     Multilayer perceptrons on the CPU that learn from labels or by KL are trained in as many threads as torch
     uses. Others are batched if they have the same data, modality, rows, seed, loss, metric and shape of
-    network.
+    network, and are trained with the same options.
 
     Args:
         jobs: the students.
@@ -115,9 +115,9 @@ def train_many(
         if network and device.type == "cpu" and _loss(job) is None:
             threaded.append(Threaded(number, job, network, _shared(job)))
         else:
-            alike.setdefault(
-                (_shared(job), _shape(job.model), id(_loss(job)), job.chosen_by.name), []
-            ).append(number)
+            options = job.rate, job.weight_decay, job.chosen_by.name
+            key = (_shared(job), _shape(job.model), id(_loss(job)), *options)
+            alike.setdefault(key, []).append(number)
     if threaded:
         done = train_threaded(threaded, config, report, tolerant=tolerant)
         fits = {student.number: fit for student, fit in zip(threaded, done, strict=True)}
@@ -125,7 +125,8 @@ def train_many(
         size = _chunk(jobs[numbers[0]], config, memory)
         for start in range(0, len(numbers), size):
             chunk = numbers[start : start + size]
-            done = train_stacked(chunk, [jobs[n] for n in chunk], config, device, report, tolerant=tolerant)
+            mine = jobs[chunk[0]].options(config)
+            done = train_stacked(chunk, [jobs[n] for n in chunk], mine, device, report, tolerant=tolerant)
             fits |= dict(zip(chunk, done, strict=True))
     return [fits[number] for number in range(len(jobs))]
 

@@ -144,7 +144,8 @@ class _StudentTraining:
     """The weights of one student, and the code that trains them; see `Training`."""
 
     def __init__(self, student: Threaded, data: _Data, config: TrainConfig, stop: threading.Event) -> None:
-        self.student, self.data, self.config, self.stop = student, data, config, stop
+        self.student, self.data, self.stop = student, data, stop
+        self.config = config = student.job.options(config)
         self.metric = student.job.chosen_by
         job, network, dtype = student.job, student.network, data.train.dtype
         self.batch = min(config.batch_size, len(data.train))

@@ -1,0 +1,185 @@
+"""A search: what each fit took, what each choice is worth, the winner by class and group, the threshold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mfh._report.section import Section, Summary
+from mfh._report.tables import Table, cell, table
+from mfh._report.view import StudyView
+from mfh._report.wording import interval, number, plural, signed
+from mfh.arms import BASELINE, SEARCHED
+
+
+def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
+    """Return what was tried and what won."""
+    search: Mapping[str, Any] = getattr(view.result, "search", {})
+    tried = [row for row in search.get("trials", ()) if row["search"] == SEARCHED]
+    return {
+        "winners": _winners(search),
+        "worth": list(search.get("worth", ())),
+        "by_part": search.get("by_part") or {},
+        "threshold": search.get("threshold"),
+        "shipped": search.get("shipped"),
+        "final": search.get("final"),
+        "tried": {
+            "recipes": len({tuple(sorted((k, str(v)) for k, v in row.items())) for row in tried}),
+            "budget": search.get("budget"),
+            "folds": search.get("folds"),
+            "training": search.get("training"),
+        },
+    }
+
+
+def _winners(search: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row for each fit, and one for the search on all samples."""
+    by_fit: dict[int, dict[str, Any]] = {}
+    for row in search.get("winners", ()):
+        by_fit.setdefault(row["fit"], {})[row["search"]] = row
+    rows = [{"fit": str(fit), **found} for fit, found in sorted(by_fit.items())]
+    final = search.get("final")
+    return rows + ([{"fit": "all samples", **final["winners"]}] if final else [])
+
+
+def build_winners(summary: Summary) -> Table | None:
+    """Return the recipes that the searches took, by fit."""
+    digits = summary["digits"]
+    rows = []
+    for row in summary["winners"]:
+        alone, taught = row[BASELINE], row[SEARCHED]
+        rows.append(
+            [
+                cell(row["fit"]),
+                cell(alone["recipe"]),
+                cell(number(alone.get("test"), digits), alone.get("test")),
+                cell(taught["recipe"]),
+                cell(number(taught.get("test"), digits), taught.get("test")),
+            ]
+        )
+    return table(
+        "winners",
+        f"Recipes that the two searches took, and the test {summary['metric']} of their students",
+        ("Fit", "Without a teacher", "Test without #", "With teachers allowed", "Test with #"),
+        rows,
+    )
+
+
+def build_worth(summary: Summary) -> Table | None:
+    """Return how good recipes with each value are, against all recipes of the same fit."""
+    digits = summary["digits"]
+    rows = [
+        [
+            cell(row["choice"]),
+            cell(row["value"]),
+            cell(str(row["tried"]), row["tried"]),
+            cell(signed(row["difference"], digits), row["difference"]),
+            cell(interval(row["low"], row["high"], digits, sign=True)),
+        ]
+        for row in summary["worth"]
+    ]
+    return table(
+        "worth",
+        f"Mean {summary['metric']} on held-out labelled samples of recipes with a value, minus that of all "
+        "recipes of the same fit",
+        ("Choice", "Value", "Tried #", "Points #", "95% interval over fits"),
+        rows,
+    )
+
+
+def build_parts(summary: Summary) -> Table | None:
+    """Return the metric of the shipped student and of the untaught one by class and by group."""
+    digits, rows = summary["digits"], []
+    for kind, words in (("by_class", "class"), ("by_group", "group")):
+        found = summary["by_part"].get(kind) or {}
+        alone = {row["name"]: row["value"] for row in found.get(BASELINE, ())}
+        for row in found.get(SEARCHED, ()):
+            other = alone.get(row["name"])
+            rows.append(
+                [
+                    cell(f"{words} {row['name']}"),
+                    cell(str(row["samples"]), row["samples"]),
+                    cell(number(other, digits), other),
+                    cell(number(row["value"], digits), row["value"]),
+                ]
+            )
+    return table(
+        "parts",
+        "Test samples of all fits: accuracy within each class, and the metric within each group",
+        ("Part", "Samples #", f"{BASELINE} #", f"{SEARCHED} #"),
+        rows,
+    )
+
+
+def build_threshold(summary: Summary) -> Table | None:
+    """Return the threshold of each student and what thresholds chosen like it lead to."""
+    found, rows = summary["threshold"], []
+    for arm in (BASELINE, SEARCHED) if found else ():
+        row = found[arm]
+        cells = [cell(arm), cell(number(row["threshold"], 3), row["threshold"])]
+        for name in ("precision", "recall", "cost"):
+            value = row["test"][name]
+            cells.append(cell(number(value, 3), value))
+        rows.append(cells)
+    return table(
+        "threshold",
+        "Threshold of the student that is trained on all samples; precision, recall and cost a sample on "
+        "test data, means over fits, each with the threshold that its own labelled samples chose",
+        ("Arm", "Threshold #", "Precision #", "Recall #", "Cost #"),
+        rows,
+    )
+
+
+def _intro_winners(summary: Summary) -> str:
+    tried, final = summary["tried"], summary["final"]
+    shares = "" if tried["training"] is None else f" Training was {tried['training']:.0%} of the time."
+    ships = ""
+    if final is not None:
+        recipe = final["winners"][summary["shipped"]]["recipe"]
+        ships = (
+            f" The student to ship is that of `{summary['shipped']}`, trained on "
+            f"{plural(final['labelled'], 'label')} and {plural(final['samples'], 'sample')}: {recipe}."
+        )
+    return (
+        f"Each search trained up to {plural(tried['budget'], 'student')} in each fit, the one without a "
+        "teacher and the one with teachers alike; no search saw a test sample. A recipe is judged on "
+        f"{tried['folds']} folds of the labelled samples: half of the recipes go on from one fold to the "
+        f"next.{shares}{ships}"
+    )
+
+
+def _intro_worth(_: Summary) -> str:
+    return (
+        "Recipes were drawn at random, and all of them were judged on the first fold of the labelled "
+        "samples. So these means compare like with like, one choice at a time. Few recipes have each value, "
+        "so read the intervals."
+    )
+
+
+def _intro_parts(_: Summary) -> str:
+    return "A gain may be found in some classes or groups alone, and a loss may hide in a mean."
+
+
+def _intro_threshold(summary: Summary) -> str:
+    return (
+        f"The rule is `{summary['threshold']['rule']}`: a sample counts as `{summary['positive']}` if its "
+        "probability reaches the threshold."
+        if summary["threshold"]
+        else ""
+    )
+
+
+WINNERS = Section(
+    name="search",
+    heading="What the searches took",
+    summarize=summarize,
+    intro=_intro_winners,
+    tables=(build_winners,),
+)
+WORTH = Section(name="worth", heading="What each choice is worth", intro=_intro_worth, tables=(build_worth,))
+PARTS = Section(name="parts", heading="By class and by group", intro=_intro_parts, tables=(build_parts,))
+THRESHOLD = Section(
+    name="threshold",
+    heading="The threshold",
+    summarize=lambda view, _: {"positive": (view.data.get("classes") or [""])[-1]},
+    intro=_intro_threshold,
+    tables=(build_threshold,),
+)

@@ -1,0 +1,345 @@
+"""One fit of a search: the best recipe without a teacher, then the best with one, and both students."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mfh._checks import require
+from mfh._study.design import Design
+from mfh._study.few.budget import Budget
+from mfh._study.few.fit import visible_data
+from mfh._study.few.members import Part, divide_labelled, labelled_job, predict_rows
+from mfh._study.few.stack import with_labels
+from mfh._study.kept import STUDENTS, keep_students
+from mfh._study.networks import Build, Networks
+from mfh._study.outcome import SeedResult, Student
+from mfh._study.outputs import StudentKey
+from mfh._study.search.choose import ERRORS, Choice, choose
+from mfh._study.search.halving import Merit, Tried, search
+from mfh._study.search.lessons import COPIES, Lesson, make_lessons
+from mfh._study.search.space import Space
+from mfh._study.search.threshold import choose_threshold, judge_threshold
+from mfh._study.students import evaluate
+from mfh._study.task import SeedTask, Timer
+from mfh._study.teachers import trained
+from mfh.arms import BASELINE, SEARCH_ARMS, SEARCHED, STACK
+from mfh.config import FitConfig, ThresholdRule
+from mfh.data.paired import PairedDataset
+from mfh.metrics import Metric
+from mfh.recipe import Recipe
+from mfh.results import Choice as Weighted
+from mfh.results import TeacherRecord
+from mfh.tasks import TASKS
+from mfh.training.objectives import Distill
+from mfh.training.scores import make_teacher_record
+from mfh.training.students import StudentFit, StudentJob, seeded
+
+ARMS = {arm.name: arm for arm in SEARCH_ARMS}
+MANY_UNLABELLED = 0.5
+"""Share of the pairs without a label from which on the stack is the anchor, not the untaught student."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Students by recipe, on parts of the labels.
+
+    Attributes:
+        task: the fit.
+        data: its samples, without hidden labels.
+        parts: the folds of the labelled samples, then all of them.
+        lessons: what taught students learn from, by part; empty if there are no teachers yet.
+    """
+
+    task: SeedTask
+    data: PairedDataset
+    parts: Sequence[Part]
+    lessons: Sequence[Lesson] = ()
+
+    def judge(self, recipes: Sequence[Recipe], fold: int) -> list[tuple[Merit, Tensor]]:
+        """Train a student of each recipe without a fold, and judge it on that fold; see `halving`."""
+        part, metric = self.parts[fold], self.task.metric
+        truth = self.data.label[part.held_out]
+        found: list[tuple[Merit, Tensor]] = []
+        for job, fit in self.train(recipes, fold, tolerant=True):
+            if fit.failure is not None:
+                worst = torch.full((len(truth), self.data.num_classes), torch.nan)
+                found.append(((-np.inf, -np.inf), worst))
+                continue
+            outputs = predict_rows(self.task, trained(job, fit), part.data, part.held_out)
+            loss = float(self.data.kind.label_loss(outputs, truth))
+            found.append(((metric.merit(metric(outputs, truth)), -loss), outputs))
+        return found
+
+    def train(
+        self, recipes: Sequence[Recipe], place: int, *, tolerant: bool = False
+    ) -> list[tuple[StudentJob, StudentFit]]:
+        """Train a student of each recipe on a part of the labels; equal recipes are trained once."""
+        jobs = {str(recipe): self.job(recipe, place) for recipe in recipes}
+        named = {f"{name}{self.parts[place].name}": job for name, job in jobs.items()}
+        fits = self.task.train_side_by_side(named, "students", tolerant=tolerant)
+        done = dict(zip(jobs, zip(jobs.values(), fits, strict=True), strict=True))
+        return [done[str(recipe)] for recipe in recipes]
+
+    def job(self, recipe: Recipe, place: int) -> StudentJob:
+        """Return the student of a recipe on a part of the labels; the last part has all."""
+        task, part = self.task, self.parts[place]
+        build, name = self.build(recipe), f"student of {recipe}{part.name}"
+        if not recipe.taught:
+            return labelled_job(
+                task, part, build, task.student, name, smoothing=recipe.smoothing,
+                weight_decay=recipe.weight_decay, rate=recipe.rate, role="student" + part.name,
+            )  # fmt: skip
+        lesson = self.lessons[place]
+        return StudentJob(
+            seeded(build, task.derived("student" + part.name)),
+            self._objective(recipe, lesson),
+            part.data,
+            task.student,
+            lesson.train,
+            part.labelled,  # the last weights are kept, so these choose nothing
+            task.derived("batches" + part.name),
+            name=f"The {name} of fit {task.seed}",
+            metric=task.metric,
+            rate=recipe.rate,
+            weight_decay=recipe.weight_decay,
+        )
+
+    def _objective(self, recipe: Recipe, lesson: Lesson) -> Distill:
+        kind, rows = self.data.task, lesson.part.labelled
+        logits = lesson.logits[recipe.source]
+        logits = TASKS[kind].hardened(logits) if recipe.hard else logits
+        label = self.data.label[rows]
+        return Distill(
+            teacher_logits=with_labels(kind, logits, label, rows, weight=recipe.label_weight),
+            label_weight=0.0,
+            distill_weight=1.0,
+            temperature=recipe.temperature,
+            loss=None if recipe.loss == "kl" else self.task.networks.losses[recipe.loss],
+            task=kind,
+        )
+
+    def build(self, recipe: Recipe) -> Build:
+        """Return what makes the student's network of a recipe."""
+        networks = self.task.networks
+        return networks.build_student if recipe.width == 1 else networks.scaled(recipe.width).build_student
+
+    def held_out(self, one: Tried) -> Tensor:
+        """Return the outputs of a recipe for labelled samples that its students did not see, in order."""
+        rows = torch.cat([part.held_out for part in self.parts[:-1]])
+        return torch.cat(one.outputs)[torch.argsort(rows)]
+
+
+def run_search(task: SeedTask) -> SeedResult:
+    """Search recipes without and with teachers on the labels of a fit, and test what each search takes."""
+    timer = Timer()
+    data, truth = visible_data(task)
+    space, rng = Space.of(task.networks), np.random.default_rng(task.derived("search"))
+    alone = Candidates(task, data, divide_labelled(task, data))
+    require_searchable(alone)
+    plain = _search(alone, space, rng, [Recipe()])
+    untaught = _choose(alone, plain, plain[0])
+    timer.lap("students")
+    recipe = untaught.best.recipe
+    lessons, ranked = make_lessons(task, data, alone.parts, recipe, focused=bool(space.ratios))
+    timer.lap("teachers")
+    both = replace(alone, lessons=lessons)
+    taught = _search(both, space, rng, [Recipe(teacher=STACK)])
+    unlabelled = 1 - len(task.labelled) / len(task.train)
+    anchor = taught[0] if unlabelled >= MANY_UNLABELLED else untaught.best
+    winner = _choose(both, [untaught.best, *taught], anchor, errors=ERRORS)
+    students = _train(both, {BASELINE: untaught.best, STACK: taught[0], SEARCHED: winner.best}, truth)
+    timer.lap("students")
+    return SeedResult(
+        seed=task.seed,
+        split=task.split,
+        students=students.evaluated,
+        teachers=_teacher_records(task, truth, lessons[-1]),
+        channels=ranked.channels,
+        overlap=ranked.overlap,
+        timings=timer.seconds,
+        weights={STUDENTS: students.kept},
+        layer=ranked.layer,
+        repeat=task.place[0],
+        fold=task.place[1],
+        chosen=(Weighted(STACK, task.seed, weights=dict(lessons[-1].weights)),),
+        search={
+            "trials": [
+                _describe(one, name, task.metric)
+                for name, tried in ((BASELINE, plain), (SEARCHED, taught))
+                for one in tried
+            ],
+            "winners": {BASELINE: _winner(untaught), SEARCHED: _winner(winner)},
+            "anchor": str(anchor.recipe),
+            **_thresholds(task, truth, students),
+        },
+    )
+
+
+def require_searchable(candidates: Candidates) -> None:
+    """Check what a search needs.
+
+    Raises:
+        InputError: the labelled samples have too few groups, or a threshold is asked for without two classes.
+    """
+    task, folds = candidates.task, len(candidates.parts) - 1
+    require(
+        folds >= 3,
+        "`data` must have labelled samples of three groups or more outside each test fold: teachers are "
+        f"trained without two of them. Got {folds} in fit {task.seed}.",
+    )
+    config, data = task.config, candidates.data
+    require(
+        not isinstance(config, FitConfig)
+        or config.threshold is None
+        or (data.task == "single-label" and data.num_classes == 2),
+        f"`threshold` needs two classes. Got {data.num_classes} for the task {data.task}.",
+    )
+
+
+def units_per_fit(networks: Networks) -> dict[str, int]:
+    """Return the work of each stage of one fit: networks to train, or rankings of channels."""
+    budget = Budget.of(networks)
+    parts = budget.folds + budget.folds * (budget.folds - 1) // 2 + 1
+    return {
+        "teachers": (4 + 1 + COPIES) * parts,
+        "saliency": parts,
+        "students": 2 * budget.students + 3,
+    }
+
+
+def _search(
+    candidates: Candidates, space: Space, rng: np.random.Generator, fixed: Sequence[Recipe]
+) -> list[Tried]:
+    """Run one search: of taught recipes if there are teachers, else of recipes without one."""
+    task, taught = candidates.task, bool(candidates.lessons)
+    return search(
+        lambda count: space.draw(count, rng, taught=taught),
+        candidates.judge,
+        fixed=fixed,
+        folds=len(candidates.parts) - 1,
+        budget=task.budget.students,
+        until=_until(task),
+    )
+
+
+def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, errors: float = 0.0) -> Choice:
+    task = candidates.task
+    rows = torch.cat([part.held_out for part in candidates.parts[:-1]])
+    group = candidates.data.group
+    return choose(
+        tried,
+        anchor,
+        candidates.data.label[rows],
+        None if group is None else group[rows.numpy()],
+        task.metric,
+        errors,
+    )
+
+
+def _until(task: SeedTask) -> float | None:
+    """Return when a search that begins now must not begin another round; None for no limit."""
+    config = task.config
+    if not isinstance(config, FitConfig) or config.minutes is None:
+        return None
+    design = Design.of(task.networks.data, config)
+    searches = 2 * (len(design.seeds) + 1)  # in every outer fold, and on all samples
+    return time.monotonic() + 60 * config.minutes / searches
+
+
+@dataclass(frozen=True, eq=False)
+class _Students:
+    evaluated: tuple[Student, ...]
+    kept: Mapping[str, Tensor]
+    held_out: tuple[Tensor, ...]
+
+
+def _train(both: Candidates, chosen: Mapping[str, Tried], truth: PairedDataset) -> _Students:
+    """Train the students that were chosen on all labels, and evaluate them."""
+    task = both.task
+    done = both.train([one.recipe for one in chosen.values()], -1)
+    keys = {
+        StudentKey(name, loss=task.config.loss if ARMS[name].teacher else None): one
+        for name, one in chosen.items()
+    }
+    fits = {key: fit for key, (_, fit) in zip(keys, done, strict=True)}
+    held_out = {key: both.held_out(one) for key, one in keys.items()}
+    evaluated = evaluate(
+        task,
+        truth,
+        fits,
+        held_out,
+        builds={key: both.build(one.recipe) for key, one in keys.items()},
+        own=True,
+    )
+    kept = keep_students(task, fits, lambda key: keys[key].merit[0])
+    return _Students(evaluated, kept, tuple(held_out.values()))
+
+
+def _thresholds(task: SeedTask, truth: PairedDataset, students: _Students) -> dict[str, Any]:
+    """Return the threshold that held-out samples choose for each student, and its effect on test samples.
+
+    Empty if no threshold is asked for.
+    """
+    config = task.config
+    if not isinstance(config, FitConfig) or config.threshold is None:
+        return {}
+    rule = ThresholdRule.of(config.threshold)
+    found: dict[str, Any] = {"rule": str(rule)}
+    positive = {rows: truth.label[getattr(task, rows)].numpy() == 1 for rows in ("labelled", "test")}
+    for student, outputs in zip(students.evaluated, students.held_out, strict=True):
+        record = student.record
+        scale = record.temperature if config.calibrate == "temperature" and record.temperature else 1.0
+        unseen = torch.softmax(outputs.double() / scale, dim=1)[:, 1].numpy()
+        tested = torch.softmax(torch.from_numpy(student.outputs).double(), dim=1)[:, 1].numpy()
+        threshold = choose_threshold(unseen, positive["labelled"], rule)
+        found[record.arm] = {
+            "threshold": threshold,
+            "held_out": judge_threshold(unseen, positive["labelled"], threshold, rule),
+            "test": judge_threshold(tested, positive["test"], threshold, rule),
+        }
+    return {"threshold": found}
+
+
+def _describe(one: Tried, search: str, metric: Metric) -> dict[str, Any]:
+    """Return a recipe that was tried, as a row of a table."""
+    sign = 1.0 if metric.higher_is_better else -1.0
+    (value, loss), (first, _) = one.merit, one.merits[0]
+    known = np.isfinite(value)
+    return {
+        "search": search,
+        **one.recipe.to_dict(),
+        "folds": len(one.merits),
+        "fixed": one.fixed,
+        "first": sign * float(first) if np.isfinite(first) else None,
+        "validation": sign * float(value) if known else None,
+        "loss_on_labels": -float(loss) if known else None,
+    }
+
+
+def _winner(choice: Choice) -> dict[str, Any]:
+    """Return the recipe that a search took."""
+    error = None if np.isnan(choice.error) else choice.error
+    return {**choice.best.recipe.to_dict(), "difference": choice.difference, "error": error}
+
+
+def _teacher_records(task: SeedTask, truth: PairedDataset, lesson: Lesson) -> tuple[TeacherRecord, ...]:
+    """Return a record of each teacher, by its out-of-fold outputs for labelled samples."""
+    return tuple(
+        make_teacher_record(
+            name,
+            task.metric,
+            logits,
+            truth.label,
+            task.split,
+            seed=task.seed,
+            temperature=task.config.temperature,
+            task=truth.task,
+            held_out=logits[task.labelled],
+        )
+        for name, logits in lesson.logits.items()
+    )

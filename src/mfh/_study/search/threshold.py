@@ -1,0 +1,61 @@
+"""The threshold of the probability of the second of two classes, and what it leads to."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mfh.config import ThresholdRule
+
+Probability = Float[np.ndarray, " sample"]
+Positive = Bool[np.ndarray, " sample"]
+
+
+def choose_threshold(probability: Probability, positive: Positive, rule: ThresholdRule) -> float:
+    """Return the threshold from which on a sample counts as positive.
+
+    For costs it is the one with the least cost; for a precision the lowest one that reaches it, and for a
+    recall the highest one that reaches it. Where none does, it is the one that comes nearest.
+
+    Args:
+        probability: of the second class, in [0, 1], for samples that the student was not trained on.
+        positive: whether each sample is of the second class.
+        rule: what the threshold is for.
+
+    Example:
+        >>> scores, truth = np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, False, True])
+        >>> choose_threshold(scores, truth, ThresholdRule.of("recall:1"))
+        0.4
+        >>> choose_threshold(scores, truth, ThresholdRule.of("precision:1"))
+        0.9
+        >>> choose_threshold(scores, truth, ThresholdRule.of("cost:1:10"))
+        0.4
+    """
+    tried = np.unique(probability)
+    found = [judge_threshold(probability, positive, float(value), rule) for value in tried]
+    if rule.kind == "cost":
+        return float(tried[int(np.argmin([row["cost"] for row in found]))])
+    reached = np.array([row[rule.kind] or 0.0 for row in found])
+    enough = np.flatnonzero(reached >= rule.target - 1e-12)
+    if not len(enough):
+        return float(tried[int(np.argmax(reached))])
+    return float(tried[enough[0] if rule.kind == "precision" else enough[-1]])
+
+
+def judge_threshold(
+    probability: Probability, positive: Positive, threshold: float, rule: ThresholdRule
+) -> dict[str, Any]:
+    """Return what a threshold leads to.
+
+    Returns:
+        `precision` (None if no sample counts as positive), `recall` (None without a positive sample) and
+        `cost` for each sample.
+    """
+    told = probability >= threshold
+    hits, wrong, missed = (told & positive).sum(), (told & ~positive).sum(), (~told & positive).sum()
+    cost = rule.false_positive * wrong + rule.false_negative * missed
+    return {
+        "precision": float(hits / (hits + wrong)) if hits + wrong else None,
+        "recall": float(hits / (hits + missed)) if hits + missed else None,
+        "cost": float(cost / len(positive)),
+    }

@@ -1,0 +1,78 @@
+"""The sentences of a search."""
+
+from collections import Counter
+
+from mfh.arms import BASELINE, SEARCHED, STACK
+from mfh.recipe import Recipe
+from mfh.results import Comparison, FitResult, MetricInfo
+
+
+def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str]]:
+    """Return the first sentences of a search: which student to ship, and how good it is; then the reasons.
+
+    Args:
+        result: the search, without its words.
+        untaught: whether no fit took a teacher.
+    """
+    metric, search = result.metrics[0], result.search
+    gain = _comparison(result, BASELINE)
+    final = search["final"]
+    ships = _ships(result)
+    if untaught:
+        first = f"No teacher was taken in any of the {len(_taken(result))} fits: the labels alone do as well."
+    elif gain is None or gain.low is None or gain.high is None:
+        first = result.verdict.sentence
+    else:
+        words = {
+            "help": "Teachers help",
+            "hurt": "Teachers do harm",
+            "no-effect": "Teachers make no difference",
+            "abstain": "It is open whether teachers help",
+        }[result.verdict.verdict]
+        first = (
+            f"{words}: the searched recipe is {_span(gain, metric)} against the best recipe without a "
+            "teacher, searched with the same budget."
+        )
+    reasons = []
+    if (fixed := _comparison(result, STACK)) is not None and fixed.low is not None and fixed.high is not None:
+        reasons.append(f"Against the stack with its fixed recipe: {_span(fixed, metric)}.")
+    taken = Counter(_taken(result))
+    times = ", ".join(f"{name} in {count}" for name, count in taken.most_common())
+    reasons.append(f"Teachers that the fits took: {times}.")
+    if final is None:
+        reasons.append("The search on all samples failed, so no student is ready. Repeat the command.")
+    return f"{first} {ships}", reasons
+
+
+def _ships(result: FitResult) -> str:
+    """Return which student to ship, and what it reaches."""
+    metric, search = result.metrics[0], result.search
+    arm, final = search["shipped"], search["final"]
+    row = next((r for r in result.summary if (r.arm, r.metric) == (arm, metric.name)), None)
+    if final is None or row is None:
+        return ""
+    recipe = Recipe.from_dict(final["winners"][arm])
+    digits = 1 if metric.margin >= 1 else 3
+    span = ""
+    if row.low is not None and row.high is not None:
+        span = f" (95% {row.low:.{digits}f} to {row.high:.{digits}f})"
+    value = f"{row.mean:.{digits}f}{metric.unit}{span}"
+    return f"Ship the student of this recipe: {recipe}. Students like it reach {value} on test samples."
+
+
+def _span(row: Comparison, metric: MetricInfo) -> str:
+    digits = 2 if metric.margin >= 1 else 3
+    return (
+        f"{row.difference:+.{digits}f} points (95% {row.low:+.{digits}f} to {row.high:+.{digits}f}, "
+        f"{row.n} fits)"
+    )
+
+
+def _comparison(result: FitResult, other: str) -> Comparison | None:
+    return next((row for row in result.comparisons if (row.a, row.b) == (SEARCHED, other)), None)
+
+
+def _taken(result: FitResult) -> list[str]:
+    """Return the teacher that each fit took."""
+    rows = [Recipe.from_dict(row) for row in result.search["winners"] if row["search"] == SEARCHED]
+    return [recipe.source for recipe in rows]

@@ -1,0 +1,63 @@
+"""The options of a search for the best student."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mfh.config.checked import Problems
+from mfh.config.study import StudyConfig
+from mfh.config.threshold import ThresholdRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(StudyConfig):
+    """A search for the best student: the protocol of few labels, whatever their number, with recipes tried.
+
+    Attributes:
+        budget: students that each search trains, 1 or more: one search without teachers and one with them in
+            each outer fold, and both once more on all samples. By default 100; 12 for large networks of
+            yours.
+        minutes: time for all searches together, above 0; none by default. With it the result depends on how
+            fast the machine is.
+        threshold: where there are two classes, what the threshold of their probability is chosen for:
+            cost:A:B (what a false positive and a false negative cost), precision:0.9 or recall:0.9. The
+            second class is the positive one. By default 0.5 is used.
+        repeats: repeats of the outer folds, 1 or more.
+        ratio: shares of channels that a focused teacher may lose, each in (0, 1).
+
+    Example:
+        >>> FitConfig(teacher="lidar", student="camera", threshold="recall:0.95").threshold
+        'recall:0.95'
+    """
+
+    searches: ClassVar[bool] = True
+
+    budget: int | None = None
+    minutes: float | None = None
+    threshold: str | None = None
+    repeats: int | None = None
+
+    @property
+    def num_repeats(self) -> int:
+        """The number of repeats; 1 if nothing is said."""
+        return 1 if self.repeats is None and self.seeds is None else super().num_repeats
+
+    def _check(self, problems: Problems) -> None:
+        super()._check(problems)
+        check = problems.check
+        check(self.budget is None or self.budget >= 1, "budget", "be 1 or more", self.budget)
+        folds = self.label_folds
+        why = "Teachers are trained without two of them"
+        check(folds is None or folds >= 3, "label_folds", "be 3 or more for a search", folds, why)
+        minutes = self.minutes
+        check(minutes is None or 0 < minutes < math.inf, "minutes", "be above 0", minutes)
+        if self.threshold is not None:
+            ThresholdRule.of(self.threshold)
+        check(self.until == "fixed", "until", "be fixed for a search", self.until)
+        check(len(self.labelled) < 2, "labelled", "be one number of labels for a search", list(self.labelled))
+        check(
+            not self.given_teacher,
+            "frozen_teacher` or `teacher_logits",
+            "be left out: a search trains its teachers",
+            True,
+        )
