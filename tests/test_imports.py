@@ -14,7 +14,7 @@ ORDER = [
     ("_rows",),
     ("_run_result",),
     ("_formulas",),
-    ("arms", "metrics", "loss_options"),
+    ("arms", "metrics", "loss_options", "recipe"),
     ("config",),
     ("results",),
     ("stats",),

@@ -121,7 +121,7 @@ class StudyResult(RunResult):
         seed: int | None = None,
         loss: str | None = None,
         calibrate: str | None = None,
-        refit: bool | str = False,
+        refit: bool | str | None = None,
         data: Any = None,
         **more: Any,
     ) -> Path:
@@ -139,8 +139,9 @@ class StudyResult(RunResult):
             loss: the distillation loss; by default the declared one.
             calibrate: `temperature` divides the scores by the temperature that minimises the log-loss on
                 validation samples; `none` does not. By default as the study did.
-            refit: whether to train this student once more, on all samples, with a fixed number of steps.
-                Labels that the study hid stay hidden unless it is `all-labels`.
+            refit: whether to train this student once more, on all samples, with a fixed number of steps; by
+                default not, but for a search, which has done so. Labels that the run hid stay hidden unless
+                it is `all-labels`.
             data: the `PairedDataset` of the study, for `refit`; not needed in the process of the study.
             more: see `mfh._export.run.export_run`.
 

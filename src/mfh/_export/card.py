@@ -195,6 +195,12 @@ def _results(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         if temperature is not None
         else "Scores are not calibrated: `mfh export --calibrate temperature` fits their probabilities."
     ] * (info["task"] != "regression")
+    if threshold := info.get("threshold"):
+        lines += [
+            f"A sample counts as `{one_line(info['class_names'][1])}` if its probability is "
+            f"{threshold['probability']:.3g} or more (rule `{threshold['rule']}`, chosen on labelled samples "
+            "that the student's like did not see)."
+        ]
     others = {name: value for name, value in score["also"].items() if value == value}
     if others:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in others.items())

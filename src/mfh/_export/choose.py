@@ -13,7 +13,7 @@ from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm
 from mfh.comparing import source_arm
 from mfh.comparing.keys import headline_key
 from mfh.metrics import merit
-from mfh.results import Record, StudyResult
+from mfh.results import FitResult, Record, StudyResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +83,8 @@ def recommended(result: StudyResult) -> str:
     It is the headline arm if the study shows that it helps, and `no-kd` if it shows that it does not. Where
     that is open, it is the one of the two with the better mean validation metric.
     """
+    if isinstance(result, FitResult):
+        return str(result.search["shipped"])
     key = headline_key(result.arms, _source(result))
     head = HEADLINE if key is None else key[0].removesuffix(CHOSEN)
     means = {name: _mean_validation(result, name) for name in (head, BASELINE)}

@@ -200,7 +200,10 @@ def _arrays(info: Mapping[str, Any], scores: np.ndarray) -> dict[str, np.ndarray
     """Return predictions, and probabilities if there are any, in full."""
     kind, values = PROBABILITIES[info["task"]], torch.from_numpy(scores)
     if kind == SOFTMAX:
-        return {"prediction": scores.argmax(axis=1), "probability": values.softmax(dim=1).numpy()}
+        chosen = scores.argmax(axis=1)
+        if "threshold" in info:
+            chosen = (scores[:, 1] - scores[:, 0] >= info["threshold"]["margin"]).astype(int)
+        return {"prediction": chosen, "probability": values.softmax(dim=1).numpy()}
     if kind == SIGMOID:
         return {"prediction": scores > 0, "probability": values.sigmoid().numpy()}
     return {"prediction": scores}

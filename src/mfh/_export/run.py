@@ -1,6 +1,7 @@
 """Export a student of a finished run."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mfh._export.deployed import Deployed, network_of, transform_from
 from mfh._export.facts import describe_data, describe_score
 from mfh._export.files import STUDENT
 from mfh._export.teacher import TEACHER, write_teacher
-from mfh._export.winner import refit_run
+from mfh._export.winner import retrain
 from mfh._export.write import write_model
 from mfh._study.kept import Kept
 from mfh._study.networks import Build
@@ -24,7 +25,7 @@ from mfh._system.lock import holds
 from mfh._system.paths import label_folder
 from mfh.data.paired import PairedDataset
 from mfh.models.mlp import Standardized, standardized
-from mfh.results import RunResult, StudyResult, load_results
+from mfh.results import FitResult, RunResult, StudyResult, load_results
 
 REPRODUCED = 1e-2
 """Largest difference to the recorded outputs, for outputs up to 1 in size: devices round differently."""
@@ -41,7 +42,7 @@ def export_run(
     seed: int | None = None,
     loss: str | None = None,
     calibrate: str | None = None,
-    refit: bool | str = False,
+    refit: bool | str | None = None,
     data: PairedDataset | None = None,
     student: Build | None = None,
     with_teacher: bool = False,
@@ -60,7 +61,8 @@ def export_run(
         calibrate: `temperature` divides the scores by the temperature that fits them to validation samples,
             `none` does not. By default as the study did.
         refit: whether the student is trained once more, on all samples; see `mfh._study.refit`. With
-            `all-labels` it sees the labels that the study hid, too.
+            `all-labels` it sees the labels that the study hid, too. By default not; after a search, which has
+            trained it already, it is the student of all samples unless `seed` names a fit.
         data: the data of the run, for `refit` and `with_teacher`; not needed in the process of the run.
         student: what makes the student's network, for a run whose student has no import path.
         with_teacher: whether the focused teacher of the arm is written too, into `teacher/`.
@@ -75,10 +77,10 @@ def export_run(
             cannot be made or exported, or gives other outputs than the run recorded.
     """
     result = run if isinstance(run, RunResult) else load_results(run)
-    if not isinstance(result, StudyResult) or result.kind != "study":
+    if not isinstance(result, StudyResult) or result.kind not in ("study", "fit"):
         raise InputError(
-            f"`run` must be a study: its students are exported. Got a run of kind `{result.kind}`, which has "
-            "none to use elsewhere."
+            "`run` must be a study or a search: its students are exported. Got a run of kind "
+            f"`{result.kind}`, which has none to use elsewhere."
         )
     kept = _kept(result)
     require(
@@ -87,7 +89,14 @@ def export_run(
     )
     default = str(result.config.get("calibrate", "none"))
     require(
-        refit in (True, False, "all-labels"), f"`refit` must be True, False or 'all-labels'. Got {refit!r}."
+        refit in (None, True, False, "all-labels"),
+        f"`refit` must be True, False or 'all-labels'. Got {refit!r}.",
+    )
+    if refit is None:
+        refit = isinstance(result, FitResult) and seed is None
+    require(
+        not with_teacher or result.kind == "study",
+        "`with_teacher` needs a study: a search keeps no teachers. Got a run of kind `fit`.",
     )
     require(
         calibrate in (None, *CALIBRATE),
@@ -104,12 +113,13 @@ def export_run(
         "unknown" if record.validation is None else f"{record.validation:.2f}",
     )
     described = _described(result)
-    model = _model(result, kept, described, chosen, student)
+    described = _widths(described, chosen.state)
+    model = _model(result, kept, described, chosen.state, chosen.tensors, student)
     _require_recorded(result, chosen, model)
     temperature = _temperature(result, chosen, calibrate or default)
     refitted = None
     if refit:
-        refitted, median = refit_run(
+        refitted, fitted = retrain(
             result,
             kept,
             chosen,
@@ -118,17 +128,19 @@ def export_run(
             student=student,
             all_labels=refit == "all-labels",
         )
-        model.load_trained(refitted.state, refitted.tensors)
-        temperature = None if temperature is None else median
+        described = _widths(described, refitted.state)
+        model = _model(result, kept, described, refitted.state, refitted.tensors, student)
+        temperature = None if temperature is None else fitted
     if temperature is not None:
         model.temperature.fill_(temperature)
     info = describe_export(result, kept, described, chosen, temperature)
+    info |= _threshold(result, chosen) if refit is True else {}
     facts = {
         "score": describe_score(result, chosen),
         "data": describe_data(result),
         "environment": result.environment,
         "label_weight": result.config.get("label_weight"),
-        "words": _words(result, chosen),
+        "words": _words(result, chosen, whole=bool(refit)),
         "refit": None,
     }
     if refitted is not None:
@@ -189,19 +201,31 @@ def _described(result: StudyResult) -> dict[str, Any]:
     return dict(sides[STUDENT])  # type: ignore[index]
 
 
+def _widths(described: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the description of a student with the widths of its default network, which a search chooses."""
+    made_of = described["network"]
+    if not made_of or "mlp" not in made_of:
+        return dict(described)
+    hidden = [len(weight) for weight in state.values() if weight.ndim == 2][:-1]
+    return {**described, "network": {**made_of, "hidden": hidden}}
+
+
 def _model(
-    result: StudyResult, kept: Kept, described: Mapping[str, Any], chosen: Chosen, student: Build | None
+    result: StudyResult,
+    kept: Kept,
+    described: Mapping[str, Any],
+    state: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
+    student: Build | None,
 ) -> Deployed:
     """Return the student with its weights, in evaluation mode."""
     network = _network(kept, described, student)
-    if "standardize/mean" in chosen.tensors and not isinstance(
-        getattr(network, "standardize", None), Standardized
-    ):
-        network = standardized(network, described["shape"], fills="standardize/fill" in chosen.tensors)
+    if "standardize/mean" in tensors and not isinstance(getattr(network, "standardize", None), Standardized):
+        network = standardized(network, described["shape"], fills="standardize/fill" in tensors)
     names = list(result.data["classes"])
     task = str(result.data.get("task", "single-label"))
     model = Deployed(network, len(names), task, transform_from(described["transform"]))
-    model.load_trained(chosen.state, chosen.tensors)
+    model.load_trained(state, tensors)
     return model.cpu().eval()
 
 
@@ -249,7 +273,27 @@ def _temperature(result: StudyResult, chosen: Chosen, calibrate: str) -> float |
     return chosen.record.temperature
 
 
-def _words(result: StudyResult, chosen: Chosen) -> str:
+def _threshold(result: StudyResult, chosen: Chosen) -> dict[str, Any]:
+    """Return the threshold of the second class that a search chose for the student of all samples."""
+    found = result.search["threshold"] if isinstance(result, FitResult) else None
+    if found is None:
+        return {}
+    value = float(found[chosen.record.arm]["threshold"])
+    inside = min(max(value, 1e-12), 1 - 1e-12)
+    margin = math.log(inside / (1 - inside))
+    return {"threshold": {"rule": found["rule"], "probability": value, "margin": margin}}
+
+
+def _words(result: StudyResult, chosen: Chosen, *, whole: bool) -> str:
+    """Return what a student learned from; `whole` is for the student of all samples."""
+    if isinstance(result, FitResult):
+        rows = [row for row in result.search["winners"] if row["fit"] == chosen.record.seed]
+        recipes = {row["search"]: row["recipe"] for row in rows}
+        final = result.search["final"]
+        if whole and final is not None:
+            recipes = {name: row["recipe"] for name, row in final["winners"].items()}
+        if chosen.record.arm in recipes:
+            return f"a recipe that was searched: {recipes[chosen.record.arm]}"
     arm = next(arm for arm in result.arms if arm.name == chosen.record.arm)
     config = result.config
     words = arm.explain(

@@ -48,6 +48,13 @@ csv.writer(sys.stdout).writerows(rows)
 }
 
 
+THRESHOLD_END = """second = scores[:, 1] - scores[:, 0] >= info["threshold"]["margin"]  # by its probability
+rows = [["prediction"], *([info["class_names"][int(k)]] for k in second)]
+csv.writer(sys.stdout).writerows(rows)
+"""
+
+
 def write_script(info: Mapping[str, Any], *, onnx: bool) -> str:
     """Return the text of `predict.py`, which uses the ONNX file if there is one, else the program."""
-    return (ONNX_SCRIPT if onnx else TORCH_SCRIPT) + ENDS[info["task"]]
+    end = THRESHOLD_END if "threshold" in info else ENDS[info["task"]]
+    return (ONNX_SCRIPT if onnx else TORCH_SCRIPT) + end

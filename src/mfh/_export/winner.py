@@ -2,23 +2,67 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from mfh._checks import InputError, require
 from mfh._export.choose import Chosen
 from mfh._export.facts import like_it
-from mfh._study.kept import Kept
+from mfh._study.kept import STUDENTS, Kept
 from mfh._study.networks import Build, Networks
+from mfh._study.outcome import ALL_SAMPLES
+from mfh._study.outputs import StudentKey
 from mfh._study.refit import Refitted, Winner, refit
+from mfh._study.seed import run_seed
 from mfh._system.import_paths import ClassSpec
-from mfh.config import StudyConfig
+from mfh.config import FitConfig, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.selection import complete_only
 from mfh.metrics import merit
-from mfh.results import StudyResult
+from mfh.results import FitResult, StudyResult
+
+
+def retrain(
+    result: StudyResult,
+    kept: Kept,
+    chosen: Chosen,
+    *,
+    data: PairedDataset | None,
+    teacher: Build | None,
+    student: Build | None,
+    all_labels: bool,
+) -> tuple[Refitted, float | None]:
+    """Return a student that was trained on all samples, and the temperature of its outputs.
+
+    A search has trained it already, and is run once more if it is to see the labels that were hidden.
+    `refit_run` explains the arguments.
+    """
+    if not isinstance(result, FitResult):
+        return refit_run(
+            result, kept, chosen, data=data, teacher=teacher, student=student, all_labels=all_labels
+        )
+    arm, final = chosen.record.arm, result.search["final"]
+    require(
+        final is not None,
+        "`refit` must be False: the search on all samples failed. Repeat the command, or name a fit.",
+    )
+    steps, labelled = int(result.labels["training"]["steps"]), final["labelled"]
+    temperature = final["temperature"][arm]
+    tensors: Mapping[str, Tensor] = {}
+    if all_labels:
+        networks = _networks(result, kept, data, teacher, student)
+        networks = replace(networks, config=replace(networks.config, labelled=()))
+        done = run_seed(networks, ALL_SAMPLES, lambda _stage, _count: None)
+        tensors, labelled = done.weights[STUDENTS], len(done.split.learnt)
+        temperature = next(record.temperature for record in done.records if record.arm == arm)
+    else:
+        tensors = kept.of(ALL_SAMPLES)
+    prefix = f"students/{StudentKey(arm, loss=chosen.record.loss).name}/"
+    state = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+    return Refitted(state, tensors, final["samples"], labelled, steps), temperature
 
 
 def refit_run(
@@ -86,8 +130,9 @@ def _networks(
             "`data` must be given to train on all samples again: a folder keeps no data. Pass the data set "
             "of the study (`--data`)."
         )
-    known = {field.name for field in fields(StudyConfig)}
-    config = StudyConfig(**{name: value for name, value in result.config.items() if name in known})
+    kind = FitConfig if isinstance(result, FitResult) else StudyConfig
+    known = {field.name for field in fields(kind)}
+    config = kind(**{name: value for name, value in result.config.items() if name in known})
     data = complete_only(data.with_task(config.task), (str(config.teacher), str(config.student)), "a study")
     require(
         result.data.get("fingerprint") == data.fingerprint,

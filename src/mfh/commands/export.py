@@ -112,7 +112,8 @@ def run(options: Namespace) -> None:
         options.refit in (None, "yes", "all-labels"),
         f"`refit` must be given alone or as --refit all-labels. Got {options.refit!r}.",
     )
-    needs_data = bool(options.refit) or options.with_teacher
+    trains = options.refit == "all-labels" or (bool(options.refit) and found.kind != "fit")
+    needs_data = trains or options.with_teacher
     sources = _sources(options, found.config, folder) if needs_data or options.student_network else None
     teacher, student = (None, None) if sources is None else networks(sources)
     path = export_run(
@@ -122,7 +123,7 @@ def run(options: Namespace) -> None:
         seed=options.export_seed,
         loss=options.export_loss,
         calibrate=options.calibrate,
-        refit=options.refit if options.refit == "all-labels" else bool(options.refit),
+        refit={"yes": True}.get(options.refit, options.refit),
         data=load_data(sources) if sources is not None and needs_data else None,
         student=student,
         with_teacher=options.with_teacher,

@@ -1,5 +1,6 @@
 """A search: what each fit took, what each choice is worth, the winner by class and group, the threshold."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,8 +143,15 @@ def _intro_winners(summary: Summary) -> str:
         f"Each search trained up to {plural(tried['budget'], 'student')} in each fit, the one without a "
         "teacher and the one with teachers alike; no search saw a test sample. A recipe is judged on "
         f"{tried['folds']} folds of the labelled samples: half of the recipes go on from one fold to the "
-        f"next.{shares}{ships}"
+        f"next.{shares} Teachers that the fits took: {_taken(summary)}.{ships}"
     )
+
+
+def _taken(summary: Summary) -> str:
+    """Return how many fits took each teacher."""
+    rows = [row[SEARCHED] for row in summary["winners"] if row["fit"].isdigit()]
+    counts = Counter(row["teacher"] + (f", {row['focus']}" if row["focus"] else "") for row in rows)
+    return ", ".join(f"{name} in {count}" for name, count in counts.most_common())
 
 
 def _intro_worth(_: Summary) -> str:

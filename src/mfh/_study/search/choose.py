@@ -19,7 +19,7 @@ from mfh._study.search.halving import Tried
 from mfh.influence import sample_values
 from mfh.metrics import Metric
 
-ERRORS = 0.5
+ERRORS = 1.5
 """Standard errors by which a taught recipe must be better than the anchor."""
 
 

@@ -130,8 +130,12 @@ class Candidates:
 
     def held_out(self, one: Tried) -> Tensor:
         """Return the outputs of a recipe for labelled samples that its students did not see, in order."""
-        rows = torch.cat([part.held_out for part in self.parts[:-1]])
-        return torch.cat(one.outputs)[torch.argsort(rows)]
+        return torch.cat(one.outputs)[torch.argsort(rows_in_folds(self.parts))]
+
+
+def rows_in_folds(parts: Sequence[Part]) -> Tensor:
+    """Return the labelled rows, fold by fold."""
+    return torch.cat([part.held_out for part in parts[:-1]])
 
 
 def run_search(task: SeedTask) -> SeedResult:
@@ -229,7 +233,7 @@ def _search(
 
 def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, errors: float = 0.0) -> Choice:
     task = candidates.task
-    rows = torch.cat([part.held_out for part in candidates.parts[:-1]])
+    rows = rows_in_folds(candidates.parts)
     group = candidates.data.group
     return choose(
         tried,

@@ -57,6 +57,7 @@ def search(
     folds: int,
     budget: int,
     until: float | None = None,
+    kept: int = KEPT,
     learn: Callable[[Tried], None] = lambda _: None,
 ) -> list[Tried]:
     """Judge recipes until the budget is spent; return all, those of the fixed list first.
@@ -68,6 +69,7 @@ def search(
         folds: number of folds.
         budget: most students to train, those of the fixed recipes included.
         until: time (`time.monotonic`) after which no round begins; None for no such time.
+        kept: one in this number of recipes goes on to the next fold; 1 judges all recipes on all folds.
         learn: is told of each drawn recipe when its round is over.
     """
     tried = [Tried(recipe, fixed=True) for recipe in fixed]
@@ -75,25 +77,25 @@ def search(
         _judge(tried, judge, fold)
     left = budget - folds * len(tried)
     while left >= folds and (until is None or time.monotonic() < until):
-        size = next(n for n in range(min(ROUND, left), 0, -1) if round_cost(n, folds) <= left)
+        size = next(n for n in range(min(ROUND, left), 0, -1) if round_cost(n, folds, kept) <= left)
         found = [Tried(recipe) for recipe in draw(size)]
         going = found
         for fold in range(folds):
             _judge(going, judge, fold)
             left -= len(going)
-            going = sorted(going, key=lambda one: one.merit, reverse=True)[: halved(len(going))]
+            going = sorted(going, key=lambda one: one.merit, reverse=True)[: go_on(len(going), kept)]
         for one in found:
             learn(one)
         tried += found
     return tried
 
 
-def halved(count: int) -> int:
-    """Return how many of some recipes go on to the next fold: half of them, one at least."""
-    return max(1, count // KEPT)
+def go_on(count: int, kept: int = KEPT) -> int:
+    """Return how many of some recipes go on to the next fold: one at least."""
+    return max(1, count // kept)
 
 
-def round_cost(count: int, folds: int) -> int:
+def round_cost(count: int, folds: int, kept: int = KEPT) -> int:
     """Return the students of a round that begins with this number of recipes.
 
     >>> round_cost(16, 4)
@@ -102,7 +104,7 @@ def round_cost(count: int, folds: int) -> int:
     cost = 0
     for _ in range(folds):
         cost += count
-        count = halved(count)
+        count = go_on(count, kept)
     return cost
 
 

@@ -1,7 +1,5 @@
 """The sentences of a search."""
 
-from collections import Counter
-
 from mfh.arms import BASELINE, SEARCHED, STACK
 from mfh.recipe import Recipe
 from mfh.results import Comparison, FitResult, MetricInfo
@@ -16,8 +14,7 @@ def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str
     """
     metric, search = result.metrics[0], result.search
     gain = _comparison(result, BASELINE)
-    final = search["final"]
-    ships = _ships(result)
+    final, ships = search["final"], _ships(result)
     if untaught:
         first = f"No teacher was taken in any of the {len(_taken(result))} fits: the labels alone do as well."
     elif gain is None or gain.low is None or gain.high is None:
@@ -36,9 +33,6 @@ def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str
     reasons = []
     if (fixed := _comparison(result, STACK)) is not None and fixed.low is not None and fixed.high is not None:
         reasons.append(f"Against the stack with its fixed recipe: {_span(fixed, metric)}.")
-    taken = Counter(_taken(result))
-    times = ", ".join(f"{name} in {count}" for name, count in taken.most_common())
-    reasons.append(f"Teachers that the fits took: {times}.")
     if final is None:
         reasons.append("The search on all samples failed, so no student is ready. Repeat the command.")
     return f"{first} {ships}", reasons
