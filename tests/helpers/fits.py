@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mfh import PairedDataset, TrainConfig
 from mfh._formulas import accuracy
 from mfh.training.evaluate import predict
-from mfh.training.loop import FitResult, fit
+from mfh.training.loop import LoopResult, fit
 from mfh.training.objectives import Distill
 
 CONFIG = TrainConfig(epochs=3, batch_size=32, device="cpu")
@@ -27,7 +27,7 @@ def network(*, dropout: float = 0.0) -> nn.Sequential:
     return seeded(lambda: nn.Sequential(nn.Linear(10, 16), nn.ReLU(), *middle, nn.Linear(16, 3)), 0)
 
 
-def train(data: PairedDataset, model: nn.Module | None = None, **changes: Any) -> FitResult:
+def train(data: PairedDataset, model: nn.Module | None = None, **changes: Any) -> LoopResult:
     arguments: dict[str, Any] = {"modalities": ("audio",), "train": TRAIN, "config": CONFIG, "seed": 5}
     objective = changes.pop("objective", Distill())
     return fit(network() if model is None else model, data, objective, **(arguments | changes))

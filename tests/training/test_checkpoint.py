@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mfh import InputError, PairedDataset, TrainConfig
 from mfh.training.batches import epoch_order
 from mfh.training.checkpoint import Checkpoint, CheckpointFolder
-from mfh.training.loop import FitResult, fit
+from mfh.training.loop import LoopResult, fit
 from mfh.training.objectives import Batch, Distill
 
 CONFIG = TrainConfig(epochs=3, batch_size=32, device="cpu", lr=0.1)
@@ -43,7 +43,7 @@ def mean_of_weights(model: nn.Module) -> float:
     return sum(p.double().abs().mean().item() for p in model.parameters())
 
 
-def train(data: PairedDataset, folder: Path | None, **changes: Any) -> FitResult:
+def train(data: PairedDataset, folder: Path | None, **changes: Any) -> LoopResult:
     arguments: dict[str, Any] = {
         "objective": Distill(),
         "modalities": ("audio",),
@@ -76,7 +76,7 @@ def stop(data: PairedDataset, folder: Path, steps: int, **changes: Any) -> None:
         train(data, folder, objective=interrupted(steps), **changes)
 
 
-def assert_same(result: FitResult, expected: FitResult) -> None:
+def assert_same(result: LoopResult, expected: LoopResult) -> None:
     assert result.history == expected.history
     assert result.best_epoch == expected.best_epoch
     mine, theirs = result.model.state_dict(), expected.model.state_dict()
@@ -366,7 +366,7 @@ Path({out!r}).write_text(flat(result))
 """
 
 
-def flat(result: FitResult) -> str:
+def flat(result: LoopResult) -> str:
     """Weights and history as text, to the last bit."""
     weights = {name: value.double().tolist() for name, value in result.model.state_dict().items()}
     return json.dumps([weights, [[e.number, e.loss, e.validation] for e in result.history]])

@@ -222,9 +222,12 @@ def name_source(result: "StudyResult", options: Namespace) -> "StudyResult":
 
 
 def _modalities(options: Namespace) -> list[str] | None:
-    """Return the modalities to use: those that are named, else of an npz the teacher's and the student's."""
+    """Return the arrays to use: those that are named, else of an npz the teacher's and the student's."""
+    from mfh.data.tables import is_table
+
     both = [options.get("teacher_logits") or options.teacher, options.student]
-    return options.modalities or (both if isinstance(options.data, str) and None not in both else None)
+    of_npz = isinstance(options.data, str) and not is_table(options.data)
+    return options.modalities or (both if of_npz and None not in both else None)
 
 
 def plain_spec(value: Any) -> Any:

@@ -26,7 +26,7 @@ HOW_NOT_WHAT = ("device", "micro_batch", "channels_last", "tracker")
 
 
 @dataclass(frozen=True)
-class FitResult:
+class LoopResult:
     """A trained network with the weights of its best epoch.
 
     Attributes:
@@ -59,7 +59,7 @@ def fit(
     save_every: float = 120.0,
     save_end: bool = True,
     progress: bool = False,
-) -> FitResult:
+) -> LoopResult:
     """Train a network and keep its best epoch.
 
     The order of the samples depends on `seed` and the epoch alone (`epoch_order`), so all networks of one
@@ -154,7 +154,7 @@ def fit(
             fitting.finish(progress=progress)
     if config.channels_last:
         model.to(memory_format=torch.contiguous_format)
-    return FitResult(model.eval(), fitting.at.best_epoch, tuple(fitting.at.history), fitting.at.seconds)
+    return LoopResult(model.eval(), fitting.at.best_epoch, tuple(fitting.at.history), fitting.at.seconds)
 
 
 def _require_whole_batches(objective: Objective, config: TrainConfig, count: int) -> None:

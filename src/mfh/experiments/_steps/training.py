@@ -12,7 +12,7 @@ from mfh.experiments._steps.partial_study import PartialStudy
 from mfh.experiments._steps.parts import cached_samples
 from mfh.experiments._steps.saliency import OUTPUTS
 from mfh.training.evaluate import predict
-from mfh.training.loop import FitResult, fit
+from mfh.training.loop import LoopResult, fit
 from mfh.training.objectives import Distill, Pair, joint
 from mfh.training.teacher_outputs import teacher_logits
 
@@ -87,7 +87,7 @@ def fit_alone(
     objective: Distill,
     seed: int,
     progress: bool,
-) -> FitResult:
+) -> LoopResult:
     """Train one network and load the weights of its best validation epoch; the caller must save them."""
     require_fits(partial, model, modality)
     metric, labels = partial.metrics[0], partial.data.label[partial.validation]

@@ -1,0 +1,125 @@
+"""`mfh fit`: from a table to predictions with a threshold, and what it says of wrong options."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mfh
+from mfh._export import write
+from mfh.cli import main
+
+SMALL = [
+    "--folds", "3", "--budget", "10", "--steps", "20", "--hidden", "6", "--ratio", "0.5", "--device", "cpu", "--quiet",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table of two classes and a search by it."""
+    folder = tmp_path_factory.mktemp("work")
+    rng = np.random.default_rng(0)
+    label = rng.random(150) < 0.3
+    signal = label[:, None] + rng.normal(size=(150, 3))
+    table = pd.DataFrame(
+        np.hstack([signal, 0.5 * signal]), columns=[f"{m}_{i}" for m in ("lab", "vital") for i in range(3)]
+    )
+    table["ill"] = np.where(label, "yes", "no")
+    table["patient"] = [f"p{k % 30}" for k in range(150)]
+    table.to_csv(folder / "patients.csv", index=False)
+    words = [
+        "fit", "--data", str(folder / "patients.csv"), "--modality", "lab=lab_*", "vital=vital_*",
+        "--label", "ill", "--group", "patient", "--teacher", "lab", "--student", "vital",
+        "--metric", "auroc", "--threshold", "recall:0.9", *SMALL, "--out", str(folder / "out"),
+    ]  # fmt: skip
+    assert main(words) == 0
+    return folder
+
+
+def test_a_search_writes_results_report_and_students(folder: Path) -> None:
+    result = mfh.load_results(folder / "out")
+    assert isinstance(result, mfh.FitResult)
+    page = (folder / "out" / "report.html").read_text()
+    for heading in (
+        "What the searches took",
+        "What each choice is worth",
+        "By class and by group",
+        "The threshold",
+    ):
+        assert heading in page
+    assert "recall:0.9" in page
+    assert {row["name"] for row in result.search["by_part"]["by_class"]["no-kd"]} == {"no", "yes"}
+
+
+def test_the_export_decides_by_the_threshold(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+    assert (
+        main(["export", str(folder / "out"), "--arm", "searched", "--to", str(tmp_path / "to"), "--quiet"])
+        == 0
+    )
+    info = json.loads((tmp_path / "to" / "export.json").read_text())
+    threshold = info["threshold"]["probability"]
+    found = mfh.load_results(folder / "out").search["threshold"]["searched"]["threshold"]
+    assert threshold == pytest.approx(found)
+    assert info["refit"]["samples"] == 150
+    out = tmp_path / "out.csv"
+    words = [
+        "predict",
+        str(tmp_path / "to"),
+        "--data",
+        str(folder / "patients.csv"),
+        "--out",
+        str(out),
+        "--quiet",
+    ]
+    assert main(words) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert all((row["prediction"] == "yes") == (float(row["p(yes)"]) >= threshold - 1e-6) for row in rows)
+    values = pd.read_csv(folder / "patients.csv")[[f"vital_{i}" for i in range(3)]].to_numpy()
+    np.save(tmp_path / "new.npy", values)
+    script = [sys.executable, str(tmp_path / "to" / "predict.py"), str(tmp_path / "new.npy")]
+    told = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()[1:]
+    assert told == [row["prediction"] for row in rows]
+
+
+def test_all_labels_search_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+    words = ["export", str(folder / "out"), "--refit", "all-labels", "--to", str(tmp_path / "to"), "--quiet"]
+    assert main(words) == 0
+    assert json.loads((tmp_path / "to" / "export.json").read_text())["refit"]["labelled"] == 150
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--threshold", "high"], "`threshold` must be `cost:A:B`"),
+        (["--budget", "0"], "`budget` must be 1 or more"),
+        (["--labelled", "0.1", "0.2"], "`labelled` must be one number of labels"),
+        (["--arms", "joint"], "--arms"),
+    ],
+)
+def test_wrong_options_end_in_one_line(
+    folder: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [
+        "--data",
+        str(folder / "patients.csv"),
+        "--modality",
+        "lab=lab_*",
+        "vital=vital_*",
+        "--label",
+        "ill",
+    ]
+    assert main(["fit", *data, *words, "--out", str(folder / "other")]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.strip().splitlines()) == 1
+    assert not (folder / "other").exists()
