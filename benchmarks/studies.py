@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks._coverage_markdown import table
 from benchmarks._few_tables import FEW_TABLES, points
+from benchmarks._fit_tables import FIT_TABLES, gain
 from benchmarks._study_tables import TABLES, Study, Table, gain_of, verdict
 from mfh._system.files import write_json
 
@@ -90,18 +91,23 @@ def main() -> int:
 
 
 def few_records(studies: Mapping[str, Study]) -> dict[str, dict[str, dict[str, float | str]]]:
-    """Return labels, gain and verdict of each study with few labels, by name and percent of the labels.
+    """Return labels, gain and verdict of studies with few labels by percent of the labels, and of searches.
 
     README and documentation take their numbers from here; see docs/figures.py.
     """
     found: dict[str, dict[str, dict[str, float | str]]] = {}
+    ends = ("difference", "low", "high")
     for name, study in studies.items():
+        if study["kind"] == "fit":
+            about = {"labels": round(study["labels"]["labelled"]), "verdict": study["verdict"]["verdict"]}
+            found[name] = {"search": about | {key: gain(study)[key] for key in ends}}
+            continue
         for point in points(study) if study.get("labels") else ():
-            gain = next(row for row in point["declared"] if row["question"] == 1)
+            row = next(row for row in point["declared"] if row["question"] == 1)
             found.setdefault(name, {})[f"{100 * float(point['count']):g}"] = {
                 "labels": round(point["labels"]),
                 "verdict": point["verdict"],
-                **{key: gain[key] for key in ("difference", "low", "high")},
+                **{key: row[key] for key in ends},
             }
     return found
 
@@ -118,14 +124,15 @@ def fill(text: str, studies: Mapping[str, Study]) -> tuple[str, list[str]]:
 
     def make(block: re.Match[str]) -> str:
         name, runs = block["name"], block["runs"].split()
-        missing = [run for run in runs if run not in studies]
+        needed = [study.run for study in STUDIES if study.run] if name == "verdicts" else runs
+        missing = [run for run in needed if run not in studies]
         absent.update(dict.fromkeys(missing))
         if missing:
             return block[0]
         found = (
             verdicts(studies)
             if name == "verdicts"
-            else (TABLES | FEW_TABLES)[name]([studies[r] for r in runs])
+            else (TABLES | FEW_TABLES | FIT_TABLES)[name]([studies[r] for r in runs])
         )
         head = block[0].partition("\n")[0]
         return f"{head}\n\n{table(*found)}\n\n<!-- end of the table -->"
