@@ -15,7 +15,8 @@ from mfh._export import write
 from mfh.cli import main
 
 SMALL = [
-    "--folds", "3", "--budget", "10", "--steps", "20", "--hidden", "6", "--ratio", "0.5", "--device", "cpu", "--quiet",
+    "--folds", "3", "--budget", "20", "--steps", "20", "--hidden", "6", "--ratio", "0.5", "--device", "cpu",
+    "--quiet",
 ]  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def test_all_labels_search_again(folder: Path, tmp_path: Path, monkeypatch: pyte
     ("words", "says"),
     [
         (["--threshold", "high"], "`threshold` must be `cost:A:B`"),
-        (["--budget", "0"], "`budget` must be 1 or more"),
+        (["--budget", "0"], "`budget` must be 2 or more"),
         (["--labelled", "0.1", "0.2"], "`labelled` must be one number of labels"),
         (["--arms", "joint"], "--arms"),
     ],

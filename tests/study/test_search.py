@@ -32,7 +32,7 @@ from mfh.recipe import Recipe
 from mfh.results import load_results
 
 QUICK = FitConfig(
-    teacher="a", student="b", labelled=("0.3",), folds=3, budget=8, steps=20, ratio=(0.5,), hidden=(12, 8)
+    teacher="a", student="b", labelled=("0.3",), folds=3, budget=16, steps=20, ratio=(0.5,), hidden=(12, 8)
 )
 
 
@@ -264,7 +264,7 @@ def test_a_teacher_that_knows_nothing_is_not_taken() -> None:
     rng, known = np.random.default_rng(1), make_data(240)
     arrays = {"a": rng.normal(size=(240, 6)), "b": known.modalities["b"]}
     data = PairedDataset.from_arrays(arrays, label=known.label)
-    found = mfh.fit(data, config=replace(QUICK, labelled=(), budget=16, steps=100))
+    found = mfh.fit(data, config=replace(QUICK, labelled=(), budget=32, steps=100))
     gain = next(row for row in found.comparisons if (row.a, row.b) == (SEARCHED, BASELINE))
     assert gain.low is not None
     assert gain.low <= 0
@@ -274,7 +274,7 @@ def test_a_teacher_that_knows_nothing_is_not_taken() -> None:
 
 def test_a_clear_teacher_helps_where_labels_are_few() -> None:
     data = make_data(360, seed=3)
-    found = mfh.fit(data, config=replace(QUICK, labelled=("0.05",), steps=150, budget=12, folds=5))
+    found = mfh.fit(data, config=replace(QUICK, labelled=("0.05",), steps=150, budget=24, folds=5))
     gain = next(row for row in found.comparisons if (row.a, row.b) == (SEARCHED, BASELINE))
     assert gain.difference > 3
 
@@ -352,7 +352,7 @@ def test_a_threshold_must_be_a_rule(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"budget": 0}, "`budget` must be 1 or more"),
+        ({"budget": 1}, "`budget` must be 2 or more"),
         ({"minutes": 0.0}, "`minutes` must be above 0"),
         ({"label_folds": 2}, "`label_folds` must be 3 or more"),
         ({"labelled": ("0.1", "0.3")}, "`labelled` must be one number of labels"),

@@ -14,9 +14,9 @@ class FitConfig(StudyConfig):
     """A search for the best student: the protocol of few labels, whatever their number, with recipes tried.
 
     Attributes:
-        budget: students that each search trains, 1 or more: one search without teachers and one with them in
-            each outer fold, and both once more on all samples. By default 100; 12 for large networks of
-            yours.
+        budget: students that the two searches of a fit train, 2 or more: half of them without a teacher,
+            half with one. There is a fit for each outer fold, and one for all samples. By default 200; 24
+            for large networks of yours.
         minutes: time for all searches together, above 0; none by default. With it the result depends on how
             fast the machine is.
         threshold: where there are two classes, what the threshold of their probability is chosen for:
@@ -45,7 +45,7 @@ class FitConfig(StudyConfig):
     def _check(self, problems: Problems) -> None:
         super()._check(problems)
         check = problems.check
-        check(self.budget is None or self.budget >= 1, "budget", "be 1 or more", self.budget)
+        check(self.budget is None or self.budget >= 2, "budget", "be 2 or more", self.budget)
         folds = self.label_folds
         why = "Teachers are trained without two of them"
         check(folds is None or folds >= 3, "label_folds", "be 3 or more for a search", folds, why)

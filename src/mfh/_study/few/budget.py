@@ -14,8 +14,8 @@ FEW_FOLDS = 2
 """The same for large networks."""
 SEARCH_FOLDS = 3
 """The same for large networks in a search, where teachers must be trained without two folds."""
-STUDENTS, FEW_STUDENTS = 100, 12
-"""Students that a search trains by default, and for large networks."""
+STUDENTS, FEW_STUDENTS = 200, 24
+"""Students that the two searches of a fit train by default, and for large networks."""
 COMPLETE = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.0, 0.01), (0.1, 0.01), (0.0, 0.03), (0.1, 0.03))
 """Label smoothing and weight decay that a network without a teacher tries."""
 SMOOTHING = (0.0, 0.1, 0.3)
@@ -47,7 +47,8 @@ class Budget:
         config, large = networks.config, is_large(networks)
         if isinstance(config, FitConfig):
             folds = config.label_folds or (SEARCH_FOLDS if large else FOLDS)
-            return cls(folds, (), large, config.budget or (FEW_STUDENTS if large else STUDENTS))
+            students = config.budget or (FEW_STUDENTS if large else STUDENTS)
+            return cls(folds, (), large, students // 2)
         tuning = config.label_tuning
         if tuning == "auto":
             tuning = "smoothing" if large else "complete"

@@ -54,7 +54,7 @@ def fit(
         >>> camera = label[:, None] + rng.normal(size=(120, 3))
         >>> lidar = label[:, None] + 0.5 * camera
         >>> data = PairedDataset.from_arrays({"lidar": lidar, "camera": camera}, label=label)
-        >>> quick = FitConfig(folds=2, budget=4, steps=5, hidden=(4,), ratio=(0.5,))
+        >>> quick = FitConfig(folds=2, budget=8, steps=5, hidden=(4,), ratio=(0.5,))
         >>> fit(data, config=quick).search["shipped"] in ("no-kd", "searched")
         True
     """

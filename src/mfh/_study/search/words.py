@@ -1,6 +1,6 @@
 """The sentences of a search."""
 
-from mfh.arms import BASELINE, SEARCHED, STACK
+from mfh.arms import BASELINE, SEARCHED
 from mfh.recipe import Recipe
 from mfh.results import Comparison, FitResult, MetricInfo
 
@@ -31,8 +31,6 @@ def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str
             "teacher, searched with the same budget."
         )
     reasons = []
-    if (fixed := _comparison(result, STACK)) is not None and fixed.low is not None and fixed.high is not None:
-        reasons.append(f"Against the stack with its fixed recipe: {_span(fixed, metric)}.")
     if final is None:
         reasons.append("The search on all samples failed, so no student is ready. Repeat the command.")
     return f"{first} {ships}", reasons
