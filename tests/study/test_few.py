@@ -330,3 +330,14 @@ def test_a_metric_that_is_better_when_lower_has_label_equivalents() -> None:
 def test_arms_of_few_labels_need_few_labels() -> None:
     with pytest.raises(InputError, match="labelled"):
         mfh.study(make_data(), config=replace(QUICK, labelled=(), arms=("no-kd", "stack")))
+
+
+def test_clip_0_is_no_limit_with_few_labels_too() -> None:
+    def weights(clip: float | None) -> torch.Tensor:
+        config = replace(QUICK, clip=clip, steps=3, arms=("no-kd",)).settled()
+        kept = run_seed(Networks(make_data(), config), 0, lambda _stage, _count: None).weights["students"]
+        return next(value for name, value in kept.items() if name.startswith("students/no-kd/"))
+
+    assert torch.equal(weights(None), weights(5.0))
+    assert torch.equal(weights(0.0), weights(1e9))
+    assert not torch.equal(weights(0.0), weights(0.01))

@@ -41,7 +41,7 @@ def with_fixed_schedule(networks: Networks, budget: Budget, num_pairs: int) -> S
         config,
         steps=budget.steps(networks, num_pairs),
         batch_size=budget.batch_size(networks),
-        clip=config.clip or CLIP,
+        clip=CLIP if config.clip is None else config.clip,
         schedule="cosine" if config.schedule == "cosine" else "linear",
         patience=0,
     )

@@ -140,7 +140,7 @@ class TrainConfig(Checked):
         warmup = self.warmup if self.warmup is not None else OWN_WARMUP if careful else 0.0
         by_default = OWN_CLIP if careful else WIDE_CLIP if num_inputs > WIDE else None
         clip = by_default if self.clip is None else self.clip
-        return replace(self, optimizer=optimizer, lr=lr, warmup=warmup, clip=clip or None)
+        return replace(self, optimizer=optimizer, lr=lr, warmup=warmup, clip=clip)
 
     @property
     def peak_rate(self) -> float:

@@ -117,7 +117,7 @@ class Stepper:
         optimizer, scaler, clip = self.optimizer, self.scaler, self.config.clip
         for group in optimizer.param_groups:
             group["lr"] = lr
-        if clip is not None:
+        if clip:
             if scaler is not None:
                 scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.parameters, clip)

@@ -218,7 +218,7 @@ class _Optimizer:
         """Change the weights by the gradients, which are overwritten."""
         config, gradients = self.config, self.gradients
         self.number += 1
-        if config.clip is not None:
+        if config.clip:
             norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
             gradients *= (config.clip / (norm + 1e-6)).clamp_(max=1)
         if config.optimizer == "adamw":
