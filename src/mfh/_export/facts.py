@@ -72,26 +72,35 @@ def _by_part(result: StudyResult, chosen: Chosen, info: MetricInfo) -> dict[str,
     metric = find_metric(info.name, task)
     rows, outputs = _test_outputs(result, like_it(result, chosen))
     label = torch.from_numpy(result.predictions["label"])[rows]
+    weight = None
+    if "weight" in result.predictions:
+        weight = torch.from_numpy(result.predictions["weight"])[rows]
     by_class = None
     if task == "single-label":
         recall = find_metric(AUTO, task)
         names = [str(name) for name in result.data.get("classes", ())]
-        by_class = _rows(recall, outputs, label, label.numpy(), names)
+        by_class = _rows(recall, outputs, label, weight, label.numpy(), names)
     by_group = None
     if "group" in result.predictions:
         groups, codes = np.unique(result.predictions["group"], return_inverse=True)
-        by_group = _rows(metric, outputs, label, codes[rows], [str(name) for name in groups])
+        by_group = _rows(metric, outputs, label, weight, codes[rows], [str(name) for name in groups])
     return {"by_class": by_class, "by_group": by_group}
 
 
 def _rows(
-    metric: Metric, outputs: torch.Tensor, label: torch.Tensor, codes: np.ndarray, names: Sequence[str]
+    metric: Metric,
+    outputs: torch.Tensor,
+    label: torch.Tensor,
+    weight: torch.Tensor | None,
+    codes: np.ndarray,
+    names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Return the metric of each part of the samples; parts where it is undefined are left out."""
     found: list[dict[str, Any]] = []
     for code, name in enumerate(names):
         part = torch.from_numpy(np.flatnonzero(codes == code))
-        value = metric(outputs[part], label[part]) if len(part) else float("nan")
+        each = None if weight is None else weight[part]
+        value = metric(outputs[part], label[part], each) if len(part) else float("nan")
         if np.isfinite(value):
             found.append({"name": name, "samples": len(part), "value": value})
     worst = sorted(found, key=lambda row: metric.merit(row["value"]))[:MOST_ROWS]

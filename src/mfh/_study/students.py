@@ -180,7 +180,8 @@ def evaluate(
         logits = predict_all(model, data, task.student)
         temperature = None
         if data.task in PROBABILITIES and held_out is None:  # else all validation samples are trained on
-            temperature = fit_temperature(logits[task.validation], data.label[task.validation])
+            rows = task.validation
+            temperature = fit_temperature(logits[rows], data.label[rows], data.weight_of(rows))
             logits = logits / temperature if task.config.calibrate == "temperature" else logits
         record = make_record(
             key.arm,
@@ -196,7 +197,8 @@ def evaluate(
             loss=key.loss,
             held_out=None if held_out is None else held_out[key],
             temperature=temperature,
+            weight=data.weight,
         )
         record = replace(record, repeat=task.place[0], fold=task.place[1])
-        students.append(Student.of(record, task.metric, logits, data.label, task.split))
+        students.append(Student.of(record, task.metric, logits, data.label, task.split, weight=data.weight))
     return tuple(students)
