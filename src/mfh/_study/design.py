@@ -68,7 +68,7 @@ class Design:
         """Return the split of one fit.
 
         Raises:
-            InputError: a split would lack a class, or there are too few groups.
+            InputError: classes are missing in training (see `require_classes`), or there are too few groups.
         """
         if config.labelled or not data.labelled.all():
             return self._draw_few(data, config, seed)
@@ -80,7 +80,7 @@ class Design:
         """Return the split of one fit: one fold is tested, and a quarter of the rest validates.
 
         Raises:
-            InputError: a split would lack a class, or there are too few groups.
+            InputError: classes are missing in training (see `require_classes`), or there are too few groups.
         """
         repeat, fold = self.place(seed)
         test = np.sort(self.deal(data, repeat)[fold])
@@ -88,7 +88,8 @@ class Design:
         labels = data.kind.strata(data.label)[rest]
         groups = None if data.group is None else data.group[rest]
         shares = (1 - VALIDATION_OF_REST, VALIDATION_OF_REST)
-        kept, held = divide(labels, groups, shares, np.random.default_rng([seed, 0x5EED]))
+        rng = np.random.default_rng([seed, 0x5EED])
+        kept, held = divide(labels, groups, shares, rng, spread=data.task == "single-label")
         split = Split(np.sort(rest[kept]), np.sort(rest[held]), test)
         require_classes(data, split, seed)
         return split
@@ -128,4 +129,6 @@ class Design:
         rng = np.random.default_rng([self.first, repeat, 0xF01D])
         shares = [1 / self.folds] * self.folds
         group = None if data.group is None else data.group[known]
-        return [known[rows] for rows in divide(data.kind.strata(data.label[known]), group, shares, rng)]
+        strata = data.kind.strata(data.label[known])
+        parts = divide(strata, group, shares, rng, spread=data.task == "single-label")
+        return [known[rows] for rows in parts]
