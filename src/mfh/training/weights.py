@@ -64,6 +64,12 @@ def loss_weights(data: PairedDataset, train: Int[Tensor, " train"]) -> Float[Ten
     return None if bool((mine == mine[0]).all()) else (weight / mine.mean()).float()
 
 
+def row_weights(data: PairedDataset, rows: Int[Tensor, " row"]) -> Float[Tensor, "row ..."] | None:
+    """Return the weights of these rows in the loss on them alone; see `loss_weights`."""
+    weight = loss_weights(data, rows)
+    return None if weight is None else weight[rows]
+
+
 def class_weights(
     wanted: str | Mapping[str | int, int | float] | None, data: PairedDataset, train: Int[Tensor, " train"]
 ) -> tuple[float, ...] | None:

@@ -34,7 +34,7 @@ from mfh.results import Choice, TeacherRecord
 from mfh.training.objectives import Distill
 from mfh.training.scores import make_teacher_record
 from mfh.training.students import StudentFit, StudentJob, seeded
-from mfh.training.weights import loss_weights
+from mfh.training.weights import row_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +141,7 @@ def _stack(task: SeedTask, parts: list[Part], members: list[Teachers], tuned: Tu
     outputs.logits[BASELINE] = full[BASELINE].index_copy(0, rows, tuned.held_out)
     held_out = {name: logits[rows] for name, logits in outputs.logits.items() if name in MEMBERS}
     seen = parts[-1].data
-    each = loss_weights(seen, rows)
-    each = None if each is None else each[rows]
-    weights = fit_weights(kind, held_out, seen.label[rows], BASELINE, each)
+    weights = fit_weights(kind, held_out, seen.label[rows], BASELINE, row_weights(seen, rows))
     equal = dict.fromkeys(tuned.logits, 1 / len(tuned.logits))
     full |= {STACK: combine(kind, full, weights), "self": combine(kind, tuned.logits, equal)}
     outputs.logits[STACK] = combine(kind, outputs.logits, weights)

@@ -17,7 +17,7 @@ from mfh.training.evaluate import predict
 from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded
-from mfh.training.weights import loss_weights
+from mfh.training.weights import row_weights
 
 MEMBERS = ("regular", "unimodal", "fused", "joint", "joint-student", "no-kd")
 """The networks of a stack."""
@@ -195,8 +195,7 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     kind = complete.data.kind
     tried = task.budget.trials
     rows = torch.cat([fold.held_out for fold in folds])
-    truth, weight = complete.data.label[rows], loss_weights(complete.data, rows)
-    each = None if weight is None else weight[rows]
+    truth, each = complete.data.label[rows], row_weights(complete.data, rows)
     scored = []
     for smoothing, decay in tried:
         jobs = {

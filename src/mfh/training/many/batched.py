@@ -16,7 +16,7 @@ from mfh.training.evaluate import EVALUATION_BATCH, require_defined
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.many.networks import stack, views, weights_matrix
 from mfh.training.many.targets import StackedLoss, StackedTerm, stack_terms, terms
-from mfh.training.weights import loss_weights
+from mfh.training.weights import row_weights
 
 
 def train_stacked(
@@ -147,8 +147,8 @@ class _StackedTraining:
         outputs = self.stack.predict(self.unseen[:1]).shape[2]
         label = job.data.label[job.train]
         found = [terms(j.objective, label, j.train, outputs, self.weights.dtype) for j in jobs]
-        weight = loss_weights(job.data, job.train)
-        each = None if weight is None else weight[job.train].to(device, self.weights.dtype)
+        weight = row_weights(job.data, job.train)
+        each = None if weight is None else weight.to(device, self.weights.dtype)
         self.terms: list[StackedTerm | StackedLoss] = [*stack_terms(found, device, each)]
         if (loss := job.objective.loss) is not None and job.objective.distils:
             self.terms.append(StackedLoss(loss, jobs, self.weights))

@@ -34,7 +34,7 @@ from mfh.training.many.kernel import (
 )
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.objectives import Fused, Pair
-from mfh.training.weights import loss_weights
+from mfh.training.weights import row_weights
 
 
 @compiled("contract")
@@ -206,10 +206,10 @@ class PairTraining:
         self.inputs = tuple(flat_inputs(data, name, train) for name in modalities)
         self.seen = tuple(flat_inputs(data, name, validation) for name in modalities)
         self.label, self.truth = data.label[train].numpy(), data.label[validation]
-        self.judged, weight = data.weight_of(validation), loss_weights(data, train)
+        self.judged, weight = data.weight_of(validation), row_weights(data, train)
         self.orders = orders(len(train), seed, config, labelled)
         dtype = self.inputs[0].dtype
-        self.each = None if weight is None else weight[train].numpy().astype(dtype)
+        self.each = None if weight is None else weight.numpy().astype(dtype)
         self.batch = min(step_size(len(train), config, labelled), len(self.orders[0]))
         self.block = max(self.batch, EVALUATION_ROWS)
         self.classes = networks[0].sizes[-1]

@@ -24,7 +24,7 @@ from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, 
 from mfh.training.many.kernel import EVALUATION_ROWS, count_right, lay_out, predict, room, train_epoch
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
-from mfh.training.weights import loss_weights
+from mfh.training.weights import row_weights
 
 _LOOK = 0.1
 """Seconds between two checks for a signal whose exception was lost."""
@@ -58,8 +58,8 @@ class _Data:
     @cached_property
     def each(self) -> np.ndarray | None:
         """Weights of the training samples in the loss."""
-        weight = loss_weights(self.job.data, self.job.train)
-        return None if weight is None else weight[self.job.train].numpy().astype(self.train.dtype)
+        weight = row_weights(self.job.data, self.job.train)
+        return None if weight is None else weight.numpy().astype(self.train.dtype)
 
     @cached_property
     def orders(self) -> np.ndarray:
