@@ -109,3 +109,44 @@ def _needs_all(logits: Tensor, label: Tensor) -> float:
 def test_every_built_in_metric_has_values_of_its_own() -> None:
     for metric, task in CASES:
         assert sample_values(metric, *case(task, MOST_LEFT_OUT + 1)) is not None, metric.name
+
+
+WEIGHT = torch.from_numpy(np.random.default_rng(1).uniform(0.2, 3.0, COUNT))
+
+
+@pytest.mark.parametrize(("metric", "task"), CASES, ids=ids)
+def test_values_of_weighted_samples(metric: Metric, task: str) -> None:
+    """Their mean is the weighted metric, and each is weight x derivative by the weight, times the samples."""
+    logits, label = case(task)
+    values = sample_values(metric, logits, label, WEIGHT)
+    assert values is not None
+    whole = metric(logits, label, WEIGHT)
+    assert values.mean() == pytest.approx(whole)
+    step = 1e-4 * torch.eye(COUNT, dtype=torch.float64)
+    for row in (0, 7, 31):
+        more, less = (metric(logits, label, WEIGHT + sign * step[row]) for sign in (1, -1))
+        slope = (more - less) / 2e-4 * float(WEIGHT[row]) * COUNT
+        assert values[row] - whole == pytest.approx(slope, rel=1e-3, abs=1e-3)
+
+
+def test_weights_that_are_equal_change_no_value() -> None:
+    for metric, task in CASES:
+        logits, label = case(task)
+        values = sample_values(metric, logits, label)
+        assert sample_values(metric, logits, label, torch.full((COUNT,), 7.0)) == pytest.approx(values)
+
+
+def weighted_margin(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> float:
+    each = torch.ones(len(label)) if weight is None else weight
+    return float(((logits[:, 0] - label) * each).sum() / each.sum())
+
+
+def test_a_weighted_metric_of_the_users_is_differentiated_too() -> None:
+    metric = Metric(name="margin", function=weighted_margin, tasks=("single-label",))
+    logits, label = case("single-label")
+    found = sample_values(metric, logits, label, WEIGHT)
+    assert found is not None
+    mean, margin = metric(logits, label, WEIGHT), (logits[:, 0] - label).double()
+    expected = mean + WEIGHT / WEIGHT.mean() * (margin - mean)
+    assert found.mean() == pytest.approx(mean)
+    assert found == pytest.approx(expected.numpy(), rel=0.05, abs=0.1)

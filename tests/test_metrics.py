@@ -275,3 +275,72 @@ def test_bfloat16_logits() -> None:
     logits, label = torch.tensor([[1.0, 2], [3, 1], [0, 4]]), torch.tensor([1, 0, 0])
     half = scores(metrics_of("single-label"), logits.bfloat16(), label)
     assert half == scores(metrics_of("single-label"), logits, label)
+
+
+def outputs_of(task: str, count: int) -> tuple[Tensor, Tensor]:
+    """Outputs with some equal scores, and labels, of a task."""
+    rng = torch.Generator().manual_seed(count)
+    shape = (count, 3, 2) if task == "dense" else (count, 3)
+    logits = torch.randn(shape, generator=rng, dtype=torch.float64).round(decimals=1)
+    label = {
+        "single-label": torch.randint(0, 3, (count,), generator=rng),
+        "multi-label": (torch.rand(count, 3, generator=rng) < 0.4).float(),
+        "regression": torch.randn(count, 3, generator=rng),
+        "dense": torch.randint(-1, 3, (count, 2), generator=rng),
+    }[task]
+    return logits, label
+
+
+@pytest.mark.parametrize("task", list(OWN_METRIC))
+def test_a_weight_counts_how_often_a_sample_is_there(task: str) -> None:
+    logits, label = outputs_of(task, 40)
+    times = torch.randint(0, 4, (40,), generator=torch.Generator().manual_seed(1))
+    for metric in metrics_of(task, weighted=True):
+        repeated = metric(logits.repeat_interleave(times, dim=0), label.repeat_interleave(times, dim=0))
+        assert metric(logits, label, times.double()) == pytest.approx(repeated), metric.name
+        assert metric(logits, label, 0.3 * times) == pytest.approx(repeated), metric.name
+
+
+def test_weighted_metrics_are_those_of_scikit_learn() -> None:
+    logits, label = outputs_of("single-label", 60)
+    weight = np.random.default_rng(0).random(60)
+    p, told = softmax(logits.numpy(), axis=1), logits.argmax(dim=1)
+    found = scores(metrics_of("single-label"), logits, label, torch.from_numpy(weight))
+    each = {"sample_weight": weight}
+    truth, odds = np.eye(3)[label], np.round(np.log(p / (1 - p)), 10)
+    assert found["accuracy"] == pytest.approx(100 * sk.accuracy_score(label, told, **each))
+    assert found["balanced-accuracy"] == pytest.approx(100 * sk.balanced_accuracy_score(label, told, **each))
+    assert found["macro-f1"] == pytest.approx(100 * sk.f1_score(label, told, average="macro", **each))
+    assert found["log-loss"] == pytest.approx(sk.log_loss(label, p, **each))
+    assert found["auroc"] == pytest.approx(
+        mean_of_defined([sk.roc_auc_score(truth[:, k], odds[:, k], **each) for k in range(3)])
+    )
+    assert found["average-precision"] == pytest.approx(
+        mean_of_defined([sk.average_precision_score(truth[:, k], odds[:, k], **each) for k in range(3)])
+    )
+
+
+def test_what_has_no_weight_is_undefined() -> None:
+    for task in OWN_METRIC:
+        logits, label = outputs_of(task, 9)
+        assert all(value == NAN for value in scores(metrics_of(task), logits, label, torch.zeros(9)).values())
+
+
+def weighted_first_class(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Share of the samples of class 0 that are right."""
+    right = (logits.argmax(dim=1) == label).double()[label == 0]
+    return right.mean() if weight is None else (right * weight[label == 0]).sum() / weight[label == 0].sum()
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_metric_of_the_users_must_take_weights_where_there_are_some() -> None:
+    plain = register_metric("first-class", first_class)
+    both = register_metric("first-class-weighted", weighted_first_class)
+    assert (plain.takes_weights, both.takes_weights) == (False, True)
+    names = [metric.name for metric in metrics_of("single-label", weighted=True)]
+    assert "first-class" not in names
+    assert "first-class-weighted" in names
+    with pytest.raises(InputError, match=r"must take weights .* first-class has no argument `weight`"):
+        metrics_of("single-label", plain, weighted=True)
+    logits, label = torch.tensor([[1.0, 0], [0, 1], [1, 0]]), torch.tensor([0, 0, 1])
+    assert both(logits, label, torch.tensor([3.0, 1, 9])) == 0.75

@@ -5,6 +5,9 @@ smooth functions of the distribution of the samples: the value of a sample is th
 sample's influence, the derivative of the metric by the sample's weight (the infinitesimal jackknife, Efron
 1982), so that the mean of the values is the metric and their spread gives its standard error. A metric of the
 user's is differentiated by leaving out one sample at a time.
+
+Where samples have weights, the influence of a sample is multiplied by its weight. So the mean of the values,
+all counted alike, is the weighted metric.
 """
 
 from collections.abc import Callable
@@ -25,7 +28,10 @@ Values = Float[np.ndarray, " sample"]
 
 
 def sample_values(
-    metric: Metric, logits: "torch.Tensor", label: "torch.Tensor"
+    metric: Metric,
+    logits: "torch.Tensor",
+    label: "torch.Tensor",
+    weight: "torch.Tensor | None" = None,
 ) -> Float[np.ndarray, " sample"] | None:
     """Return one value for each sample, whose mean is the metric; None if they cannot be computed.
 
@@ -33,6 +39,7 @@ def sample_values(
         metric: the metric.
         logits: outputs, (sample, output, *position).
         label: labels of the same samples.
+        weight: their weights, (sample,); None lets all count alike.
 
     Example:
         >>> import torch
@@ -44,38 +51,53 @@ def sample_values(
     if logits.isnan().any():
         return None
     if isinstance(metric.function, Formula):
-        return np.asarray(_BUILT_IN[metric.function.name](logits, label), dtype=np.float64)
-    return _left_out(metric, logits, label) if 2 < len(label) <= MOST_LEFT_OUT else None
+        find = _BUILT_IN[metric.function.name]
+        if weight is None:
+            return np.asarray(find(logits, label, None), dtype=np.float64)
+        each = weight.double().numpy() / float(weight.double().mean())
+        values = np.asarray(find(logits, label, each), dtype=np.float64)
+        mean = np.average(values, weights=each)
+        return np.asarray(mean + each * (values - mean))
+    return _left_out(metric, logits, label, weight) if 2 < len(label) <= MOST_LEFT_OUT else None
 
 
-def _left_out(metric: Metric, logits: "torch.Tensor", label: "torch.Tensor") -> Values | None:
+def _left_out(
+    metric: Metric, logits: "torch.Tensor", label: "torch.Tensor", weight: "torch.Tensor | None"
+) -> Values | None:
     """Return the pseudo-values of the jackknife, moved so that their mean is the metric."""
-    whole, count = metric(logits, label), len(label)
+    whole, count = metric(logits, label, weight), len(label)
     keep = ~np.eye(count, dtype=bool)
-    without = np.array([metric(logits[rows], label[rows]) for rows in keep])
+    without = np.array(
+        [metric(logits[rows], label[rows], None if weight is None else weight[rows]) for rows in keep]
+    )
     if not np.isfinite(without).all():
         return None
     pseudo = count * whole - (count - 1) * without
     return whole + pseudo - pseudo.mean()
 
 
-def _accuracy(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
+# The functions below return a sample's metric plus its influence in the weighted distribution of the samples;
+# `each` has weights whose mean is 1, or None.
+
+
+def _accuracy(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
     right = (logits.argmax(dim=1) == label).double()
     if (label < 0).any():  # positions that are ignored
         known = (label >= 0).double().flatten(1).sum(dim=1, keepdim=True)
-        return _of_ratios(right.flatten(1).sum(dim=1, keepdim=True).numpy(), known.numpy())
+        return _of_ratios(right.flatten(1).sum(dim=1, keepdim=True).numpy(), known.numpy(), each)
     return 100 * right.flatten(1).mean(dim=1).numpy() if right.ndim > 1 else 100 * right.numpy()
 
 
 def _of_ratios(
-    part: Float[np.ndarray, "sample item"], whole: Float[np.ndarray, "sample item"], scale: float = 100.0
+    part: Float[np.ndarray, "sample item"], whole: Float[np.ndarray, "sample item"], each: Values | None
 ) -> Values:
     """Return the values of a mean over items of sum(part) / sum(whole), over items that are not 0 / 0."""
-    total = whole.sum(axis=0)
+    share = 1 if each is None else each[:, None]
+    total = (share * whole).sum(axis=0)
     defined = total > 0
-    ratio = part.sum(axis=0)[defined] / total[defined]
+    ratio = (share * part).sum(axis=0)[defined] / total[defined]
     change = (part[:, defined] - ratio * whole[:, defined]) / (total[defined] / len(whole))
-    return scale * (ratio.mean() + change.mean(axis=1))
+    return 100.0 * (ratio.mean() + change.mean(axis=1))
 
 
 def _indicators(
@@ -101,66 +123,87 @@ def _both(logits: "torch.Tensor", label: "torch.Tensor") -> Float[np.ndarray, "s
     return (codes == np.arange(logits.shape[1])).sum(axis=1).astype(float)
 
 
-def _balanced_accuracy(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
-    return _of_ratios(_both(logits, label), _indicators(logits, label)[0])
+def _balanced_accuracy(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
+    return _of_ratios(_both(logits, label), _indicators(logits, label)[0], each)
 
 
-def _macro_f1(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
+def _macro_f1(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
     truth, told = _indicators(logits, label)
-    return _of_ratios(2 * _both(logits, label), truth + told)
+    return _of_ratios(2 * _both(logits, label), truth + told, each)
 
 
-def _miou(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
+def _miou(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
     both, (truth, told) = _both(logits, label), _indicators(logits, label)
-    return _of_ratios(both, truth + told - both)
+    return _of_ratios(both, truth + told - both, each)
 
 
-def _calibration_error(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
-    gap, mean = _formulas.calibration_gaps(logits, label)
+def _log_loss(logits: "torch.Tensor", label: "torch.Tensor", _: Values | None) -> Values:
+    return _formulas.log_losses(logits, label)
+
+
+def _brier(logits: "torch.Tensor", label: "torch.Tensor", _: Values | None) -> Values:
+    return _formulas.brier_scores(logits, label)
+
+
+def _calibration_error(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
+    gap, mean = _formulas.calibration_gaps(logits, label, each)
     return np.sign(mean) * gap
 
 
-def _r2(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
+def _r2(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
     truth, values = label.double().numpy(), logits.double().numpy()
-    spread = (truth - truth.mean(axis=0)) ** 2
-    varies = truth.max(axis=0) > truth.min(axis=0)
-    return _of_ratios((spread - (truth - values) ** 2)[:, varies], spread[:, varies])
+    counted = truth if each is None else truth[each > 0]
+    spread = (truth - np.average(truth, axis=0, weights=each)) ** 2
+    varies = counted.max(axis=0) > counted.min(axis=0)
+    return _of_ratios((spread - (truth - values) ** 2)[:, varies], spread[:, varies], each)
 
 
-def _auroc(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
+def _auroc(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
     """Return placement values (DeLong, DeLong and Clarke-Pearson 1988), weighted by class."""
     values, positive = _formulas.class_scores(logits, label)
-    defined = positive.any(axis=1) & ~positive.all(axis=1)
+    counted = positive if each is None else positive[:, each > 0]
+    defined = counted.any(axis=1) & ~counted.all(axis=1)
     found = []
     for score, hit in zip(values[defined], positive[defined], strict=True):
-        others = np.sort(score[hit]), np.sort(score[~hit])
-        # share of the other class that a sample is on the right side of; equal scores count half
-        below = [
-            (np.searchsorted(o, score, "left") + np.searchsorted(o, score, "right")) / (2 * len(o))
-            for o in others
-        ]
-        area = float(below[1][hit].mean())
-        placement = np.where(hit, (below[1] - area) / hit.mean(), (1 - below[0] - area) / (1 - hit.mean()))
+        below = [_share_below(score, of, each) for of in (hit, ~hit)]
+        area = float(np.average(below[1][hit], weights=None if each is None else each[hit]))
+        share = hit.mean() if each is None else np.average(hit, weights=each)
+        placement = np.where(hit, (below[1] - area) / share, (1 - below[0] - area) / (1 - share))
         found.append(area + placement)
     return 100 * np.mean(found, axis=0)
 
 
-def _average_precision(logits: "torch.Tensor", label: "torch.Tensor") -> Values:
+def _share_below(score: Values, of: np.ndarray, each: Values | None) -> Values:
+    """Return for each sample the share of some samples that have a lower score; equal scores count half."""
+    if each is None:
+        others = np.sort(score[of])
+        ends = (np.searchsorted(others, score, side) for side in ("left", "right"))
+        return np.asarray(sum(ends) / (2 * len(others)))
+    order = score[of].argsort()
+    others, mass = score[of][order], np.concatenate([[0.0], each[of][order].cumsum()])
+    weighted = (mass[np.searchsorted(others, score, side)] for side in ("left", "right"))
+    return np.asarray(sum(weighted) / (2 * mass[-1]))
+
+
+def _average_precision(logits: "torch.Tensor", label: "torch.Tensor", each: Values | None) -> Values:
     """Return the derivative of the weighted average precision; samples of equal score share a threshold."""
     values, positive = _formulas.class_scores(logits, label)
-    defined = positive.any(axis=1)
+    defined = (positive if each is None else positive[:, each > 0]).any(axis=1)
     return 100 * np.mean(
-        [_precision_values(s, hit) for s, hit in zip(values[defined], positive[defined], strict=True)],
+        [_precision_values(s, hit, each) for s, hit in zip(values[defined], positive[defined], strict=True)],
         axis=0,
     )
 
 
-def _precision_values(score: Values, hit: np.ndarray) -> Values:
-    count, num_hits = len(score), int(hit.sum())
+def _precision_values(score: Values, hit: np.ndarray, each: Values | None) -> Values:
+    count = len(score)
     _, level = np.unique(-score, return_inverse=True)  # thresholds, from the highest score
-    hits = np.bincount(level, hit, minlength=level.max() + 1)
-    all_ = np.bincount(level, minlength=len(hits)).astype(float)
+    mass = hit if each is None else each * hit
+    num_hits = float(mass.sum())
+    hits = np.bincount(level, mass, minlength=level.max() + 1)
+    all_ = np.bincount(level, each, minlength=len(hits)).astype(float)
     above, reached = hits.cumsum(), all_.cumsum()
+    reached = np.where(reached > 0, reached, 1.0)  # nothing of weight 0 alone counts
     precision = above / reached
     average = float((hits * precision).sum() / num_hits)
     # a sample of weight w at a threshold enters the precision of this and of all lower thresholds
@@ -177,8 +220,8 @@ _BUILT_IN: dict[str, Callable[..., Values]] = {
     "miou": _miou,
     "auroc": _auroc,
     "average_precision": _average_precision,
-    "log_loss": _formulas.log_losses,
-    "brier": _formulas.brier_scores,
+    "log_loss": _log_loss,
+    "brier": _brier,
     "calibration_error": _calibration_error,
     "r2": _r2,
 }

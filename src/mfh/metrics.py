@@ -4,6 +4,7 @@ Free of torch and numpy until a metric is computed; `mfh._formulas` has the form
 """
 
 import importlib
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ class Metric:
         function: from logits and labels of some samples to the metric in its unit, NaN where it is
             undefined. `logits` are what the network returns, on the CPU or another device; `label` are the
             labels of the same samples, as `PairedDataset` keeps them. See `docs/tasks.md` for their shapes.
+            If it has an argument `weight`, it gets the weights of these samples there, where data have some.
         tasks: the tasks that it fits.
         higher_is_better: whether larger values are better.
         unit: `%`, or empty.
@@ -60,9 +62,22 @@ class Metric:
     points: str = "percentage points"
     margin: float = 1.0
 
-    def __call__(self, logits: "torch.Tensor", label: "torch.Tensor") -> float:
-        """Return the metric of these logits, in its unit."""
-        return float(self.function(logits, label))
+    def __call__(
+        self, logits: "torch.Tensor", label: "torch.Tensor", weight: "torch.Tensor | None" = None
+    ) -> float:
+        """Return the metric of these logits, in its unit; `weight` has a number for each sample."""
+        if weight is None:
+            return float(self.function(logits, label))
+        return float(self.function(logits, label, weight=weight))
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether samples can have weights."""
+        try:
+            names = inspect.signature(self.function).parameters
+        except (TypeError, ValueError):  # of compiled functions
+            return False
+        return "weight" in names
 
     def merit(self, value: float) -> float:
         """Return a number that is larger for better values of this metric; see `merit`."""
@@ -82,12 +97,14 @@ class Formula:
 
     name: str
 
-    def __call__(self, logits: "torch.Tensor", label: "torch.Tensor") -> float:
+    def __call__(
+        self, logits: "torch.Tensor", label: "torch.Tensor", weight: "torch.Tensor | None" = None
+    ) -> float:
         """Return the metric of these logits."""
         # a sum is faster than a search; infinities of both signs make it NaN, too
         if math.isnan(logits.sum()) and logits.isnan().any():
             return math.nan
-        return self.function(logits, label)
+        return self.function(logits, label, weight)
 
     @cached_property
     def function(self) -> Callable[..., float]:
@@ -135,22 +152,43 @@ def why_no_metric(name: object, task: str | None = None) -> str | None:
     return f"be {AUTO} or one of {listing(fitting)}" + (f" for the task {task}" if task else "")
 
 
-def metrics_of(task: str, chosen: Metric | None = None) -> tuple[Metric, ...]:
-    """Return every metric of a task, the chosen one first; by default the task's own comes first."""
+def metrics_of(task: str, chosen: Metric | None = None, *, weighted: bool = False) -> tuple[Metric, ...]:
+    """Return every metric of a task, the chosen one first; by default the task's own comes first.
+
+    Args:
+        task: what is predicted.
+        chosen: the metric that comes first.
+        weighted: whether samples have weights; others than the chosen one that take none are left out.
+
+    Raises:
+        InputError: samples have weights, and the chosen metric takes none.
+    """
     chosen = chosen or find_metric(AUTO, task)
+    require(
+        chosen.takes_weights or not weighted,
+        f"`metric` must take weights of samples, which the data have. The function of {chosen.name} has no "
+        "argument `weight`: add one, or read the data with `weight` 'none'.",
+    )
     fitting = (metric for metric in METRICS.values() if task in metric.tasks)
-    return chosen, *(metric for metric in fitting if metric.name != chosen.name)
+    others = (metric for metric in fitting if metric.name != chosen.name)
+    return chosen, *(metric for metric in others if metric.takes_weights or not weighted)
 
 
-def scores(metrics: Sequence[Metric], logits: "torch.Tensor", label: "torch.Tensor") -> dict[str, float]:
+def scores(
+    metrics: Sequence[Metric],
+    logits: "torch.Tensor",
+    label: "torch.Tensor",
+    weight: "torch.Tensor | None" = None,
+) -> dict[str, float]:
     """Return the value of each metric by its name, in the order of `metrics`.
 
     Args:
         metrics: see `metrics_of`.
         logits: what the network returns for some samples.
         label: the labels of the same samples.
+        weight: their weights, (sample,); None lets all count alike.
     """
-    return {metric.name: metric(logits, label) for metric in metrics}
+    return {metric.name: metric(logits, label, weight) for metric in metrics}
 
 
 def register_metric(

@@ -158,3 +158,15 @@ def bisect(
         middle = (low + high) / 2
         low, high = (middle, high) if function(middle) < target else (low, middle)
     return (low + high) / 2
+
+
+def most_common(
+    classes: Int[np.ndarray, " sample"], weight: Float[np.ndarray, " sample"] | None = None
+) -> tuple[int, float]:
+    """Return the most common class and its share of the samples, or of their weight.
+
+    >>> most_common(np.array([0, 2, 2, 0, 2]))
+    (2, 0.6)
+    """
+    counts = np.bincount(classes, weight)
+    return int(counts.argmax()), float(counts.max() / counts.sum())

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from mfh.config import TaskName
 from mfh.losses import cross_entropy, kl_divergence, mse, soft_label_entropy
+from mfh.losses.basic import Weight, mean_over_samples
 from mfh.metrics import OWN_METRIC, Metric, metrics_of, scores
 
 SURE = 0.99
@@ -56,14 +57,21 @@ class Task(ABC):
         return scores(metrics_of(self.name, chosen), logits, label)
 
     @abstractmethod
-    def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
-        """Return the mean loss of labels."""
+    def label_loss(
+        self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0, weight: Weight = None
+    ) -> Float[Tensor, ""]:
+        """Return the mean loss of labels; each is multiplied by the weight of its sample, or position."""
 
     @abstractmethod
     def soft_loss(
-        self, student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        *,
+        temperature: float = 1.0,
+        weight: Weight = None,
     ) -> Float[Tensor, ""]:
-        """Return the mean loss of a teacher's outputs."""
+        """Return the mean loss of a teacher's outputs, weighted in the same way."""
 
     def predicted(self, logits: Tensor) -> Tensor:
         """Return the labels that outputs predict, in the form of labels."""
@@ -95,15 +103,22 @@ class SingleLabel(Task):
 
     name = "single-label"
 
-    def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def label_loss(
+        self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0, weight: Weight = None
+    ) -> Float[Tensor, ""]:
         """Return the cross-entropy."""
-        return cross_entropy(logits, label, smoothing=smoothing)
+        return cross_entropy(logits, label, smoothing=smoothing, weight=weight)
 
     def soft_loss(
-        self, student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        *,
+        temperature: float = 1.0,
+        weight: Weight = None,
     ) -> Float[Tensor, ""]:
         """Return T^2 x KL."""
-        return kl_divergence(student_logits, teacher_logits, temperature=temperature)
+        return kl_divergence(student_logits, teacher_logits, temperature=temperature, weight=weight)
 
     def right(self, logits: Tensor, label: Tensor) -> Float[Tensor, " sample"]:
         """Return 1 for samples whose largest logit is their class, else 0."""
@@ -127,23 +142,33 @@ class MultiLabel(Task):
     names = "labels"
     alike = "with the same labels"
 
-    def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def label_loss(
+        self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0, weight: Weight = None
+    ) -> Float[Tensor, ""]:
         """Return the binary cross-entropy, the mean over samples and labels.
 
         Smoothing moves each target toward 1/2.
         """
         target = label.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-        return functional.binary_cross_entropy_with_logits(logits, target)
+        if weight is None:
+            return functional.binary_cross_entropy_with_logits(logits, target)
+        losses = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return mean_over_samples(losses, weight)
 
     def soft_loss(
-        self, student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        *,
+        temperature: float = 1.0,
+        weight: Weight = None,
     ) -> Float[Tensor, ""]:
         """Return T^2 x KL between the probabilities of each label, the mean over samples and labels."""
         teacher, student = teacher_logits / temperature, student_logits / temperature
         p = teacher.sigmoid()
         on = functional.logsigmoid(teacher) - functional.logsigmoid(student)
         off = functional.logsigmoid(-teacher) - functional.logsigmoid(-student)
-        return temperature**2 * (p * on + (1 - p) * off).mean()
+        return temperature**2 * mean_over_samples(p * on + (1 - p) * off, weight)
 
     def predicted(self, logits: Tensor) -> Tensor:
         """Return 1 for labels with a probability above 1/2, else 0."""
@@ -185,9 +210,16 @@ class Regression(Task):
     alike = "from the same fifth of the targets"
     smooths = softens = False
 
-    def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:  # noqa: ARG002
+    def label_loss(
+        self,
+        logits: Tensor,
+        label: Tensor,
+        *,
+        smoothing: float = 0.0,  # noqa: ARG002
+        weight: Weight = None,
+    ) -> Float[Tensor, ""]:
         """Return the mean squared error."""
-        return mse(logits, label.to(logits.dtype))
+        return mse(logits, label.to(logits.dtype), weight=weight)
 
     def soft_loss(
         self,
@@ -195,9 +227,10 @@ class Regression(Task):
         teacher_logits: Tensor,
         *,
         temperature: float = 1.0,  # noqa: ARG002
+        weight: Weight = None,
     ) -> Float[Tensor, ""]:
         """Return the mean squared difference from the teacher's outputs; the temperature has no effect."""
-        return mse(student_logits, teacher_logits)
+        return mse(student_logits, teacher_logits, weight=weight)
 
     def predicted(self, logits: Tensor) -> Tensor:
         """Return the numbers."""
@@ -229,17 +262,30 @@ class Dense(Task):
     name = "dense"
     alike = "with the same most frequent class"
 
-    def label_loss(self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0) -> Float[Tensor, ""]:
+    def label_loss(
+        self, logits: Tensor, label: Tensor, *, smoothing: float = 0.0, weight: Weight = None
+    ) -> Float[Tensor, ""]:
         """Return the cross-entropy, the mean over the positions that are not ignored; 0 if all are."""
-        if (label == UNLABELLED).all():
+        known = label != UNLABELLED
+        if not known.any():
             return 0.0 * logits.sum()
-        return functional.cross_entropy(logits, label, ignore_index=UNLABELLED, label_smoothing=smoothing)
+        if weight is None:
+            return functional.cross_entropy(logits, label, ignore_index=UNLABELLED, label_smoothing=smoothing)
+        each = _of_positions(weight, label)[known]
+        return cross_entropy(logits.movedim(1, -1)[known], label[known], smoothing=smoothing, weight=each)
 
     def soft_loss(
-        self, student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        *,
+        temperature: float = 1.0,
+        weight: Weight = None,
     ) -> Float[Tensor, ""]:
         """Return T^2 x KL between the classes of each position, the mean over samples and positions."""
-        return kl_divergence(_rows(student_logits), _rows(teacher_logits), temperature=temperature)
+        student, teacher = _rows(student_logits), _rows(teacher_logits)
+        each = None if weight is None else _of_positions(weight, student_logits[:, 0]).reshape(-1)
+        return kl_divergence(student, teacher, temperature=temperature, weight=each)
 
     def right(self, logits: Tensor, label: Tensor) -> Float[Tensor, " sample"]:
         """Return the share of the positions that are right, of those that are not ignored."""
@@ -314,6 +360,11 @@ def _spread(codes: Int[np.ndarray, " labelled"], known: Bool[np.ndarray, " sampl
     strata = np.full(len(known), UNLABELLED)
     strata[known] = codes
     return strata
+
+
+def _of_positions(weight: Tensor, like: Shaped[Tensor, "sample *position"]) -> Tensor:
+    """Return the weight of each position; those of a sample have its weight, if they have none."""
+    return weight.view(-1, *[1] * (like.ndim - weight.ndim), *weight.shape[1:]).expand_as(like)
 
 
 def _rows(logits: Float[Tensor, "sample output *position"]) -> Float[Tensor, "row output"]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mfh import InputError, PairedDataset
-from mfh.data.splits import divide, draw_split
+from mfh.data.splits import absent_classes, divide, draw_split
 
 
 def make(label: list[int], **columns: object) -> PairedDataset:
@@ -50,9 +50,58 @@ def test_a_class_of_three_is_in_every_split() -> None:
     assert all((rows >= 40).sum() == 1 for rows in (split.train, split.validation, split.test))
 
 
-def test_a_class_of_two_is_refused() -> None:
-    with pytest.raises(InputError, match="Class `1` is absent from the"):
-        draw_split(make([0] * 40 + [1] * 2), 0)
+def test_a_class_of_two_is_absent_from_one_split() -> None:
+    data = make([0] * 40 + [1] * 2)
+    split = draw_split(data, 0)
+    assert absent_classes(data, split) == {"test": ["1"]}
+    assert all((rows >= 40).sum() == 1 for rows in (split.train, split.validation))
+
+
+def test_a_training_split_needs_two_classes() -> None:
+    names = ["train"] * 4 + ["test"] * 4
+    with pytest.raises(
+        InputError, match=r"two classes or more \(seed 0\). It has only `0`: give more samples"
+    ):
+        draw_split(make([0] * 6 + [1] * 2, split=names), 0)
+
+
+def test_most_test_samples_need_a_class_that_is_learnt() -> None:
+    labels = [0, 1, 0, 1, 2, 3, 4, 0]
+    split = ["train", "train", "validation", "validation", "test", "test", "test", "test"]
+    with pytest.raises(InputError, match=r"Only 25% of the test samples .* name the task regression"):
+        draw_split(make(labels, split=split), 0)
+    few = make([*labels, 1], split=[*split[:4], *["test"] * 2, "train", "test", "test"])
+    assert absent_classes(few, draw_split(few, 0)) == {
+        "train": ["2", "3"], "validation": ["2", "3", "4"], "test": ["4"],
+    }  # fmt: skip
+
+
+def test_labels_that_a_split_lacks_are_named_and_those_without_any_sample_are_not() -> None:
+    names = ["train", "train", "validation", "validation", "test", "test"]
+    sets = [[1, 0], [0, 1], [1, 0], [1, 0], [1, 1], [0, 1]]
+    several = make(sets, split=names)  # type: ignore[arg-type]
+    assert absent_classes(several, draw_split(several, 0)) == {"validation": ["1"]}
+    classes = make([0, 1] * 3, split=names, class_names=["a", "b", "never"])
+    assert absent_classes(classes, draw_split(classes, 0)) == {}
+
+
+def test_many_rare_classes_leave_no_part_empty() -> None:
+    labels = np.repeat(np.arange(40), 3)
+    plain = divide(labels, None, [0.2] * 5, np.random.default_rng(0))
+    assert min(map(len, plain)) == 0
+    parts = divide(labels, None, [0.2] * 5, np.random.default_rng(0), spread=True)
+    assert [len(part) for part in parts] == [24] * 5
+    assert sorted(np.concatenate(parts)) == list(range(120))
+    assert all(len(np.unique(labels[part])) == 24 for part in parts), "one of a class in a part"
+    uneven = divide(labels[::3], None, [0.75, 0.25], np.random.default_rng(0), spread=True)
+    assert [len(part) for part in uneven] == [30, 10]
+    enough = np.repeat(np.arange(40), 5)  # nothing changes where classes have enough samples
+    for one, other in zip(
+        divide(enough, None, [0.2] * 5, np.random.default_rng(0)),
+        divide(enough, None, [0.2] * 5, np.random.default_rng(0), spread=True),
+        strict=True,
+    ):
+        assert (one == other).all()
 
 
 def test_too_few_groups() -> None:
@@ -91,6 +140,9 @@ def test_a_class_in_three_groups_is_in_every_split() -> None:
         assert sum(len(set(data.group[part])) for part in rows) == len(set(data.group))
 
 
-def test_a_class_in_two_groups_is_refused() -> None:
-    with pytest.raises(InputError, match="absent from the"):
-        draw_split(make([0] * 60 + [1] * 9, group=[*(np.arange(60) % 9), *[0, 1] * 4, 0]), 0)
+def test_a_class_in_two_groups_is_absent_from_one_split() -> None:
+    data = make([0] * 60 + [1] * 9, group=[*(np.arange(60) % 9), *[0, 1] * 4, 0])
+    absent = absent_classes(data, draw_split(data, 0))
+    assert absent
+    assert "train" not in absent
+    assert all(names == ["1"] for names in absent.values())

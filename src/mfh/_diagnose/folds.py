@@ -70,7 +70,10 @@ def take(data: PairedDataset, rows: Int[np.ndarray, " row"]) -> PairedDataset:
     index = torch.from_numpy(rows)
     held = data.read(list(data.modalities), index)
     group = None if data.group is None else data.group[rows]
-    return replace(data, modalities=held, label=data.label[index], id=data.id[rows], group=group, split=None)
+    return replace(
+        data, modalities=held, label=data.label[index], id=data.id[rows], group=group, split=None,
+        weight=data.weight_of(index),
+    )  # fmt: skip
 
 
 def deal(data: PairedDataset, folds: int, seed: int) -> Int[np.ndarray, " sample"]:
@@ -141,7 +144,7 @@ def evidence_of(task: SeedTask, repeat: int, fold: int) -> FoldEvidence:
         records.append(
             make_record(
                 key.arm, task.networks.metrics[:1], found, data.label, task.split, seed=task.seed,
-                best_epoch=done.best_epoch, seconds=done.seconds, ratio=key.ratio,
+                best_epoch=done.best_epoch, seconds=done.seconds, ratio=key.ratio, weight=data.weight,
             )
         )  # fmt: skip
     records_of_teachers = tuple(
@@ -153,6 +156,7 @@ def evidence_of(task: SeedTask, repeat: int, fold: int) -> FoldEvidence:
             task.split,
             seed=task.seed,
             temperature=task.config.temperature,
+            weight=data.weight,
         )
         for name, values in logits.items()
     )

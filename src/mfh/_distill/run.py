@@ -100,7 +100,7 @@ def distill(
     start = time.perf_counter()
     config = (config or DistillConfig()).settled(own_networks=student is not None)
     data = data.with_task(config.task)
-    metrics = metrics_of(data.task, find_metric(config.metric, data.task))
+    metrics = metrics_of(data.task, find_metric(config.metric, data.task), weighted=data.weight is not None)
     sees = modalities(data, teacher_modality, student_modality)
     if isinstance(teacher, (Tensor, np.ndarray)) and len(teacher) == len(data):
         teacher = teacher[complete_rows(data, sees)]
@@ -139,6 +139,7 @@ def distill(
             seed=seed,
             temperature=config.temperature,
             task=data.task,
+            weight=data.weight,
         )
         teachers.append(described)
     found = predict(done.model, seen, sees[1], torch.arange(len(data)))
@@ -157,6 +158,7 @@ def distill(
                 best_epoch=done.best_epoch,
                 seconds=done.seconds,
                 loss=None if logits is None else config.loss,
+                weight=data.weight,
             ),
         ),
         student=done.model,

@@ -197,7 +197,7 @@ class FinishedTeacher:
             parts = [logits_of(focused(self.data.inputs(self.modality, rows))) for rows in batches]
         now = make_teacher_record(
             name, self.metric, torch.cat(parts), self.data.label, self.split, seed=self.seed,
-            temperature=1.0, task=self.data.task,
+            temperature=1.0, task=self.data.task, weight=self.data.weight,
         )  # fmt: skip
         for record in records:
             require(

@@ -5,7 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
+from mfh._checks import listing
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
@@ -28,7 +30,9 @@ from mfh.comparing import (
 )
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.data.splits import absent_classes
 from mfh.results import MetricInfo, StudyResult, environment
+from mfh.stats import most_common
 
 SCHEDULE = ("steps", "batch_size", "clip", "schedule")
 """Options of training that few labels replace."""
@@ -63,6 +67,7 @@ def assemble(
     comparisons = compare_losses(tables, arms, source, resampling, metric)
     failed = tuple(student for seed in seeds for student in seed.failed)
     share, largest = _largest_class(data, seeds)
+    one_output = _one_output(data, seeds)
     decision = decide(
         comparisons,
         arms=arms,
@@ -72,6 +77,7 @@ def assemble(
         diverged={student.arm for student in failed if student.loss == config.losses[0]},
         known=[ARMS[name] for name in DEFAULT],
         largest_class=share,
+        one_output=one_output,
     )
     labels = _labels(networks, seeds)
     verdict = write_verdict(
@@ -88,7 +94,7 @@ def assemble(
     )
     left_out = describe_left_out(config, arms)
     notes = [*describe_failed(failed, config.losses), *([left_out] if left_out else [])]
-    notes += _notes(metric, seeds, resampling)
+    notes += [*_notes(metric, seeds, resampling), *_absent(data, seeds), *_unweighted(networks)]
     further = summarize_further(
         records,
         config.losses,
@@ -149,10 +155,25 @@ def _largest_class(data: PairedDataset, seeds: Sequence[SeedResult]) -> tuple[fl
     """Return the share of the largest class in the test splits, and the class with its share in words."""
     if data.task != "single-label":
         return 0.0, ""
-    label = np.concatenate([data.label.numpy()[seed.split.test] for seed in seeds])
-    counts = np.bincount(label, minlength=data.num_classes)
-    share = float(counts.max() / counts.sum())
-    return share, f"`{data.class_names[int(counts.argmax())]}` with {100 * share:.1f}% of the test samples"
+    rows = torch.from_numpy(np.concatenate([seed.split.test for seed in seeds]))
+    weight = data.weight_of(rows)
+    largest, share = most_common(data.label[rows].numpy(), None if weight is None else weight.numpy())
+    return share, f"`{data.class_names[largest]}` with {100 * share:.1f}% of the test samples"
+
+
+def _one_output(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str, float]:
+    """Return the share of the test samples that the students of each arm give to one class, on average."""
+    if data.task != "single-label":
+        return {}
+    shares: dict[str, list[float]] = {}
+    for seed in seeds:
+        weight = data.weight_of(torch.from_numpy(seed.split.test))
+        for student in seed.students:
+            told = student.outputs.argmax(axis=1)
+            shares.setdefault(student.record.arm, []).append(
+                most_common(told, None if weight is None else weight.numpy())[1]
+            )
+    return {arm: float(np.mean(mine)) for arm, mine in shares.items()}
 
 
 def _notes(metric: MetricInfo, seeds: Sequence[SeedResult], resampling: Resampling) -> list[str]:
@@ -171,6 +192,30 @@ def _notes(metric: MetricInfo, seeds: Sequence[SeedResult], resampling: Resampli
     if not resampling.test_over_train and len(seeds) > 1:
         notes.append("The split is the same in every fit: intervals are for this training set.")
     return notes
+
+
+def _absent(data: PairedDataset, seeds: Sequence[SeedResult]) -> list[str]:
+    """Return a sentence for each kind of split that lacks classes in some fits."""
+    found: dict[str, list[list[str]]] = {}
+    for seed in seeds:
+        for name, classes in absent_classes(data, seed.split).items():
+            found.setdefault(name, []).append(classes)
+    sentences = []
+    for name, lists in found.items():
+        where = f"in the {name} split of {len(lists)} of {len(seeds)} fits"
+        then = "networks do not learn them" if name == "train" else "metrics by class leave them out"
+        shown = listing(sorted({one for classes in lists for one in classes}))
+        sentences.append(f"These {data.kind.names} have no sample {where}: {shown}; {then}.")
+    return sentences
+
+
+def _unweighted(networks: Networks) -> list[str]:
+    """Return a sentence on losses that weights of samples and classes do not change."""
+    weighted = networks.data.weight is not None or networks.config.class_weight is not None
+    others = [name for name in networks.losses if name != "kl"]
+    if not weighted or not others:
+        return []
+    return [f"Weights of samples and classes do not change {listing(others)}: these take all samples alike."]
 
 
 def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:

@@ -31,23 +31,32 @@ def by_part(result: StudyResult, records: Sequence[Record], info: MetricInfo) ->
     metric = find_metric(info.name, task)
     rows, outputs = _test_outputs(result, records)
     label = torch.from_numpy(result.predictions["label"])[rows]
+    weight = None
+    if "weight" in result.predictions:
+        weight = torch.from_numpy(result.predictions["weight"])[rows]
     if task == "single-label":
         names = [str(name) for name in result.data.get("classes", ())]
-        found["by_class"] = _rows(find_metric(AUTO, task), outputs, label, label.numpy(), names)
+        found["by_class"] = _rows(find_metric(AUTO, task), outputs, label, weight, label.numpy(), names)
     if "group" in result.predictions:
         groups, codes = np.unique(result.predictions["group"], return_inverse=True)
-        found["by_group"] = _rows(metric, outputs, label, codes[rows], [str(name) for name in groups])
+        found["by_group"] = _rows(metric, outputs, label, weight, codes[rows], [str(name) for name in groups])
     return found
 
 
 def _rows(
-    metric: Metric, outputs: torch.Tensor, label: torch.Tensor, codes: np.ndarray, names: Sequence[str]
+    metric: Metric,
+    outputs: torch.Tensor,
+    label: torch.Tensor,
+    weight: torch.Tensor | None,
+    codes: np.ndarray,
+    names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Return the metric of each part of the samples; parts where it is undefined are left out."""
     found: list[dict[str, Any]] = []
     for code, name in enumerate(names):
         part = torch.from_numpy(np.flatnonzero(codes == code))
-        value = metric(outputs[part], label[part]) if len(part) else float("nan")
+        each = None if weight is None else weight[part]
+        value = metric(outputs[part], label[part], each) if len(part) else float("nan")
         if np.isfinite(value):
             found.append({"name": name, "samples": len(part), "value": value})
     worst = sorted(found, key=lambda row: metric.merit(row["value"]))[:MOST_ROWS]

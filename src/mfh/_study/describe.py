@@ -8,6 +8,7 @@ import numpy as np
 from mfh._study.outcome import SeedResult
 from mfh.config import StudyConfig
 from mfh.data.equal import equal_across_splits
+from mfh.data.overview import weights_line
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.splits import Split
 from mfh.stats import rank_correlation, t_interval
@@ -38,6 +39,7 @@ def describe_data(
         "classes": list(data.class_names),
         "leaks": find_leaks(data, split),
         "num_groups": len(data.group_names) if data.group is not None else None,
+        **({} if data.weight is None else {"weights": weights_line(data.weight)}),
         "teacher": teacher,
         "student": student,
         "shapes": {name: list(data.shape(name)) for name in data.modalities},

@@ -69,7 +69,7 @@ class Design:
         """Return the split of one fit; `ALL_SAMPLES` holds out none, and hides the labels of the first fit.
 
         Raises:
-            InputError: a split would lack a class, or there are too few groups.
+            InputError: classes are missing in training (see `require_classes`), or there are too few groups.
         """
         if seed == ALL_SAMPLES:
             rows = np.arange(len(data))
@@ -85,7 +85,7 @@ class Design:
         """Return the split of one fit: one fold is tested, and a quarter of the rest validates.
 
         Raises:
-            InputError: a split would lack a class, or there are too few groups.
+            InputError: classes are missing in training (see `require_classes`), or there are too few groups.
         """
         repeat, fold = self.place(seed)
         test = np.sort(self.deal(data, repeat)[fold])
@@ -93,7 +93,8 @@ class Design:
         labels = data.kind.strata(data.label)[rest]
         groups = None if data.group is None else data.group[rest]
         shares = (1 - VALIDATION_OF_REST, VALIDATION_OF_REST)
-        kept, held = divide(labels, groups, shares, np.random.default_rng([seed, 0x5EED]))
+        rng = np.random.default_rng([seed, 0x5EED])
+        kept, held = divide(labels, groups, shares, rng, spread=data.task == "single-label")
         split = Split(np.sort(rest[kept]), np.sort(rest[held]), test)
         require_classes(data, split, seed)
         return split
@@ -133,4 +134,6 @@ class Design:
         rng = np.random.default_rng([self.first, repeat, 0xF01D])
         shares = [1 / self.folds] * self.folds
         group = None if data.group is None else data.group[known]
-        return [known[rows] for rows in divide(data.kind.strata(data.label[known]), group, shares, rng)]
+        strata = data.kind.strata(data.label[known])
+        parts = divide(strata, group, shares, rng, spread=data.task == "single-label")
+        return [known[rows] for rows in parts]

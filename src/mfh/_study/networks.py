@@ -25,6 +25,7 @@ from mfh.training.fingerprint import network_fingerprint, short
 from mfh.training.objectives import Distill
 from mfh.training.rate import with_rate
 from mfh.training.students import seeded
+from mfh.training.weights import class_weights
 
 Build = Callable[[], torch.nn.Module]
 C = TypeVar("C", bound=StudyConfig)
@@ -96,7 +97,9 @@ class Networks:
             arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
         self.arms = arms_for(arms, self.config)
         self.losses = study_losses(self.config, self.data.task, few_labels=self.few_labels)
-        self.metrics = metrics_of(self.data.task, find_metric(self.config.metric, self.data.task))
+        chosen = find_metric(self.config.metric, self.data.task)
+        self.metrics = metrics_of(self.data.task, chosen, weighted=self.data.weight is not None)
+        class_weights(self.config.class_weight, self.data, torch.arange(len(self.data)))  # refused early
 
     def build_teacher(self) -> torch.nn.Module:
         """Make a new teacher, without what `torch.compile` wraps around it; for given logits the identity."""
@@ -131,7 +134,7 @@ class Networks:
         """Return the data as the networks see them, with statistics of the training rows.
 
         Inputs of default networks are standardised, and the targets of a regression for all networks. Missing
-        values of tables are filled in.
+        values of tables are filled in. Classes get the weights that the options ask for.
 
         Args:
             train: the training rows.
@@ -139,7 +142,8 @@ class Networks:
         """
         data = self.data if data is None else data
         seen = prepare_inputs(data, fit_inputs(data, train, self.standardized))
-        return replace(seen, label=learnt_labels(data, train))
+        weights = class_weights(self.config.class_weight, data, train)
+        return replace(seen, label=learnt_labels(data, train), class_weight=weights)
 
     def with_rate(self, seed: int, train: Tensor) -> "Networks":
         """Return the same networks with a number for `lr`; if it is auto, a range test on training rows."""

@@ -49,6 +49,8 @@ class Student:
         label: Shaped[Tensor, "sample ..."],
         split: Split,
         settings: Mapping[str, Any] | None = None,
+        *,
+        weight: Float[Tensor, " sample"] | None = None,
     ) -> "Student":
         """Return a student, with its outputs and values for the test samples.
 
@@ -59,9 +61,10 @@ class Student:
             label: of every sample of the data set.
             split: the samples of each split.
             settings: see `Student`.
+            weight: of every sample of the data set; None lets all count alike.
         """
         test = torch.from_numpy(split.test)
-        values = sample_values(metric, logits[test], label[test])
+        values = sample_values(metric, logits[test], label[test], None if weight is None else weight[test])
         return cls(record, logits[test].numpy(), values, settings or {})
 
 

@@ -137,6 +137,7 @@ def _teacher_records(task: SeedTask, data: PairedDataset, ranked: Ranked) -> tup
             seed=task.seed,
             temperature=task.config.temperature,
             task=data.task,
+            weight=data.weight,
         )
         for name, logits in {**outputs.logits, **focused}.items()
     )

@@ -6,9 +6,11 @@ from typing import Any
 from mfh._checks import listing
 from mfh._study.few.words import describe_gain, rounded
 from mfh.arms import BASELINE, CHOSEN, HEADLINE, STACK, Arm
-from mfh.comparing import Decision, sees_teacher_side, source_arm
+from mfh.comparing import ONE_OUTPUT, Decision, sees_teacher_side, source_arm
 from mfh.results import Comparison, FailedStudent, MetricInfo, Verdict
 
+HIDES = "Accuracy cannot show"
+"""How the sentence begins where nearly all samples, or outputs, are of one class."""
 NO_INTERVAL = {
     "one fit": "One fit cannot support a verdict: the gain in it was {difference}. Repeat with more.",
     "few units": "One or two groups cannot support a verdict: the gain was {difference}. More groups are "
@@ -103,16 +105,19 @@ def _on_distillation(
 ) -> str:
     name = f"{100 * level:.3g}% interval"
     span = f"{gain.difference:+.2f} points, {name} {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} fits"
+    if decision.one_class:
+        why = f"the largest class is {largest_class}, and a network that always predicts it is right as often"
+        if decision.one_output:
+            arms = " and ".join(f"`{name}`" for name in decision.one_output)
+            why = f"the students of {arms} give one class to over {100 * ONE_OUTPUT:g}% of the test samples"
+        return (
+            f"{HIDES} whether crossmodal distillation helps ({span}): {why}. Repeat with "
+            "`--metric balanced-accuracy`, `auroc` or `average-precision`."
+        )
     if decision.without_spread:
         return (
             f"All {gain.n} fits differ by the same {gain.difference:+.2f} points, or in too few samples, so "
             "the spread is unknown: repeat with more."
-        )
-    if decision.one_class:
-        return (
-            f"Accuracy cannot show whether crossmodal distillation helps ({span}): the largest class is "
-            f"{largest_class}, and a network that always predicts it is right as often. Repeat with "
-            "`--metric balanced-accuracy`, `auroc` or `average-precision`."
         )
     none = "of a point" if metric.margin == 1 else f"of {metric.margin:g}"
     return {

@@ -188,7 +188,8 @@ def evaluate(
         temperature = None
         unseen = logits[task.validation] if held_out is None else held_out[key]
         if data.task in PROBABILITIES and (held_out is None or own):  # else no outputs of its own are unseen
-            temperature = fit_temperature(unseen, data.label[task.validation])
+            rows = task.validation
+            temperature = fit_temperature(unseen, data.label[rows], data.weight_of(rows))
             logits = logits / temperature if task.config.calibrate == "temperature" else logits
         record = make_record(
             key.arm,
@@ -204,7 +205,8 @@ def evaluate(
             loss=key.loss,
             held_out=None if held_out is None else held_out[key],
             temperature=temperature,
+            weight=data.weight,
         )
         record = replace(record, repeat=task.place[0], fold=task.place[1])
-        students.append(Student.of(record, task.metric, logits, data.label, task.split))
+        students.append(Student.of(record, task.metric, logits, data.label, task.split, weight=data.weight))
     return tuple(students)

@@ -57,6 +57,8 @@ def predictions_of(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str
     if sum(seed.outputs.size for seed in seeds) > MOST_OUTPUTS:
         return {}
     arrays = {"id": np.asarray(data.id, dtype=str), "label": data.label.numpy()}
+    if data.weight is not None:
+        arrays["weight"] = data.weight.numpy()
     if data.group is not None:
         arrays["group"] = np.asarray(data.group_names, dtype=str)[data.group]
     for seed in seeds:

@@ -19,6 +19,7 @@ _HELP = ("help", "help_all", "version", "config", "print_config")
 _OWN = {
     "data": ("teacher", "student", "teacher_logits", "frozen_teacher", "task"),
     "design": ("metric", "effect"),
+    "training": ("class_weight",),
     "losses": ("losses",),
     "where it runs": _RUNNING,
     "help": _HELP,

@@ -15,7 +15,9 @@ WRONG_TYPES = (
     r'Parser key "(\w+)"(?: element \d+)?: Does not validate against any of the Union subtypes '
     r"Subtypes: \[(.*?)\] Errors: .* Given value: (.*)"
 )
+UNION_PART = r"<class '[\w.]+'>|typing\.Literal\[[^\]]*\]|collections\.abc\.Mapping"
 TYPES = {
+    "collections.abc.Mapping": "numbers by name, such as {ill: 10}",
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",
     "<class 'str'>": "text",
@@ -46,7 +48,7 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
     elif found := re.match(WRONG_TYPE, message):
         sentence = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
     elif found := re.fullmatch(WRONG_TYPES, message):
-        kinds = [_kind(kind) for kind in re.findall(r"<class '[\w.]+'>", found[2]) if "NoneType" not in kind]
+        kinds = [_kind(kind) for kind in re.findall(UNION_PART, found[2]) if "NoneType" not in kind]
         sentence = f"`{_name(whose, found[1])}` must be {' or '.join(kinds)}. Got {found[3]} instead"
     elif spelling := _moved(message):
         sentence = spelling
@@ -126,5 +128,6 @@ def _needed(parser: ArgumentParser, dest: str) -> str:
 
 def _kind(expected: str) -> str:
     if literal := re.fullmatch(r"typing\.Literal\[(.*)\]", expected):
-        return f"one of {literal[1].replace(chr(39), '')}"
+        words = literal[1].replace(chr(39), "")
+        return f"one of {words}" if "," in words else words
     return TYPES.get(expected, expected)

@@ -68,6 +68,11 @@ def add_columns(parser: ArgumentParser) -> None:
             "ignores it",
         ),
         "id": (None, "name of the sample ids; by default `id` if an npz has it"),
+        "weight": (
+            None,
+            "name of the samples' weights, for losses and metrics; by default `weight` if an npz has it; "
+            "`none` ignores it",
+        ),
         "fold-column": (None, "name of an array with folds of your own, for cross-validation"),
         "split-by-time": (None, "name of an array with a time for each sample: tests on the last fifth only"),
     }
@@ -113,7 +118,7 @@ def load_data(options: Namespace) -> "PairedDataset":
 
     columns = {
         "group": options.group, "split": options.split, "id": options.id,
-        "fold": options.fold_column, "time": options.split_by_time,
+        "fold": options.fold_column, "time": options.split_by_time, "weight": options.weight,
     }  # fmt: skip
     task = None if options.get("task", "auto") == "auto" else options.task
     labels = {"label": options.label, "ignore_index": options.ignore_index}
@@ -203,6 +208,7 @@ def described(options: Namespace) -> dict[str, Any]:
             "group",
             "split",
             "id",
+            "weight",
             "fold_column",
             "split_by_time",
             "modalities",

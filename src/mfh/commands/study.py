@@ -19,6 +19,7 @@ datasets by import path, best in a YAML file; --print-config writes one that exp
 examples:
   mfh study --data mfeat.npz --teacher pix --student zer --seeds 10 --ratio 0.25 0.5 0.75 --out out/pix-zer
   mfh study --data mfeat.npz --teacher pix --student zer --label-weight 1 --losses kl dkd rkd --out out/losses
+  mfh study --data ill.npz --teacher scan --student blood --metric auroc --class-weight balanced --out out/ill
   mfh study --data mfeat.npz --teacher pix --student zer --jobs 8 --out out/pix-zer
   mfh study --data mfeat.npz --teacher pix --student zer --backend ray --address auto --out out/pix-zer
   mfh study --print-config > my.yaml

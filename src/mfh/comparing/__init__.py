@@ -4,6 +4,8 @@ Records become one `Table` for each distillation loss; tables become comparisons
 `Decision`. The sentences of the verdict are made elsewhere.
 """
 
+from mfh.comparing.decision import LARGEST_CLASS as LARGEST_CLASS
+from mfh.comparing.decision import ONE_OUTPUT as ONE_OUTPUT
 from mfh.comparing.decision import Decision as Decision
 from mfh.comparing.decision import decide as decide
 from mfh.comparing.differences import compare as compare

@@ -4,13 +4,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mfh.arms import BASELINE, Arm
+from mfh.arms import BASELINE, CHOSEN, Arm
 from mfh.comparing.intervals import is_better, is_none, is_worse
 from mfh.comparing.keys import chosen_key, focused_key, focusing_controls, headline_key
 from mfh.results import Comparison, MetricInfo
 
 LARGEST_CLASS = 0.8
-"""Share of the samples from which on a class hides differences of accuracy."""
+"""Share of the test samples from which on a class hides differences of accuracy."""
+ONE_OUTPUT = 0.995
+"""Share of the test samples from which on an arm gives nothing but one class."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Decision:
         absent: those of them that have no comparison, and why: `diverged` or `not-softer`.
         left_out: controls of focusing that the study was asked to leave out.
         without_spread: whether all seeds differ by the same amount, which leaves their spread unknown.
-        one_class: whether one class has so many samples that accuracy cannot show a difference.
+        one_class: whether one class has so many samples, or outputs, that accuracy cannot show a difference.
+        one_output: arms of the gain that give one class to nearly all test samples.
     """
 
     verdict: Literal["help", "hurt", "no-effect", "abstain"]
@@ -42,6 +45,7 @@ class Decision:
     left_out: tuple[str, ...] = ()
     without_spread: bool = False
     one_class: bool = False
+    one_output: tuple[str, ...] = ()
 
 
 def decide(
@@ -54,6 +58,7 @@ def decide(
     diverged: Collection[str] = (),
     known: Sequence[Arm] = (),
     largest_class: float = 0.0,
+    one_output: Mapping[str, float] | None = None,
 ) -> Decision:
     """Decide on distillation by the interval of the headline arm minus `no-kd`, on focusing by its controls.
 
@@ -66,6 +71,7 @@ def decide(
         diverged: arms of which a student by that loss diverged.
         known: the arms that a study has by default, to find the controls that were left out.
         largest_class: share of the test samples that the largest class has, in [0, 1].
+        one_output: share of the test samples that the students of each arm give to one class.
     """
     head = headline_key(arms, source)
     if head is None:
@@ -76,11 +82,17 @@ def decide(
     if gain is None or gain.low is None or gain.high is None:
         return Decision("abstain", gain=gain, versus=versus)
     verdict, without_spread = _verdict(gain, metric)
-    one_class = verdict == "no-effect" and metric.name == "accuracy" and largest_class > LARGEST_CLASS
+    sides = (name.removesuffix(CHOSEN) for name in (gain.a, gain.b))
+    alike = tuple(name for name in sides if (one_output or {}).get(name, 0.0) > ONE_OUTPUT)
+    hidden = largest_class > LARGEST_CLASS or bool(alike)
+    silent = verdict == "no-effect" or (without_spread and not round(gain.difference, 9))
+    one_class = silent and metric.name == "accuracy" and hidden
     verdict = "abstain" if one_class else verdict
     focused = focused_key(arms)
     if focused is None:
-        return Decision(verdict, None, gain, versus, without_spread=without_spread, one_class=one_class)
+        return Decision(
+            verdict, None, gain, versus, without_spread=without_spread, one_class=one_class, one_output=alike
+        )
     ours = {c.b: c for c in comparisons if c.a == focused[0] and c.ratio is None and c.loss == first}
     asked = tuple(name for name, _ in focusing_controls(arms, source))
     softened = {chosen_key(arm)[0]: arm.name for arm in arms if arm.like is not None}
@@ -107,6 +119,7 @@ def decide(
         left_out=left_out,
         without_spread=without_spread,
         one_class=one_class,
+        one_output=alike,
     )
 
 

@@ -1,7 +1,7 @@
 """The options of a study."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -43,6 +43,9 @@ class StudyConfig(DistillConfig):
         channel_dim: dimension of that layer's output that counts as channels: 1, or -1 for the last; by
             default it is found.
         student_layer: layer of the student whose output losses of features compare; by default likewise.
+        class_weight: how much each class counts in the losses of teachers and students: balanced (n /
+            (classes x samples of the class), by the training labels of each fit), or numbers by class, such
+            as {ill: 10}, with 1 for the others. By default all count alike. Metrics do not change.
         arms: arms to train, by name or by the import path of an mfh.Arm of your own; by default all that come
             with mfh. Networks that none of them needs are not trained.
         losses: distillation losses to compare under the same arms, seeds and statistics, by name or import
@@ -113,6 +116,7 @@ class StudyConfig(DistillConfig):
     layer: str | None = None
     channel_dim: int | None = None
     student_layer: str | None = None
+    class_weight: Literal["balanced"] | Mapping[str | int, int | float] | None = None
     arms: Sequence[str] = DEFAULT
     losses: Sequence[str] = ()
     resampling: Literal["kfold", "splits"] = "kfold"
@@ -155,6 +159,9 @@ class StudyConfig(DistillConfig):
             object.__setattr__(self, "teacher_source", "regular")
             object.__setattr__(self, "teacher", self.teacher or self.teacher_logits)
         object.__setattr__(self, "hidden", tuple(self.hidden))
+        if isinstance(self.class_weight, Mapping):
+            named = {str(name): value for name, value in self.class_weight.items()}
+            object.__setattr__(self, "class_weight", named)
         for name in ("labelled", "label_curve"):
             given = getattr(self, name)
             counts = given if isinstance(given, (list, tuple)) else (given,)
@@ -162,8 +169,8 @@ class StudyConfig(DistillConfig):
             object.__setattr__(self, name, tuple(dict.fromkeys(texts)))
         arms = (self.arms,) if isinstance(self.arms, str) else tuple(self.arms)
         object.__setattr__(self, "arms", tuple(dict.fromkeys(arms)))
-        named = (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
-        object.__setattr__(self, "losses", tuple(dict.fromkeys(named)) or (self.loss,))
+        losses = (self.losses,) if isinstance(self.losses, str) else tuple(self.losses)
+        object.__setattr__(self, "losses", tuple(dict.fromkeys(losses)) or (self.loss,))
         object.__setattr__(self, "loss", self.losses[0])
         super().__post_init__()
 
@@ -183,6 +190,13 @@ class StudyConfig(DistillConfig):
         super()._check(problems)
         check = problems.check
         self._check_resampling(problems)
+        given = self.class_weight
+        check(
+            given in (None, "balanced") if not isinstance(given, Mapping) else _are_weights(given),
+            "class_weight",
+            "be balanced, or numbers of 0 or more by class, such as {ill: 10}",
+            given,
+        )
         logits = self.teacher_logits
         check(
             logits is None or self.teacher == logits,
@@ -317,3 +331,8 @@ class StudyConfig(DistillConfig):
             "be fixed with the resampling splits",
             self.until,
         )
+
+
+def _are_weights(given: Mapping[str | int, int | float]) -> bool:
+    numbers = [value for value in given.values() if isinstance(value, (int, float))]
+    return 0 < len(numbers) == len(given) and all(0 <= value < math.inf for value in numbers)

@@ -54,6 +54,10 @@ def read_npz(
     if any(named.values()):
         chosen["split"] = optional.get("split")
     chosen |= named
+    if optional.get("weight") is None and "weight" in (label, *(modalities or ()), *named.values()):
+        chosen["weight"] = None  # a quantity of that name
+    elif optional.get("weight") is None and chosen.get("weight") and arrays["weight"].ndim > 1:
+        chosen["weight"] = None  # a modality
     taken = {label, *filter(None, chosen.values())}
     if modalities is None:
         modalities = [

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from mfh.config import SPLITS
 from mfh.tasks import UNLABELLED
@@ -34,7 +35,14 @@ def overview(data: "PairedDataset") -> list[str]:
     if data.fold is not None:
         sizes = np.bincount(data.fold)
         lines.append(f"folds: {len(sizes):,}, of {_span(sizes)} samples")
+    if data.weight is not None:
+        lines.append(f"weights of samples: {weights_line(data.weight)}")
     return lines
+
+
+def weights_line(weight: Tensor) -> str:
+    """Return the smallest and the largest weight in words."""
+    return f"{float(weight.min()):g} to {float(weight.max()):g}"
 
 
 def labels_line(data: "PairedDataset") -> str:

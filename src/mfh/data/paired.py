@@ -20,7 +20,7 @@ from mfh.data.held_out import read_folds, read_splits, split_by_time
 from mfh.data.labels import labels_before, read_labels
 from mfh.data.overview import overview
 from mfh.data.readers import Readers
-from mfh.data.values import as_column, modality_values
+from mfh.data.values import as_column, modality_values, read_weights
 from mfh.tasks import TASKS, UNLABELLED, Task, is_labelled
 
 Transform = Callable[[Tensor], Tensor]
@@ -43,6 +43,10 @@ class PairedDataset(Readers):
             groups.
         split: `train`, `validation` or `test` for each sample; None if the data have no split of their own.
         fold: code 0 ... K - 1 of the fold of each sample; None if the data have no folds of their own.
+        weight: how much each sample counts in training and in metrics, 0 or more, float64 (sample,); None if
+            all count alike.
+        class_weight: how much each class counts in training, in the order of `class_names`; None if all count
+            alike. It is set where networks are trained; see `mfh.training.weights`.
         class_names: K names, in the order of the codes in `label`; for other tasks the names of the labels or
             targets. There is one for each output of a network.
         group_names: G names, in the order of the codes in `group`.
@@ -62,6 +66,8 @@ class PairedDataset(Readers):
     group: np.ndarray | None = None
     split: np.ndarray | None = None
     fold: np.ndarray | None = None
+    weight: Tensor | None = None
+    class_weight: tuple[float, ...] | None = None
     class_names: tuple[str, ...] = ()
     group_names: tuple[str, ...] = ()
     transforms: Mapping[str, Transform] = field(default_factory=dict)
@@ -81,6 +87,7 @@ class PairedDataset(Readers):
         split: Any = None,
         fold: Any = None,
         time: Any = None,
+        weight: Any = None,
         class_names: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
         task: str | None = None,
@@ -108,6 +115,8 @@ class PairedDataset(Readers):
             time: one number or date per sample, from which a split is made: the first 60% of the samples are
                 for training, the next 20% for validation, and the last 20% for testing. Samples of the same
                 time stay together.
+            weight: one number per sample, 0 or more: how much it counts in training and in metrics. A sample
+                of weight 2 counts as two samples. Only the proportions of the weights matter.
             class_names: names of the classes 0 ... K - 1 if `label` has these integers, or of its columns;
                 for other tasks names of the labels or targets.
             transforms: see the class.
@@ -151,6 +160,7 @@ class PairedDataset(Readers):
             id=ids,
             group=group_codes,
             split=None if split is None else read_splits(split, count),
+            weight=None if weight is None else read_weights(weight, count),
             fold=None if fold is None else read_folds(fold, group_codes, count),
             class_names=names,
             group_names=group_names,
@@ -223,6 +233,10 @@ class PairedDataset(Readers):
             return np.ones(len(self), dtype=bool)
         return np.asarray(~values.isnan().flatten(1).all(dim=1))
 
+    def weight_of(self, rows: Tensor) -> Tensor | None:
+        """Return the weights of some samples, by row number; None if all count alike."""
+        return None if self.weight is None else self.weight[rows]
+
     def without_labels(self, rows: np.ndarray) -> "PairedDataset":
         """Return the same samples, those of some rows without their labels.
 
@@ -254,6 +268,7 @@ class PairedDataset(Readers):
             group=None if self.group is None else self.group[chosen],
             split=None if self.split is None else self.split[chosen],
             fold=None if self.fold is None else self.fold[chosen],
+            weight=self.weight_of(torch.from_numpy(chosen)),
             sources={},
         )
 
@@ -303,12 +318,16 @@ class PairedDataset(Readers):
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any value, label, id, group, split or fold, not with transforms.
+        """16 hex digits that change with any value, label, id, group, split, fold or weight.
+
+        Transforms do not change it.
 
         Samples that are decoded on demand are not decoded for this: their `identity` is used.
         """
         columns = {"label": self.label, "id": self.id}
-        columns |= {"group": self.group, "split": self.split, "fold": self.fold}
+        columns |= {"group": self.group, "split": self.split, "fold": self.fold, "weight": self.weight}
+        if self.class_weight is not None:
+            columns["class weight"] = np.asarray(self.class_weight)
         columns |= {"classes": np.asarray(self.class_names)}
         columns |= {f"values of {name}": np.asarray(found.names) for name, found in self.features.items()}
         return fingerprint(self.modalities, columns, self.sources)

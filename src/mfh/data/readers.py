@@ -37,6 +37,7 @@ class Readers:
         id: str | None = None,
         fold: str | None = None,
         time: str | None = None,
+        weight: str | None = None,
         task: str | None = None,
         ignore_index: int | None = None,
     ) -> "PairedDataset":
@@ -51,6 +52,8 @@ class Readers:
             id: name of the array of ids; by default `id` if there is one.
             fold: name of the array of folds; see `from_arrays`.
             time: name of the array of times; see `from_arrays`.
+            weight: name of the array of weights of samples; by default `weight` if there is one, with one
+                number per sample. `none` ignores it.
             task: see `from_arrays`.
             ignore_index: see `from_arrays`.
 
@@ -61,7 +64,7 @@ class Readers:
             path,
             modalities,
             label=label,
-            optional={"group": group, "split": split, "id": id},
+            optional={"group": group, "split": split, "id": id, "weight": weight},
             named={"fold": fold, "time": time},
         )
         return cls.from_arrays(taken.modalities, task=task, ignore_index=ignore_index, **taken.columns)
@@ -78,6 +81,7 @@ class Readers:
         split: str | None = None,
         fold: str | None = None,
         time: str | None = None,
+        weight: str | None = None,
         class_names: Sequence[str] | None = None,
         task: str | None = None,
         impute: str | None = None,
@@ -99,6 +103,7 @@ class Readers:
             split: name of the column of splits.
             fold: name of the column of folds.
             time: name of the column of times.
+            weight: name of the column of weights of samples; see `from_arrays`.
             class_names: see `from_arrays`.
             task: see `from_arrays`.
             impute: `median` replaces a missing number by the median of the training samples, whenever
@@ -119,7 +124,9 @@ class Readers:
             >>> data.features["lab"].names, data.label.tolist()
             (('crp', 'sex=f', 'sex=m'), [0, 1, -1])
         """
-        roles = {"group": group, "id": id, "split": split, "fold": fold, "time": time}
+        roles = {
+            "group": group, "id": id, "split": split, "fold": fold, "time": time, "weight": weight
+        }  # fmt: skip
         found = read_frame(table, modalities, label=label, roles=roles, impute=impute)
         settings: dict[str, Any] = {"task": task, "class_names": class_names or found.class_names}
         data = cls.from_arrays(found.filled(), **found.columns, **settings)
@@ -136,6 +143,7 @@ class Readers:
         group: Any = None,
         split: Any = None,
         id: Any = None,
+        weight: Any = None,
         class_names: Sequence[str] | None = None,
         transforms: Mapping[str, Transform] | None = None,
         in_memory: bool | None = None,
@@ -160,6 +168,7 @@ class Readers:
             group: name of the groups in a sample, or the groups themselves; None without groups.
             split: name of the splits in a sample, or the splits themselves; None if there are none.
             id: name of the ids in a sample, or the ids themselves; by default the row numbers.
+            weight: name of the weights in a sample, or the weights themselves; by default all count alike.
             class_names: see `from_arrays`.
             transforms: see the class.
             in_memory: whether to keep the samples in memory; by default if they take at most 1 GiB.
@@ -182,7 +191,7 @@ class Readers:
             >>> list(data.modalities), data.label.tolist()
             (['audio', 'image'], [0, 1, 0, 1])
         """
-        columns = {"label": label, "group": group, "split": split, "id": id}
+        columns = {"label": label, "group": group, "split": split, "id": id, "weight": weight}
         columns = {role: where for role, where in columns.items() if where is not None}
         values, found = read_samples(dataset, modalities, columns, in_memory=in_memory, workers=workers)
         tokens = {n: Tensor.long for n, v in values.items() if v.dtype.kind in "iu" and v.dtype.itemsize > 1}

@@ -10,6 +10,10 @@ from mfh.data.held_out import SHARES
 from mfh.data.paired import SPLITS, PairedDataset
 
 VALIDATION_OF_TRAIN = 0.1
+LEAST_KNOWN = 0.5
+"""Share of the test samples whose class must be in the training split."""
+LEAST_OF_PART = 0.5
+"""Size of a part, relative to its share, below which rare classes are spread over all parts."""
 _TRIES = 100
 """Orders of groups that are tried where the first leaves a class out of a part."""
 
@@ -53,12 +57,13 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
         shares: of training, validation and test.
 
     Raises:
-        InputError: a class would be absent from a split, or there are fewer than three groups.
+        InputError: classes are missing in training as `require_classes` says, or there are fewer than three
+            groups.
     """
     rng = np.random.default_rng([seed, 0x5EED])
     labels, complete = data.kind.strata(data.label), data.task == "single-label"
     if data.split is None:
-        parts = divide(labels, data.group, shares, rng, complete=complete)
+        parts = divide(labels, data.group, shares, rng, complete=complete, spread=complete)
         train, validation, test = (np.sort(part) for part in parts)
         split = Split(train, validation, test)
     else:
@@ -68,7 +73,7 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
             train = rows["train"]
             group = None if data.group is None else data.group[train]
             shares = (1 - VALIDATION_OF_TRAIN, VALIDATION_OF_TRAIN)
-            kept, held = divide(labels[train], group, shares, rng, complete=complete)
+            kept, held = divide(labels[train], group, shares, rng, complete=complete, spread=complete)
             rows |= {"train": np.sort(train[kept]), "validation": np.sort(train[held])}
         split = Split(rows["train"], rows["validation"], rows["test"], redrawn)
     require_classes(data, split, seed)
@@ -76,36 +81,50 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
 
 
 def require_classes(data: PairedDataset, split: Split, seed: int) -> None:
-    """Check that every split has every class.
+    """Check that a training split teaches something about its test split.
+
+    Metrics leave out classes that a split lacks; `absent_classes` tells which.
 
     Raises:
-        InputError: a class is absent from a split.
+        InputError: the training split has samples of one class alone, or of the classes of less than half of
+            the test samples.
     """
-    for name in SPLITS:
-        absent = _absent(data, getattr(split, name))
-        one = len(absent) == 1
-        what = f"Class {listing(absent)} is" if one else f"Classes {listing(absent)} are"
-        require(
-            not absent,
-            f"{what} absent from the {name} split (seed {seed}): every split needs every class. Give more "
-            f"samples of {'it, drop it' if one else 'them, drop them'}, or give a split of your own"
-            + ("." if one else ", or name the task regression if these labels are quantities."),
-        )
-
-
-def _absent(data: PairedDataset, rows: np.ndarray) -> list[str]:
-    """Return the classes, or labels, without a sample in a split: they would have no value of a metric.
-
-    Classes without any sample are not expected in a split.
-    """
+    if data.task != "single-label":
+        return
     label = data.label.numpy()
-    if data.task == "single-label":
-        absent = np.setdiff1d(label[data.labelled], label[rows])
-        return [data.class_names[k] for k in absent]
-    if data.task == "multi-label":
-        held = (label[rows] > 0).any(axis=0)
-        return [name for name, there in zip(data.class_names, held, strict=True) if not there]
-    return []
+    learnt = np.unique(label[split.learnt])
+    require(
+        len(learnt) >= 2,
+        f"The training split must have two classes or more (seed {seed}). It has only "
+        f"{listing(data.class_names[k] for k in learnt)}: give more samples of the others, or a split of "
+        "your own.",
+    )
+    known = float(np.isin(label[split.test], learnt).mean())
+    require(
+        known >= LEAST_KNOWN,
+        f"The training split must have samples of most classes. Only {known:.0%} of the test samples (seed "
+        f"{seed}) have a class that it has: give more samples of each class, put rare ones together, or name "
+        "the task regression if these labels are quantities.",
+    )
+
+
+def absent_classes(data: PairedDataset, split: Split) -> dict[str, list[str]]:
+    """Return the names of the classes, or labels, that have no sample in a split, for each such split.
+
+    Classes without any sample in the data do not count, nor do splits without samples.
+    """
+    label, found = data.label.numpy(), {}
+    for name in SPLITS:
+        rows = split.learnt if name == "train" else getattr(split, name)
+        if data.task == "single-label":
+            absent = np.setdiff1d(label[data.labelled], label[rows])
+        elif data.task == "multi-label":
+            absent = np.flatnonzero(~(label[rows] > 0).any(axis=0))
+        else:
+            continue
+        if len(rows) and len(absent):
+            found[name] = [data.class_names[k] for k in absent]
+    return found
 
 
 def divide(
@@ -115,6 +134,7 @@ def divide(
     rng: np.random.Generator,
     *,
     complete: bool = False,
+    spread: bool = False,
 ) -> list[np.ndarray]:
     """Divide row numbers into parts of the given shares, stratified by label; groups stay together.
 
@@ -125,12 +145,17 @@ def divide(
         rng: draws.
         complete: whether another division is looked for if the groups leave a class out of a part that could
             have it.
+        spread: whether samples of classes that have fewer than there are parts are spread over all parts, if
+            a part would otherwise have less than half of its share; not for groups.
 
     Raises:
         InputError: there are fewer groups than parts.
     """
     if groups is None:
-        return _divide_samples(labels, shares, rng)
+        parts = _divide_samples(labels, shares, rng)
+        sizes = np.array([len(part) for part in parts])
+        few = (sizes < LEAST_OF_PART * len(labels) * np.asarray(shares)).any()
+        return _divide_samples(labels, shares, rng, spread=True) if few and spread else parts
     count = len(np.unique(groups))
     if count < len(shares):
         raise InputError(
@@ -141,12 +166,15 @@ def divide(
 
 
 def _divide_samples(
-    labels: np.ndarray, shares: Sequence[float], rng: np.random.Generator
+    labels: np.ndarray, shares: Sequence[float], rng: np.random.Generator, *, spread: bool = False
 ) -> list[np.ndarray]:
     parts: list[list[np.ndarray]] = [[] for _ in shares]
-    cuts = np.cumsum(shares)[:-1]
+    cuts, rare = np.cumsum(shares)[:-1], []
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
+        if spread and len(rows) < len(shares):
+            rare.append(rows)
+            continue
         # a class with as many samples as parts is in every part, also where rounding gives 0
         ends = np.round(cuts * len(rows)).astype(int)
         if len(rows) >= len(shares):
@@ -155,7 +183,12 @@ def _divide_samples(
                 ends[i] = min(max(ends[i], lowest), len(rows) - (len(ends) - i))
         for part, piece in zip(parts, np.split(rows, ends), strict=True):
             part.append(piece)
-    return [np.concatenate(part) for part in parts]
+    counts = np.zeros(len(shares))
+    for number, row in enumerate(np.concatenate(rare) if rare else (), start=1):
+        place = int((number * np.asarray(shares) - counts).argmax())  # of the part that lacks most
+        parts[place].append(row[None])
+        counts[place] += 1
+    return [np.concatenate(part) if part else np.zeros(0, int) for part in parts]
 
 
 def _divide_groups(

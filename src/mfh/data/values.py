@@ -5,6 +5,7 @@ Missing values are refused, but for those of labels.
 They may come from NumPy, PyTorch, SciPy, pandas or lists: masked, sparse, with gradients, as text in bytes.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from mfh._checks import InputError, fail, one_line, require
 from mfh.data.decoded import DecodedRows, Values
 from mfh.data.standardize import require_resolved
 
+logger = logging.getLogger(__name__)
 SPARSE_LIMIT = 2**30
 """Bytes up to which a sparse array is made dense."""
 _EXACT = 2**53  # whole numbers up to here are exact in 64-bit floats
@@ -182,6 +184,30 @@ def modality_values(name: str, array: Any, count: int) -> Values:
             f"Modality `{name}` must fit into 32-bit floats. Its largest value is beyond 3.4e38: rescale it.",
         )
     return values.contiguous()
+
+
+def read_weights(weight: Any, count: int) -> Tensor:
+    """Return one weight for each sample, float64.
+
+    Raises:
+        InputError: a weight is no number, below 0, infinite or missing, or all are 0.
+    """
+    array = as_column("weight", weight, count)
+    require(
+        array.dtype.kind in "fiub",
+        "`weight` must hold a number for each sample. Got text instead: name a column or array of numbers.",
+    )
+    values = array.astype(np.float64)
+    bad = ~(np.isfinite(values) & (values >= 0))
+    first = int(bad.argmax())
+    require(
+        not bad.any(),
+        f"`weight` must be 0 or more, and finite. Got {values[first]:g} at sample {first} ({int(bad.sum())} "
+        "in all): give these samples 0 to leave them out of losses and metrics.",
+    )
+    require(bool(values.sum() > 0), "`weight` must be above 0 for some samples. All are 0.")
+    logger.info("Samples have weights in losses and metrics, %g to %g.", values.min(), values.max())
+    return torch.from_numpy(values)
 
 
 def _nan_where_masked(array: Any) -> Any:

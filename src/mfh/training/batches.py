@@ -137,9 +137,10 @@ def make_batch(
     device: torch.device,
     *,
     channels_last: bool = False,
+    weight: Tensor | None = None,
 ) -> Batch:
-    """Return the inputs and labels of some rows, on a device."""
-    return _batch(data, modalities, rows, {}, device, channels_last)
+    """Return the inputs and labels of some rows, on a device; `weight` as in `loss_weights`."""
+    return _batch(data, modalities, rows, {}, device, channels_last, weight)
 
 
 def feed(
@@ -149,8 +150,9 @@ def feed(
     device: torch.device,
     *,
     channels_last: bool = False,
+    weight: Tensor | None = None,
 ) -> Generator[Batch]:
-    """Yield the batch of each set of rows.
+    """Yield the batch of each set of rows; `weight` has that of each sample in the loss.
 
     A thread reads or decodes the next batches while the caller uses one. Transforms run in the caller's
     thread, so that random ones draw their numbers in the order of the batches.
@@ -158,7 +160,7 @@ def feed(
     slow = _read_ahead(data, modalities, device, len(parts[0]) if parts else 0)
     if not slow:
         for rows in parts:
-            yield make_batch(data, modalities, rows, device, channels_last=channels_last)
+            yield make_batch(data, modalities, rows, device, channels_last=channels_last, weight=weight)
         return
     with ThreadPoolExecutor(1, "read-ahead") as reader:
         waiting = deque(reader.submit(data.read, slow, rows) for rows in parts[:AHEAD])
@@ -167,7 +169,7 @@ def feed(
                 held = waiting.popleft().result()
                 if place + AHEAD < len(parts):
                     waiting.append(reader.submit(data.read, slow, parts[place + AHEAD]))
-                yield _batch(data, modalities, rows, held, device, channels_last)
+                yield _batch(data, modalities, rows, held, device, channels_last, weight)
         finally:
             for future in waiting:
                 future.cancel()
@@ -197,6 +199,7 @@ def _batch(
     held: Mapping[str, Tensor],
     device: torch.device,
     channels_last: bool,
+    weight: Tensor | None,
 ) -> Batch:
     """Return a batch; the raw values of the modalities in `held` have been read before."""
     others = [name for name in modalities if name not in held]
@@ -205,4 +208,5 @@ def _batch(
     if channels_last:
         inputs = tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in inputs)
     complete = bool(data.labelled[rows.numpy()].all())
-    return Batch(inputs, data.label[rows].to(device), rows, complete)
+    each = None if weight is None else weight[rows].to(device)
+    return Batch(inputs, data.label[rows].to(device), rows, complete, each)

@@ -9,11 +9,17 @@ from mfh.stats import bisect
 
 PROBABILITIES = ("single-label", "multi-label")
 """Tasks whose outputs give probabilities of a sample."""
+MOST_VALUES = 2**23
+"""Outputs above which the temperature is fitted on every second sample, every third and so on."""
 EXPONENTS = (-7.0, 7.0)
 """Temperatures lie between 2 to the power of these."""
 
 
-def fit_temperature(logits: Float[Tensor, "sample output"], label: Shaped[Tensor, "sample ..."]) -> float:
+def fit_temperature(
+    logits: Float[Tensor, "sample output"],
+    label: Shaped[Tensor, "sample ..."],
+    weight: Float[Tensor, " sample"] | None = None,
+) -> float:
     """Return the temperature that minimises the log-loss of logits / temperature.
 
     It is temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section
@@ -23,6 +29,7 @@ def fit_temperature(logits: Float[Tensor, "sample output"], label: Shaped[Tensor
     Args:
         logits: what the network returns for samples that it was not trained on.
         label: one class per sample, (sample,), or several labels 0 and 1, (sample, label).
+        weight: how much each sample counts; None lets all count alike.
 
     Returns:
         The temperature: above 1 if the network is too sure, below 1 if it is not sure enough.
@@ -33,6 +40,9 @@ def fit_temperature(logits: Float[Tensor, "sample output"], label: Shaped[Tensor
         >>> fit_temperature(logits, torch.tensor([0, 0, 1, 1])) > 5
         True
     """
+    step = -(-logits.numel() // MOST_VALUES)
+    if step > 1:
+        logits, label, weight = logits[::step], label[::step], None if weight is None else weight[::step]
     values = logits.detach().cpu().double().numpy()
     truth, count = label.cpu().numpy(), len(label)
     if truth.ndim == 2:
@@ -47,6 +57,7 @@ def fit_temperature(logits: Float[Tensor, "sample output"], label: Shaped[Tensor
 
     def slope(exponent: float) -> float:
         """Return the derivative of the log-loss by the inverse temperature, which increases."""
-        return float(((expected(2**exponent * values) - target) * values).mean())
+        slopes = (expected(2**exponent * values) - target) * values
+        return float(slopes.mean() if weight is None else np.average(slopes.mean(axis=1), weights=weight))
 
     return float(2 ** -bisect(slope, 0.0, *EXPONENTS))

@@ -60,7 +60,8 @@ def predict(
 
 def evaluate(model: nn.Module, data: PairedDataset, modality: str, rows: Tensor, metric: Metric) -> float:
     """Return a network's metric on some rows; every process of a distributed run must make this call."""
-    return metric(predict(model, data, modality, rows, shared=True), data.label[rows])
+    outputs = predict(model, data, modality, rows, shared=True)
+    return metric(outputs, data.label[rows], data.weight_of(rows))
 
 
 def require_defined(metric: str, validation: Sequence[float]) -> None:

@@ -70,6 +70,7 @@ class Fitting:
 
     Attributes:
         stepper: changes the network by one batch.
+        weight: of each sample in the loss; see `loss_weights`.
         checkpoints: where the state is kept; None keeps none.
         at: how far the training has come.
         best: state dict of the best epoch; empty before the first.
@@ -86,6 +87,7 @@ class Fitting:
     save_every: float
     save_end: bool
     labelled: Tensor | None = None
+    weight: Tensor | None = None
     at: Position = field(default_factory=Position)
     best: Mapping[str, Any] = field(default_factory=dict)
 
@@ -169,7 +171,14 @@ class Fitting:
         rows = [rows for parts in plan for rows, _ in parts]
         self.stepper.forward.train()
         with closing(
-            feed(self.data, self.modalities, rows, self.device, channels_last=self.config.channels_last)
+            feed(
+                self.data,
+                self.modalities,
+                rows,
+                self.device,
+                channels_last=self.config.channels_last,
+                weight=self.weight,
+            )
         ) as batches:
             for parts in plan:
                 with defer_signals():

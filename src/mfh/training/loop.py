@@ -20,6 +20,7 @@ from mfh.training.fingerprint import short, structure
 from mfh.training.fitting import Epoch, Fitting
 from mfh.training.objectives import Objective
 from mfh.training.step import Stepper
+from mfh.training.weights import loss_weights
 
 HOW_NOT_WHAT = ("device", "micro_batch", "channels_last", "tracker")
 """Fields of the config that change the result by rounding at most; a resumed training may have others."""
@@ -77,7 +78,7 @@ def fit(
 
     Args:
         model: trained in place; called as `model(*inputs)` with one input per entry of `modalities`.
-        data: the samples.
+        data: the samples. Weights of samples and classes multiply losses; see `mfh.training.weights`.
         objective: function of (outputs, batch) to the mean loss of the batch; see `Objective`.
         modalities: the network's inputs, in this order.
         train: rows to train on, int64.
@@ -147,7 +148,7 @@ def fit(
         stepper = Stepper(model, objective, config, seed, accelerator, processes, augment)
         fitting = Fitting(
             stepper, data, tuple(modalities), train, score, metric,
-            on_epoch, checkpoints, save_every, save_end, labelled,
+            on_epoch, checkpoints, save_every, save_end, labelled, loss_weights(data, train),
         )  # fmt: skip
         fitting.restore()
         with stoppable(signal.SIGINT):

@@ -23,6 +23,8 @@ class Batch:
         inputs: of the network.
         label: of each sample.
         rows: places in the data set, on the CPU.
+        weight: of each sample, or position, in the loss, with a mean of 1 over the training samples; None
+            weighs all alike.
         complete: whether every sample has a label; None if the labels must tell. To read them from an
             accelerator would make each step wait for it.
     """
@@ -31,6 +33,7 @@ class Batch:
     label: Shaped[Tensor, "sample ..."]
     rows: Int[Tensor, " sample"]
     complete: bool | None = None
+    weight: Float[Tensor, "sample ..."] | None = None
 
 
 Objective = Callable[[Any, Batch], Tensor]
@@ -46,7 +49,8 @@ each other has an attribute `batchwise` that is true; its batches are never divi
 class Distill:
     """label_weight x cross-entropy + distill_weight x a distillation loss from fixed teacher outputs.
 
-    A sample without a label has no cross-entropy: the mean over all samples counts it as 0.
+    A sample without a label has no cross-entropy: the mean over all samples counts it as 0. Both terms are
+    weighted by the batch's weights, but distillation losses other than KL take all samples alike.
 
     Attributes:
         teacher_logits: one row per sample of the data set; None learns from labels alone.
@@ -93,7 +97,7 @@ class Distill:
 
     def _distillation(self, outputs: Any, logits: Tensor, soft: Tensor, batch: Batch) -> Tensor:
         if self.loss is None:
-            return TASKS[self.task].soft_loss(logits, soft, temperature=self.temperature)
+            return TASKS[self.task].soft_loss(logits, soft, temperature=self.temperature, weight=batch.weight)
         student = outputs if isinstance(outputs, Outputs) else Outputs(logits)
         features = memory = None
         if self.loss.features:
@@ -199,7 +203,8 @@ class Fused(Pair):
 class Joint:
     """The label losses of both networks + MSE between their logits: step 1 of Algorithm 1.
 
-    Samples without a label (see `mfh.tasks.is_labelled`) count for the distance alone.
+    Samples without a label (see `mfh.tasks.is_labelled`) count for the distance alone. All three terms are
+    weighted by the batch's weights.
 
     Attributes:
         task: what is predicted.
@@ -214,20 +219,22 @@ class Joint:
         """Return the mean loss of a batch."""
         teacher, student = outputs
         loss = label_loss(self.task, teacher, batch) + label_loss(self.task, student, batch)
-        return (loss if self.label_share == 1 else loss / self.label_share) + mse(teacher, student)
+        distance = mse(teacher, student, weight=batch.weight)
+        return (loss if self.label_share == 1 else loss / self.label_share) + distance
 
 
 def label_loss(task: str, logits: Tensor, batch: Batch, *, smoothing: float = 0.0) -> Tensor:
     """Return the sum of the label losses of the labelled samples, divided by the number of all samples."""
-    loss, label = TASKS[task].label_loss, batch.label
+    loss, label, weight = TASKS[task].label_loss, batch.label, batch.weight
     if batch.complete:
-        return loss(logits, label, smoothing=smoothing)
+        return loss(logits, label, smoothing=smoothing, weight=weight)
     known = is_labelled(label)
     if batch.complete is None and known.all():
-        return loss(logits, label, smoothing=smoothing)
+        return loss(logits, label, smoothing=smoothing, weight=weight)
     if not known.any():
         return 0 * logits.sum()
-    return known.float().mean() * loss(logits[known], label[known], smoothing=smoothing)
+    weight = None if weight is None else weight[known]
+    return known.float().mean() * loss(logits[known], label[known], smoothing=smoothing, weight=weight)
 
 
 joint = Joint()

@@ -131,7 +131,7 @@ def _by_the_loop(
     def score(_: nn.Module) -> float:
         if isinstance(pair, Fused):
             logits = [predict(side, data, name, validation, shared=True) for side, name in sides]
-            return metric(logits[0] + logits[1], data.label[validation])
+            return metric(logits[0] + logits[1], data.label[validation], data.weight_of(validation))
         return sum(evaluate(side, data, name, validation, metric) for side, name in sides) / 2
 
     done = fit(

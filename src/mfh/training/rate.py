@@ -16,6 +16,7 @@ from mfh.training.batches import epoch_order, make_batch, step_seed
 from mfh.training.device import Processes, make_accelerator, reseed
 from mfh.training.objectives import Objective
 from mfh.training.step import make_optimizer
+from mfh.training.weights import loss_weights
 
 logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=TrainConfig)
@@ -69,12 +70,13 @@ def find_rate(
     optimizer = make_optimizer(network, replace(config, lr=low).settled())
     growth = (high / low) ** (1 / (STEPS - 1))
     lowest, best, smoothed = math.inf, low, 0.0
+    weight = loss_weights(data, train)
     with torch.random.fork_rng(devices=[processes.device] if processes.device.type == "cuda" else []):
         for step, rows in zip(range(STEPS), _batches(train, config, seed), strict=False):
             reseed(processes.device, step_seed(seed, step, 0))
             for group in optimizer.param_groups:
                 group["lr"] = low * growth**step
-            batch = make_batch(data, modalities, rows, processes.device)
+            batch = make_batch(data, modalities, rows, processes.device, weight=weight)
             loss = objective(network(*batch.inputs), batch)
             smoothed = _SMOOTH * smoothed + (1 - _SMOOTH) * loss.item()
             level = smoothed / (1 - _SMOOTH ** (step + 1))

@@ -31,6 +31,7 @@ def score_splits(
     split: Split,
     *,
     held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    weight: Float[Tensor, " sample"] | None = None,
 ) -> SplitScores:
     """Return a metric on each split.
 
@@ -40,6 +41,7 @@ def score_splits(
         label: of every sample of the data set.
         split: the samples of each split.
         held_out: where no samples are for validation: out-of-fold outputs of the labelled samples.
+        weight: of every sample of the data set; None lets all count alike.
 
     Raises:
         InputError: the metric is NaN on a split.
@@ -50,7 +52,9 @@ def score_splits(
         rows["validation"] = rows["train"]
     found = {
         name: metric(
-            held_out if held_out is not None and name == "validation" else logits[chosen], label[chosen]
+            held_out if held_out is not None and name == "validation" else logits[chosen],
+            label[chosen],
+            None if weight is None else weight[chosen],
         )
         for name, chosen in rows.items()
     }
@@ -78,6 +82,7 @@ def make_record(
     loss: str | None = None,
     held_out: Shaped[Tensor, "labelled ..."] | None = None,
     temperature: float | None = None,
+    weight: Float[Tensor, " sample"] | None = None,
 ) -> Record:
     """Return the record of a trained student; see `Record` for the arguments that are not named here.
 
@@ -96,6 +101,7 @@ def make_record(
         loss: the distillation loss.
         held_out: see `score_splits`; of the student's teacher where there is one.
         temperature: that calibrates its outputs.
+        weight: see `score_splits`.
 
     Raises:
         InputError: the first metric is NaN on a split.
@@ -112,8 +118,8 @@ def make_record(
         draw=draw,
         loss=loss,
         temperature=temperature,
-        also=scores(others, logits[test], label[test]),
-        **score_splits(chosen, logits, label, split, held_out=held_out),
+        also=scores(others, logits[test], label[test], None if weight is None else weight[test]),
+        **score_splits(chosen, logits, label, split, held_out=held_out, weight=weight),
     )
 
 
@@ -128,6 +134,7 @@ def make_teacher_record(
     temperature: float,
     task: str = "single-label",
     held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    weight: Float[Tensor, " sample"] | None = None,
 ) -> TeacherRecord:
     """Return the record of a teacher: its metric on each split, and how soft its training soft labels are.
 
@@ -141,6 +148,7 @@ def make_teacher_record(
         temperature: of the soft labels, above 0.
         task: what is predicted; outputs that are no probabilities have no entropy.
         held_out: see `score_splits`.
+        weight: see `score_splits`.
 
     Raises:
         InputError: the metric is NaN on a split.
@@ -152,7 +160,7 @@ def make_teacher_record(
         teacher=name,
         seed=seed,
         metric=metric.name,
-        **score_splits(metric, logits, label, split, held_out=held_out),
+        **score_splits(metric, logits, label, split, held_out=held_out, weight=weight),
         entropy=entropy,
         saturated=saturated,
         test_loss=None if held_out is None else float(kind.label_loss(logits[test], label[test])),

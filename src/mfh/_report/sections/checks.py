@@ -10,6 +10,7 @@ from mfh._report.section import Section, Summary
 from mfh._report.sections import findings, findings_training
 from mfh._report.view import StudyView
 from mfh.results import Record
+from mfh.stats import most_common
 
 CHECKS = (*findings.CHECKS, *findings_training.CHECKS)
 """All checks, in the order of their codes."""
@@ -78,24 +79,20 @@ def _one_class(view: StudyView) -> dict[str, Any] | None:
     known = [seed for seed in records if f"rows/{seed}" in arrays]
     if not known:
         return None
-    labels = np.concatenate([arrays["label"][arrays[f"rows/{seed}"]] for seed in known])
-    name, share = _most_common(labels)
+    rows = np.concatenate([arrays[f"rows/{seed}"] for seed in known])
+    weight = arrays.get("weight")
+    name, share = most_common(arrays["label"][rows], None if weight is None else weight[rows])
     shares: dict[str, list[float]] = {}
     for seed in known:
+        mine = None if weight is None else weight[arrays[f"rows/{seed}"]]
         for record, outputs in zip(records[seed], arrays[f"outputs/{seed}"], strict=False):
-            shares.setdefault(record.arm, []).append(_most_common(outputs.argmax(axis=-1))[1])
+            shares.setdefault(record.arm, []).append(most_common(outputs.argmax(axis=-1), mine)[1])
     classes = view.data.get("classes") or []
     return {
         "name": classes[name] if name < len(classes) else str(name),
         "share": share,
         "arms": {arm: float(np.mean(shares[arm])) for arm in sorted(shares, key=view.rank)},
     }
-
-
-def _most_common(classes: np.ndarray) -> tuple[int, float]:
-    """Return the most common class and its share."""
-    counts = np.bincount(classes)
-    return int(counts.argmax()), float(counts.max() / counts.sum())
 
 
 def look(summary: Summary, codes: Collection[str] = ()) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 from mfh._report.section import Summary
 from mfh._report.sections.check import Check, Found, collect
 from mfh._report.wording import number, percent, plural, sequence
+from mfh.comparing import LARGEST_CLASS, ONE_OUTPUT
 
 NEGATIVE_SHARE = 0.05
 LATE_SHARE = 0.5
 UNEQUAL_EPOCHS = 0.1
-LARGEST_CLASS = 0.8  # share of the test samples
-ONE_OUTPUT = 0.995  # share of the test samples that a student gives one class to
 
 CHECKS: list[Check] = []
 check = collect(CHECKS)

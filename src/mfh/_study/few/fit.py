@@ -34,6 +34,7 @@ from mfh.results import Choice, TeacherRecord
 from mfh.training.objectives import Distill
 from mfh.training.scores import make_teacher_record
 from mfh.training.students import StudentFit, StudentJob, seeded
+from mfh.training.weights import row_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,8 @@ def _stack(task: SeedTask, parts: list[Part], members: list[Teachers], tuned: Tu
     full[BASELINE] = tuned.logits[BASELINE]
     outputs.logits[BASELINE] = full[BASELINE].index_copy(0, rows, tuned.held_out)
     held_out = {name: logits[rows] for name, logits in outputs.logits.items() if name in MEMBERS}
-    weights = fit_weights(kind, held_out, parts[-1].data.label[rows], BASELINE)
+    seen = parts[-1].data
+    weights = fit_weights(kind, held_out, seen.label[rows], BASELINE, row_weights(seen, rows))
     equal = dict.fromkeys(tuned.logits, 1 / len(tuned.logits))
     full |= {STACK: combine(kind, full, weights), "self": combine(kind, tuned.logits, equal)}
     outputs.logits[STACK] = combine(kind, outputs.logits, weights)
@@ -233,6 +235,7 @@ def _teacher_records(task: SeedTask, data: PairedDataset, taught: Taught) -> tup
             temperature=task.config.temperature,
             task=data.task,
             held_out=logits[task.labelled],
+            weight=data.weight,
         )
         for name, logits in {**outputs.logits, **focused}.items()
     )

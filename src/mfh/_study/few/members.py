@@ -17,6 +17,7 @@ from mfh.training.evaluate import predict
 from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded
+from mfh.training.weights import row_weights
 
 MEMBERS = ("regular", "unimodal", "fused", "joint", "joint-student", "no-kd")
 """The networks of a stack."""
@@ -200,7 +201,7 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     kind = complete.data.kind
     tried = task.budget.trials
     rows = torch.cat([fold.held_out for fold in folds])
-    truth = complete.data.label[rows]
+    truth, each = complete.data.label[rows], row_weights(complete.data, rows)
     scored = []
     for smoothing, decay in tried:
         jobs = {
@@ -217,7 +218,8 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
                 for fold, job, fit in zip(folds, jobs.values(), fits, strict=True)
             ]
         )
-        merit = (task.metric.merit(task.metric(outputs, truth)), -float(kind.label_loss(outputs, truth)))
+        metric = task.metric(outputs, truth, complete.data.weight_of(rows))
+        merit = (task.metric.merit(metric), -float(kind.label_loss(outputs, truth, weight=each)))
         scored.append((merit, outputs))
     best = max(range(len(tried)), key=lambda place: scored[place][0])
     best = int(Processes.on(task.device).from_main(float(best)))

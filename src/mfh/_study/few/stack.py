@@ -40,6 +40,7 @@ def fit_weights(
     outputs: Mapping[str, Float[Tensor, "sample output ..."]],
     label: Shaped[Tensor, "sample ..."],
     prior: str,
+    each: Float[Tensor, "sample ..."] | None = None,
 ) -> dict[str, float]:
     """Return the weight of each network.
 
@@ -48,6 +49,7 @@ def fit_weights(
         outputs: out-of-fold outputs of the labelled samples, by network.
         label: labels of these samples.
         prior: the network that the prior trusts.
+        each: weights of these samples, or of their positions, in the likelihood; None weighs all alike.
 
     Example:
         >>> truth = torch.tensor([0, 1] * 20)
@@ -66,7 +68,7 @@ def fit_weights(
     def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.from_numpy(values).requires_grad_()
         mixed = torch.tensordot(weights, stacked, dims=1)
-        loss = _misfit(task, mixed, label, spread) + RIDGE * (weights - start).square().sum()
+        loss = _misfit(task, mixed, label, spread, each) + RIDGE * (weights - start).square().sum()
         (gradient,) = torch.autograd.grad(loss, weights)
         return float(loss.detach()), gradient.numpy()
 
@@ -76,15 +78,18 @@ def fit_weights(
     return {name: float(value) for name, value in zip(outputs, found.x, strict=True)}
 
 
-def _misfit(task: str, mixed: Tensor, label: Tensor, spread: float) -> Tensor:
+def _misfit(task: str, mixed: Tensor, label: Tensor, spread: float, each: Tensor | None) -> Tensor:
     """Return the negative log-likelihood of the labels, summed over samples."""
     if task == "regression":
-        return (mixed - label.double()).square().mean(dim=1).sum() / (2 * spread)
-    if task == "multi-label":
+        loss = (mixed - label.double()).square().mean(dim=1)
+    elif task == "multi-label":
         loss = torch.nn.functional.binary_cross_entropy_with_logits(mixed, label.double(), reduction="none")
-        return loss.sum()
-    loss = torch.nn.functional.cross_entropy(mixed, label, reduction="none", ignore_index=-1)
-    return loss.flatten(1).mean(dim=1).sum() if loss.ndim > 1 else loss.sum()
+    else:
+        loss = torch.nn.functional.cross_entropy(mixed, label, reduction="none", ignore_index=-1)
+    if each is not None:
+        loss = loss * each.view(*each.shape, *[1] * (loss.ndim - each.ndim))
+    total = loss.flatten(1).mean(dim=1).sum() if task == "dense" else loss.sum()
+    return total / (2 * spread) if task == "regression" else total
 
 
 def combine(

@@ -45,6 +45,8 @@ def choose(
     group: np.ndarray | None,
     metric: Metric,
     errors: float = 0.0,
+    *,
+    weight: Float[Tensor, " row"] | None = None,
 ) -> Choice:
     """Return the best recipe, or the anchor if no recipe is clearly better.
 
@@ -55,13 +57,14 @@ def choose(
         group: groups of the same samples; differences within a group are not independent.
         metric: what the recipes are judged by.
         errors: standard errors by which a recipe must be better than the anchor.
+        weight: of the held-out samples; None lets all count alike.
     """
     folds = len(anchor.merits)
     complete = [one for one in tried if len(one.merits) == folds and one is not anchor]
-    start = _values(anchor, label, metric)
+    start = _values(anchor, label, metric, weight)
     chosen = Choice(anchor, 0.0, math.nan)
     for one in complete:
-        values = _values(one, label, metric)
+        values = _values(one, label, metric, weight)
         if start is None or values is None:
             sign = one.merit[0] - anchor.merit[0]
             spread = np.array([a[0] - b[0] for a, b in zip(one.merits, anchor.merits, strict=True)])
@@ -90,5 +93,5 @@ def standard_error(values: Float[np.ndarray, " row"], group: np.ndarray | None) 
     return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def _values(one: Tried, label: Tensor, metric: Metric) -> np.ndarray | None:
-    return sample_values(metric, torch.cat(one.outputs), label)
+def _values(one: Tried, label: Tensor, metric: Metric, weight: Tensor | None) -> np.ndarray | None:
+    return sample_values(metric, torch.cat(one.outputs), label, weight)

@@ -38,6 +38,7 @@ from mfh.tasks import TASKS
 from mfh.training.objectives import Distill
 from mfh.training.scores import make_teacher_record
 from mfh.training.students import StudentFit, StudentJob, seeded
+from mfh.training.weights import row_weights
 
 ARMS = {arm.name: arm for arm in SEARCH_ARMS}
 MANY_UNLABELLED = 0.5
@@ -63,7 +64,8 @@ class Candidates:
     def judge(self, recipes: Sequence[Recipe], fold: int) -> list[tuple[Merit, Tensor]]:
         """Train a student of each recipe without a fold, and judge it on that fold; see `halving`."""
         part, metric = self.parts[fold], self.task.metric
-        truth = self.data.label[part.held_out]
+        truth, weight = self.data.label[part.held_out], self.data.weight_of(part.held_out)
+        each = row_weights(self.data, part.held_out)
         found: list[tuple[Merit, Tensor]] = []
         for job, fit in self.train(recipes, fold, tolerant=True):
             if fit.failure is not None:
@@ -71,8 +73,8 @@ class Candidates:
                 found.append(((-np.inf, -np.inf), worst))
                 continue
             outputs = predict_rows(self.task, trained(job, fit), part.data, part.held_out)
-            loss = float(self.data.kind.label_loss(outputs, truth))
-            found.append(((metric.merit(metric(outputs, truth)), -loss), outputs))
+            loss = float(self.data.kind.label_loss(outputs, truth, weight=each))
+            found.append(((metric.merit(metric(outputs, truth, weight)), -loss), outputs))
         return found
 
     def train(
@@ -242,6 +244,7 @@ def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, er
         None if group is None else group[rows.numpy()],
         task.metric,
         errors,
+        weight=candidates.data.weight_of(rows),
     )
 
 
@@ -344,6 +347,7 @@ def _teacher_records(task: SeedTask, truth: PairedDataset, lesson: Lesson) -> tu
             temperature=task.config.temperature,
             task=truth.task,
             held_out=logits[task.labelled],
+            weight=truth.weight,
         )
         for name, logits in lesson.logits.items()
     )

@@ -23,6 +23,7 @@ from mfh._study.teachers import trained
 from mfh.arms import BASELINE, FEW_LABELS, STACK
 from mfh.data.paired import PairedDataset
 from mfh.recipe import RANKED, Recipe
+from mfh.training.weights import row_weights
 
 SELF = "self"
 COPIES = 2
@@ -154,7 +155,7 @@ def _lesson(
         mine = mine.with_rows_of(outputs[unseen.name], fold.held_out)
     kind, rows = data.task, part.labelled
     held_out = {name: logits[rows] for name, logits in mine.logits.items() if name in MEMBERS}
-    weights = fit_weights(kind, held_out, data.label[rows], BASELINE)
+    weights = fit_weights(kind, held_out, data.label[rows], BASELINE, row_weights(data, rows))
     focused = {_source(task, key): logits for key, logits in mine.focused.items()}
     logits = {**mine.logits, **focused, STACK: combine(kind, mine.logits, weights)}
     return Lesson(part, training_rows(task, part), logits, weights)

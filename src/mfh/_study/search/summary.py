@@ -10,6 +10,7 @@ from mfh._study.by_part import by_part
 from mfh._study.few.budget import Budget
 from mfh._study.outcome import SeedResult
 from mfh._study.search.words import describe_search
+from mfh._study.sentences import HIDES
 from mfh.arms import BASELINE, SEARCHED
 from mfh.config import FitConfig
 from mfh.recipe import Recipe
@@ -63,7 +64,7 @@ def as_fit(
     }
     untaught = all(not Recipe.from_dict(r).taught for r in winners if r["search"] == SEARCHED)
     verdict = result.verdict
-    if untaught:
+    if untaught and not verdict.sentence.startswith(HIDES):
         verdict = replace(verdict, verdict="no-effect")
     search["shipped"] = shipped(verdict, search["final"])
     values = {spec.name: getattr(result, spec.name) for spec in fields(StudyResult)}

@@ -1,5 +1,6 @@
 """The sentences of a search."""
 
+from mfh._study.sentences import HIDES
 from mfh.arms import BASELINE, SEARCHED
 from mfh.recipe import Recipe
 from mfh.results import Comparison, FitResult, MetricInfo
@@ -15,7 +16,9 @@ def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str
     metric, search = result.metrics[0], result.search
     gain = _comparison(result, BASELINE)
     final, ships = search["final"], _ships(result)
-    if untaught:
+    if result.verdict.sentence.startswith(HIDES):
+        first = result.verdict.sentence
+    elif untaught:
         first = f"No teacher was taken in any of the {len(_taken(result))} fits: the labels alone do as well."
     elif gain is None or gain.low is None or gain.high is None:
         first = result.verdict.sentence

@@ -16,6 +16,7 @@ from mfh.training.evaluate import EVALUATION_BATCH, require_defined
 from mfh.training.jobs import StudentFit, StudentJob
 from mfh.training.many.networks import stack, views, weights_matrix
 from mfh.training.many.targets import StackedLoss, StackedTerm, stack_terms, terms
+from mfh.training.weights import row_weights
 
 
 def train_stacked(
@@ -139,13 +140,16 @@ class _StackedTraining:
         self.inputs = job.data.inputs(job.modality, job.train, device=device)
         self.unseen = job.data.inputs(job.modality, job.validation, device=device)
         self.label = job.data.label[job.validation].to(device)
+        self.judged = job.data.weight_of(job.validation)
         self.weights = weights_matrix([j.model for j in jobs], device)
         self.gradients = torch.zeros_like(self.weights)
         self.stack = stack(job.model, self.weights, self.gradients, self.unseen.shape[1:])
         outputs = self.stack.predict(self.unseen[:1]).shape[2]
         label = job.data.label[job.train]
         found = [terms(j.objective, label, j.train, outputs, self.weights.dtype) for j in jobs]
-        self.terms: list[StackedTerm | StackedLoss] = [*stack_terms(found, device)]
+        weight = row_weights(job.data, job.train)
+        each = None if weight is None else weight.to(device, self.weights.dtype)
+        self.terms: list[StackedTerm | StackedLoss] = [*stack_terms(found, device, each)]
         if (loss := job.objective.loss) is not None and job.objective.distils:
             self.terms.append(StackedLoss(loss, jobs, self.weights))
         self.optimizer = _Optimizer(config, self.weights, self.gradients)
@@ -176,14 +180,14 @@ class _StackedTraining:
             return torch.full((len(self.jobs),), math.nan, dtype=torch.float64)
         size = max(self.config.batch_size, EVALUATION_BATCH // len(self.jobs))
         parts = zip(self.unseen.split(size), self.label.split(size), strict=True)
-        if self.metric == METRICS["accuracy"]:  # counted where the logits are
+        if self.metric == METRICS["accuracy"] and self.judged is None:  # counted where the logits are
             right = [
                 (self.stack.predict(inputs).argmax(dim=2) == label).sum(dim=1) for inputs, label in parts
             ]
             return 100 * (torch.stack(right).sum(dim=0).cpu().double() / len(self.label))
         logits = torch.cat([self.stack.predict(inputs).float().cpu() for inputs, _ in parts], dim=1)
         label = self.label.cpu()
-        return torch.tensor([self.metric(one, label) for one in logits], dtype=torch.float64)
+        return torch.tensor([self.metric(one, label, self.judged) for one in logits], dtype=torch.float64)
 
     def _find_diverged(self, losses: Tensor, history: _History, order: Tensor, epoch: int) -> None:
         for step, place in (~torch.isfinite(losses) & history.going()).nonzero().tolist():  # by step

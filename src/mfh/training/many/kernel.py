@@ -156,11 +156,12 @@ def backward(count, weights, gradients, values, deltas, transposed, layout):
 
 @compiled("contract")
 @no_type_check
-def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
+def _loss(rows, logits, delta, pitch, target, constant, scale, weight, each, work):
     """Return the sum of the losses of a batch, and write the gradient of their mean into `delta`.
 
     The terms of the loss are as in `mfh.training.many.targets`: `target` is (term, sample, class), `constant`
-    (term, sample), `scale` and `weight` (term).
+    (term, sample), `scale` and `weight` (term). `each` is the weight of every sample; for None, other code is
+    compiled.
     """
     count, classes = len(rows), target.shape[2]
     total = 0.0
@@ -169,6 +170,9 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
         factor = weight[term] * scale[term] / logits.dtype.type(count)
         for sample in range(count):
             z, d = logits[sample * pitch : sample * pitch + classes], delta[sample * pitch :]
+            share = factor
+            if each is not None:
+                share = factor * each[rows[sample]]
             t = target[term, rows[sample]]
             largest = z[0]
             for j in range(1, classes):
@@ -183,9 +187,12 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
             mass = logits.dtype.type(0)
             for j in range(classes):
                 mass += work[j]
-            total += weight[term] * (cross + math.log(mass)) + constant[term, rows[sample]]
+            loss = weight[term] * (cross + math.log(mass)) + constant[term, rows[sample]]
+            if each is not None:
+                loss *= each[rows[sample]]
+            total += loss
             for j in range(classes):
-                d[j] += factor * (work[j] / mass - t[j])
+                d[j] += share * (work[j] / mass - t[j])
     return total
 
 
@@ -243,18 +250,18 @@ def update(weights, gradients, first, second, rate, number, momentum, decay, cli
 @compiled()
 @no_type_check
 def train_epoch(
-    inputs, order, batch, target, constant, scale, weight,
+    inputs, order, batch, target, constant, scale, weight, each,
     weights, gradients, first, second, values, deltas, transposed, work, layout,
     rates, done, momentum, decay, clip, adamw, losses,
 ):  # fmt: skip
     """Go once through the training samples.
 
     `inputs` (sample, feature) are the training samples, `order` is their order in this epoch, `batch` the
-    size of a step; `target`, `constant`, `scale`, `weight` are as in `_loss`. `weights`, `gradients`, `first`
-    and `second` (for AdamW alone) are changed. `values` and `deltas` have room for all levels of a batch (see
-    `room`), `transposed` for one matrix, `work` for the logits of one sample. `rates` has the learning rate
-    of each step of this epoch, `done` is the number of steps before it; a `clip` of 0 does not change the
-    gradients. The sum of the losses of each step is written into `losses`.
+    size of a step; `target`, `constant`, `scale`, `weight` and `each` are as in `_loss`. `weights`,
+    `gradients`, `first` and `second` (for AdamW alone) are changed. `values` and `deltas` have room for all
+    levels of a batch (see `room`), `transposed` for one matrix, `work` for the logits of one sample. `rates`
+    has the learning rate of each step of this epoch, `done` is the number of steps before it; a `clip` of 0
+    does not change the gradients. The sum of the losses of each step is written into `losses`.
     """
     top, pitch = layout.start[-2], layout.pitch[-1]
     for step in range(len(rates)):
@@ -265,7 +272,7 @@ def train_epoch(
         forward(count, weights, values, layout)
         losses[step] = _loss(
             rows, values[top : top + count * pitch], deltas[top : top + count * pitch], pitch,
-            target, constant, scale, weight, work,
+            target, constant, scale, weight, each, work,
         )  # fmt: skip
         backward(count, weights, gradients, values, deltas, transposed, layout)
         update(weights, gradients, first, second, rates[step], done + step + 1, momentum, decay, clip, adamw)

@@ -34,19 +34,21 @@ from mfh.training.many.kernel import (
 )
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.objectives import Fused, Pair
+from mfh.training.weights import row_weights
 
 
 @compiled("contract")
 @no_type_check
-def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, work, label_share):
+def joint_loss(label, each, rows, mine, other, delta, pitch, other_pitch, classes, work, label_share):
     """Return a batch's sum of one network's cross-entropy and half of the squared distance; see `Joint`.
 
     `mine` and `other` are the logits of the two networks. The gradient of the mean loss by `mine` is written
-    into `delta`. Samples with label -1 have no cross-entropy.
+    into `delta`. Samples with label -1 have no cross-entropy. `each` is the weight of every sample; for None,
+    other code is compiled.
     """
     count = len(rows)
     real = mine.dtype.type
-    share, pull = real(1) / real(count * label_share), real(2) / real(count * classes)
+    usual_share, usual_pull = real(1) / real(count * label_share), real(2) / real(count * classes)
     total = 0.0
     delta[:] = 0
     for sample in range(count):
@@ -54,11 +56,17 @@ def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, wor
         d = delta[sample * pitch :]
         truth = label[rows[sample]]
         squares = real(0)
+        share, pull = usual_share, usual_pull
+        if each is not None:
+            share, pull = usual_share * each[rows[sample]], usual_pull * each[rows[sample]]
         if truth < 0:
             for j in range(classes):
                 squares += (z[j] - o[j]) * (z[j] - o[j])
                 d[j] = pull * (z[j] - o[j])
-            total += squares / (2 * classes)
+            loss = squares / (2 * classes)
+            if each is not None:
+                loss *= each[rows[sample]]
+            total += loss
             continue
         largest = z[0]
         for j in range(1, classes):
@@ -71,20 +79,24 @@ def joint_loss(label, rows, mine, other, delta, pitch, other_pitch, classes, wor
             squares += (z[j] - o[j]) * (z[j] - o[j])
             d[j] = share * (work[j] / mass) + pull * (z[j] - o[j])
         d[truth] -= share
-        total += (math.log(mass) - (z[truth] - largest)) / label_share + squares / (2 * classes)
+        loss = (math.log(mass) - (z[truth] - largest)) / label_share + squares / (2 * classes)
+        if each is not None:
+            loss *= each[rows[sample]]
+        total += loss
     return total
 
 
 @compiled("contract")
 @no_type_check
-def fused_loss(label, rows, mine, other, delta, other_delta, pitch, other_pitch, classes, work):
+def fused_loss(label, each, rows, mine, other, delta, other_delta, pitch, other_pitch, classes, work):
     """Return a batch's sum of the cross-entropy of the sum of two networks' logits; see `Fused`.
 
-    The gradient of the mean loss by the sum is written into `delta` and `other_delta`.
+    The gradient of the mean loss by the sum is written into `delta` and `other_delta`. `each` is the weight
+    of every sample; for None, other code is compiled.
     """
     count = len(rows)
     real = mine.dtype.type
-    share = real(1) / real(count)
+    usual_share = real(1) / real(count)
     total = 0.0
     delta[:] = 0
     other_delta[:] = 0
@@ -96,12 +108,16 @@ def fused_loss(label, rows, mine, other, delta, other_delta, pitch, other_pitch,
         for j in range(1, classes):
             largest = max(largest, work[j])
         truth = label[rows[sample]]
-        total -= work[truth] - largest
+        share, factor = usual_share, real(1)
+        if each is not None:
+            factor = each[rows[sample]]
+            share = usual_share * factor
+        total -= factor * (work[truth] - largest)
         mass = real(0)
         for j in range(classes):
             work[j] = exp(work[j] - largest)
             mass += work[j]
-        total += math.log(mass)
+        total += factor * math.log(mass)
         d, e = delta[sample * pitch :], other_delta[sample * other_pitch :]
         for j in range(classes):
             d[j] = share * (work[j] / mass)
@@ -114,7 +130,7 @@ def fused_loss(label, rows, mine, other, delta, other_delta, pitch, other_pitch,
 @compiled()
 @no_type_check
 def pair_epoch(
-    inputs, label, order, batch, classes, weights, gradients, first, second,
+    inputs, label, each, order, batch, classes, weights, gradients, first, second,
     values, deltas, transposed, work, layouts, rates, done, momentum, decay, clip, adamw, losses,
     label_share, fused,
 ):  # fmt: skip
@@ -139,12 +155,14 @@ def pair_epoch(
         delta_s = deltas[1][top_s : top_s + count * pitch_s]
         if fused:
             losses[step] = fused_loss(
-                label, rows, out_t, out_s, delta_t, delta_s, pitch_t, pitch_s, classes, work
+                label, each, rows, out_t, out_s, delta_t, delta_s, pitch_t, pitch_s, classes, work
             )
         else:
             losses[step] = joint_loss(
-                label, rows, out_t, out_s, delta_t, pitch_t, pitch_s, classes, work, label_share
-            ) + joint_loss(label, rows, out_s, out_t, delta_s, pitch_s, pitch_t, classes, work, label_share)
+                label, each, rows, out_t, out_s, delta_t, pitch_t, pitch_s, classes, work, label_share
+            ) + joint_loss(
+                label, each, rows, out_s, out_t, delta_s, pitch_s, pitch_t, classes, work, label_share
+            )
         backward(count, weights, gradients, values[0], deltas[0], transposed, teacher)
         backward(count, weights, gradients, values[1], deltas[1], transposed, student)
         update(weights, gradients, first, second, rates[step], done + step + 1, momentum, decay, clip, adamw)
@@ -188,8 +206,10 @@ class PairTraining:
         self.inputs = tuple(flat_inputs(data, name, train) for name in modalities)
         self.seen = tuple(flat_inputs(data, name, validation) for name in modalities)
         self.label, self.truth = data.label[train].numpy(), data.label[validation]
+        self.judged, weight = data.weight_of(validation), row_weights(data, train)
         self.orders = orders(len(train), seed, config, labelled)
         dtype = self.inputs[0].dtype
+        self.each = None if weight is None else weight.numpy().astype(dtype)
         self.batch = min(step_size(len(train), config, labelled), len(self.orders[0]))
         self.block = max(self.batch, EVALUATION_ROWS)
         self.classes = networks[0].sizes[-1]
@@ -214,7 +234,7 @@ class PairTraining:
         for part in pieces(len(rates), self.batch * len(self.weights)):
             rows = order[part.start * self.batch : part.stop * self.batch]
             pair_epoch(
-                self.inputs, self.label, rows, self.batch, self.classes,
+                self.inputs, self.label, self.each, rows, self.batch, self.classes,
                 self.weights, self.gradients, self.first, self.second, self.values, self.deltas,
                 self.transposed, self.work, self.layouts, rates[part], done + part.start, config.momentum,
                 config.weight_decay, config.clip or 0.0, config.optimizer == "adamw", losses[part],
@@ -229,9 +249,9 @@ class PairTraining:
     def validate(self) -> float:
         """Return the mean of both networks' validation metric, in its unit."""
         sides = zip(self.seen, self.values, self.layouts, strict=True)
-        if self.metric == METRICS["accuracy"] and not isinstance(
-            self.pair, Fused
-        ):  # without the way through Python
+        fused = isinstance(self.pair, Fused)
+        if self.metric == METRICS["accuracy"] and not fused and self.judged is None:
+            # without the way through Python
             right = sum(
                 count_right(seen, self.truth.numpy(), self.classes, self.block, self.weights, values, layout)
                 for seen, values, layout in sides
@@ -242,9 +262,9 @@ class PairTraining:
             logits = np.empty((len(seen), self.classes), seen.dtype)
             predict(seen, self.block, self.weights, values, layout, logits)
             both.append(torch.from_numpy(logits))
-        if isinstance(self.pair, Fused):
-            return self.metric(both[0] + both[1], self.truth)
-        return (self.metric(both[0], self.truth) + self.metric(both[1], self.truth)) / 2
+        if fused:
+            return self.metric(both[0] + both[1], self.truth, self.judged)
+        return sum(self.metric(one, self.truth, self.judged) for one in both) / 2
 
     def load(self, weights: np.ndarray) -> None:
         """Load weights into the pair."""

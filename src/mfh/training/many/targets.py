@@ -90,12 +90,16 @@ def terms(
 
 @dataclass(frozen=True)
 class StackedTerm:
-    """One term of the losses of several students; it has weight 0 for students without such a term."""
+    """One term of the losses of several students; it has weight 0 for students without such a term.
+
+    `each` has the weights of the samples; None weighs all alike.
+    """
 
     scale: Float[Tensor, "student 1 1"]
     weight: Float[Tensor, "student 1 1"]
     target: Float[Tensor, "student sample output"]
     constant: Float[Tensor, "student sample"]
+    each: Float[Tensor, " sample"] | None = None
 
     def add(
         self,
@@ -106,13 +110,19 @@ class StackedTerm:
         """Add the gradient of the mean loss over `rows` to `gradient`; return the sums of the losses."""
         log_q = torch.log_softmax(logits * self.scale, dim=2)
         target = self.target[:, rows]
-        losses = self.constant[:, rows].sum(dim=1) - ((target * log_q) * self.weight).sum(dim=(1, 2))
-        gradient.add_((log_q.exp_() - target).mul_(self.scale * self.weight / len(rows)))
-        return losses
+        if self.each is None:
+            losses = self.constant[:, rows].sum(dim=1) - ((target * log_q) * self.weight).sum(dim=(1, 2))
+            gradient.add_((log_q.exp_() - target).mul_(self.scale * self.weight / len(rows)))
+            return losses
+        each = self.each[rows]
+        cross = ((target * log_q) * self.weight).sum(dim=2)
+        factor = self.scale * self.weight / len(rows) * each[None, :, None]
+        gradient.add_((log_q.exp_() - target).mul_(factor))
+        return ((self.constant[:, rows] - cross) * each).sum(dim=1)
 
 
 class StackedLoss:
-    """A distillation loss other than KL, for several students."""
+    """A distillation loss other than KL, for several students; weights of samples do not change it."""
 
     def __init__(self, loss: DistillLoss, jobs: Sequence[StudentJob], like: Tensor) -> None:
         """Prepare the loss; `like` has the device and the type of the students' weights."""
@@ -156,8 +166,10 @@ class StackedLoss:
         return torch.stack([self.loss(Outputs(s), Outputs(t), label) for s, t in pairs])
 
 
-def stack_terms(students: Sequence[list[Term]], device: torch.device) -> list[StackedTerm]:
-    """Return the terms of several students, stacked."""
+def stack_terms(
+    students: Sequence[list[Term]], device: torch.device, each: Float[Tensor, " sample"] | None = None
+) -> list[StackedTerm]:
+    """Return the terms of several students, stacked; `each` has the weights of the samples."""
     one = next((found[0] for found in students if found), None)
     if one is None:
         return []
@@ -171,5 +183,5 @@ def stack_terms(students: Sequence[list[Term]], device: torch.device) -> list[St
         )
         target = torch.stack([c.target for c in chosen]).to(device)
         constant = torch.stack([c.constant for c in chosen]).to(device)
-        result.append(StackedTerm(scale, weight, target, constant))
+        result.append(StackedTerm(scale, weight, target, constant, each))
     return result

@@ -24,6 +24,7 @@ from mfh.training.many.epochs import Steps, flat_inputs, not_finite_in, orders, 
 from mfh.training.many.kernel import EVALUATION_ROWS, count_right, lay_out, predict, room, train_epoch
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.many.targets import terms
+from mfh.training.weights import row_weights
 
 _LOOK = 0.1
 """Seconds between two checks for a signal whose exception was lost."""
@@ -50,6 +51,17 @@ class _Data:
         return self.job.data.label[self.job.validation]
 
     @cached_property
+    def judged(self) -> torch.Tensor | None:
+        """Weights of the validation samples in the metric."""
+        return self.job.data.weight_of(self.job.validation)
+
+    @cached_property
+    def each(self) -> np.ndarray | None:
+        """Weights of the training samples in the loss."""
+        weight = row_weights(self.job.data, self.job.train)
+        return None if weight is None else weight.numpy().astype(self.train.dtype)
+
+    @cached_property
     def orders(self) -> np.ndarray:
         """The order of the training samples in each epoch."""
         return orders(len(self.job.train), self.job.seed, self.config)
@@ -57,7 +69,7 @@ class _Data:
     def ready(self) -> "_Data":
         """Make all arrays, once; return self."""
         with self.lock:
-            _ = self.train, self.validation, self.label, self.orders
+            _ = self.train, self.validation, self.label, self.judged, self.each, self.orders
         return self
 
 
@@ -172,7 +184,7 @@ class _StudentTraining:
         for part in pieces(len(rates), self.batch * len(self.weights)):
             train_epoch(
                 self.data.train, order[part.start * self.batch : part.stop * self.batch], self.batch,
-                self.target, self.constant, self.scale, self.weight,
+                self.target, self.constant, self.scale, self.weight, self.data.each,
                 self.weights, self.gradients, self.first, self.second,
                 self.values, self.deltas, self.transposed, self.work, self.layout,
                 rates[part], done + part.start, config.momentum, config.weight_decay, config.clip or 0.0,
@@ -188,7 +200,7 @@ class _StudentTraining:
     def validate(self) -> float:
         """Return the validation metric, in its unit."""
         data = self.data
-        if self.metric == METRICS["accuracy"]:  # without the way through Python
+        if self.metric == METRICS["accuracy"] and data.judged is None:  # without the way through Python
             right = count_right(
                 data.validation, data.label.numpy(), self.classes, self.rows,
                 self.weights, self.values, self.layout,
@@ -196,7 +208,7 @@ class _StudentTraining:
             return 100 * (right / len(data.label))
         logits = np.empty((len(data.validation), self.classes), data.validation.dtype)
         predict(data.validation, self.rows, self.weights, self.values, self.layout, logits)
-        return self.metric(torch.from_numpy(logits), data.label)
+        return self.metric(torch.from_numpy(logits), data.label, data.judged)
 
     def _not_finite(self, what: str, epoch: int, step: int) -> DivergedError:
         job, order = self.student.job, self.data.orders[epoch - 1]
