@@ -89,6 +89,11 @@ class Teacher:
     look: Look = Look()
     on_all_pairs: bool = False
 
+    @property
+    def trained_on(self) -> Literal["teacher", "student", "both"]:
+        """Which modalities a sample needs to train it: those of this side, or both where it pulls on pairs."""
+        return "both" if self.on_all_pairs else self.side
+
 
 TEACHERS: dict[str, Teacher] = {
     teacher.name: teacher

@@ -1,9 +1,10 @@
 """Training, validation and test splits: stratified by label, without shared groups, drawn by seed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool
 
 from mfh._checks import InputError, listing, require
 from mfh.data.held_out import SHARES
@@ -36,6 +37,15 @@ class Split:
     def learnt(self) -> np.ndarray:
         """Rows of `train` whose labels are seen."""
         return self.train if self.labelled is None else self.labelled
+
+    def only(self, kept: Bool[np.ndarray, " sample"]) -> "Split":
+        """Return the rows of each split that belong to some samples.
+
+        Args:
+            kept: whether each sample of the data set is one of them.
+        """
+        rows = {name: getattr(self, name) for name in (*SPLITS, "labelled")}
+        return replace(self, **{name: mine if mine is None else mine[kept[mine]] for name, mine in rows.items()})
 
 
 def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHARES) -> Split:

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from mfh._checks import require
@@ -14,6 +15,24 @@ from mfh.data.splits import Split
 from mfh.metrics import Metric, scores
 from mfh.results import Record, TeacherRecord
 from mfh.tasks import TASKS
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Outputs for labelled samples, of networks that were not trained on them.
+
+    Attributes:
+        rows: the samples, int64.
+        outputs: one row for each of them.
+    """
+
+    rows: Int[Tensor, " row"]
+    outputs: Float[Tensor, "row ..."]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "sample ..."], rows: Int[Tensor, " row"]) -> "HeldOut":
+        """Return those rows of a table of all samples."""
+        return cls(rows, logits[rows])
 
 
 class SplitScores(TypedDict):
@@ -30,7 +49,7 @@ def score_splits(
     label: Shaped[Tensor, "sample ..."],
     split: Split,
     *,
-    held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    held_out: HeldOut | None = None,
 ) -> SplitScores:
     """Return a metric on each split.
 
@@ -39,21 +58,17 @@ def score_splits(
         logits: of every sample of the data set.
         label: of every sample of the data set.
         split: the samples of each split.
-        held_out: where no samples are for validation: out-of-fold outputs of the labelled samples.
+        held_out: where no samples are for validation: what takes their place.
 
     Raises:
         InputError: the metric is NaN on a split.
     """
     rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
     rows["train"] = torch.from_numpy(split.learnt)
+    outputs = {name: logits[chosen] for name, chosen in rows.items()}
     if held_out is not None:
-        rows["validation"] = rows["train"]
-    found = {
-        name: metric(
-            held_out if held_out is not None and name == "validation" else logits[chosen], label[chosen]
-        )
-        for name, chosen in rows.items()
-    }
+        rows["validation"], outputs["validation"] = held_out.rows, held_out.outputs
+    found = {name: metric(outputs[name], label[chosen]) for name, chosen in rows.items()}
     undefined = next((name for name, value in found.items() if math.isnan(value)), None)
     require(
         undefined is None,
@@ -76,7 +91,7 @@ def make_record(
     ratio: float | None = None,
     draw: int | None = None,
     loss: str | None = None,
-    held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    held_out: HeldOut | None = None,
     temperature: float | None = None,
 ) -> Record:
     """Return the record of a trained student; see `Record` for the arguments that are not named here.
@@ -127,7 +142,7 @@ def make_teacher_record(
     seed: int,
     temperature: float,
     task: str = "single-label",
-    held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    held_out: HeldOut | None = None,
 ) -> TeacherRecord:
     """Return the record of a teacher: its metric on each split, and how soft its training soft labels are.
 

@@ -33,6 +33,10 @@ def build(summary: Summary) -> Table | None:
         rows.append((f"{role.capitalize()} sees", name + size))
     if values.get("num_samples"):
         rows.append(("Samples", f"{values.pop('num_samples'):,}"))
+    lacking = (values.pop("lacking", None) or {}).get("samples", {})
+    if lacking:
+        texts = [f"{count:,} lack {name}" for name, count in lacking.items() if count]
+        rows.append(("Samples without a modality", ", ".join(texts)))
     known = (summary.get("labels") or {}).get("known")
     if known is not None:
         rows.append(("Samples with a label", f"{known:,}"))

@@ -160,14 +160,15 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
     """Return the sum of the losses of a batch, and write the gradient of their mean into `delta`.
 
     The terms of the loss are as in `mfh.training.many.targets`: `target` is (term, sample, class), `constant`
-    (term, sample), `scale` and `weight` (term).
+    (term, sample), `scale` (term), `weight` (term, sample).
     """
     count, classes = len(rows), target.shape[2]
     total = 0.0
     delta[:] = 0
     for term in range(len(scale)):
-        factor = weight[term] * scale[term] / logits.dtype.type(count)
         for sample in range(count):
+            mine = weight[term, rows[sample]]
+            factor = mine * scale[term] / logits.dtype.type(count)
             z, d = logits[sample * pitch : sample * pitch + classes], delta[sample * pitch :]
             t = target[term, rows[sample]]
             largest = z[0]
@@ -183,7 +184,7 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, work):
             mass = logits.dtype.type(0)
             for j in range(classes):
                 mass += work[j]
-            total += weight[term] * (cross + math.log(mass)) + constant[term, rows[sample]]
+            total += mine * (cross + math.log(mass)) + constant[term, rows[sample]]
             for j in range(classes):
                 d[j] += factor * (work[j] / mass - t[j])
     return total
