@@ -26,7 +26,6 @@ from mfh.data.prepared import fit_inputs
 from mfh.data.selection import usable_only
 from mfh.metrics import find_metric
 from mfh.results import StudyResult
-from mfh.training.scores import make_teacher_record
 
 TEACHER = "teacher"
 NUM_CHECKED = 32
@@ -194,20 +193,14 @@ class FinishedTeacher:
         """Compare the teacher's test metric with the one that the study recorded."""
         name = f"{self.arm.name}@{self.ratio:g}" if self.ratio else self.config.teacher_source
         records = [t for t in self.result.teachers if t.seed == self.seed and t.teacher == name]
+        test = torch.from_numpy(self.split.test)
         with torch.no_grad():
-            parts = [
-                logits_of(focused(self.data.inputs(self.modality, rows))) for rows in self.rows.split(256)
-            ]
-        found = torch.cat(parts)
-        logits = found.new_full((len(self.data), *found.shape[1:]), torch.nan).index_copy(0, self.rows, found)
-        now = make_teacher_record(
-            name, self.metric, logits, self.data.label, self.split, seed=self.seed,
-            temperature=1.0, task=self.data.task,
-        )  # fmt: skip
+            parts = [logits_of(focused(self.data.inputs(self.modality, rows))) for rows in test.split(256)]
+        now = self.metric(torch.cat(parts), self.data.label[test])
         for record in records:
             require(
-                abs(record.test - now.test) <= SCORE_TOLERANCE,
+                abs(record.test - now) <= SCORE_TOLERANCE,
                 f"The exported teacher must have the test {record.metric} that the study recorded, "
-                f"{record.test:.2f}. It has {now.test:.2f}: are data, transforms and networks those of the "
+                f"{record.test:.2f}. It has {now:.2f}: are data, transforms and networks those of the "
                 "study?",
             )

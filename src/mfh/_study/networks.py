@@ -128,7 +128,7 @@ class Networks:
         sides = {side: self.data.present(str(getattr(self.config, side))) for side in ("teacher", "student")}
         return sides | {"both": sides["teacher"] & sides["student"]}
 
-    def having(self, rows: Int[Tensor, " row"], side: str) -> Int[Tensor, " row"]:
+    def having(self, rows: Int[Tensor, " row"], side: str) -> Int[Tensor, " kept"]:
         """Return those of some rows that have what a side sees: `teacher`, `student` or `both`."""
         return rows[torch.from_numpy(self.present[side])[rows]]
 

@@ -180,7 +180,7 @@ class SeedTask:
         """Return a seed of its own for each role within this seed."""
         return derived_seed(self.seed, role)
 
-    def having(self, rows: Int[Tensor, " row"], side: str) -> Int[Tensor, " row"]:
+    def having(self, rows: Int[Tensor, " row"], side: str) -> Int[Tensor, " kept"]:
         """Return those of some rows that have what a side sees: `teacher`, `student` or `both`."""
         return self.networks.having(rows, side)
 

@@ -109,7 +109,7 @@ def usable_only(data: PairedDataset, teacher: str, student: str, user: str) -> P
         )
     if not kept.all():
         logger.warning(
-            "%s of %s samples lack a modality and have no label: %s leaves them out.",
+            "%s of %s samples lack both modalities, or one of them and a label: %s leaves them out.",
             f"{int((~kept).sum()):,}",
             f"{len(data):,}",
             user,

@@ -48,6 +48,7 @@ def build(summary: Summary) -> Table | None:
         if redrawn and summary["num_folds"] > 1:
             repeats = plural(summary["num_repeats"], "repeat")
             each = "each labelled sample" if summary["few_labels"] else "each sample"
+            each += f" with {names['student']}" if lacking.get(names["student"]) else ""
             drawn = f"; {repeats} of {summary['num_folds']} folds, {each} is tested once in a repeat"
         rows.append(("Splits", ", ".join(f"{name} {size:,}" for name, size in splits.items()) + drawn))
     if classes:

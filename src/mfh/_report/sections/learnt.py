@@ -113,7 +113,7 @@ def _taught_by(view: StudyView) -> str:
     elif view.result.config.get("label_weight"):
         words += ", and the labels"
     lacking = _lacking(view).get("samples", {}).get(view.modalities["teacher"])
-    return words + (f"; on a sample without {view.modalities['teacher']} its label alone" if lacking else "")
+    return words + ("; on a sample that its teacher cannot see, the label alone" if lacking else "")
 
 
 def build_learnt(summary: Summary) -> Table | None:
