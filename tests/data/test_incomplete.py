@@ -92,7 +92,7 @@ def test_samples_of_a_dataset_may_lack_a_modality(mark: str, in_memory: bool) ->
 
 def test_a_dataset_of_integers_may_not_lack_a_modality() -> None:
     samples = [{"a": None if i == 3 else np.arange(3), "b": B[i], "label": i % 2} for i in range(8)]
-    with pytest.raises(InputError, match="`a` must be floats if a sample lacks it, and is int64. Sample 3 does"):
+    with pytest.raises(InputError, match=r"`a` must be floats if a sample lacks it, and is int64\. Sample 3"):
         PairedDataset.from_torch(samples)
 
 

@@ -34,8 +34,8 @@ def make_objectives(seed=0):
         "hot teacher": Distill(logits, label_weight=0.0, distill_weight=0.5, temperature=4.0),
         "both": Distill(logits, label_weight=0.3, distill_weight=0.6, smoothing=0.2),
         "both, hot": Distill(logits, label_weight=0.3, distill_weight=0.6, temperature=3.0),
-        "two thirds taught": Distill(part, label_weight=0.0, distill_weight=0.8, temperature=2.0, taught=taught),
-        "two thirds taught, both": Distill(part, label_weight=0.3, distill_weight=0.6, taught=taught),
+        "part taught": Distill(part, label_weight=0.0, distill_weight=0.8, temperature=2.0, taught=taught),
+        "part taught, both": Distill(part, label_weight=0.3, distill_weight=0.6, taught=taught),
     }
 
 

@@ -60,10 +60,12 @@ def distill(
     student keeps the epoch with the best validation metric; test data choose nothing. One seed is weak
     evidence: `mfh.study` compares arms over many seeds, with controls.
 
-    From samples that lack the teacher's modality the student learns by their labels alone. Samples that lack
-    its own are left out. Samples without a label are training samples of a student with a teacher, which learns its soft labels on
+    Samples without a label are training samples of a student with a teacher, which learns its soft labels on
     them. Validation and test samples have labels. Unlabelled samples of the validation or test split, or of
     a group with samples in one of these, are left out.
+
+    From samples that lack the teacher's modality the student learns the label alone. Samples that lack its
+    own modality are left out.
 
     Args:
         teacher: a network, such as a `FocusedTeacher`; or its logits for every sample, (sample, output), in

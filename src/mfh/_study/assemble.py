@@ -198,8 +198,8 @@ def _lacking(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
     """Return what a fit learns from where samples lack a modality; empty where none does.
 
     Returns:
-        `samples`: by modality, how many of all samples lack it; `labelled`: how many labelled training samples
-        of a fit have what `teacher`, `student` and `both` see, the mean over fits.
+        `samples`: by modality, how many of all samples lack it; `labelled`: how many labelled training
+        samples of a fit have what `teacher`, `student` and `both` see, the mean over fits.
     """
     if networks.present["both"].all():
         return {}

@@ -91,7 +91,7 @@ class Teacher:
 
     @property
     def trained_on(self) -> Literal["teacher", "student", "both"]:
-        """Which modalities a sample needs to train it: those of this side, or both where it pulls on pairs."""
+        """Which modalities a sample needs to train it: those of its side, or both if it learns from pairs."""
         return "both" if self.on_all_pairs else self.side
 
 

@@ -54,7 +54,7 @@ def _study_lines(data: "PairedDataset") -> Iterator[str]:
     config = StudyConfig()
     names = list(data.modalities)
     if len(names) == 2:
-        data = usable_only(data, *names, "a study")
+        data = usable_only(data, names[0], names[1], "a study")
         config = replace(config, teacher=names[0], student=names[1])
     if len(names) > 2:
         yield f"it needs --teacher and --student, two of {', '.join(names)};"

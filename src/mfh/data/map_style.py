@@ -73,7 +73,7 @@ class Filled:
 
     def __call__(self, row: int, names: Sequence[str] = ()) -> dict[str, Any]:
         """Return one sample, name -> value."""
-        sample = self.samples(row)
+        sample = self.samples(row, names)
         gaps = {name for name in self.like if is_missing(sample.get(name))}
         return sample | {name: _array(name, None, row, self.like[name]) for name in gaps}
 

@@ -96,9 +96,7 @@ def usable_only(data: PairedDataset, teacher: str, student: str, user: str) -> P
     both, either = there[teacher] & there[student], there[teacher] | there[student]
     if both.all():
         return data
-    require(
-        bool(both.any()), f"{user} needs samples that have {listing((teacher, student))}. There is none."
-    )
+    require(bool(both.any()), f"{user} needs samples that have {listing((teacher, student))}. There is none.")
     kept = both | (either & data.labelled)
     lacks = {name: int((kept & ~mask).sum()) for name, mask in there.items()}
     if any(lacks.values()):

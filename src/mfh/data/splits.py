@@ -44,8 +44,9 @@ class Split:
         Args:
             kept: whether each sample of the data set is one of them.
         """
-        rows = {name: getattr(self, name) for name in (*SPLITS, "labelled")}
-        return replace(self, **{name: mine if mine is None else mine[kept[mine]] for name, mine in rows.items()})
+        train, validation, test = (rows[kept[rows]] for rows in (self.train, self.validation, self.test))
+        labelled = None if self.labelled is None else self.labelled[kept[self.labelled]]
+        return replace(self, train=train, validation=validation, test=test, labelled=labelled)
 
 
 def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHARES) -> Split:

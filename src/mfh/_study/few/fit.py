@@ -174,7 +174,7 @@ def _train(
     targets: Mapping[StudentKey, Tensor],
     tuned: Tuned,
 ) -> dict[StudentKey, StudentFit]:
-    """Train the students of every arm but `no-kd`: on all pairs, and labelled samples without the other side."""
+    """Train the students of every arm but `no-kd`: on all pairs, and labelled samples that are none."""
     teachers = {arm.name: str(arm.teacher_name(task.source)) for arm in task.arms}
     train, rows = (task.having(every, "student") for every in (task.train, task.labelled))
     label = data.label[rows]
