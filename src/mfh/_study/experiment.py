@@ -160,6 +160,7 @@ def _study_curve(
     sources: Mapping[str, Any] | None,
 ) -> StudyResult:
     """Run a study for each number of labels, in folders of their own, and put them together."""
+    data = usable_only(data.with_task(config.task), str(config.teacher), str(config.student), "`study`")
     store = None
     if out is not None:
         networks = Networks(data, replace(config, tracker=()), teacher, student)
