@@ -201,17 +201,29 @@ def test_few_labels_with_gaps_finish_and_all_outputs_are_finite(tmp_path: Path) 
     assert lacking["student"] > lacking["both"] < lacking["teacher"]
 
 
+def test_a_curve_of_labels_leaves_out_the_same_samples() -> None:
+    label = np.where(NO_SOUND & (np.arange(COUNT) % 2 == 0), -1, LABEL)
+    data = make(NO_SOUND, NONE, label=label, group=np.arange(COUNT) // 4)
+    config = replace(FEW, labelled=("0.4", "0.8"), arms=("no-kd", "stack"), seeds=1, repeats=None)
+    config = replace(config, resampling="splits")
+    whole, kept = (
+        mfh.study(mine, config=config) for mine in (data, usable_only(data, "sound", "image", "test"))
+    )
+    assert len(kept.predictions["id"]) == COUNT - (label < 0).sum()
+    assert whole.labels == kept.labels
+    assert [numbers(record) for record in whole.records] == [numbers(record) for record in kept.records]
+
+
 # --- what comes after a study
 
 
-def test_exports_and_refits_know_the_data(results: Mapping[str, StudyResult], tmp_path: Path) -> None:
+def test_exports_and_refits_know_the_data(tmp_path: Path) -> None:
     data = make()
     config = replace(CONFIG, arms=("no-kd", "joint", "general"), seeds=1, repeats=None, resampling="splits")
     result = mfh.study(data, config=config, out=tmp_path / "run")
     loaded = mfh.load_results(tmp_path / "run")
-    loaded.export(tmp_path / "teacher", arm="general", with_teacher=True, data=data)
-    loaded.export(tmp_path / "joint", arm="joint", refit=True, data=data)
-    model = mfh.load_export(tmp_path / "joint").student
+    loaded.export(tmp_path / "out", arm="general", refit=True, with_teacher=True, data=data)
+    model = mfh.load_export(tmp_path / "out").student
     seen = torch.from_numpy(np.flatnonzero(~NO_IMAGE))
     right = model(data.inputs("image", seen)).argmax(dim=1) == data.label[seen]
     assert float(right.float().mean()) > 0.4
