@@ -26,11 +26,11 @@ from mfh._study.few.fit import visible_data
 from mfh._study.few.members import divide_labelled
 from mfh._study.networks import Networks, with_modalities
 from mfh._study.search.choose import ERRORS, choose
-from mfh._study.search.fit import Candidates, rows_in_folds
+from mfh._study.search.fit import Candidates
 from mfh._study.search.halving import Tried, search
 from mfh._study.search.lessons import make_lessons
 from mfh._study.search.space import Space
-from mfh._study.task import SeedTask, predict_all
+from mfh._study.task import SeedTask
 from mfh._study.teachers import trained
 from mfh.arms import STACK
 from mfh.recipe import Recipe
@@ -96,7 +96,7 @@ def run_fit(networks: Networks, seed: int, budget: int) -> dict[str, float]:
     lessons, _ = make_lessons(task, data, parts, Recipe(), focused=True)
     both = Candidates(task, data, parts, lessons)
     folds, found = len(parts) - 1, {}
-    rows = rows_in_folds(parts)
+    rows = both.judged
     for driver in DRIVERS:
         rng, parzen = np.random.default_rng(seed), Parzen(space, seed) if driver == "tpe" else None
         tried = search(
@@ -122,7 +122,7 @@ def _best(tried: Sequence[Tried], folds: int) -> float:
 def _test(both: Candidates, truth: PairedDataset, one: Tried) -> float:
     task = both.task
     ((job, fit),) = both.train([one.recipe], -1)
-    logits = predict_all(trained(job, fit), both.data, task.student)
+    logits = task.predict(trained(job, fit), both.data, "student")
     return task.metric(logits[task.test], truth.label[task.test])
 
 

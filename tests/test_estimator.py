@@ -81,6 +81,20 @@ def test_labels_of_samples_that_have_none_do_not_matter_and_are_marked_for_each_
         np.testing.assert_array_equal(found.predict(x), names[:3][numbers.predict(x)])
 
 
+@pytest.mark.parametrize("teacher", ["stack", "regular", "self"])
+def test_rows_of_nan_lack_the_second_modality(teacher: str) -> None:
+    x, privileged, y = paired(120)
+    gone = np.arange(120) % 3 == 1
+    model = CrossmodalClassifier(teacher=teacher, **SMALL)
+    seen = hide(y, 60)
+    model.fit(x, seen, privileged=np.where(gone[:, None], np.nan, privileged))
+    assert (model.report_["labelled"], model.report_["unlabelled"]) == (60, 40)  # those of complete pairs
+    assert np.isfinite(model.predict_proba(x)).all()
+    privileged[0, 0] = np.nan
+    with pytest.raises(InputError, match="Got nan at sample 0"):
+        model.fit(x, seen, privileged=privileged)
+
+
 def test_minus_one_and_one_alone_are_two_classes() -> None:
     x, _, y = paired(80, classes=2)
     found = CrossmodalClassifier(teacher="none", **SMALL).fit(x, 2 * y - 1)

@@ -75,6 +75,26 @@ def test_dense_by_hand() -> None:
     assert task.right(MAPS, PIXELS).mean().item() == pytest.approx((truth == told).mean())
 
 
+def test_ignored_positions_count_in_no_loss_of_labels_no_metric_and_no_stratum() -> None:
+    task = TASKS["dense"]
+    ignored = torch.rand(PIXELS.shape, generator=torch.Generator().manual_seed(3)) < 0.4
+    ignored[-1] = True  # a sample without any class
+    label, kept = PIXELS.masked_fill(ignored, -1), ~ignored
+    logits, truth = MAPS.movedim(1, -1)[kept], PIXELS[kept]
+    for smoothing in (0.0, 0.2):
+        expected = nn.functional.cross_entropy(logits, truth, label_smoothing=smoothing)
+        torch.testing.assert_close(task.label_loss(MAPS, label, smoothing=smoothing), expected)
+    told = logits.argmax(dim=1)
+    scores = task.scores(MAPS, label)
+    assert scores["mIoU"] == pytest.approx(100 * jaccard_score(truth, told, average="macro"))
+    assert scores["accuracy"] == pytest.approx(100 * float((told == truth).float().mean()))
+    right = task.right(MAPS, label)
+    assert float(right[0]) == pytest.approx(float((MAPS.argmax(dim=1) == PIXELS)[0][kept[0]].float().mean()))
+    assert right[-1].isnan()
+    counts = [np.bincount(PIXELS[i][kept[i]], minlength=4).argmax() for i in range(len(PIXELS) - 1)]
+    assert task.strata(label).tolist() == [*counts, -1]
+
+
 @pytest.mark.parametrize(
     ("name", "logits", "label"),
     [("multi-label", LOGITS, SETS), ("regression", LOGITS, NUMBERS), ("dense", MAPS, PIXELS)],

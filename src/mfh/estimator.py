@@ -84,7 +84,9 @@ class _Crossmodal(BaseEstimator):
         if privileged is None:
             privileged = inputs  # its networks are not trained
         else:
-            privileged = check_array(privileged, dtype=np.float32, input_name=PRIVILEGED)
+            privileged = check_array(
+                privileged, dtype=np.float32, ensure_all_finite="allow-nan", input_name=PRIVILEGED
+            )
             if len(privileged) != len(inputs):
                 raise InputError(
                     f"`privileged` must have one row for each of the {len(inputs)} samples. Got "
@@ -188,7 +190,8 @@ class CrossmodalClassifier(ClassifierMixin, _Crossmodal):
         Args:
             X: features that the student sees, (sample, feature).
             y: classes, (sample,); -1 (None or an empty text for texts) where a sample has no label.
-            privileged: features of the modality that is there in training alone, (sample, feature).
+            privileged: features of the modality that is there in training alone, (sample, feature). A sample
+                that lacks it has a row of NaN, and teaches by its label alone.
 
         Returns:
             The estimator itself.

@@ -59,7 +59,7 @@ class StudyResult(RunResult):
             labels that `oracle` learns from; whether the study hid labels (`hidden`); how many samples have
             one (`known`); how networks were trained in place of the options (`training`); and, with several
             numbers of labels, `curve` and `equivalents`.
-        data: sizes, classes, groups, modalities, file and fingerprint.
+        data: sizes, classes, groups, modalities and how many samples lack them, file and fingerprint.
         channels: per-channel arrays of every seed, the content of `saliency.npz`: `increase_train` and
             `importance_train`, each (seed, channel), and the like for validation.
         curves: training loss and validation metric by epoch, the content of `curves.npz`: `regular_loss` and

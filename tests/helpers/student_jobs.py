@@ -25,6 +25,8 @@ def make_data(seed=0, dtype=torch.float32):
 def make_objectives(seed=0):
     rng = np.random.default_rng(seed)
     logits = torch.from_numpy(2 * rng.normal(size=(NUM_SAMPLES, NUM_CLASSES)))
+    taught = torch.arange(NUM_SAMPLES) % 3 > 0
+    part = torch.where(taught[:, None], logits, torch.nan)
     return {
         "labels": Distill(),
         "smoothed": Distill(smoothing=0.1),
@@ -32,6 +34,8 @@ def make_objectives(seed=0):
         "hot teacher": Distill(logits, label_weight=0.0, distill_weight=0.5, temperature=4.0),
         "both": Distill(logits, label_weight=0.3, distill_weight=0.6, smoothing=0.2),
         "both, hot": Distill(logits, label_weight=0.3, distill_weight=0.6, temperature=3.0),
+        "part taught": Distill(part, label_weight=0.0, distill_weight=0.8, temperature=2.0, taught=taught),
+        "part taught, both": Distill(part, label_weight=0.3, distill_weight=0.6, taught=taught),
     }
 
 

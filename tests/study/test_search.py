@@ -390,3 +390,27 @@ def test_recipes_survive_their_description() -> None:
     assert len({str(recipe) for recipe in recipes}) == len(set(recipes))
     assert any(recipe.focus for recipe in recipes)
     assert any(recipe.hard for recipe in recipes)
+
+
+def test_samples_that_lack_a_modality_are_used_where_they_can_be() -> None:
+    """Students learn from the labels of samples without a; without these samples, other students result."""
+    data = make_data(180)
+    lacking = np.arange(0, 180, 4)
+    values = data.modalities["a"].numpy().copy()
+    values[lacking] = np.nan
+    gaps = PairedDataset.from_arrays({"a": values, "b": data.modalities["b"]}, label=data.label)
+    found = mfh.fit(gaps, config=replace(QUICK, labelled=()))
+    final = found.search["final"]
+    assert final["samples"] == final["labelled"] == 180
+    assert np.isfinite(found.frame()[["test", "validation"]].to_numpy(dtype=float)).all()
+
+
+def test_weights_of_samples_count_in_the_search() -> None:
+    data = make_data(120)
+    plain = mfh.fit(data, config=replace(QUICK, labelled=()))
+    equal = PairedDataset.from_arrays(data.modalities, label=data.label, weight=np.full(120, 2.0))
+    assert mfh.fit(equal, config=replace(QUICK, labelled=())).frame("trials").equals(plain.frame("trials"))
+    uneven = PairedDataset.from_arrays(data.modalities, label=data.label, weight=1.0 + np.arange(120) % 5)
+    assert (
+        not mfh.fit(uneven, config=replace(QUICK, labelled=())).frame("trials").equals(plain.frame("trials"))
+    )

@@ -13,7 +13,7 @@ from mfh import DistillConfig, InputError, PairedDataset
 from mfh.losses import DistillLoss, Outputs, build_loss
 from mfh.models.mlp import mlp
 from mfh.training.evaluate import predict
-from mfh.training.objectives import Distill
+from mfh.training.objectives import Batch, Distill
 from mfh.training.students import StudentJob, train_students
 from mfh.training.watched import Watched, pooled
 
@@ -42,6 +42,29 @@ def test_students_learn_by_every_loss_and_by_each_otherwise(name: str) -> None:
     assert any(not torch.equal(done.state[n], labels.state[n]) for n in done.state)
     again = train_students([job(name)], CONFIG)[0]
     assert again.loss == done.loss
+
+
+@pytest.mark.parametrize("label_weight", [0.0, 0.4])
+@pytest.mark.parametrize("name", ["kl", "dkd", "rkd"])
+def test_samples_without_a_teacher_have_the_loss_of_their_label(name: str, label_weight: float) -> None:
+    rows = torch.tensor([5, 2, 9, 11, 30, 31])
+    taught = torch.zeros(len(DATA), dtype=torch.bool)
+    taught[rows[[0, 2, 3, 5]]] = True
+    loss = None if name == "kl" else build_loss(name, DistillConfig())
+    gaps = torch.where(taught[:, None], LOGITS, torch.nan)
+    features = torch.where(taught[:, None], FEATURES, torch.nan)
+    student, seen = torch.randn(6, 3, generator=generator), torch.randn(6, 6, generator=generator)
+    mine = Distill(gaps, label_weight, 0.7, 2.0, loss=loss, teacher_features=features, taught=taught)
+    found = mine(Outputs(student, seen), Batch((), DATA.label[rows], rows))
+    known = taught[rows]
+    whole = replace(mine, label_weight=0.0, taught=None)
+    theirs = whole(Outputs(student[known], seen[known]), Batch((), DATA.label[rows[known]], rows[known]))
+    labels = nn.functional.cross_entropy(student, DATA.label[rows], reduction="none")
+    from_labels = label_weight * labels.sum() if label_weight else 0.7 * labels[~known].sum()
+    assert float(found) == pytest.approx((4 * float(theirs) + float(from_labels)) / 6, rel=1e-5)
+    none = Batch((), DATA.label[rows[~known]], rows[~known])
+    alone = mine(Outputs(student[~known], seen[~known]), none)
+    assert float(alone) == pytest.approx((label_weight or 0.7) * float(labels[~known].mean()), rel=1e-5)
 
 
 def test_with_a_memory_a_batch_may_be_divided() -> None:

@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mfh._checks import InputError, listing, require
@@ -21,7 +22,7 @@ from mfh.arms import BASELINE
 from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.prepared import fit_inputs, prepared_when_read
-from mfh.data.selection import complete_only, complete_rows
+from mfh.data.selection import complete_only, usable_only
 from mfh.data.splits import Split, draw_split
 from mfh.metrics import find_metric, metrics_of
 from mfh.models.copies import copied
@@ -63,6 +64,9 @@ def distill(
     them. Validation and test samples have labels. Unlabelled samples of the validation or test split, or of
     a group with samples in one of these, are left out.
 
+    From samples that lack the teacher's modality the student learns the label alone. Samples that lack its
+    own modality are left out.
+
     Args:
         teacher: a network, such as a `FocusedTeacher`; or its logits for every sample, (sample, output), in
             the order of the data; or an npz with the arrays `id` and `outputs` or `logits`, or a folder that
@@ -102,18 +106,23 @@ def distill(
     data = data.with_task(config.task)
     metrics = metrics_of(data.task, find_metric(config.metric, data.task), weighted=data.weight is not None)
     sees = modalities(data, teacher_modality, student_modality)
-    if isinstance(teacher, (Tensor, np.ndarray)) and len(teacher) == len(data):
-        teacher = teacher[complete_rows(data, sees)]
-    data = complete_only(data, sees, "`distill`")
+    every = data
+    data = complete_only(data, sees[1:], "`distill`")
+    data = data if teacher is None else usable_only(data, *sees, "`distill`")
+    if isinstance(teacher, (Tensor, np.ndarray)) and len(teacher) == len(every):
+        teacher = teacher[np.flatnonzero(np.isin(every.id, data.id))]
+    there = data.present(sees[0])
     split = draw_pairs(data, seed, unlabelled=teacher is not None and config.distill_weight > 0)
     train, validation = torch.from_numpy(split.train), torch.from_numpy(split.validation)
-    logits = outputs_of(teacher, prepared_when_read(data, fit_inputs(data, train, ())), sees[0], out)
+    seen = prepared_when_read(data, fit_inputs(data, train, ()))
+    logits = outputs_of(teacher, seen, sees[0], out, there)
     objective = learn_from(config, logits, task=data.task, labelled=bool(data.labelled[split.train].all()))
+    objective = objective if there.all() else replace(objective, taught=torch.from_numpy(there))
     seen = prepared_when_read(data, fit_inputs(data, train, sees[1:] if student is None else ()))
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
     config = with_rate(
-        config, [(model, sees[1])], seen, objective, train=train, seed=derived_seed(seed, "range test")
+        config, [(model, sees[1], train)], seen, objective, seed=derived_seed(seed, "range test")
     )
     done = fit(
         model,
@@ -135,7 +144,7 @@ def distill(
             metrics[0],
             logits,
             data.label,
-            split,
+            split.only(there),
             seed=seed,
             temperature=config.temperature,
             task=data.task,
@@ -220,16 +229,29 @@ def modalities(data: PairedDataset, teacher: str | None, student: str | None) ->
 
 
 def outputs_of(
-    teacher: Teacher, data: PairedDataset, modality: str, out: Path | str | None
+    teacher: Teacher,
+    data: PairedDataset,
+    modality: str,
+    out: Path | str | None,
+    there: Bool[np.ndarray, " sample"],
 ) -> Float[Tensor, "sample output"] | None:
-    """Return the teacher's logits for every sample; None without a teacher."""
+    """Return the teacher's logits for every sample; None without a teacher.
+
+    Args:
+        teacher: see `distill`.
+        data: the samples.
+        modality: what the teacher sees.
+        out: folder where a network's logits are kept.
+        there: whether each sample has this modality; the logits of others mean nothing.
+    """
     if teacher is None:
         return None
     if isinstance(teacher, nn.Module):
         require_sized(teacher, "teacher")
-        logits = teacher_logits(uncompiled(teacher), data, modality, folder=out)
+        rows = torch.from_numpy(np.flatnonzero(there))
+        logits = teacher_logits(uncompiled(teacher), data, modality, folder=out, rows=rows)
     elif isinstance(teacher, (str, Path)):
-        logits = _read(Path(teacher), data)
+        logits = _read(Path(teacher), data, there)
     else:
         logits = torch.as_tensor(teacher).detach().cpu().float()
     require(
@@ -237,7 +259,7 @@ def outputs_of(
         f"`teacher` of `distill` must give logits of the shape {(len(data), *data.output_shape)}: for every "
         f"sample {data.outputs_wanted}. Got {tuple(logits.shape)}.",
     )
-    bad = (~logits.isfinite()).flatten(1).any(dim=1)
+    bad = (~logits.isfinite()).flatten(1).any(dim=1) & torch.from_numpy(there)
     require(
         not bad.any(),
         f"`teacher` of `distill` must give finite logits. Those of {int(bad.sum())} samples are not finite, "
@@ -246,8 +268,11 @@ def outputs_of(
     return logits
 
 
-def _read(path: Path, data: PairedDataset) -> Tensor:
-    """Read logits from an npz, or from the only one in a folder, and match them by the samples' ids."""
+def _read(path: Path, data: PairedDataset, there: Bool[np.ndarray, " sample"]) -> Tensor:
+    """Read logits from an npz, or from the only one in a folder, and match them by the samples' ids.
+
+    The logits of samples that are not `there` are NaN.
+    """
     if path.is_dir():
         files = [p for p in sorted(path.glob("*.npz")) if p.name.endswith(("logits.npz", "predictions.npz"))]
         require(
@@ -263,13 +288,16 @@ def _read(path: Path, data: PairedDataset) -> Tensor:
             f"`{path}` must contain the arrays `id` and `outputs` or `logits`. It contains {listing(arrays)}."
         )
     rows = {name: row for row, name in enumerate(arrays["id"].astype(str))}
-    missing = [name for name in data.id if name not in rows]
+    missing = [name for name in data.id[there] if name not in rows]
     require(
         not missing,
         f"`{path}` must contain every sample of the data. It lacks {len(missing)}, such as "
         f"{listing(missing[:3])}.",
     )
-    return torch.from_numpy(values[[rows[name] for name in data.id]]).float()
+    found = torch.from_numpy(values[[rows[name] for name in data.id[there]]]).float()
+    return found.new_full((len(data), *found.shape[1:]), torch.nan).index_copy(
+        0, torch.from_numpy(np.flatnonzero(there)), found
+    )
 
 
 def make_student(student: Student, data: PairedDataset, modality: str, seed: int) -> nn.Module:

@@ -23,10 +23,9 @@ from mfh.arms import HEADLINE, Arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.prepared import fit_inputs
-from mfh.data.selection import complete_only
+from mfh.data.selection import usable_only
 from mfh.metrics import find_metric
 from mfh.results import StudyResult
-from mfh.training.scores import make_teacher_record
 
 TEACHER = "teacher"
 NUM_CHECKED = 32
@@ -67,7 +66,7 @@ def write_teacher(
     """
     source = FinishedTeacher(folder, result, data, spec, seed=seed, arm=arm, ratio=ratio or 0.0)
     focused, removed = source.focused()
-    example = source.data.inputs(source.modality, torch.arange(min(NUM_CHECKED, len(data))))
+    example = source.data.inputs(source.modality, source.rows[:NUM_CHECKED])
     with torch.no_grad():
         focused(example)  # finds which dimension is channels
     focused.save(to)
@@ -107,7 +106,7 @@ class FinishedTeacher:
         known = {field.name for field in fields(StudyConfig)} - {"arms"}  # results keep the arms themselves
         self.config = StudyConfig(**{k: v for k, v in result.config.items() if k in known})
         sides = (str(self.config.teacher), str(self.config.student))
-        data = complete_only(data.with_task(self.config.task), sides, "a study")
+        data = usable_only(data.with_task(self.config.task), *sides, "a study")
         self.metric = find_metric(self.config.metric, data.task)
         require(
             result.data.get("fingerprint") == data.fingerprint,
@@ -120,10 +119,12 @@ class FinishedTeacher:
         self.row = [int(s) for s in result.channels["seed"]].index(seed)
         self.arm = self._find_arm(arm)
         self.modality = str(self.config.teacher)
-        self.split = Design.of(data, self.config).draw(data, self.config, seed)
-        self.train = torch.from_numpy(self.split.train)
         networks = Networks(data, self.config, spec, None)
-        self.data = replace(data, label=learnt_labels(data, self.train))
+        drawn = Design.of(data, self.config).draw(data, self.config, seed)
+        self.split = drawn.only(networks.present["teacher"])
+        self.train = torch.from_numpy(self.split.train)
+        self.rows = networks.having(torch.arange(len(data)), "teacher")
+        self.data = replace(data, label=learnt_labels(data, torch.from_numpy(drawn.train)))
         self.fit = fit_inputs(data, self.train, networks.standardized).get(self.modality)
         self.made_of: Mapping[str, Any] = describe_build(spec, networks, self.modality) or {}
 
@@ -192,17 +193,14 @@ class FinishedTeacher:
         """Compare the teacher's test metric with the one that the study recorded."""
         name = f"{self.arm.name}@{self.ratio:g}" if self.ratio else self.config.teacher_source
         records = [t for t in self.result.teachers if t.seed == self.seed and t.teacher == name]
-        batches = torch.arange(len(self.data)).split(256)
+        test = torch.from_numpy(self.split.test)
         with torch.no_grad():
-            parts = [logits_of(focused(self.data.inputs(self.modality, rows))) for rows in batches]
-        now = make_teacher_record(
-            name, self.metric, torch.cat(parts), self.data.label, self.split, seed=self.seed,
-            temperature=1.0, task=self.data.task, weight=self.data.weight,
-        )  # fmt: skip
+            parts = [logits_of(focused(self.data.inputs(self.modality, rows))) for rows in test.split(256)]
+        now = self.metric(torch.cat(parts), self.data.label[test], self.data.weight_of(test))
         for record in records:
             require(
-                abs(record.test - now.test) <= SCORE_TOLERANCE,
+                abs(record.test - now) <= SCORE_TOLERANCE,
                 f"The exported teacher must have the test {record.metric} that the study recorded, "
-                f"{record.test:.2f}. It has {now.test:.2f}: are data, transforms and networks those of the "
+                f"{record.test:.2f}. It has {now:.2f}: are data, transforms and networks those of the "
                 "study?",
             )

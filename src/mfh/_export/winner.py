@@ -20,7 +20,7 @@ from mfh._study.seed import run_seed
 from mfh._system.import_paths import ClassSpec
 from mfh.config import FitConfig, StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.data.selection import complete_only
+from mfh.data.selection import usable_only
 from mfh.metrics import merit
 from mfh.results import FitResult, StudyResult
 
@@ -133,7 +133,7 @@ def _networks(
     kind = FitConfig if isinstance(result, FitResult) else StudyConfig
     known = {field.name for field in fields(kind)}
     config = kind(**{name: value for name, value in result.config.items() if name in known})
-    data = complete_only(data.with_task(config.task), (str(config.teacher), str(config.student)), "a study")
+    data = usable_only(data.with_task(config.task), str(config.teacher), str(config.student), "a study")
     require(
         result.data.get("fingerprint") == data.fingerprint,
         "`data` must be those of the study. Their values, labels, ids or splits differ.",

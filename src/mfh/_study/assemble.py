@@ -60,7 +60,7 @@ def assemble(
     metric, source = metrics[0].info(), config.teacher_source
     if config.margin is not None:
         metric = replace(metric, margin=config.margin)
-    resampling = _resampling(data, config, seeds, level=level)
+    resampling = _resampling(networks, config, seeds, level=level)
     tables = tabulate_losses(
         records, values, config.losses, arms=arms, source=source, higher_is_better=metric.higher_is_better
     )
@@ -126,7 +126,8 @@ def assemble(
             teacher=config.teacher,
             student=config.student,
             redrawn=data.split is None and not config.fix_split,
-        ),
+        )
+        | _lacking(networks, seeds),
         channels=stack_channels(seeds),
         curves=stack_curves(seeds),
         predictions=predictions_of(data, seeds),
@@ -135,11 +136,12 @@ def assemble(
 
 
 def _resampling(
-    data: PairedDataset, config: StudyConfig, seeds: Sequence[SeedResult], *, level: float
+    networks: Networks, config: StudyConfig, seeds: Sequence[SeedResult], *, level: float
 ) -> Resampling:
     """Return how the fits were drawn, and what intervals are computed from."""
+    data, student = networks.data, networks.present["student"]
     design = Design.of(data, config)
-    ratios = [len(seed.split.test) / len(seed.split.train) for seed in seeds]
+    ratios = [len(seed.split.test) / student[seed.split.train].sum() for seed in seeds]
     return Resampling(
         fits=fits_of(data, seeds),
         folds=design.folds,
@@ -224,16 +226,35 @@ def _labels(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
         return {}
     known, num_pairs = networks.data.labelled, len(seeds[0].split.train)
     training = with_fixed_schedule(networks, Budget.of(networks), num_pairs)
-    labelled = np.mean([len(seed.split.learnt) for seed in seeds])
-    pairs = np.mean([len(seed.split.train) for seed in seeds])
+    splits = [seed.split.only(networks.present["student"]) for seed in seeds]
+    labelled = np.mean([len(split.learnt) for split in splits])
+    pairs = np.mean([len(split.train) for split in splits])
     return {
         "labelled": float(labelled),
         "unlabelled": float(pairs - labelled),
-        "oracle": float(np.mean([known[seed.split.train].sum() for seed in seeds])),
+        "oracle": float(np.mean([known[split.train].sum() for split in splits])),
         "hidden": bool(networks.config.labelled),
         "known": int(known.sum()),
         "training": {name: getattr(training, name) for name in SCHEDULE},
     }
+
+
+def _lacking(networks: Networks, seeds: Sequence[SeedResult]) -> dict[str, Any]:
+    """Return what a fit learns from where samples lack a modality; empty where none does.
+
+    Returns:
+        `samples`: by modality, how many of all samples lack it; `labelled`: how many labelled training
+        samples of a fit have what `teacher`, `student` and `both` see, the mean over fits.
+    """
+    if networks.present["both"].all():
+        return {}
+    sides = {side: str(getattr(networks.config, side)) for side in ("teacher", "student")}
+    labelled = {
+        side: float(np.mean([mask[seed.split.learnt].sum() for seed in seeds]))
+        for side, mask in networks.present.items()
+    }
+    samples = {name: int((~networks.present[side]).sum()) for side, name in sides.items()}
+    return {"lacking": {"samples": samples, "labelled": labelled}}
 
 
 def _sample_values(table: Table, seeds: Sequence[SeedResult]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -83,9 +83,8 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
     torch.set_num_threads(1 if networks.small() else threads)
     try:
         given = networks.config.given_teacher
-        sees = str(networks.config.teacher)
-        teacher = 0.0 if given else _epoch_seconds(networks, networks.build_teacher, sees)
-        student = _epoch_seconds(networks, networks.build_student, str(networks.config.student))
+        teacher = 0.0 if given else _epoch_seconds(networks, networks.build_teacher, "teacher")
+        student = _epoch_seconds(networks, networks.build_student, "student")
     finally:
         torch.set_num_threads(before)
     count = units_per_seed(networks)["students"] // (1 if networks.few_labels else networks.config.epochs)
@@ -111,13 +110,14 @@ def _steps(networks: Networks) -> tuple[int, int]:
     return budget.steps(networks, int(TRAINING * len(networks.data))), budget.batch_size(networks)
 
 
-def _epoch_seconds(networks: Networks, build: Build, modality: str) -> float:
-    """Return the seconds of one epoch of a network on a training split."""
+def _epoch_seconds(networks: Networks, build: Build, side: str) -> float:
+    """Return the seconds of one epoch of a side's network on a training split."""
     config = networks.config
+    modality = str(getattr(config, side))
     config = replace(config, patience=0, lr=0.001 if config.lr == "auto" else config.lr)
-    rows = torch.from_numpy(np.flatnonzero(networks.data.labelled))
+    rows = networks.having(torch.from_numpy(np.flatnonzero(networks.data.labelled)), side)
     full = max(1, int(TRAINING * len(rows)))
-    data = networks.prepared(rows[:full])
+    data = networks.prepared(torch.arange(len(networks.data)))
 
     def seconds(samples: int, epochs: int) -> float:
         train, validation = rows[:samples], rows[samples : samples + samples // 3 + 1]

@@ -1,6 +1,6 @@
 """The design of a study: which samples each of its fits trains on, chooses by and is tested on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,7 +8,8 @@ from mfh._checks import require
 from mfh._study.few.labels import draw_labelled
 from mfh._study.outcome import ALL_SAMPLES
 from mfh.config import LabelCount, StudyConfig
-from mfh.data.paired import PairedDataset
+from mfh.data.paired import SPLITS, PairedDataset
+from mfh.data.selection import complete_rows
 from mfh.data.splits import Split, divide, draw_split, require_classes
 
 VALIDATION_OF_REST = 0.25
@@ -42,6 +43,7 @@ class Design:
             repeats: another number of repeats than that of the options.
         """
         count = config.num_repeats if repeats is None else repeats
+        tested = testable(data, config)
         if data.split is not None or config.fix_split:
             fits = count * config.folds if config.resampling == "kfold" else count
             if repeats is None and config.seeds is not None and config.resampling == "kfold":
@@ -51,9 +53,9 @@ class Design:
             return cls("splits", 1, count, config.seed)
         folds = config.folds
         if data.fold is not None:
-            folds = len(np.unique(data.fold[data.labelled]))
+            folds = len(np.unique(data.fold[tested]))
         elif data.group is not None:
-            folds = min(folds, len(np.unique(data.group[data.labelled])))
+            folds = min(folds, len(np.unique(data.group[tested])))
         return cls("kfold", folds, count, config.seed)
 
     @property
@@ -68,18 +70,26 @@ class Design:
     def draw(self, data: PairedDataset, config: StudyConfig, seed: int) -> Split:
         """Return the split of one fit; `ALL_SAMPLES` holds out none, and hides the labels of the first fit.
 
+        Samples without the student's modality are training or validation samples, of teachers.
+
         Raises:
             InputError: classes are missing in training (see `require_classes`), or there are too few groups.
         """
+        tested = testable(data, config)
         if seed == ALL_SAMPLES:
-            rows = np.arange(len(data))
-            shown = self.draw(data, config, self.first).learnt if config.labelled else rows[data.labelled]
-            return Split(rows, rows[:0], shown, redrawn=False, labelled=shown)
+            shown = data.labelled.nonzero()[0]
+            shown = self.draw(data, config, self.first).learnt if config.labelled else shown
+            rows = np.union1d(complete_rows(data, _sides(config)), shown)
+            return Split(rows, rows[:0], np.intersect1d(shown, tested), redrawn=False, labelled=shown)
         if config.searches or config.labelled or not data.labelled.all():
-            return self._draw_few(data, config, seed)
-        if self.kind != "kfold":
-            return draw_split(data, config.seed if config.fix_split else seed)
-        return self.draw_fold(data, seed)
+            return self._draw_few(data, tested, config, seed)
+        # labels, groups and folds are all that a draw reads
+        part = data if len(tested) == len(data) else replace(data, modalities={}).rows(tested)
+        if self.kind == "kfold":
+            split = self.draw_fold(part, seed)
+        else:
+            split = draw_split(part, config.seed if config.fix_split else seed)
+        return split if part is data else self._with_others(data, tested, split)
 
     def draw_fold(self, data: PairedDataset, seed: int) -> Split:
         """Return the split of one fit: one fold is tested, and a quarter of the rest validates.
@@ -99,36 +109,40 @@ class Design:
         require_classes(data, split, seed)
         return split
 
-    def _draw_few(self, data: PairedDataset, config: StudyConfig, seed: int) -> Split:
+    def _draw_few(self, data: PairedDataset, tested: np.ndarray, config: StudyConfig, seed: int) -> Split:
         """Return a split where labels are missing: test samples, pairs of the training pool, visible labels.
 
-        Test samples have labels. The pool is all other pairs, but for those of the test samples' groups.
+        Test samples have labels. The pool is all other pairs, but for those of the test samples' groups, and
+        the samples with a visible label that lack a modality.
         """
         if self.kind == "kfold":
             repeat, fold = self.place(seed)
-            test = np.sort(self.deal(data, repeat)[fold])
+            test = np.sort(self.deal(data, repeat, tested)[fold])
         else:
-            known = np.flatnonzero(data.labelled)
             require(
-                data.split is None or bool((data.split[known] == "test").any()),
+                data.split is None or bool((data.split[tested] == "test").any()),
                 "`split` must name labelled samples for testing. None of the test samples has a label.",
             )
-            drawn = draw_split(data.rows(known), config.seed if config.fix_split else seed)
-            test = known[drawn.test]
+            drawn = draw_split(
+                replace(data, modalities={}).rows(tested), config.seed if config.fix_split else seed
+            )
+            test = tested[drawn.test]
         rest = np.setdiff1d(np.arange(len(data)), test)
-        if data.split is not None:
-            rest = rest[data.split[rest] != "test"]
-        if data.group is not None:
-            rest = rest[~np.isin(data.group[rest], data.group[test])]
+        rest = rest[self._may_train(data, tested, test)[rest]]
         count = LabelCount.of(config.labelled[0]) if config.labelled else None
-        return Split(rest, rest[:0], test, labelled=draw_labelled(data, rest, count, seed))
+        labelled = draw_labelled(data, rest, count, seed)
+        rest = np.union1d(np.intersect1d(rest, complete_rows(data, _sides(config))), labelled)
+        return Split(rest, rest[:0], test, labelled=labelled)
 
-    def deal(self, data: PairedDataset, repeat: int) -> list[np.ndarray]:
+    def deal(self, data: PairedDataset, repeat: int, known: np.ndarray | None = None) -> list[np.ndarray]:
         """Return the rows of each fold of a repeat: stratified, with the samples of a group in one fold.
 
-        Samples without a label are in none.
+        Args:
+            data: all samples.
+            repeat: number of the repeat.
+            known: rows that can be tested; by default those that have a label. Others are in no fold.
         """
-        known = np.flatnonzero(data.labelled)
+        known = np.flatnonzero(data.labelled) if known is None else known
         if data.fold is not None:
             return [known[data.fold[known] == name] for name in np.unique(data.fold[known])]
         rng = np.random.default_rng([self.first, repeat, 0xF01D])
@@ -137,3 +151,73 @@ class Design:
         strata = data.kind.strata(data.label[known])
         parts = divide(strata, group, shares, rng, spread=data.task == "single-label")
         return [known[rows] for rows in parts]
+
+    def _may_train(self, data: PairedDataset, tested: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """Return whether each sample may be trained on, bool: no test sample is in its split or group.
+
+        Args:
+            data: all samples.
+            tested: rows that can be tested.
+            test: rows of the test split.
+        """
+        free = np.ones(len(data), dtype=bool)
+        if data.split is not None:
+            free &= data.split != "test"
+        if data.group is not None:
+            free &= ~np.isin(data.group, data.group[test])
+        if data.fold is not None and self.kind == "kfold":
+            lone = data.labelled.copy()
+            lone[tested] = False
+            free &= ~(lone & np.isin(data.fold, data.fold[test]))
+        free[test] = False
+        return free
+
+    def _with_others(self, data: PairedDataset, tested: np.ndarray, split: Split) -> Split:
+        """Add the samples without the student's modality to a split of those that can be tested.
+
+        They train, unless the data's own split or their group says that they validate.
+
+        Args:
+            data: all samples.
+            tested: rows that can be tested.
+            split: of these rows.
+        """
+        train, validation, test = (tested[getattr(split, name)] for name in SPLITS)
+        others = np.setdiff1d(np.flatnonzero(self._may_train(data, tested, test)), tested)
+        held = np.zeros(len(others), dtype=bool)
+        if data.split is not None:
+            held = data.split[others] == "validation"
+        elif data.group is not None:
+            held = np.isin(data.group[others], data.group[validation])
+        train, validation = np.union1d(train, others[~held]), np.union1d(validation, others[held])
+        return replace(split, train=train, validation=validation, test=test)
+
+
+def _sides(config: StudyConfig) -> list[str]:
+    return [name for name in (config.teacher, config.student) if name is not None]
+
+
+def testable(data: PairedDataset, config: StudyConfig) -> np.ndarray:
+    """Return the rows of the samples that can be tested: they have a label and the student's modality."""
+    there = data.labelled if config.student is None else data.labelled & data.present(config.student)
+    return np.flatnonzero(there)
+
+
+def require_pairs(both: np.ndarray, split: Split, seed: int) -> None:
+    """Check that every split has complete pairs.
+
+    Args:
+        both: whether each sample has both modalities.
+        split: of a fit.
+        seed: of this fit, for the message.
+
+    Raises:
+        InputError: a split has none.
+    """
+    for name in SPLITS:
+        rows = split.learnt if name == "train" else getattr(split, name)
+        require(
+            not len(rows) or bool(both[rows].any()),
+            f"Every split needs labelled samples that have both modalities. The {name} split of seed {seed} "
+            "has none: give more complete pairs, or a split of your own.",
+        )

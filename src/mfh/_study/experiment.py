@@ -33,7 +33,7 @@ from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_back
 from mfh.arms import BASELINE, STACK
 from mfh.config import FitConfig, StudyConfig
 from mfh.data.paired import PairedDataset
-from mfh.data.selection import complete_only
+from mfh.data.selection import usable_only
 from mfh.results import FailedSeed, Look, StudyResult
 from mfh.training.device import Processes, make_accelerator
 
@@ -96,7 +96,7 @@ def study(
         return _study_curve(data, teacher, student, config, out, progress, sources)
     start = time.perf_counter()
     sides = (str(config.teacher), str(config.student))
-    data = complete_only(data.with_task(config.task), sides, "`study`")
+    data = usable_only(data.with_task(config.task), *sides, "`study`")
     # trackers follow the study, not each of its networks
     networks = Networks(data, replace(config, tracker=()), teacher, student)
     if config.given_teacher:
@@ -165,6 +165,7 @@ def _study_curve(
     sources: Mapping[str, Any] | None,
 ) -> StudyResult:
     """Run a study for each number of labels, in folders of their own, and put them together."""
+    data = usable_only(data.with_task(config.task), str(config.teacher), str(config.student), "`study`")
     store = None
     if out is not None:
         networks = Networks(data, replace(config, tracker=()), teacher, student)

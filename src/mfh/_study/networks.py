@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from mfh._checks import listing, require
@@ -130,6 +132,16 @@ class Networks:
         """Whether teachers of both modalities teach on all pairs: labels are missing, or recipes searched."""
         return self.config.searches or bool(self.config.labelled) or not self.data.labelled.all()
 
+    @cached_property
+    def present(self) -> dict[str, np.ndarray]:
+        """Whether each sample has what `teacher`, `student` and `both` see: bool, (sample,)."""
+        sides = {side: self.data.present(str(getattr(self.config, side))) for side in ("teacher", "student")}
+        return sides | {"both": sides["teacher"] & sides["student"]}
+
+    def having(self, rows: Int[Tensor, " row"], side: str) -> Int[Tensor, " kept"]:
+        """Return those of some rows that have what a side sees: `teacher`, `student` or `both`."""
+        return rows[torch.from_numpy(self.present[side])[rows]]
+
     def prepared(self, train: Tensor, data: PairedDataset | None = None) -> PairedDataset:
         """Return the data as the networks see them, with statistics of the training rows.
 
@@ -149,15 +161,17 @@ class Networks:
         """Return the same networks with a number for `lr`; if it is auto, a range test on training rows."""
         if self.config.lr != "auto":
             return self
-        sides = [(self.build_student, self.config.student)]
+        sides = {"student": self.build_student}
         if not self.config.given_teacher:
-            sides.append((self.build_teacher, self.config.teacher))
+            sides["teacher"] = self.build_teacher
         config = with_rate(
             self.config,
-            [(seeded(build, seed), str(name)) for build, name in sides],
+            [
+                (seeded(build, seed), str(getattr(self.config, side)), self.having(train, side))
+                for side, build in sides.items()
+            ],
             self.prepared(train),
             Distill(task=self.data.task),
-            train=train,
             seed=seed,
         )
         return replace(self, config=config)

@@ -1,5 +1,6 @@
 """Checks made before training: networks that do not fit their data, a layer that cannot be split at."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,10 +22,10 @@ def require_networks(
         InputError: a network does not take its modality or gives other outputs than the task needs; the
             teacher cannot be split at the layer, or its channels are not known.
     """
-    rows = torch.arange(min(2, len(data)))
     for side, network in (("teacher", teacher), ("student", student)):
         require_sized(network, side)
         modality = str(getattr(config, side))
+        rows = torch.from_numpy(np.flatnonzero(data.present(modality))[:2])
         example = data.inputs(modality, rows)
         with evaluating(network):
             try:

@@ -15,7 +15,7 @@ from mfh._saliency.dense import pointwise
 from mfh._saliency.heads import logits_of
 from mfh._study.outputs import StudentKey, TeacherOutputs, fill_channels, focused_logits
 from mfh._study.parts import Ranked
-from mfh._study.task import SeedTask, predict_all
+from mfh._study.task import SeedTask
 from mfh._study.teachers import Teachers
 from mfh.arms import TEACHERS, Arm
 from mfh.data.paired import PairedDataset
@@ -45,11 +45,11 @@ def _rank(task: SeedTask, teachers: Teachers) -> Ranked:
     if task.ranks:
         model, partner = teachers.networks[task.source], teachers.partner(task.source)
         assert partner is not None  # noqa: S101 - `train_teachers` makes it where an arm ranks channels
-        example = data.inputs(task.teacher, torch.arange(2), device=task.device)
+        example = _example(task, data, "teacher", task.device)
         layer = layer or last_hidden(model, example)
         trunk, head = channel_split(model, layer, example, config.channel_dim)
-        student_logits = predict_all(partner, data, task.student)
-        features = predict_all(trunk, data, task.teacher).to(task.device)
+        student_logits = task.predict(partner, data, "student")
+        features = task.predict(trunk, data, "teacher").to(task.device)
         rankings, channels, overlap = _rankings(task, teachers.train, features, head, student_logits)
         _focus(task, outputs, features, head, rankings, teachers.train)
     student_layer = config.student_layer or ""
@@ -61,14 +61,20 @@ def _rank(task: SeedTask, teachers: Teachers) -> Ranked:
 def _outputs(task: SeedTask, name: str, network: nn.Module, data: PairedDataset) -> Tensor:
     """Return a teacher's outputs for every sample."""
     if isinstance(network, Fused):
-        sides = ((network.teacher, task.teacher), (network.student, task.student))
-        first, second = (predict_all(side, data, modality) for side, modality in sides)
+        sides = ((network.teacher, "teacher"), (network.student, "student"))
+        first, second = (task.predict(part, data, side) for part, side in sides)
         return first + second
-    return predict_all(network, data, _modality(task, name))
+    return task.predict(network, data, _side(name))
 
 
-def _modality(task: SeedTask, teacher: str) -> str:
-    return task.teacher if TEACHERS[teacher].side == "teacher" else task.student
+def _side(teacher: str) -> str:
+    return "teacher" if TEACHERS[teacher].side == "teacher" else "student"
+
+
+def _example(task: SeedTask, data: PairedDataset, side: str, device: torch.device | str = "cpu") -> Tensor:
+    """Return the first two inputs of a side's network."""
+    rows = task.having(torch.arange(len(data)), side)[:2]
+    return data.inputs(getattr(task, side), rows, device=device)
 
 
 def _rankings(
@@ -79,7 +85,8 @@ def _rankings(
     rankings: dict[str, np.ndarray] = {}
     channels: dict[str, np.ndarray] = {}
     overlap: dict[tuple[str, float], float] = {}
-    for split, rows in zip(SPLITS, (train, task.validation), strict=True):
+    for split, every in zip(SPLITS, (train, task.validation), strict=True):
+        rows = task.having(every, "both")
         found = compute_saliency(task, features[rows], head, student_logits[rows])
         importance = compute_importance(task, found, features[rows], head)
         channels |= {
@@ -174,7 +181,7 @@ def _focus(
     train: Tensor,
 ) -> None:
     """Add the source teacher's outputs without the channels that each arm removes."""
-    fill = channel_means(features[train])
+    fill = channel_means(features[task.having(train, "teacher")])
     generator = torch.Generator().manual_seed(task.derived("random channels"))
     for ratio in task.config.ratio:
         for arm in task.arms:
@@ -195,17 +202,16 @@ def _ranking_name(arm: Arm) -> str:
 
 def _add_features(task: SeedTask, teachers: Teachers, outputs: TeacherOutputs, layer: str) -> str:
     """Add the features of the whole teachers for losses that compare them; return the student's layer."""
-    example = teachers.data.inputs(task.student, torch.arange(2))
+    example = _example(task, teachers.data, "student")
     student_layer = task.config.student_layer or last_hidden(task.networks.build_student(), example)
     for name, network in teachers.networks.items():
-        modality = _modality(task, name)
-        example = teachers.data.inputs(modality, torch.arange(2), device=task.device)
+        example = _example(task, teachers.data, _side(name), task.device)
         if TEACHERS[name].side == "teacher":
             layer = layer or last_hidden(network, example)
             trunk, _ = channel_split(network, layer, example, task.config.channel_dim)
         else:
             trunk, _ = channel_split(network, student_layer, example, None)
-        outputs.features[name] = pooled(predict_all(trunk, teachers.data, modality))
+        outputs.features[name] = pooled(task.predict(trunk, teachers.data, _side(name)))
     return student_layer
 
 

@@ -18,7 +18,7 @@ from mfh._study.seed import cross_fit
 from mfh._study.students import student_jobs
 from mfh._study.task import Progress, SeedTask
 from mfh._study.teachers import train_teachers
-from mfh.arms import STACK, Arm
+from mfh.arms import STACK, TEACHERS, Arm
 from mfh.data.splits import Split
 
 
@@ -98,14 +98,20 @@ def refit(
     )
     data = networks.data
     rows = np.arange(len(data))
+    seen = np.flatnonzero(networks.present["student"])
     if networks.few_labels:
         known = np.flatnonzero(data.labelled) if labelled is None else np.asarray(labelled)
-        return _refit_few(
-            networks, winner, arms, Split(rows, rows[:0], known, labelled=known), seed, progress
-        )
-    per_epoch = math.ceil(len(data) / networks.config.batch_size)
-    split = Split(rows, rows, rows[:NUM_EXAMPLES])
-    count = {"teachers": winner.teacher_epochs * per_epoch, "student": winner.epochs * per_epoch}
+        pool = np.union1d(np.flatnonzero(networks.present["both"]), known)
+        split = Split(pool, rows[:0], np.intersect1d(known, seen), labelled=known)
+        return _refit_few(networks, winner, arms, split, seed, progress)
+    split = Split(rows, rows, seen[:NUM_EXAMPLES])
+    taught = next((name for arm in arms if (name := arm.teacher_name(networks.config.teacher_source))), "")
+    trained = {"teachers": TEACHERS[taught].trained_on if taught else "student", "student": "student"}
+    epochs = {"teachers": winner.teacher_epochs, "student": winner.epochs}
+    count = {
+        stage: epochs[stage] * math.ceil(int(networks.present[side].sum()) / networks.config.batch_size)
+        for stage, side in trained.items()
+    }
     tasks = {
         stage: _task(_with_options(networks, winner, steps=steps), arms, split, seed, progress)
         for stage, steps in count.items()
@@ -126,7 +132,7 @@ def refit(
     )
     (fit,) = task.train_side_by_side({key.name: jobs[key]}, "students")
     tensors = keep_students(task, {key: fit}, lambda _: 0.0)
-    return Refitted(fit.state, tensors, len(rows), len(rows), count["student"])
+    return Refitted(fit.state, tensors, len(seen), len(seen), count["student"])
 
 
 def _refit_few(
@@ -144,8 +150,8 @@ def _refit_few(
     return Refitted(
         state,
         tensors,
-        len(split.train),
-        len(split.learnt),
+        len(task.having(task.train, "student")),
+        len(task.having(task.labelled, "student")),
         steps,
         {record.teacher: record.validation for record in result.teachers},
         weights or {},

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mfh._study.design import Design
+from mfh._study.design import Design, require_pairs
 from mfh._study.few.fit import run_few
 from mfh._study.kept import STUDENTS
 from mfh._study.networks import Networks
@@ -17,7 +17,7 @@ from mfh._study.parts import Parts, Ranked
 from mfh._study.ranking import rank
 from mfh._study.search.fit import run_search
 from mfh._study.students import train_and_evaluate
-from mfh._study.task import Progress, SeedTask, Timer
+from mfh._study.task import Progress, SeedTask, Timer, side_of
 from mfh._study.teachers import train_teachers
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
@@ -47,6 +47,7 @@ def run_seed(
     torch.set_num_threads(1 if networks.small() else threads or before)
     design = Design.of(networks.data, networks.config)
     split = design.draw(networks.data, networks.config, seed)
+    require_pairs(networks.present["both"], split, seed)
     searched = networks.config.lr == "auto"
     networks = networks.with_rate(seed, torch.from_numpy(split.learnt))
     task = SeedTask(
@@ -133,7 +134,7 @@ def _teacher_records(task: SeedTask, data: PairedDataset, ranked: Ranked) -> tup
             task.metric,
             logits,
             data.label,
-            task.split,
+            task.split_of(side_of(name)),
             seed=task.seed,
             temperature=task.config.temperature,
             task=data.task,

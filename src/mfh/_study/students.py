@@ -14,12 +14,12 @@ from mfh._study.networks import Build
 from mfh._study.outcome import Student
 from mfh._study.outputs import StudentKey, soft_labels, taught_features
 from mfh._study.parts import Ranked
-from mfh._study.task import SeedTask, predict_all
+from mfh._study.task import SeedTask
 from mfh.data.paired import PairedDataset
 from mfh.results import Choice, FailedStudent
 from mfh.training.calibration import PROBABILITIES, fit_temperature
 from mfh.training.objectives import Distill
-from mfh.training.scores import make_record
+from mfh.training.scores import HeldOut, make_record
 from mfh.training.students import StudentFit, StudentJob, seeded
 
 
@@ -58,20 +58,26 @@ def student_jobs(task: SeedTask, data: PairedDataset, ranked: Ranked) -> dict[St
                 objectives[StudentKey(arm.name, None, number)] = replace(task.labels, smoothing=share)
         elif arm.teacher is None:
             objectives[StudentKey(arm.name)] = task.labels
-    shuffled = shuffle_within_classes(data, task.split.train, task.derived("mismatched"))
-    logits = soft_labels(ranked.outputs, task.arms, task.source, train=task.train, shuffled=shuffled)
+    pairs = task.having(task.train, "both")
+    shuffled = shuffle_within_classes(data, pairs.numpy(), task.derived("mismatched"))
+    logits = soft_labels(ranked.outputs, task.arms, task.source, train=pairs, shuffled=shuffled)
     features = taught_features(ranked.outputs, task.arms, task.source, shuffled)
+    teachers = {arm.name: arm.teacher_name(task.source) for arm in task.arms}
+    train = task.having(task.train, "student")
     for name, loss in task.networks.losses.items():
         for key in features if loss.features else logits:
+            taught = task.taught_by(str(teachers[key.arm]))
+            known = train if taught is None else train[taught[train]]
             objectives[replace(key, loss=name)] = replace(
                 teach,
                 teacher_logits=logits[key],
                 loss=None if name == "kl" else loss,
                 teacher_features=features[key] if loss.features else None,
-                memory=(task.train, data.label[task.train]) if loss.memory else None,
+                memory=(known, data.label[known]) if loss.memory else None,
+                taught=taught,
             )
     model = seeded(task.networks.build_student, task.derived("student"))
-    seed, rows = task.derived("batches"), (task.train, task.validation)
+    seed, rows = task.derived("batches"), (train, task.having(task.validation, "student"))
     return {
         key: StudentJob(
             model, objective, data, task.student, *rows, seed, ranked.student_layer,
@@ -162,7 +168,7 @@ def evaluate(
     task: SeedTask,
     data: PairedDataset,
     fits: Mapping[StudentKey, StudentFit],
-    held_out: Mapping[StudentKey, Tensor] | None = None,
+    held_out: Mapping[StudentKey, HeldOut] | None = None,
     *,
     builds: Mapping[StudentKey, Build] | None = None,
     own: bool = False,
@@ -173,30 +179,31 @@ def evaluate(
         task: the fit.
         data: the samples, with all labels that are known.
         fits: the students.
-        held_out: where no samples are for validation: out-of-fold outputs of the labelled rows, of each
-            student's teacher or of the student itself.
+        held_out: where no samples are for validation: out-of-fold outputs of each student's teacher, or of
+            the student itself.
         builds: what makes the networks of students, where these differ.
         own: whether `held_out` are the outputs of students with the same recipe, for every student.
     """
     model = seeded(task.networks.build_student, 0).to(task.device)
     drawn = {arm.name for arm in task.arms if arm.is_drawn}
+    validation = task.having(task.validation, "student")
     students = []
     for key, fit in fits.items():
         model = model if builds is None else seeded(builds[key], 0).to(task.device)
         model.load_state_dict(fit.state)
-        logits = predict_all(model, data, task.student)
+        logits = task.predict(model, data, "student")
         temperature = None
-        unseen = logits[task.validation] if held_out is None else held_out[key]
+        unseen = HeldOut.of(logits, validation) if held_out is None else held_out[key]
         if data.task in PROBABILITIES and (held_out is None or own):  # else no outputs of its own are unseen
-            rows = task.validation
-            temperature = fit_temperature(unseen, data.label[rows], data.weight_of(rows))
+            rows = unseen.rows
+            temperature = fit_temperature(unseen.outputs, data.label[rows], data.weight_of(rows))
             logits = logits / temperature if task.config.calibrate == "temperature" else logits
         record = make_record(
             key.arm,
             task.networks.metrics,
             logits,
             data.label,
-            task.split,
+            task.split_of("student"),
             seed=task.seed,
             best_epoch=fit.best_epoch,
             seconds=fit.seconds,

@@ -7,12 +7,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from mfh._study.few.budget import Budget
 from mfh._study.networks import Networks
 from mfh._study.parts import Parts
-from mfh.arms import Arm
+from mfh.arms import BASELINE, TEACHERS, Arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split
@@ -179,6 +180,34 @@ class SeedTask:
         """Return a seed of its own for each role within this seed."""
         return derived_seed(self.seed, role)
 
+    def having(self, rows: Int[Tensor, " row"], side: str) -> Int[Tensor, " kept"]:
+        """Return those of some rows that have what a side sees: `teacher`, `student` or `both`."""
+        return self.networks.having(rows, side)
+
+    def split_of(self, side: str) -> Split:
+        """Return the rows of each split that have what a side sees: `teacher`, `student` or `both`."""
+        return self.split.only(self.networks.present[side])
+
+    def taught_by(self, teacher: str) -> Tensor | None:
+        """Return whether each sample has outputs of a teacher, bool, (sample,); None if all for students do.
+
+        Args:
+            teacher: a name of `mfh.arms.TEACHERS`.
+        """
+        seen = torch.from_numpy(self.networks.present[side_of(teacher)])
+        return None if bool(seen[self.having(self.train, "student")].all()) else seen
+
+    def predict(self, model: nn.Module, data: PairedDataset, side: str) -> Tensor:
+        """Return a network's outputs for every sample, (sample, ...), on the CPU; NaN without its modality.
+
+        Args:
+            model: the network.
+            data: all samples.
+            side: which modality it sees: that of the `teacher` or of the `student`.
+        """
+        rows = self.having(torch.arange(len(data)), side)
+        return predict_all(model, data, getattr(self, side), rows)
+
     def train_side_by_side(
         self,
         jobs: dict[str, StudentJob],
@@ -206,11 +235,36 @@ class SeedTask:
             torch.set_num_threads(inside)
 
 
-def predict_all(model: nn.Module, data: PairedDataset, modality: str) -> Tensor:
-    """Return a network's outputs for every sample of a data set, (sample, ...), on the CPU."""
-    return predict(model, data, modality, torch.arange(len(data)), shared=True)
+def predict_all(
+    model: nn.Module, data: PairedDataset, modality: str, rows: Int[Tensor, " row"] | None = None
+) -> Tensor:
+    """Return a network's outputs for every sample of a data set, (sample, ...), on the CPU.
+
+    Args:
+        model: the network.
+        data: the samples.
+        modality: what the network sees.
+        rows: the samples that have it, by default all; the outputs of others are NaN.
+    """
+    rows = torch.arange(len(data)) if rows is None else rows
+    found = predict(model, data, modality, rows, shared=True)
+    if len(rows) == len(data):
+        return found
+    return found.new_full((len(data), *found.shape[1:]), torch.nan).index_copy(0, rows, found)
 
 
 def teachers_needed(arms: Iterable[Arm], source: str) -> tuple[str, ...]:
     """Return the names of the teachers that some arms learn from."""
     return tuple(dict.fromkeys(name for arm in arms if (name := arm.teacher_name(source)) is not None))
+
+
+def side_of(teacher: str) -> str:
+    """Return what a teacher of the records sees: `teacher`, `student` or `both`.
+
+    Example:
+        >>> side_of("fused"), side_of("general@0.5"), side_of("no-kd")
+        ('both', 'teacher', 'student')
+    """
+    if teacher == BASELINE:
+        return "student"
+    return TEACHERS[teacher].side if teacher in TEACHERS else "teacher"

@@ -84,14 +84,14 @@ def train_teachers(task: SeedTask, train: Tensor, *, fold: str = "") -> Teachers
 def _jobs(task: SeedTask, data: PairedDataset, train: Tensor, fold: str) -> dict[str, StudentJob]:
     """Return the networks that are trained by themselves, by the names of their checkpoints."""
 
-    def alone(build: Build, modality: str, role: str) -> StudentJob:
+    def alone(build: Build, side: str, role: str) -> StudentJob:
         return StudentJob(
             seeded(build, task.derived(role)),
             task.labels,
             data,
-            modality,
-            train,
-            task.validation,
+            getattr(task, side),
+            task.having(train, side),
+            task.having(task.validation, side),
             task.derived("batches" + fold),
             name=f"The network `{role}` of seed {task.seed}",
             metric=task.metric,
@@ -99,11 +99,11 @@ def _jobs(task: SeedTask, data: PairedDataset, train: Tensor, fold: str) -> dict
 
     jobs = {}
     if "regular" in task.teachers and not task.config.given_teacher:
-        jobs["teacher-regular" + fold] = alone(task.networks.build_teacher, task.teacher, "teacher" + fold)
+        jobs["teacher-regular" + fold] = alone(task.networks.build_teacher, "teacher", "teacher" + fold)
     if "unimodal" in task.teachers:
-        jobs["teacher-unimodal" + fold] = alone(task.networks.build_student, task.student, "unimodal" + fold)
+        jobs["teacher-unimodal" + fold] = alone(task.networks.build_student, "student", "unimodal" + fold)
     if task.ranks and task.source == "regular":
-        jobs["student-lone" + fold] = alone(task.networks.build_student, task.student, "student")
+        jobs["student-lone" + fold] = alone(task.networks.build_student, "student", "student")
     return jobs
 
 
@@ -119,8 +119,8 @@ def _train_joint(
         pair,
         data,
         modalities=(task.teacher, task.student),
-        train=train,
-        validation=task.validation,
+        train=task.having(train, "both"),
+        validation=task.having(task.validation, "both"),
         config=task.config,
         seed=task.derived("batches" + fold),
         metric=task.metric,

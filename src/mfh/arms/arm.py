@@ -91,6 +91,11 @@ class Teacher:
     look: Look = Look()
     on_all_pairs: bool = False
 
+    @property
+    def trained_on(self) -> Literal["teacher", "student", "both"]:
+        """Which modalities a sample needs to train it: those of its side, or both if it learns from pairs."""
+        return "both" if self.on_all_pairs else self.side
+
 
 TEACHERS: dict[str, Teacher] = {
     teacher.name: teacher

@@ -1,6 +1,7 @@
 """Print what a data file contains, and what `mfh study` would do with it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,13 @@ _COLUMNS = ("column", "kind", "missing", "different", "example")
 def _study_lines(data: "PairedDataset") -> Iterator[str]:
     """Yield what a study with default options would do."""
     from mfh._study.design import Design
-    from mfh.data.selection import complete_only
+    from mfh.data.selection import usable_only
 
     config = StudyConfig()
     names = list(data.modalities)
     if len(names) == 2:
-        data = complete_only(data, names, "a study")
+        data = usable_only(data, names[0], names[1], "a study")
+        config = replace(config, teacher=names[0], student=names[1])
     if len(names) > 2:
         yield f"it needs --teacher and --student, two of {', '.join(names)};"
     else:

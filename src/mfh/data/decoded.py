@@ -80,6 +80,8 @@ class SampleSource:
         identity: text that changes whenever a value may change, such as `array_cache.file_key` of the
             samples' files. The data's fingerprint contains it in place of the values.
         workers: number of threads that decode a batch; 0 decodes in the calling thread.
+        present: modality -> whether each sample has it, bool, (sample,); a modality that is not here is there
+            for all.
     """
 
     count: int
@@ -88,6 +90,7 @@ class SampleSource:
     dtypes: Mapping[str, np.dtype]
     identity: str
     workers: int = 4
+    present: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the attributes before a training begins."""
@@ -214,11 +217,30 @@ def take_rows(modalities: Mapping[str, Values], rows: np.ndarray) -> dict[str, V
                 count=len(rows),
                 decode=_Chosen(whole.decode, rows),
                 identity=f"{whole.identity} rows {digest}",
+                present={key: there[rows] for key, there in whole.present.items()},
             )
             taken[name] = DecodedRows(sources.setdefault(id(whole), part), values.name)
         else:
             taken[name] = read_rows({name: values}, [name], torch.from_numpy(rows))[name]
     return taken
+
+
+def present_rows(values: Values) -> np.ndarray:
+    """Return whether each sample has a modality, bool, (sample,): without it, it is NaN throughout.
+
+    Of a memory-mapped array the first value of each sample is read, and further ones only where that is NaN.
+    """
+    if isinstance(values, DecodedRows):
+        return values.source.present.get(values.name, np.ones(len(values), dtype=bool))
+    if isinstance(values, Tensor):
+        if not values.is_floating_point():
+            return np.ones(len(values), dtype=bool)
+        return np.asarray(~values.isnan().flatten(1).all(dim=1))
+    there = np.ones(len(values), dtype=bool)
+    if values.dtype.kind == "f":
+        suspects = np.flatnonzero(np.isnan(values.reshape(len(values), -1)[:, 0]))
+        there[suspects] = [not np.isnan(values[row]).all() for row in suspects]
+    return there
 
 
 def row_numbers(index: Index, count: int) -> np.ndarray:

@@ -59,6 +59,25 @@ class Samples:
         return ["label", "group", "split", "id"][: size - 1]
 
 
+@dataclass(frozen=True)
+class Filled:
+    """Function from a row of a dataset to its values: NaN where the sample lacks a modality.
+
+    Attributes:
+        samples: the dataset.
+        like: modality -> its values in one sample.
+    """
+
+    samples: Samples
+    like: Mapping[str, np.ndarray]
+
+    def __call__(self, row: int, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Return one sample, name -> value."""
+        sample = self.samples(row, names)
+        gaps = {name for name in self.like if is_missing(sample.get(name))}
+        return sample | {name: _array(name, None, row, self.like[name]) for name in gaps}
+
+
 def read_samples(
     dataset: Any,
     modalities: Sequence[str] | None,
@@ -92,16 +111,18 @@ def read_samples(
             name in first,
             f"A sample of `dataset` has no `{name}`. It has {listing(first)}: name one of these.",
         )
-    like = {name: _array(name, first[name], 0) for name in names}
-    _require_same_twice(like, samples(0))
+    like = {name: _first_array(samples, name, count) for name in names}
+    _require_same_twice(samples, like)
     keep = in_memory if in_memory is not None else count * sum(a.nbytes for a in like.values()) <= IN_MEMORY
     values = {name: np.empty((count, *a.shape), a.dtype) for name, a in like.items()} if keep else {}
+    present = {name: np.ones(count, dtype=bool) for name in names}
     found: dict[str, list[Any]] = {role: [] for role in kept}
     digest = hashlib.blake2b(digest_size=16)
     for row in range(count):
         sample = samples(row)
         for name in names:
-            array = _array(name, sample[name], row, like[name])
+            array = _array(name, sample.get(name), row, like[name])
+            present[name][row] = not (array.dtype.kind == "f" and np.isnan(array).all())
             digest.update(np.ascontiguousarray(array).tobytes())
             if keep:
                 values[name][row] = array
@@ -116,11 +137,12 @@ def read_samples(
         return dict(values), given | found
     source = SampleSource(
         count,
-        samples,
+        Filled(samples, like),
         {name: a.shape for name, a in like.items()},
         {name: a.dtype for name, a in like.items()},
         identity=digest.hexdigest(),
         workers=workers,
+        present=present,
     )
     return dict(source.rows()), given | found
 
@@ -155,7 +177,16 @@ def _positions(
 
 def _arrays(sample: Mapping[str, Any], columns: set[Any]) -> list[str]:
     others = {name: value for name, value in sample.items() if name not in columns}
-    return [name for name, value in others.items() if plain_values(name, value).ndim >= 1]
+    return [n for n, value in others.items() if not is_missing(value) and plain_values(n, value).ndim >= 1]
+
+
+def _first_array(samples: Samples, name: str, count: int) -> np.ndarray:
+    """Return a modality of the first sample that has it."""
+    for row in range(count):
+        value = samples(row).get(name)
+        if not is_missing(value):
+            return _array(name, value, row)
+    return fail(f"Modality `{name}` must be there for one sample or more. It is None for all.")
 
 
 def _one(name: str, value: Any, row: int) -> Any:
@@ -169,6 +200,14 @@ def _one(name: str, value: Any, row: int) -> Any:
 
 
 def _array(name: str, value: Any, row: int, like: np.ndarray | None = None) -> np.ndarray:
+    """Return a modality of a sample; NaN throughout if the sample lacks it."""
+    if like is not None and is_missing(value):
+        require(
+            like.dtype.kind == "f",
+            f"Modality `{name}` must be floats if a sample lacks it, and is {like.dtype}. Sample {row} does: "
+            "convert it where the dataset makes the sample.",
+        )
+        return np.full(like.shape, np.nan, like.dtype)
     array = plain_values(name, _one(name, value, row))
     assert isinstance(array, np.ndarray)  # noqa: S101 - `_one` leaves no tensors
     require(
@@ -191,10 +230,12 @@ def _array(name: str, value: Any, row: int, like: np.ndarray | None = None) -> n
     return array if like is None else array.astype(like.dtype, copy=False)
 
 
-def _require_same_twice(first: Mapping[str, np.ndarray], again: Mapping[str, Any]) -> None:
-    for name, array in first.items():
+def _require_same_twice(samples: Samples, like: Mapping[str, np.ndarray]) -> None:
+    first, again = samples(0), samples(0)
+    for name, array in like.items():
+        one, other = (_array(name, sample.get(name), 0, array) for sample in (first, again))
         require(
-            np.array_equal(array, _array(name, again[name], 0)),
+            np.array_equal(one, other, equal_nan=True),
             f"Modality `{name}` of sample 0 differs when it is read again. The teacher's outputs are cached "
             "per sample: take random augmentation out of the dataset.",
         )

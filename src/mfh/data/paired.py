@@ -13,7 +13,7 @@ from mfh._checks import listing, require
 from mfh.config import SPLITS as SPLITS
 from mfh.data.augment import Augment
 from mfh.data.codes import codes_of
-from mfh.data.decoded import Index, Values, read_rows, take_rows
+from mfh.data.decoded import Index, Values, present_rows, read_rows, take_rows
 from mfh.data.features import Features
 from mfh.data.fingerprint import fingerprint
 from mfh.data.held_out import read_folds, read_splits, split_by_time
@@ -219,8 +219,6 @@ class PairedDataset(Readers):
     def present(self, modality: str) -> np.ndarray:
         """Return whether each sample has a modality, bool, shape (sample,); without it, it is NaN throughout.
 
-        Rows that are decoded when they are read, and memory-mapped arrays, count as present.
-
         Example:
             >>> values = np.array([[1.0, 2.0], [np.nan, np.nan]])
             >>> data = PairedDataset.from_arrays({"a": values, "b": np.eye(2)}, label=[0, 1])
@@ -228,10 +226,14 @@ class PairedDataset(Readers):
             [True, False]
         """
         self.require_modality(modality)
-        values = self.modalities[modality]
-        if not isinstance(values, Tensor) or not values.is_floating_point():
-            return np.ones(len(self), dtype=bool)
-        return np.asarray(~values.isnan().flatten(1).all(dim=1))
+        if modality not in self._present:
+            self._present[modality] = present_rows(self.modalities[modality])
+        return self._present[modality]
+
+    @cached_property
+    def _present(self) -> dict[str, np.ndarray]:
+        """What `present` has found."""
+        return {}
 
     def weight_of(self, rows: Tensor) -> Tensor | None:
         """Return the weights of some samples, by row number; None if all count alike."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from mfh.data.paired import PairedDataset
@@ -14,7 +15,8 @@ def fit_inputs(data: PairedDataset, train: Tensor, standardized: Collection[str]
 
     Args:
         data: the samples.
-        train: the training rows.
+        train: the training rows; those that lack a modality do not count for it. A modality that all lack
+            has no statistics.
         standardized: modalities whose inputs are standardised. Those of a table are prepared too: missing
             values become the median of the training rows, and categories that no training row has become 0.
 
@@ -27,12 +29,12 @@ def fit_inputs(data: PairedDataset, train: Tensor, standardized: Collection[str]
     """
     fits = {}
     for name in data.modalities:
-        features = data.features.get(name)
-        if name in standardized:
+        features, rows = data.features.get(name), train[torch.from_numpy(data.present(name))[train]]
+        if name in standardized and len(rows):
             gaps = features is not None and features.gaps
-            fits[name] = Standardize.fit(data.inputs(name, train), gaps=gaps)
-        elif features is not None and features.is_prepared:
-            fits[name] = Standardize.fill_only(data.inputs(name, train), features)
+            fits[name] = Standardize.fit(data.inputs(name, rows), gaps=gaps)
+        elif features is not None and features.is_prepared and len(rows):
+            fits[name] = Standardize.fill_only(data.inputs(name, rows), features)
     return fits
 
 

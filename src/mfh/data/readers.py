@@ -151,7 +151,7 @@ class Readers:
         task: str | None = None,
         ignore_index: int | None = None,
     ) -> "PairedDataset":
-        """Read a map-style PyTorch dataset whose samples have all modalities.
+        """Read a map-style PyTorch dataset whose samples have several modalities.
 
         Every sample is read once. The samples stay in memory if they take at most 1 GiB; otherwise they are
         decoded again whenever they are needed. Integers other than uint8 count as token ids, which the
@@ -160,9 +160,10 @@ class Readers:
         Args:
             dataset: anything with `__len__` and `__getitem__`. A sample is a dict, {"audio": ..., "image":
                 ..., "label": ...}; a tuple, (audio, image, label); or (dict of modalities, label). A
-                modality is an array or tensor of one shape for all samples, the same at every reading.
-            modalities: names of the modalities in a dict, by default every array in it; for tuples the names
-                of their values in order, which are required.
+                modality is an array or tensor of one shape for all samples, the same at every reading. A
+                sample that lacks it has NaN throughout, None, or (but for the first sample) no such value.
+            modalities: names of the modalities in a dict, by default every array of the first sample; for
+                tuples the names of their values in order, which are required.
             label: name of the labels in a sample (in a tuple they follow the modalities), or the labels
                 themselves, one per sample.
             group: name of the groups in a sample, or the groups themselves; None without groups.

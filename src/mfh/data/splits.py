@@ -1,9 +1,10 @@
 """Training, validation and test splits: stratified by label, without shared groups, drawn by seed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Bool
 
 from mfh._checks import InputError, listing, require
 from mfh.data.held_out import SHARES
@@ -40,6 +41,16 @@ class Split:
     def learnt(self) -> np.ndarray:
         """Rows of `train` whose labels are seen."""
         return self.train if self.labelled is None else self.labelled
+
+    def only(self, kept: Bool[np.ndarray, " sample"]) -> "Split":
+        """Return the rows of each split that belong to some samples.
+
+        Args:
+            kept: whether each sample of the data set is one of them.
+        """
+        train, validation, test = (rows[kept[rows]] for rows in (self.train, self.validation, self.test))
+        labelled = None if self.labelled is None else self.labelled[kept[self.labelled]]
+        return replace(self, train=train, validation=validation, test=test, labelled=labelled)
 
 
 def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHARES) -> Split:

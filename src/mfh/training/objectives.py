@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from mfh._checks import listing, require
@@ -49,8 +49,10 @@ each other has an attribute `batchwise` that is true; its batches are never divi
 class Distill:
     """label_weight x cross-entropy + distill_weight x a distillation loss from fixed teacher outputs.
 
-    A sample without a label has no cross-entropy: the mean over all samples counts it as 0. Both terms are
-    weighted by the batch's weights, but distillation losses other than KL take all samples alike.
+    A sample without a label has no cross-entropy: the mean over all samples counts it as 0. A sample without
+    outputs of the teacher has no distillation loss; where `label_weight` is 0, it has its cross-entropy
+    times `distill_weight` instead. All terms are weighted by the batch's weights, but distillation losses
+    other than KL take all samples alike.
 
     Attributes:
         teacher_logits: one row per sample of the data set; None learns from labels alone.
@@ -59,6 +61,8 @@ class Distill:
         smoothing: label smoothing of the cross-entropy, in [0, 1).
         loss: the distillation loss, which has its own temperature; None is KL at `temperature`.
         task: what is predicted; it fixes the losses of labels and soft labels.
+        taught: whether each sample of the data set has outputs of the teacher; None if all have. Others need
+            a label.
         teacher_features: one row per sample, if the loss compares features; the network must then return an
             `Outputs` (see `mfh.training.watched`).
         memory: rows of the training samples and their labels, if the loss compares with all of them.
@@ -73,6 +77,7 @@ class Distill:
     teacher_features: Float[Tensor, "sample channel"] | None = None
     memory: tuple[Int[Tensor, " other"], Int[Tensor, " other"]] | None = None
     task: str = "single-label"
+    taught: Bool[Tensor, " sample"] | None = None
 
     @property
     def distils(self) -> bool:
@@ -90,12 +95,29 @@ class Distill:
         if self.label_weight:
             from_labels = label_loss(self.task, logits, batch, smoothing=self.smoothing)
             terms.append(self.label_weight * from_labels)
-        if self.distill_weight and self.teacher_logits is not None:
-            soft = self.teacher_logits[batch.rows].to(logits.device)
-            terms.append(self.distill_weight * self._distillation(outputs, logits, soft, batch))
+        if self.distils:
+            terms.append(self.distill_weight * self._from_teacher(outputs, batch))
         return sum(terms[1:], terms[0])
 
-    def _distillation(self, outputs: Any, logits: Tensor, soft: Tensor, batch: Batch) -> Tensor:
+    def _from_teacher(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the mean distillation loss; labels stand in for the teacher where it has no outputs."""
+        known = None if self.taught is None else self.taught[batch.rows]
+        if known is None or known.all():
+            return self._distillation(outputs, batch)
+        total = 0 * logits_of(outputs).sum()
+        if known.any():
+            total = total + known.float().mean() * self._distillation(*_part(outputs, batch, known))
+        if not self.label_weight:
+            part, rest = _part(outputs, batch, ~known)
+            loss = TASKS[self.task].label_loss(
+                part.logits, rest.label, smoothing=self.smoothing, weight=rest.weight
+            )
+            total = total + (~known).float().mean() * loss
+        return total
+
+    def _distillation(self, outputs: Any, batch: Batch) -> Tensor:
+        logits = logits_of(outputs)
+        soft = self.teacher_logits[batch.rows].to(logits.device)  # type: ignore[index]
         if self.loss is None:
             return TASKS[self.task].soft_loss(logits, soft, temperature=self.temperature, weight=batch.weight)
         student = outputs if isinstance(outputs, Outputs) else Outputs(logits)
@@ -112,6 +134,17 @@ class Distill:
                 rows, label = self.memory  # type: ignore[misc]
                 memory = self.teacher_features[rows].to(logits.device), label.to(logits.device)  # type: ignore[index]
         return self.loss(student, Outputs(soft, features, memory), batch.label)
+
+
+def _part(outputs: Any, batch: Batch, chosen: Bool[Tensor, " sample"]) -> tuple[Outputs, Batch]:
+    """Return what belongs to some samples of a batch; its inputs are left out."""
+    rows = chosen.nonzero()[:, 0]
+    logits = logits_of(outputs)
+    here = rows.to(logits.device)
+    features = outputs.features if isinstance(outputs, Outputs) else None
+    part = Outputs(logits[here], None if features is None else features[here])
+    weight = None if batch.weight is None else batch.weight[here]
+    return part, Batch((), batch.label[here], batch.rows[rows], weight=weight)
 
 
 def learn_from(

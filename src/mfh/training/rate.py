@@ -92,28 +92,26 @@ def find_rate(
 
 def with_rate(
     config: C,
-    networks: Sequence[tuple[nn.Module, str]],
+    networks: Sequence[tuple[nn.Module, str, Tensor]],
     data: PairedDataset,
     objective: Objective,
     *,
-    train: Tensor,
     seed: int,
 ) -> C:
     """Return a configuration with a number for `lr`: if it is auto, one that suits all networks.
 
     Args:
         config: how the networks are trained.
-        networks: each with the modality that it sees.
+        networks: each with the modality that it sees, and the rows to train it on, int64.
         data: the samples.
         objective: what the networks are trained for.
-        train: rows to train on, int64.
         seed: fixes the batches of the range test.
     """
     if config.lr != "auto":
         return config
     rates = [
         find_rate(model, data, objective, modalities=[name], train=train, config=config, seed=seed)
-        for model, name in networks
+        for model, name, train in networks
     ]
     logger.info("`lr` is %g, found by a range test", min(rates))
     return replace(config, lr=min(rates))

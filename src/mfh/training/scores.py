@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from mfh._checks import require
@@ -14,6 +15,24 @@ from mfh.data.splits import Split
 from mfh.metrics import Metric, scores
 from mfh.results import Record, TeacherRecord
 from mfh.tasks import TASKS
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Outputs for labelled samples, of networks that were not trained on them.
+
+    Attributes:
+        rows: the samples, int64.
+        outputs: one row for each of them.
+    """
+
+    rows: Int[Tensor, " row"]
+    outputs: Float[Tensor, "row ..."]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "sample ..."], rows: Int[Tensor, " row"]) -> "HeldOut":
+        """Return those rows of a table of all samples."""
+        return cls(rows, logits[rows])
 
 
 class SplitScores(TypedDict):
@@ -30,7 +49,7 @@ def score_splits(
     label: Shaped[Tensor, "sample ..."],
     split: Split,
     *,
-    held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    held_out: HeldOut | None = None,
     weight: Float[Tensor, " sample"] | None = None,
 ) -> SplitScores:
     """Return a metric on each split.
@@ -40,7 +59,7 @@ def score_splits(
         logits: of every sample of the data set.
         label: of every sample of the data set.
         split: the samples of each split.
-        held_out: where no samples are for validation: out-of-fold outputs of the labelled samples.
+        held_out: where no samples are for validation: what takes their place.
         weight: of every sample of the data set; None lets all count alike.
 
     Raises:
@@ -48,14 +67,11 @@ def score_splits(
     """
     rows = {name: torch.from_numpy(getattr(split, name)) for name in SPLITS}
     rows["train"] = torch.from_numpy(split.learnt)
+    outputs = {name: logits[chosen] for name, chosen in rows.items()}
     if held_out is not None:
-        rows["validation"] = rows["train"]
+        rows["validation"], outputs["validation"] = held_out.rows, held_out.outputs
     found = {
-        name: metric(
-            held_out if held_out is not None and name == "validation" else logits[chosen],
-            label[chosen],
-            None if weight is None else weight[chosen],
-        )
+        name: metric(outputs[name], label[chosen], None if weight is None else weight[chosen])
         for name, chosen in rows.items()
     }
     undefined = next((name for name, value in found.items() if math.isnan(value)), None)
@@ -80,7 +96,7 @@ def make_record(
     ratio: float | None = None,
     draw: int | None = None,
     loss: str | None = None,
-    held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    held_out: HeldOut | None = None,
     temperature: float | None = None,
     weight: Float[Tensor, " sample"] | None = None,
 ) -> Record:
@@ -133,7 +149,7 @@ def make_teacher_record(
     seed: int,
     temperature: float,
     task: str = "single-label",
-    held_out: Shaped[Tensor, "labelled ..."] | None = None,
+    held_out: HeldOut | None = None,
     weight: Float[Tensor, " sample"] | None = None,
 ) -> TeacherRecord:
     """Return the record of a teacher: its metric on each split, and how soft its training soft labels are.

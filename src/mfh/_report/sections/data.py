@@ -33,6 +33,10 @@ def build(summary: Summary) -> Table | None:
         rows.append((f"{role.capitalize()} sees", name + size))
     if values.get("num_samples"):
         rows.append(("Samples", f"{values.pop('num_samples'):,}"))
+    lacking = (values.pop("lacking", None) or {}).get("samples", {})
+    if lacking:
+        texts = [f"{count:,} lack {name}" for name, count in lacking.items() if count]
+        rows.append(("Samples without a modality", ", ".join(texts)))
     known = (summary.get("labels") or {}).get("known")
     if known is not None:
         rows.append(("Samples with a label", f"{known:,}"))
@@ -44,6 +48,7 @@ def build(summary: Summary) -> Table | None:
         if redrawn and summary["num_folds"] > 1:
             repeats = plural(summary["num_repeats"], "repeat")
             each = "each labelled sample" if summary["few_labels"] else "each sample"
+            each += f" with {names['student']}" if lacking.get(names["student"]) else ""
             drawn = f"; {repeats} of {summary['num_folds']} folds, {each} is tested once in a repeat"
         rows.append(("Splits", ", ".join(f"{name} {size:,}" for name, size in splits.items()) + drawn))
     if classes:

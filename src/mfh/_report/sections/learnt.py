@@ -9,16 +9,16 @@ from matplotlib.ticker import MaxNLocator
 
 from mfh._report import style
 from mfh._report.section import Picture, Section, Summary
-from mfh._report.tables import Table, cell, table
+from mfh._report.tables import Cell, Table, cell, table
 from mfh._report.view import StudyView
-from mfh._report.wording import number, sequence
+from mfh._report.wording import NOTHING, number, sequence
 from mfh.arms import BASELINE, STACK, TEACHERS
 
 
 def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     """Return what each network learns from, the weights of the stack by fit, and what was tuned."""
-    if not view.few_labels:
-        return {"learnt": [], "weights": {}, "tuned": []}
+    if not (view.few_labels or _lacking(view)):
+        return {"learnt": [], "lacking": {}, "weights": {}, "tuned": []}
     chosen = view.result.chosen
     by_fit = [row.weights for row in chosen if row.arm == STACK and row.weights is not None]
     names = dict.fromkeys(name for weights in by_fit for name in weights)
@@ -29,6 +29,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     )
     return {
         "learnt": [*_teachers(view), *_students(view)],
+        "lacking": _lacking(view).get("samples", {}),
         "weights": {name: [weights.get(name, 0.0) for weights in by_fit] for name in names},
         "tuned": [
             {"smoothing": smoothing, "weight_decay": decay, "fits": fits}
@@ -37,29 +38,47 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     }
 
 
+def _lacking(view: StudyView) -> dict[str, Any]:
+    """Return what the results say of samples that lack a modality; empty where none does."""
+    found: dict[str, Any] = view.result.data.get("lacking", {})
+    return found
+
+
+def _counts(view: StudyView, side: str, *, pairs: bool = False) -> dict[str, float | None]:
+    """Return the labels that a network learns from, and the unlabelled pairs where labels are missing.
+
+    Args:
+        view: of the study.
+        side: what a sample must have: that of `teacher`, of `student`, or of `both`.
+        pairs: whether the network learns from unlabelled pairs.
+    """
+    labels, lacking = view.result.labels, _lacking(view).get("labelled", {})
+    found: dict[str, float | None] = {
+        "labels": lacking.get(side, labels.get("labelled")),
+        "alone": lacking[side] - lacking["both"] if lacking else None,
+        "pairs": None,
+    }
+    return found | ({"pairs": labels["unlabelled"] if pairs else 0.0} if labels else {})
+
+
 def _teachers(view: StudyView) -> list[dict[str, Any]]:
-    """Return one row for each teacher."""
-    labels, names = view.result.labels, view.modalities
+    """Return one row for each teacher that was trained."""
+    names, config = view.modalities, view.result.config
     trained = {teacher.teacher for teacher in view.result.teachers}
-    rows = []
-    for name, teacher in TEACHERS.items():
-        if name in trained:
-            sees = {
-                "teacher": names["teacher"],
-                "student": names["student"],
-                "both": f"{names['teacher']} and {names['student']}",
-            }
-            rows.append(
-                {
-                    "name": name,
-                    "role": "teacher",
-                    "sees": sees[teacher.side],
-                    "labels": labels["labelled"],
-                    "pairs": labels["unlabelled"] if teacher.on_all_pairs else 0.0,
-                    "words": teacher.words.format(**names),
-                }
-            )
-    return rows
+    if config.get("teacher_logits") or config.get("frozen_teacher"):
+        trained.discard("regular")
+    sees = {**names, "both": f"{names['teacher']} and {names['student']}"}
+    return [
+        {
+            "name": name,
+            "role": "teacher",
+            "sees": sees[teacher.side],
+            "words": teacher.words.format(**names),
+            **_counts(view, teacher.trained_on, pairs=teacher.on_all_pairs),
+        }
+        for name, teacher in TEACHERS.items()
+        if name in trained
+    ]
 
 
 def _students(view: StudyView) -> list[dict[str, Any]]:
@@ -70,28 +89,31 @@ def _students(view: StudyView) -> list[dict[str, Any]]:
     start: dict[str, Any] = {"role": "student", "sees": view.modalities["student"]}
     rows = [
         start
-        | {
-            "name": arm.name,
-            "labels": labels.get("oracle") if arm.hidden_labels else labels["labelled"],
-            "pairs": 0.0,
-            "words": view.explain(arm.name),
-        }
+        | {"name": arm.name, "words": view.explain(arm.name)}
+        | _counts(view, "student")
+        | ({"labels": labels.get("oracle"), "alone": None} if arm.hidden_labels else {})
         for arm in arms
         if arm.teacher is None
     ]
     if taught:
-        words = "the outputs of its teacher on every pair; on a labelled pair they are half of the target"
+        role = f"students: {sequence(taught)}"
         rows.append(
             start
-            | {
-                "name": "every other arm",
-                "role": f"students: {sequence(taught)}",
-                "labels": labels["labelled"],
-                "pairs": labels["unlabelled"],
-                "words": f"{words}, the label is the other half",
-            }
+            | {"name": "every other arm", "role": role, "words": _taught_by(view)}
+            | _counts(view, "student", pairs=True)
         )
     return rows
+
+
+def _taught_by(view: StudyView) -> str:
+    """Return what a student with a teacher learns from, in words."""
+    words = "the outputs of its teacher on every pair"
+    if view.few_labels:
+        words += "; on a labelled pair they are half of the target, the label is the other half"
+    elif view.result.config.get("label_weight"):
+        words += ", and the labels"
+    lacking = _lacking(view).get("samples", {}).get(view.modalities["teacher"])
+    return words + ("; on a sample that its teacher cannot see, the label alone" if lacking else "")
 
 
 def build_learnt(summary: Summary) -> Table | None:
@@ -100,14 +122,27 @@ def build_learnt(summary: Summary) -> Table | None:
         [
             cell(row["name"], note=row["role"]),
             cell(row["sees"]),
-            cell(number(row["labels"], 0), row["labels"]),
-            cell(number(row["pairs"], 0), row["pairs"]),
+            *(_count(row[name]) for name in ("labels", "alone", "pairs")),
             cell(row["words"]),
         ]
         for row in summary["learnt"]
     ]
-    columns = ("Network", "Sees", "Labels #", "Unlabelled pairs #", "What it is, or learns from")
-    return table("learnt", "Labels and pairs that each network learns from, in one fit", columns, rows)
+    columns = (
+        "Network",
+        "Sees",
+        "Labels #",
+        "of these without the other modality #",
+        "Unlabelled pairs #",
+        "What it is, or learns from",
+    )
+    lacking = summary["lacking"]
+    counts = sequence([f"{count:,} samples lack {name}" for name, count in lacking.items() if count])
+    caption = "Labels and pairs that each network learns from, in one fit"
+    return table("learnt", caption + (f"; {counts}" if lacking else ""), columns, rows)
+
+
+def _count(value: float | None) -> Cell:
+    return cell(NOTHING if value is None else number(value, 0), value)
 
 
 def build_weights(summary: Summary) -> Table | None:
@@ -175,14 +210,28 @@ def _describe(summary: Summary) -> str:
     return "Mean weight of each network in the stack: " + "; ".join(parts) + "."
 
 
+def _introduce(summary: Summary) -> str:
+    parts = []
+    if not summary["lacking"]:
+        parts.append(f"In a fit `{BASELINE}` and the teachers have the same labels.")
+    else:
+        parts.append(
+            "Some samples lack a modality. A network that sees the other one learns from their labels. What "
+            "needs both, such as the distance between two networks and saliency, uses complete pairs."
+        )
+    if summary["weights"]:
+        parts.append(
+            f"The same folds of the labelled pairs tune `{BASELINE}` and give the teachers their weights in "
+            "the stack."
+        )
+    return " ".join(parts)
+
+
 SECTION = Section(
     name="learnt",
     heading="Who learnt from what",
     summarize=summarize,
-    intro=lambda _: (
-        f"In a fit `{BASELINE}` and the teachers have the same labels. The same folds of the labelled pairs "
-        f"tune `{BASELINE}` and give the teachers their weights in the stack."
-    ),
+    intro=_introduce,
     pictures=(Picture(name="weights", draw=_draw, caption=_caption, describe=_describe),),
     tables=(build_learnt, build_weights, build_tuned),
     template="""

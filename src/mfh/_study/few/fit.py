@@ -26,13 +26,13 @@ from mfh._study.outputs import StudentKey, TeacherOutputs, soft_labels
 from mfh._study.parts import Ranked
 from mfh._study.ranking import rank
 from mfh._study.students import evaluate
-from mfh._study.task import SeedTask, Timer, teachers_needed
+from mfh._study.task import SeedTask, Timer, side_of, teachers_needed
 from mfh._study.teachers import Teachers
 from mfh.arms import BASELINE, STACK
 from mfh.data.paired import PairedDataset
 from mfh.results import Choice, TeacherRecord
 from mfh.training.objectives import Distill
-from mfh.training.scores import make_teacher_record
+from mfh.training.scores import HeldOut, make_teacher_record
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
 
@@ -141,31 +141,32 @@ def _stack(task: SeedTask, parts: list[Part], members: list[Teachers], tuned: Tu
         theirs = rank(task, teachers, fold=part.name).outputs
         task.progress("saliency", 1)
         outputs = outputs.with_rows_of(theirs, part.held_out)
-    kind, rows = task.networks.data.task, task.labelled
+    kind, own, rows = task.networks.data.task, tuned.held_out, task.having(task.labelled, "both")
     full[BASELINE] = tuned.logits[BASELINE]
-    outputs.logits[BASELINE] = full[BASELINE].index_copy(0, rows, tuned.held_out)
+    outputs.logits[BASELINE] = full[BASELINE].index_copy(0, own.rows, own.outputs)
     held_out = {name: logits[rows] for name, logits in outputs.logits.items() if name in MEMBERS}
     seen = parts[-1].data
     weights = fit_weights(kind, held_out, seen.label[rows], BASELINE, row_weights(seen, rows))
     equal = dict.fromkeys(tuned.logits, 1 / len(tuned.logits))
     full |= {STACK: combine(kind, full, weights), "self": combine(kind, tuned.logits, equal)}
     outputs.logits[STACK] = combine(kind, outputs.logits, weights)
-    outputs.logits["self"] = full["self"].index_copy(0, rows, tuned.held_out)
+    outputs.logits["self"] = full["self"].index_copy(0, own.rows, own.outputs)
     return Taught(replace(ranked, outputs=outputs), full, weights, tuned)
 
 
 def _targets(task: SeedTask, outputs: TeacherOutputs) -> dict[StudentKey, Tensor]:
     """Return what each taught student learns from; half of it is the label where there is one."""
     shuffled, broken = _shuffle(task, outputs.logits[STACK])
-    return soft_labels(outputs, task.arms, task.source, train=task.train, shuffled=shuffled, broken=broken)
+    pairs = task.having(task.train, "both")
+    return soft_labels(outputs, task.arms, task.source, train=pairs, shuffled=shuffled, broken=broken)
 
 
 def _shuffle(task: SeedTask, logits: Tensor) -> tuple[Int[Tensor, " sample"], Int[Tensor, " sample"]]:
-    """Return for each training sample another one that the stack predicts alike, and any other one."""
-    kind, train = task.networks.data.kind, task.split.train
+    """Return for each training pair another one that the stack predicts alike, and any other one."""
+    kind, train = task.networks.data.kind, task.having(task.train, "both").numpy()
     rng = np.random.default_rng(task.derived("mismatched"))
     alike, other = np.arange(len(logits)), np.arange(len(logits))
-    codes = kind.strata(kind.predicted(logits[task.train]))
+    codes = kind.strata(kind.predicted(logits[torch.from_numpy(train)]))
     for code in np.unique(codes):
         rows = train[codes == code]
         alike[rows] = rng.permutation(rows)
@@ -180,8 +181,10 @@ def _train(
     targets: Mapping[StudentKey, Tensor],
     tuned: Tuned,
 ) -> dict[StudentKey, StudentFit]:
-    """Train the students of every arm but `no-kd`, on all pairs."""
-    label, rows = data.label[task.labelled], task.labelled
+    """Train the students of every arm but `no-kd`: on all pairs, and labelled samples that are none."""
+    teachers = {arm.name: str(arm.teacher_name(task.source)) for arm in task.arms}
+    train, rows = (task.having(every, "student") for every in (task.train, task.labelled))
+    label = data.label[rows]
     teach = Distill(label_weight=0.0, distill_weight=1.0, temperature=1.0, task=data.task)
     model, seed = seeded(task.networks.build_student, task.derived("student")), task.derived("batches")
     jobs = {}
@@ -193,8 +196,9 @@ def _train(
                     teach,
                     teacher_logits=with_labels(data.task, logits, label, rows),
                     loss=None if name == "kl" else loss,
+                    taught=task.taught_by(teachers[key.arm]),
                 ),
-                data, task.student, task.train, rows, seed,
+                data, task.student, train, rows, seed,
                 name=f"The student of {key.words}, in fit {task.seed}", metric=task.metric,
             )  # fmt: skip
     named = {key.name: job for key, job in jobs.items()}
@@ -204,7 +208,7 @@ def _train(
             known = task.train[torch.from_numpy(truth.labelled[task.split.train])]
             part = Part("", truth, known, rows)
             job = labelled_job(
-                task, part, task.networks.build_student, task.student, arm.name,
+                task, part, task.networks.build_student, "student", arm.name,
                 smoothing=tuned.smoothing, weight_decay=tuned.weight_decay, role="student",
             )  # fmt: skip
             (fit,) = task.train_side_by_side({arm.name: job}, "students")
@@ -214,10 +218,13 @@ def _train(
 
 def _held_out(
     task: SeedTask, key: StudentKey, targets: Mapping[StudentKey, Tensor], taught: Taught
-) -> Tensor:
+) -> HeldOut:
     """Return the out-of-fold outputs that a student is judged by: its teacher's, or those of `no-kd`."""
     target = targets.get(replace(key, loss=None))
-    return taught.tuned.held_out if target is None else target[task.labelled]
+    if target is None:
+        return taught.tuned.held_out
+    teacher = next(arm.teacher_name(task.source) for arm in task.arms if arm.name == key.arm)
+    return HeldOut.of(target, task.having(task.labelled, side_of(str(teacher))))
 
 
 def _teacher_records(task: SeedTask, data: PairedDataset, taught: Taught) -> tuple[TeacherRecord, ...]:
@@ -230,11 +237,11 @@ def _teacher_records(task: SeedTask, data: PairedDataset, taught: Taught) -> tup
             task.metric,
             taught.full.get(name, logits),
             data.label,
-            task.split,
+            task.split_of(side_of(name)),
             seed=task.seed,
             temperature=task.config.temperature,
             task=data.task,
-            held_out=logits[task.labelled],
+            held_out=HeldOut.of(logits, task.having(task.labelled, side_of(name))),
             weight=data.weight,
         )
         for name, logits in {**outputs.logits, **focused}.items()

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mfh._checks import require
 from mfh._study.networks import Build
-from mfh._study.task import SeedTask, predict_all
+from mfh._study.task import SeedTask
 from mfh._study.teachers import Teachers, trained
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
@@ -16,6 +17,7 @@ from mfh.training.device import Processes
 from mfh.training.evaluate import predict
 from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
+from mfh.training.scores import HeldOut
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
 
@@ -69,6 +71,11 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
         found.append(
             Part(f" fold {number}", data.without_labels(held), torch.from_numpy(kept), torch.from_numpy(held))
         )
+    require(
+        all(len(task.having(part.labelled, "both")) for part in found),
+        f"Each fold of the labelled samples must leave complete pairs to train on. In fit {task.seed} one "
+        "does not: give more labelled samples that have both modalities.",
+    )
     return [*found, Part("", data, task.labelled, task.labelled)]
 
 
@@ -76,11 +83,11 @@ def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
     """Train the teachers of each part: on labels those of one modality and of both; the pair on all pairs."""
     jobs = {}
     for part in parts:
-        for name, build, modality in (
-            ("teacher-regular", task.networks.build_teacher, task.teacher),
-            ("teacher-unimodal", task.networks.build_student, task.student),
+        for name, build, side in (
+            ("teacher-regular", task.networks.build_teacher, "teacher"),
+            ("teacher-unimodal", task.networks.build_student, "student"),
         ):
-            jobs[name + part.name] = labelled_job(task, part, build, modality, name + part.name)
+            jobs[name + part.name] = labelled_job(task, part, build, side, name + part.name)
     fits = dict(zip(jobs, task.train_side_by_side(jobs, "teachers"), strict=True))
     found = []
     for part in parts:
@@ -105,7 +112,7 @@ def labelled_job(
     task: SeedTask,
     part: Part,
     build: Build,
-    modality: str,
+    side: str,
     name: str,
     *,
     smoothing: float = 0.0,
@@ -120,7 +127,7 @@ def labelled_job(
         task: the fit.
         part: the labelled samples.
         build: makes the network.
-        modality: what it sees.
+        side: whose modality it sees, `teacher` or `student`.
         name: of the network in messages and in names of files.
         smoothing: label smoothing.
         weight_decay: in place of that of the options.
@@ -128,13 +135,14 @@ def labelled_job(
         role: what its initial weights depend on; by default the name.
         batches: what its batches depend on, besides the part.
     """
+    seen = task.having(part.labelled, side)
     return StudentJob(
         seeded(build, task.derived(role or name)),
         replace(task.labels, smoothing=smoothing),
         part.data,
-        modality,
-        part.labelled,
-        part.labelled,  # the last weights are kept, so these choose nothing
+        getattr(task, side),
+        seen,
+        seen,  # the last weights are kept, so these choose nothing
         task.derived(batches + part.name),
         name=f"The network `{name}` of fit {task.seed}",
         metric=task.metric,
@@ -151,14 +159,15 @@ def _train_pair(task: SeedTask, part: Part, kind: type[Pair]) -> Pair:
         seeded(task.networks.build_student, task.derived(f"{role} student{part.name}")),
     )
     joint = kind is Pair
-    train = task.train if joint else part.labelled
-    labelled = torch.from_numpy(np.flatnonzero(np.isin(task.split.train, part.labelled.numpy())))
+    seen = task.having(part.labelled, "both")
+    train = task.having(task.train, "both") if joint else seen
+    labelled = torch.isin(train, seen).nonzero()[:, 0]
     train_pair(
         pair,
         part.data,
         modalities=(task.teacher, task.student),
         train=train,
-        validation=part.labelled,
+        validation=seen,
         config=task.training,
         seed=task.derived("batches" + part.name),
         metric=task.metric,
@@ -178,14 +187,14 @@ class Tuned:
         smoothing, weight_decay: those that won.
         logits: outputs of the network trained on all labels, for every sample, by its name: `no-kd`, then the
             members of `self`, which differ in their random numbers alone.
-        held_out: out-of-fold outputs of the labelled rows, in the order of these rows.
+        held_out: out-of-fold outputs of the labelled rows that have the student's modality.
         fit: the network of the arm `no-kd`.
     """
 
     smoothing: float
     weight_decay: float
     logits: Mapping[str, Tensor]
-    held_out: Tensor
+    held_out: HeldOut
     fit: StudentFit
 
 
@@ -200,13 +209,14 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     *folds, complete = parts
     kind = complete.data.kind
     tried = task.budget.trials
-    rows = torch.cat([fold.held_out for fold in folds])
+    held_out = [task.having(fold.held_out, "student") for fold in folds]
+    rows = torch.cat(held_out)
     truth, each = complete.data.label[rows], row_weights(complete.data, rows)
     scored = []
     for smoothing, decay in tried:
         jobs = {
             f"no-kd-{smoothing:g}-{decay:g}{fold.name}": labelled_job(
-                task, fold, task.networks.build_student, task.student, "no-kd" + fold.name,
+                task, fold, task.networks.build_student, "student", "no-kd" + fold.name,
                 smoothing=smoothing, weight_decay=decay, role="student" + fold.name,
             )
             for fold in folds
@@ -214,8 +224,8 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
         fits = task.train_side_by_side(jobs, "teachers")
         outputs = torch.cat(
             [
-                predict_rows(task, trained(job, fit), fold.data, fold.held_out)
-                for fold, job, fit in zip(folds, jobs.values(), fits, strict=True)
+                predict_rows(task, trained(job, fit), fold.data, mine)
+                for fold, mine, job, fit in zip(folds, held_out, jobs.values(), fits, strict=True)
             ]
         )
         metric = task.metric(outputs, truth, complete.data.weight_of(rows))
@@ -226,7 +236,7 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     smoothing, decay = tried[best]
     jobs = {
         name: labelled_job(
-            task, complete, task.networks.build_student, task.student, name,
+            task, complete, task.networks.build_student, "student", name,
             smoothing=smoothing, weight_decay=decay,
             role="student" if name == "no-kd" else name, batches="batches" if name == "no-kd" else name,
         )
@@ -234,11 +244,11 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     }  # fmt: skip
     fits = task.train_side_by_side(jobs, "teachers")
     logits = {
-        name: predict_all(trained(job, fit).to(task.device), complete.data, task.student)
+        name: task.predict(trained(job, fit).to(task.device), complete.data, "student")
         for (name, job), fit in zip(jobs.items(), fits, strict=True)
     }
     order = torch.argsort(rows)
-    return Tuned(smoothing, decay, logits, scored[best][1][order], fits[0])
+    return Tuned(smoothing, decay, logits, HeldOut(rows[order], scored[best][1][order]), fits[0])
 
 
 def predict_rows(task: SeedTask, model: nn.Module, data: PairedDataset, rows: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from mfh._study.search.lessons import COPIES, Lesson, make_lessons
 from mfh._study.search.space import Space
 from mfh._study.search.threshold import choose_threshold, judge_threshold
 from mfh._study.students import evaluate
-from mfh._study.task import SeedTask, Timer
+from mfh._study.task import SeedTask, Timer, side_of
 from mfh._study.teachers import trained
 from mfh.arms import BASELINE, SEARCH_ARMS, SEARCHED, STACK
 from mfh.config import FitConfig, ThresholdRule
@@ -36,7 +36,7 @@ from mfh.results import Choice as Weighted
 from mfh.results import TeacherRecord
 from mfh.tasks import TASKS
 from mfh.training.objectives import Distill
-from mfh.training.scores import make_teacher_record
+from mfh.training.scores import HeldOut, make_teacher_record
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
 
@@ -64,15 +64,16 @@ class Candidates:
     def judge(self, recipes: Sequence[Recipe], fold: int) -> list[tuple[Merit, Tensor]]:
         """Train a student of each recipe without a fold, and judge it on that fold; see `halving`."""
         part, metric = self.parts[fold], self.task.metric
-        truth, weight = self.data.label[part.held_out], self.data.weight_of(part.held_out)
-        each = row_weights(self.data, part.held_out)
+        rows = self.task.having(part.held_out, "student")
+        truth, weight = self.data.label[rows], self.data.weight_of(rows)
+        each = row_weights(self.data, rows)
         found: list[tuple[Merit, Tensor]] = []
         for job, fit in self.train(recipes, fold, tolerant=True):
             if fit.failure is not None:
                 worst = torch.full((len(truth), self.data.num_classes), torch.nan)
                 found.append(((-np.inf, -np.inf), worst))
                 continue
-            outputs = predict_rows(self.task, trained(job, fit), part.data, part.held_out)
+            outputs = predict_rows(self.task, trained(job, fit), part.data, rows)
             loss = float(self.data.kind.label_loss(outputs, truth, weight=each))
             found.append(((metric.merit(metric(outputs, truth, weight)), -loss), outputs))
         return found
@@ -93,7 +94,7 @@ class Candidates:
         build, name = self.build(recipe), f"student of {recipe}{part.name}"
         if not recipe.taught:
             return labelled_job(
-                task, part, build, task.student, name, smoothing=recipe.smoothing,
+                task, part, build, "student", name, smoothing=recipe.smoothing,
                 weight_decay=recipe.weight_decay, rate=recipe.rate, role="student" + part.name,
             )  # fmt: skip
         lesson = self.lessons[place]
@@ -103,7 +104,7 @@ class Candidates:
             part.data,
             task.student,
             lesson.train,
-            part.labelled,  # the last weights are kept, so these choose nothing
+            task.having(part.labelled, "student"),  # the last weights are kept, so these choose nothing
             task.derived("batches" + part.name),
             name=f"The {name} of fit {task.seed}",
             metric=task.metric,
@@ -112,7 +113,7 @@ class Candidates:
         )
 
     def _objective(self, recipe: Recipe, lesson: Lesson) -> Distill:
-        kind, rows = self.data.task, lesson.part.labelled
+        kind, rows = self.data.task, self.task.having(lesson.part.labelled, "student")
         logits = lesson.logits[recipe.source]
         logits = TASKS[kind].hardened(logits) if recipe.hard else logits
         label = self.data.label[rows]
@@ -123,6 +124,7 @@ class Candidates:
             temperature=recipe.temperature,
             loss=None if recipe.loss == "kl" else self.task.networks.losses[recipe.loss],
             task=kind,
+            taught=self.task.taught_by(recipe.teacher),
         )
 
     def build(self, recipe: Recipe) -> Build:
@@ -130,14 +132,14 @@ class Candidates:
         networks = self.task.networks
         return networks.build_student if recipe.width == 1 else networks.scaled(recipe.width).build_student
 
-    def held_out(self, one: Tried) -> Tensor:
-        """Return the outputs of a recipe for labelled samples that its students did not see, in order."""
-        return torch.cat(one.outputs)[torch.argsort(rows_in_folds(self.parts))]
+    @property
+    def judged(self) -> Tensor:
+        """The labelled rows that recipes are judged by, fold by fold."""
+        return torch.cat([self.task.having(part.held_out, "student") for part in self.parts[:-1]])
 
-
-def rows_in_folds(parts: Sequence[Part]) -> Tensor:
-    """Return the labelled rows, fold by fold."""
-    return torch.cat([part.held_out for part in parts[:-1]])
+    def held_out(self, one: Tried) -> HeldOut:
+        """Return the outputs of a recipe for labelled samples that its students did not see."""
+        return HeldOut(self.judged, torch.cat(one.outputs))
 
 
 def run_search(task: SeedTask) -> SeedResult:
@@ -235,7 +237,7 @@ def _search(
 
 def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, errors: float = 0.0) -> Choice:
     task = candidates.task
-    rows = rows_in_folds(candidates.parts)
+    rows = candidates.judged
     group = candidates.data.group
     return choose(
         tried,
@@ -262,7 +264,7 @@ def _until(task: SeedTask) -> float | None:
 class _Students:
     evaluated: tuple[Student, ...]
     kept: Mapping[str, Tensor]
-    held_out: tuple[Tensor, ...]
+    held_out: tuple[HeldOut, ...]
 
 
 def _train(both: Candidates, chosen: Mapping[str, Tried], truth: PairedDataset) -> _Students:
@@ -297,17 +299,18 @@ def _thresholds(task: SeedTask, truth: PairedDataset, students: _Students) -> di
         return {}
     rule = ThresholdRule.of(config.threshold)
     found: dict[str, Any] = {"rule": str(rule)}
-    positive = {rows: truth.label[getattr(task, rows)].numpy() == 1 for rows in ("labelled", "test")}
-    for student, outputs in zip(students.evaluated, students.held_out, strict=True):
+    positive = truth.label.numpy() == 1
+    for student, held_out in zip(students.evaluated, students.held_out, strict=True):
         record = student.record
         scale = record.temperature if config.calibrate == "temperature" and record.temperature else 1.0
-        unseen = torch.softmax(outputs.double() / scale, dim=1)[:, 1].numpy()
+        unseen = torch.softmax(held_out.outputs.double() / scale, dim=1)[:, 1].numpy()
         tested = torch.softmax(torch.from_numpy(student.outputs).double(), dim=1)[:, 1].numpy()
-        threshold = choose_threshold(unseen, positive["labelled"], rule)
+        known, test = positive[held_out.rows.numpy()], positive[task.split.test]
+        threshold = choose_threshold(unseen, known, rule)
         found[record.arm] = {
             "threshold": threshold,
-            "held_out": judge_threshold(unseen, positive["labelled"], threshold, rule),
-            "test": judge_threshold(tested, positive["test"], threshold, rule),
+            "held_out": judge_threshold(unseen, known, threshold, rule),
+            "test": judge_threshold(tested, test, threshold, rule),
         }
     return {"threshold": found}
 
@@ -342,11 +345,11 @@ def _teacher_records(task: SeedTask, truth: PairedDataset, lesson: Lesson) -> tu
             task.metric,
             logits,
             truth.label,
-            task.split,
+            task.split_of(side_of(name)),
             seed=task.seed,
             temperature=task.config.temperature,
             task=truth.task,
-            held_out=logits[task.labelled],
+            held_out=HeldOut.of(logits, task.having(task.labelled, side_of(name))),
             weight=truth.weight,
         )
         for name, logits in lesson.logits.items()

@@ -18,7 +18,7 @@ from mfh._study.few.stack import combine, fit_weights
 from mfh._study.outputs import StudentKey, TeacherOutputs
 from mfh._study.parts import Ranked
 from mfh._study.ranking import rank
-from mfh._study.task import SeedTask, predict_all
+from mfh._study.task import SeedTask
 from mfh._study.teachers import trained
 from mfh.arms import BASELINE, FEW_LABELS, STACK
 from mfh.data.paired import PairedDataset
@@ -87,14 +87,14 @@ def make_lessons(
 def training_rows(task: SeedTask, part: Part) -> Tensor:
     """Return the pairs that a student may train on: none of the held-out samples, or of their groups."""
     if not part.name:
-        return task.train
+        return task.having(task.train, "student")
     train, group = task.split.train, task.networks.data.group
     held = part.held_out.numpy()
     keep = ~np.isin(train, held)
     if group is not None:
         shared = np.intersect1d(group[held], group[part.labelled.numpy()])  # a group that folds had to divide
         keep &= ~np.isin(group[train], np.setdiff1d(group[held], shared))
-    return torch.from_numpy(train[keep])
+    return task.having(torch.from_numpy(train[keep]), "student")
 
 
 def _pairs(folds: Sequence[Part]) -> list[tuple[int, int]]:
@@ -117,13 +117,13 @@ def _alone(task: SeedTask, parts: Sequence[Part], recipe: Recipe) -> list[dict[s
         for number in range(COPIES + 1):
             role = f"self-{number}" if number else "student"
             jobs[f"{role}{part.name}"] = labelled_job(
-                task, part, task.networks.build_student, task.student, role + part.name,
+                task, part, task.networks.build_student, "student", role + part.name,
                 smoothing=recipe.smoothing, weight_decay=recipe.weight_decay, rate=recipe.rate,
                 role=role + part.name, batches=f"self-{number}" if number else "batches",
             )  # fmt: skip
     fits = task.train_side_by_side(jobs, "teachers")
     logits = {
-        name: predict_all(trained(job, fit).to(task.device), job.data, task.student)
+        name: task.predict(trained(job, fit).to(task.device), job.data, "student")
         for (name, job), fit in zip(jobs.items(), fits, strict=True)
     }
     found = []
@@ -153,7 +153,7 @@ def _lesson(
     mine = outputs[part.name]
     for fold, unseen in others.items():
         mine = mine.with_rows_of(outputs[unseen.name], fold.held_out)
-    kind, rows = data.task, part.labelled
+    kind, rows = data.task, task.having(part.labelled, "both")
     held_out = {name: logits[rows] for name, logits in mine.logits.items() if name in MEMBERS}
     weights = fit_weights(kind, held_out, data.label[rows], BASELINE, row_weights(data, rows))
     focused = {_source(task, key): logits for key, logits in mine.focused.items()}

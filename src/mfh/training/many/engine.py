@@ -66,6 +66,8 @@ def _why_not_its_loss(job: StudentJob) -> str | None:
     loss = _loss(job)
     if loss is not None and loss.features:
         return f"its loss {loss.name} compares features"
+    if loss is not None and job.objective.taught is not None:
+        return f"its loss {loss.name} has no outputs of the teacher for some samples"
     return None if job.data.task == "single-label" else f"its task is {job.data.task}"
 
 
@@ -153,7 +155,10 @@ def why_alone(jobs: Sequence[StudentJob], config: TrainConfig) -> list[str | Non
 def _each(jobs: Sequence[StudentJob], reason: Callable[[StudentJob], str | None]) -> list[str | None]:
     """Return a reason for each job; it is found once for jobs with the same network, data and loss."""
     known: dict[object, str | None] = {}
-    keys = [(id(job.model), id(job.data), job.modality, id(job.objective.loss)) for job in jobs]
+    keys = [
+        (id(job.model), id(job.data), job.modality, id(job.objective.loss), job.objective.taught is None)
+        for job in jobs
+    ]
     for key, job in zip(keys, jobs, strict=True):
         if key not in known:
             known[key] = reason(job)

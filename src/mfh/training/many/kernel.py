@@ -160,15 +160,16 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, each, wor
     """Return the sum of the losses of a batch, and write the gradient of their mean into `delta`.
 
     The terms of the loss are as in `mfh.training.many.targets`: `target` is (term, sample, class), `constant`
-    (term, sample), `scale` and `weight` (term). `each` is the weight of every sample; for None, other code is
-    compiled.
+    (term, sample), `scale` (term), `weight` (term, sample). `each` is the weight of every sample; for None,
+    other code is compiled.
     """
     count, classes = len(rows), target.shape[2]
     total = 0.0
     delta[:] = 0
     for term in range(len(scale)):
-        factor = weight[term] * scale[term] / logits.dtype.type(count)
         for sample in range(count):
+            mine = weight[term, rows[sample]]
+            factor = mine * scale[term] / logits.dtype.type(count)
             z, d = logits[sample * pitch : sample * pitch + classes], delta[sample * pitch :]
             share = factor
             if each is not None:
@@ -187,7 +188,7 @@ def _loss(rows, logits, delta, pitch, target, constant, scale, weight, each, wor
             mass = logits.dtype.type(0)
             for j in range(classes):
                 mass += work[j]
-            loss = weight[term] * (cross + math.log(mass)) + constant[term, rows[sample]]
+            loss = mine * (cross + math.log(mass)) + constant[term, rows[sample]]
             if each is not None:
                 loss *= each[rows[sample]]
             total += loss

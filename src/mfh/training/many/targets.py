@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mfh._checks import require
@@ -28,12 +28,20 @@ class Term:
         weight: weight of the term in the loss, including the factor T^2.
         target: t.
         constant: the constant of each sample.
+        counts: whether the term counts for each sample; None if for all. Where not, `constant` is 0.
     """
 
     scale: float
     weight: float
     target: Float[Tensor, "sample output"]
     constant: Float[Tensor, " sample"]
+    counts: Bool[Tensor, " sample"] | None = None
+
+    @property
+    def weights(self) -> Float[Tensor, " sample"]:
+        """The weight of the term for each sample."""
+        weights = torch.full_like(self.constant, self.weight)
+        return weights if self.counts is None else weights * self.counts
 
 
 def terms(
@@ -53,22 +61,28 @@ def terms(
         dtype: type of its weights.
 
     Returns:
-        One term; or two if the student learns from labels and from a teacher at another temperature than 1.
+        One term; or two if the student learns from labels and from a teacher at another temperature than 1,
+        or from a teacher that has no outputs for some rows.
         Losses other than KL are computed by `StackedLoss` and have no term.
 
     Raises:
         InputError: the teacher or the labels do not fit the student's logits.
     """
     found = []
-    if objective.label_weight:
+    taught = objective.taught[rows] if objective.distils and objective.taught is not None else None
+    taught = None if taught is None or taught.all() else taught
+    if objective.label_weight or taught is not None:
         largest = int(label.max())
         require(
             largest < num_outputs,
             f"A student needs one logit per class. It has {num_outputs}, and there is a class {largest}.",
         )
         target = torch.full((len(rows), num_outputs), objective.smoothing / num_outputs, dtype=dtype)
-        target[torch.arange(len(rows)), label] += 1 - objective.smoothing
-        found.append(Term(1.0, objective.label_weight, target, torch.zeros(len(rows), dtype=dtype)))
+        # pairs without a label do not count: they have no term of labels
+        target[torch.arange(len(rows)), label.clamp(min=0)] += 1 - objective.smoothing
+        weight = objective.label_weight or objective.distill_weight
+        counts = None if objective.label_weight or taught is None else ~taught
+        found.append(Term(1.0, weight, target, torch.zeros(len(rows), dtype=dtype), counts))
     if objective.distill_weight and objective.teacher_logits is not None and objective.loss is None:
         logits = objective.teacher_logits[rows].cpu()
         require(
@@ -79,8 +93,11 @@ def terms(
         log_p = torch.log_softmax(logits / objective.temperature, dim=1)
         weight = objective.distill_weight * objective.temperature**2
         soft = log_p.exp().to(dtype)
-        found.append(Term(1 / objective.temperature, weight, soft, weight * (soft * log_p).sum(dim=1)))
-    if len(found) == 2 and found[1].scale == 1:
+        constant = weight * (soft * log_p).sum(dim=1)
+        if taught is not None:
+            soft, constant = soft.where(taught[:, None], 0.0), constant.where(taught, 0.0)
+        found.append(Term(1 / objective.temperature, weight, soft, constant, taught))
+    if len(found) == 2 and found[1].scale == 1 and taught is None:
         hard, kd = found
         weight = hard.weight + kd.weight
         target = (hard.weight * hard.target + kd.weight * kd.target) / weight
@@ -96,7 +113,7 @@ class StackedTerm:
     """
 
     scale: Float[Tensor, "student 1 1"]
-    weight: Float[Tensor, "student 1 1"]
+    weight: Float[Tensor, "student sample 1"]
     target: Float[Tensor, "student sample output"]
     constant: Float[Tensor, "student sample"]
     each: Float[Tensor, " sample"] | None = None
@@ -109,14 +126,14 @@ class StackedTerm:
     ) -> Float[Tensor, " student"]:
         """Add the gradient of the mean loss over `rows` to `gradient`; return the sums of the losses."""
         log_q = torch.log_softmax(logits * self.scale, dim=2)
-        target = self.target[:, rows]
+        target, weight = self.target[:, rows], self.weight[:, rows]
         if self.each is None:
-            losses = self.constant[:, rows].sum(dim=1) - ((target * log_q) * self.weight).sum(dim=(1, 2))
-            gradient.add_((log_q.exp_() - target).mul_(self.scale * self.weight / len(rows)))
+            losses = self.constant[:, rows].sum(dim=1) - ((target * log_q) * weight).sum(dim=(1, 2))
+            gradient.add_((log_q.exp_() - target).mul_(self.scale * weight / len(rows)))
             return losses
         each = self.each[rows]
-        cross = ((target * log_q) * self.weight).sum(dim=2)
-        factor = self.scale * self.weight / len(rows) * each[None, :, None]
+        cross = ((target * log_q) * weight).sum(dim=2)
+        factor = self.scale * weight / len(rows) * each[None, :, None]
         gradient.add_((log_q.exp_() - target).mul_(factor))
         return ((self.constant[:, rows] - cross) * each).sum(dim=1)
 
@@ -177,10 +194,8 @@ def stack_terms(
     result = []
     for place in range(max(len(found) for found in students)):
         chosen = [found[place] if place < len(found) else empty for found in students]
-        scale, weight = (
-            torch.tensor(values, dtype=one.target.dtype, device=device).view(-1, 1, 1)
-            for values in ([c.scale for c in chosen], [c.weight for c in chosen])
-        )
+        scale = torch.tensor([c.scale for c in chosen], dtype=one.target.dtype, device=device).view(-1, 1, 1)
+        weight = torch.stack([c.weights for c in chosen]).to(device)[..., None]
         target = torch.stack([c.target for c in chosen]).to(device)
         constant = torch.stack([c.constant for c in chosen]).to(device)
         result.append(StackedTerm(scale, weight, target, constant, each))

@@ -174,7 +174,7 @@ class _StudentTraining:
         self.target = np.stack([term.target.numpy() for term in found])
         self.constant = np.stack([term.constant.numpy() for term in found])
         self.scale = np.array([term.scale for term in found], dtype)
-        self.weight = np.array([term.weight for term in found], dtype)
+        self.weight = np.stack([term.weights.numpy() for term in found])
 
     def epoch(self, number: int) -> float:
         """Go once through the training samples; return the mean loss."""
