@@ -1,6 +1,7 @@
 """The source teacher's channels, ranked in every way that an arm asks for, and the teacher without some."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, one_line, require
 from mfh._focus import channel_means, channel_split, layers, select, uncompiled
+from mfh._focus import split as split_network
+from mfh._focus.inventory import INPUT
 from mfh._saliency import SaliencyResult, linear_start, saliency
 from mfh._saliency.dense import pointwise
 from mfh._saliency.heads import logits_of
@@ -45,7 +48,7 @@ def _rank(task: SeedTask, teachers: Teachers) -> Ranked:
     if task.ranks:
         model, partner = teachers.networks[task.source], teachers.partner(task.source)
         assert partner is not None  # noqa: S101 - `train_teachers` makes it where an arm ranks channels
-        example = data.inputs(task.teacher, torch.arange(2), device=task.device)
+        example = data.inputs_of(task.teacher, torch.arange(2), device=task.device)
         layer = layer or last_hidden(model, example)
         trunk, head = channel_split(model, layer, example, config.channel_dim)
         student_logits = predict_all(partner, data, task.student)
@@ -68,7 +71,8 @@ def _outputs(task: SeedTask, name: str, network: nn.Module, data: PairedDataset)
 
 
 def _modality(task: SeedTask, teacher: str) -> str:
-    return task.teacher if TEACHERS[teacher].side == "teacher" else task.student
+    """Return what a teacher sees; `fused` is one network only if the study's teacher sees both."""
+    return task.student if TEACHERS[teacher].side == "student" else task.teacher
 
 
 def _rankings(
@@ -199,21 +203,22 @@ def _add_features(task: SeedTask, teachers: Teachers, outputs: TeacherOutputs, l
     student_layer = task.config.student_layer or last_hidden(task.networks.build_student(), example)
     for name, network in teachers.networks.items():
         modality = _modality(task, name)
-        example = teachers.data.inputs(modality, torch.arange(2), device=task.device)
-        if TEACHERS[name].side == "teacher":
-            layer = layer or last_hidden(network, example)
-            trunk, _ = channel_split(network, layer, example, task.config.channel_dim)
+        seen = teachers.data.inputs_of(modality, torch.arange(2), device=task.device)
+        if TEACHERS[name].side != "student":
+            layer = layer or last_hidden(network, seen)
+            trunk, _ = channel_split(network, layer, seen, task.config.channel_dim)
         else:
-            trunk, _ = channel_split(network, student_layer, example, None)
+            trunk, _ = channel_split(network, student_layer, seen, None)
         outputs.features[name] = pooled(predict_all(trunk, teachers.data, modality))
     return student_layer
 
 
-def last_hidden(model: nn.Module, example: Tensor) -> str:
+def last_hidden(model: nn.Module, example: object) -> str:
     """Return the name of the layer that feeds a network's last linear layer.
 
-    It is the last layer before it that is called just once. Where there is no linear layer, the last 1 x 1
-    convolution takes its place.
+    It is the last layer before it that is called just once, or the input of the linear layer itself, where
+    the network cannot be cut at that layer, because code joins its output with others. Where there is no
+    linear layer, the last 1 x 1 convolution takes its place.
 
     Raises:
         InputError: there is no such layer.
@@ -229,4 +234,8 @@ def last_hidden(model: nn.Module, example: Tensor) -> str:
             "`layer` cannot be chosen: the teacher has no linear layer after another layer that is called "
             f"once. Name one with `layer`; it has {', '.join(leaf.name for leaf in leaves)}."
         )
+    for name in (before[-1], leaves[linear[-1]].name + INPUT):
+        with suppress(InputError):
+            split_network(model, name, example=example)
+            return name
     return before[-1]

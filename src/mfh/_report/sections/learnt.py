@@ -40,6 +40,8 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
 def _teachers(view: StudyView) -> list[dict[str, Any]]:
     """Return one row for each teacher."""
     labels, names = view.result.labels, view.modalities
+    # the description of a teacher of several modalities lists its inputs
+    both = "inputs" in (view.config.get("networks") or {}).get("teacher", {})
     trained = {teacher.teacher for teacher in view.result.teachers}
     rows = []
     for name, teacher in TEACHERS.items():
@@ -47,8 +49,9 @@ def _teachers(view: StudyView) -> list[dict[str, Any]]:
             sees = {
                 "teacher": names["teacher"],
                 "student": names["student"],
-                "both": f"{names['teacher']} and {names['student']}",
+                "both": names["teacher"] if both else f"{names['teacher']} and {names['student']}",
             }
+            words = view.arms[name].words if both and name in view.arms else teacher.words
             rows.append(
                 {
                     "name": name,
@@ -56,7 +59,7 @@ def _teachers(view: StudyView) -> list[dict[str, Any]]:
                     "sees": sees[teacher.side],
                     "labels": labels["labelled"],
                     "pairs": labels["unlabelled"] if teacher.on_all_pairs else 0.0,
-                    "words": teacher.words.format(**names),
+                    "words": words.format(**names),
                 }
             )
     return rows

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from mfh._study.networks import Networks
+from mfh.arms import BASELINE, FUSED
 
 STEPS = 300
 """Steps of a training; a large network is trained for `epochs` passes over the pairs instead."""
@@ -17,6 +18,20 @@ SMOOTHING = (0.0, 0.1, 0.3)
 """Label smoothing alone; the weight decay is then that of the options."""
 
 
+MEMBERS = ("regular", "unimodal", FUSED, "joint", "joint-student", BASELINE)
+"""The networks of a stack."""
+
+
+def members(networks: Networks) -> tuple[str, ...]:
+    """Return the networks of a study's stack: where the teacher sees both modalities, those that it needs."""
+    if not networks.both:
+        return MEMBERS
+    left_out = (
+        {"regular"} if networks.config.teacher_source == "joint" else {"regular", "joint", "joint-student"}
+    )
+    return tuple(name for name in MEMBERS if name not in left_out)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How much is trained with few labels.
@@ -28,11 +43,13 @@ class Budget:
         folds: folds of the labelled samples.
         trials: label smoothing and weight decay of each trial.
         large: whether the networks are large; see `is_large`.
+        teachers: teachers, or pairs of them, that each part of the labels trains.
     """
 
     folds: int
     trials: tuple[tuple[float, float], ...]
     large: bool
+    teachers: int = 4
 
     @classmethod
     def of(cls, networks: Networks) -> "Budget":
@@ -47,7 +64,8 @@ class Budget:
             "none": ((0.0, config.weight_decay),),
         }[tuning]
         kept = (pair for pair in trials if networks.data.kind.smooths or not pair[0])
-        return cls(config.label_folds or (FEW_FOLDS if large else FOLDS), tuple(kept), large)
+        folds = config.label_folds or (FEW_FOLDS if large else FOLDS)
+        return cls(folds, tuple(kept), large, len(set(members(networks)) - {"joint-student", BASELINE}))
 
     def steps(self, networks: Networks, num_pairs: int) -> int:
         """Return the number of steps of a training.
@@ -72,8 +90,8 @@ class Budget:
         return (
             f"Few labels, {size} networks: {count} folds of the labelled samples, and {tried} trials of "
             "label smoothing and weight decay for the network without a teacher, which `no-kd`, `self` and "
-            f"the stack share. Each fit trains {4 * (count + 1)} teachers and {tried * count} trials. "
-            "`label_folds` and `label_tuning` change this."
+            f"the stack share. Each fit trains {self.teachers * (count + 1)} teachers and {tried * count} "
+            "trials. `label_folds` and `label_tuning` change this."
         )
 
 
