@@ -148,10 +148,9 @@ def test_three_modalities(data: PairedDataset) -> None:
 
 
 def test_few_labels_stack_the_teachers_that_are_there(data: PairedDataset) -> None:
-    quick = replace(
-        QUICK, labelled=("0.5",), arms=("no-kd", "self", "fused", "stack", "general"), label_tuning="none"
-    )
-    result = mfh.study(data, config=replace(quick, label_folds=2, steps=20))
+    arms = ("no-kd", "self", "fused", "stack", "general")
+    quick = replace(QUICK, labelled=("0.5",), arms=arms, label_tuning="none", label_folds=2, steps=20)
+    result = mfh.study(data, config=quick)
     (weights, *_) = [row.weights for row in result.chosen if row.arm == "stack"]
     assert set(weights or {}) == {"unimodal", "fused", "no-kd"}
     assert tuple(arm.name for arm in result.arms) == arms
