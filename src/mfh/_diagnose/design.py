@@ -24,12 +24,12 @@ from mfh._diagnose.verdict import (
     name_verdict,
 )
 from mfh._study.cost import announce
-from mfh._study.networks import Build, Networks, with_modalities
+from mfh._study.networks import Build, Networks, study_arms, with_modalities
 from mfh._study.outputs import StudentKey
 from mfh._system.lock import holds
 from mfh._system.progress import Bar, Progress, is_shown
 from mfh._system.workers import open_pool, run_tasks
-from mfh.arms import BASELINE, HEADLINE, PILOT, find_arms
+from mfh.arms import BASELINE, FUSED, HEADLINE, PILOT
 from mfh.comparing import Fit, Resampling, Table, chosen_key, compare_arms, headline_key, summarize, tabulate
 from mfh.config import DiagnoseConfig
 from mfh.data.paired import PairedDataset
@@ -230,7 +230,7 @@ def _gamma(
 ) -> Gamma:
     rows = torch.arange(len(data))
     seen = prepared_when_read(data, fit_inputs(data, rows, ()))  # tables: missing values are filled in
-    values = seen.inputs(modality, rows).flatten(1).double().numpy()
+    values = torch.cat([x.flatten(1) for x in seen.inputs_of(modality, rows)], dim=1).double().numpy()
     return estimate_gamma(
         logits, values, data.label.numpy(), folds, group=data.group, generator=rng,
         num_bootstrap=config.num_bootstrap, num_shuffles=config.num_shuffles,
@@ -313,7 +313,7 @@ def _pilot(
         for record, logits in zip(e.records, e.students.values(), strict=True):
             records.append(record)
             correct.append(100.0 * (logits.argmax(axis=1) == label[e.rows]))
-    arms, source = find_arms(config.arms), config.teacher_source
+    arms, source = study_arms(data, config), config.teacher_source
     table = tabulate(records, correct, arms=arms, source=source)
     general, base, outcomes = headline_key(arms, source), (BASELINE, None), table.outcomes
     assert general is not None  # noqa: S101 - the pilot has the headline arm
@@ -345,7 +345,7 @@ def _describe(
     chance: float,
 ) -> dict[str, Any]:
     """Return accuracy, calibration and confidence of the teacher."""
-    regular = [t for e in evidence for t in e.teachers if t.teacher == "regular"]
+    regular = [t for e in evidence for t in e.teachers if t.teacher in ("regular", FUSED)]
     return {
         "accuracy": accuracy["regular"],
         "student_accuracy": accuracy[BASELINE],

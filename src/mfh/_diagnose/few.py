@@ -15,8 +15,8 @@ from mfh._checks import require
 from mfh._diagnose.few_words import Effect, advise, explain
 from mfh._diagnose.verdict import Belief, name_verdict
 from mfh._study.experiment import study
+from mfh._study.few.budget import MEMBERS
 from mfh._study.few.labels import draw_labelled
-from mfh._study.few.members import MEMBERS
 from mfh._study.networks import Build
 from mfh._system.progress import Progress
 from mfh.arms import BASELINE, FEW_PILOT, STACK, TEACHERS

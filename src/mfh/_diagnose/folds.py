@@ -17,6 +17,7 @@ from mfh._study.ranking import rank
 from mfh._study.students import student_jobs
 from mfh._study.task import Progress, SeedTask, predict_all
 from mfh._study.teachers import Teachers, train_teachers
+from mfh.arms import FUSED
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide, draw_split
 from mfh.results import Record, TeacherRecord
@@ -161,11 +162,17 @@ def evidence_of(task: SeedTask, repeat: int, fold: int) -> FoldEvidence:
         for name, values in logits.items()
     )
     features, weight = _last_layer(task, teachers, ranked.layer)
+    alone = logits[_alone(task)]
     return FoldEvidence(
-        repeat, fold, task.split.test, logits["regular"].double().numpy(),
+        repeat, fold, task.split.test, alone.double().numpy(),
         logits["unimodal"].double().numpy(), students, tuple(records), records_of_teachers,
-        _overconfidence(task, logits["regular"][task.train], data.label[task.train]), features, weight,
+        _overconfidence(task, alone[task.train], data.label[task.train]), features, weight,
     )  # fmt: skip
+
+
+def _alone(task: SeedTask) -> str:
+    """Return the name of the teacher that is trained on its own, on labels."""
+    return FUSED if task.networks.both else "regular"
 
 
 def _overconfidence(task: SeedTask, logits: torch.Tensor, label: torch.Tensor) -> float:
@@ -179,8 +186,8 @@ def _last_layer(
     task: SeedTask, teachers: Teachers, layer: str
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return features and weights of a linear head, on the held-out samples; None for any other head."""
-    model = teachers.networks["regular"]
-    example = teachers.data.inputs(task.teacher, torch.arange(2), device=task.device)
+    model = teachers.networks[_alone(task)]
+    example = teachers.data.inputs_of(task.teacher, torch.arange(2), device=task.device)
     trunk, head = channel_split(model, layer, example, task.config.channel_dim)
     features = predict(trunk, teachers.data, task.teacher, task.test)
     start = linear_start(head, features)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import special
 
+from mfh.arms import FUSED
 from mfh.results import Comparison, MetricInfo, TeacherRecord
 
 Word = Literal["help", "no-effect", "hurt", "abstain"]
@@ -165,7 +166,8 @@ def explain(evidence: Evidence) -> list[str]:
         f"The teacher is {better} than a student without a teacher: {evidence.teacher:.1f}% against "
         f"{evidence.student:.1f}% on samples that neither was trained on."
     )
-    saturated = [t.saturated for t in evidence.teachers if t.teacher == "regular" and t.saturated is not None]
+    alone = [t for t in evidence.teachers if t.teacher in ("regular", FUSED)]
+    saturated = [t.saturated for t in alone if t.saturated is not None]
     if saturated and float(np.mean(saturated)) > 0.5:
         reasons.append(
             f"The regular teacher gives {100 * float(np.mean(saturated)):.0f}% of its training samples a "

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
 from mfh._saliency.plain import require_sized
+from mfh._study.networks import require_both
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
 from mfh._system.progress import Progress, is_shown
@@ -25,6 +26,7 @@ from mfh.data.prepared import fit_inputs, prepared_when_read
 from mfh.data.selection import complete_only, usable_only
 from mfh.data.splits import Split, draw_split
 from mfh.metrics import find_metric, metrics_of
+from mfh.models.both import with_inputs
 from mfh.models.copies import copied
 from mfh.models.mlp import mlp
 from mfh.results import environment, read_arrays
@@ -49,7 +51,7 @@ def distill(
     config: DistillConfig | None = None,
     *,
     seed: int = 0,
-    teacher_modality: str | None = None,
+    teacher_modality: str | Sequence[str] | None = None,
     student_modality: str | None = None,
     out: Path | str | None = None,
     progress: Progress = "auto",
@@ -77,7 +79,8 @@ def distill(
         data: paired samples. If they have no split, `seed` draws one of the labelled samples.
         config: training, weights of labels and distillation, temperature; see `DistillConfig`.
         seed: fixes split, batches, dropout, and the initial weights of a student that is made here.
-        teacher_modality: the modality that the teacher sees; by default the first of two.
+        teacher_modality: the modality that the teacher sees; by default the first of two. Several, such as
+            `lidar+camera`, are the inputs of a teacher of both, which gets them as in `mfh.study`.
         student_modality: the modality that the student sees; by default the other one of two.
         out: folder for results, the teacher's outputs and a checkpoint from which the same call resumes;
             None writes nothing.
@@ -212,12 +215,17 @@ def draw_pairs(data: PairedDataset, seed: int, *, unlabelled: bool) -> Split:
     return Split(np.union1d(train, pairs), validation, test, drawn.redrawn, labelled=train)
 
 
-def modalities(data: PairedDataset, teacher: str | None, student: str | None) -> tuple[str, str]:
+def modalities(
+    data: PairedDataset, teacher: str | Sequence[str] | None, student: str | None
+) -> tuple[str, str]:
     """Return the modalities of teacher and student; with two modalities in the data they need no names."""
     names = list(data.modalities)
-    for name in filter(None, (teacher, student)):
-        data.require_modality(name)
-    if len(names) == 2:
+    teacher = data.named(teacher)
+    if student is not None:
+        data.require_modality(student)
+    if teacher is not None and len(data.parts(teacher)) > 1:
+        require_both(data, teacher, student)
+    elif len(names) == 2:
         teacher = teacher or next(name for name in names if name != student)
         student = student or next(name for name in names if name != teacher)
     if teacher is None or student is None:
@@ -248,8 +256,10 @@ def outputs_of(
         return None
     if isinstance(teacher, nn.Module):
         require_sized(teacher, "teacher")
+        parts, network = data.parts(modality), uncompiled(teacher)
+        network = network if len(parts) == 1 else with_inputs(network, parts)
         rows = torch.from_numpy(np.flatnonzero(there))
-        logits = teacher_logits(uncompiled(teacher), data, modality, folder=out, rows=rows)
+        logits = teacher_logits(network, data, modality, folder=out, rows=rows)
     elif isinstance(teacher, (str, Path)):
         logits = _read(Path(teacher), data, there)
     else:

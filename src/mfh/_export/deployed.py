@@ -11,6 +11,7 @@ from mfh._checks import InputError, require
 from mfh._saliency.heads import logits_of
 from mfh._study.kept import UNKNOWN
 from mfh._system.import_paths import ClassSpec, find_target
+from mfh.models.both import Prepared, SideBySide, with_inputs
 from mfh.models.mlp import mlp, standardized
 
 SOFTMAX, SIGMOID, NUMBERS = "softmax", "sigmoid", "none"
@@ -149,11 +150,21 @@ def transform_from(described: Any) -> Callable[[Tensor], Tensor] | None:
     return made
 
 
+def class_of(made_of: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the class and its arguments alone, of plain values of `network_of`."""
+    return {name: value for name, value in made_of.items() if name not in ("prepared", "inputs")}
+
+
 def network_of(made_of: Mapping[str, Any]) -> nn.Module:
-    """Make a network from plain values: a class with arguments, or the default perceptron."""
+    """Make a network from plain values: a class with arguments, or a default network."""
+    prepared, names = made_of.get("prepared"), made_of.get("inputs")
+    if "side_by_side" in made_of:
+        network: nn.Module = SideBySide(made_of["side_by_side"], made_of["outputs"], hidden=made_of["hidden"])
+        return Prepared(network, prepared or ())
     if "class_path" in made_of:
-        prepared = made_of.get("prepared")
-        network: nn.Module = ClassSpec.parse({k: v for k, v in made_of.items() if k != "prepared"})()
+        network = ClassSpec.parse(class_of(made_of))()
+        if names is not None:
+            return Prepared(with_inputs(network, names), prepared or ())
         return network if prepared is None else standardized(network, **prepared)
     shape = list(made_of["mlp"])
     size = math.prod(shape)

@@ -66,20 +66,22 @@ def write_teacher(
     """
     source = FinishedTeacher(folder, result, data, spec, seed=seed, arm=arm, ratio=ratio or 0.0)
     focused, removed = source.focused()
-    example = source.data.inputs(source.modality, source.rows[:NUM_CHECKED])
+    example = source.data.inputs_of(source.modality, source.rows[:NUM_CHECKED])
     with torch.no_grad():
-        focused(example)  # finds which dimension is channels
+        focused(*example)  # finds which dimension is channels
     focused.save(to)
     again = FocusedTeacher.load(to, source.network()).eval()
-    for inputs in (example, example[:1]):
+    for inputs in (example, tuple(x[:1] for x in example)):
         with torch.no_grad():
-            same = torch.equal(logits_of(focused(inputs)), logits_of(again(inputs)))
+            same = torch.equal(logits_of(focused(*inputs)), logits_of(again(*inputs)))
         require(same, "The exported teacher gives other outputs than the trained one: delete the export.")
     source.require_score(focused)
+    parts = source.data.parts(source.modality)
+    shapes = [list(source.data.shape(part)) for part in parts]
     return {
         "network": source.made_of,
         "modality": source.modality,
-        "shape": list(source.data.shape(source.modality)),
+        "shape": shapes if len(parts) > 1 else shapes[0],
         "arm": arm,
         "ratio": source.ratio,
         "layer": focused.layer,
@@ -119,13 +121,15 @@ class FinishedTeacher:
         self.row = [int(s) for s in result.channels["seed"]].index(seed)
         self.arm = self._find_arm(arm)
         self.modality = str(self.config.teacher)
-        networks = Networks(data, self.config, spec, None)
+        sides_of = result.config.get("networks", {}).get("student", {}).get("network") or {}
+        # a student's own network takes its modality as it is, and so does a teacher that sees it too
+        networks = Networks(data, self.config, spec, None if "mlp" in sides_of else nn.Identity)
         drawn = Design.of(data, self.config).draw(data, self.config, seed)
         self.split = drawn.only(networks.present["teacher"])
         self.train = torch.from_numpy(self.split.train)
         self.rows = networks.having(torch.arange(len(data)), "teacher")
         self.data = replace(data, label=learnt_labels(data, torch.from_numpy(drawn.train)))
-        self.fit = fit_inputs(data, self.train, networks.standardized).get(self.modality)
+        self.fits = fit_inputs(data, self.train, networks.standardized)
         self.made_of: Mapping[str, Any] = describe_build(spec, networks, self.modality) or {}
 
     def _find_arm(self, name: str) -> Arm:
@@ -152,6 +156,11 @@ class FinishedTeacher:
         """Make a new network, which begins with the standardisation that the study applied."""
         return network_of(self.made_of)
 
+    @property
+    def _begins(self) -> bool:
+        """Whether the exported network begins with standardisation, before a module `network`."""
+        return self.modality in self.fits or len(self.data.parts(self.modality)) > 1
+
     def _weights(self) -> dict[str, Tensor]:
         """Read the checkpoint of the teacher; the names of the weights are those of `network`."""
         name = f"teacher-{self.config.teacher_source}.safetensors"
@@ -166,10 +175,15 @@ class FinishedTeacher:
             state = safetensors.torch.load(path.read_bytes())
         except (OSError, InputError, safetensors.SafetensorError) as error:
             raise InputError(f"`{path}` cannot be read: {error}. Repeat the study.") from error
-        if self.fit is None:
+        if not self._begins:
             return state
+        parts = self.data.parts(self.modality)
         named = {f"network.{key}": value for key, value in state.items()}
-        return {f"standardize.{key}": value for key, value in self.fit.tensors.items()} | named
+        for place, part in enumerate(parts):
+            prefix = "standardize" if len(parts) == 1 else f"standardize.{place}"
+            fit = self.fits.get(part)
+            named |= {} if fit is None else {f"{prefix}.{key}": value for key, value in fit.tensors.items()}
+        return named
 
     def focused(self) -> tuple[FocusedTeacher, list[int]]:
         """Return the focused teacher, and the channels that it lost."""
@@ -179,10 +193,10 @@ class FinishedTeacher:
         except RuntimeError as error:
             raise InputError(f"The weights of the study do not fit the teacher's network: {error}") from error
         layer = str(self.result.config["layer"])
-        layer = layer if self.fit is None else f"network.{layer}"
-        example = self.data.inputs(self.modality, self.train[:2])
+        layer = f"network.{layer}" if self._begins else layer
+        example = self.data.inputs_of(self.modality, self.train[:2])
         trunk, _ = channel_split(model.eval(), layer, example, self.config.channel_dim)
-        batches = (self.data.inputs(self.modality, rows) for rows in self.train.split(256))
+        batches = (self.data.inputs_of(self.modality, rows) for rows in self.train.split(256))
         fill = channel_means(batches, trunk)
         values = torch.from_numpy(self.result.channels[self._array(self.arm)][self.row])
         removed = select(values, self.ratio, "general" if self.arm.remove == "lowest" else "specific")
@@ -195,7 +209,8 @@ class FinishedTeacher:
         records = [t for t in self.result.teachers if t.seed == self.seed and t.teacher == name]
         test = torch.from_numpy(self.split.test)
         with torch.no_grad():
-            parts = [logits_of(focused(self.data.inputs(self.modality, rows))) for rows in test.split(256)]
+            batches = test.split(256)
+            parts = [logits_of(focused(*self.data.inputs_of(self.modality, rows))) for rows in batches]
         now = self.metric(torch.cat(parts), self.data.label[test], self.data.weight_of(test))
         for record in records:
             require(

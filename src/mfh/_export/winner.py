@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mfh._checks import InputError, require
 from mfh._export.choose import Chosen
+from mfh._export.deployed import class_of
 from mfh._export.facts import like_it
 from mfh._study.kept import STUDENTS, Kept
 from mfh._study.networks import Build, Networks
@@ -154,8 +155,7 @@ def _spec(described: Mapping[str, Any] | None, side: str) -> ClassSpec | None:
         "function that makes it, or export in the program that made the run.",
     )
     assert described is not None  # noqa: S101 - was just required
-    plain = {name: value for name, value in described.items() if name != "prepared"}
-    return ClassSpec.parse(plain) if "class_path" in described else None
+    return ClassSpec.parse(class_of(described)) if "class_path" in described else None
 
 
 def _teacher_epochs(result: StudyResult, arm: str) -> int:

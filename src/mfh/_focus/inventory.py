@@ -13,6 +13,9 @@ from mfh._focus.channels import LAST, ChannelFlow, ambiguous, has_channels_last
 from mfh._focus.outputs import part_of
 from mfh._saliency.heads import evaluating
 
+INPUT = ":input"
+"""Behind the name of a layer, it means what the layer takes instead of what it returns."""
+
 
 @dataclass(frozen=True)
 class LayerInfo:
@@ -116,6 +119,8 @@ def find_channel_dim(model: nn.Module, layer: str, example: object) -> int:
     Raises:
         InputError: the model does not show it.
     """
+    if at_input(model, layer):  # a linear layer reads the last dimension, a convolution the second
+        return -1 if isinstance(find(model, layer, "layers"), nn.Linear) else 1
     infos = [info for info in layers(model, example) if info.name == layer]
     if not infos:
         return 1
@@ -125,7 +130,7 @@ def find_channel_dim(model: nn.Module, layer: str, example: object) -> int:
 
 
 def find(model: nn.Module, layer: str, caller: str, example: object = None) -> nn.Module:
-    """Return the submodule of that name.
+    """Return the submodule of that name, or the one whose input is named, as in `head:input`.
 
     Raises:
         InputError: there is none. The message lists the submodules, with shapes if an example is given.
@@ -133,6 +138,8 @@ def find(model: nn.Module, layer: str, caller: str, example: object = None) -> n
     named = dict(model.named_modules(remove_duplicate=False))
     if layer and layer in named:
         return named[layer]
+    if at_input(model, layer):
+        return named[layer.removesuffix(INPUT)]
     if example is None:
         known = [name for name in named if name]
     else:
@@ -140,6 +147,12 @@ def find(model: nn.Module, layer: str, caller: str, example: object = None) -> n
     raise InputError(
         f"`layer` of `{caller}` must name a submodule. Got {layer!r}. Choose from {listing(known, limit=40)}."
     )
+
+
+def at_input(model: nn.Module, layer: str) -> bool:
+    """Return whether a name means the input of a submodule, as in `head:input`."""
+    named = dict(model.named_modules(remove_duplicate=False))
+    return layer not in named and layer.endswith(INPUT) and layer.removesuffix(INPUT) in named
 
 
 def uncompiled(model: nn.Module) -> nn.Module:

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from mfh._checks import fail, require
 from mfh._focus.chain import sequence
 from mfh._focus.channels import channels_second, with_channels_second
-from mfh._focus.inventory import arguments, call, find, find_channel_dim, running_eagerly, uncompiled
+from mfh._focus.inventory import (
+    INPUT,
+    arguments,
+    at_input,
+    call,
+    find,
+    find_channel_dim,
+    running_eagerly,
+    uncompiled,
+)
 from mfh._focus.outputs import part_of
 from mfh._focus.tracing import INSTEAD, UntraceableError, trace_head, trace_rest
 from mfh._saliency.heads import evaluating, logits_of
@@ -37,7 +46,9 @@ def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.M
 
     Args:
         model: any module.
-        layer: name of a submodule that is called once in a forward pass; see `layers`.
+        layer: name of a submodule that is called once in a forward pass; see `layers`. With `:input` behind
+            it, as in `head:input`, the model is cut before this submodule, so that the features are what it
+            takes: several branches that code such as `torch.cat` joins have no submodule of their own.
         example: an input, as for `layers`, preferably of several samples. With it, trunk and head are
             compared with the model on two batch sizes.
 
@@ -63,6 +74,8 @@ def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.M
         not any(isinstance(module, Hooked) for module in model.modules()),
         "`model` of `split` must not contain a focused teacher: split the model that it wraps, its `.model`.",
     )
+    if at_input(model, layer):
+        return _before(model, layer, target, example)
     uses = sum(module is target for _, module in model.named_modules(remove_duplicate=False))
     trunk: nn.Module
     parts = _slice(model, layer.split(".")) if uses == 1 else None
@@ -72,6 +85,17 @@ def split(model: nn.Module, layer: str, *, example: object = None) -> tuple[nn.M
         trunk, head = _traced(model, layer, example)
     for module in {*trunk.modules(), *head.modules()}.difference(model.modules()):
         module.training = model.training
+    return trunk, head
+
+
+def _before(model: nn.Module, layer: str, target: nn.Module, example: object) -> tuple[nn.Module, nn.Module]:
+    """Return trunk and head of a model that is cut before a submodule."""
+    _, rest = split(model, layer.removesuffix(INPUT), example=example)
+    trunk, head = Trunk(model, layer), sequence([target, *([] if type(rest) is nn.Identity else [rest])])
+    trunk.training = model.training
+    if example is not None:
+        with evaluating(model), running_eagerly(model):
+            _compare(model, layer, trunk, head, example)
     return trunk, head
 
 
@@ -162,13 +186,26 @@ class Hooked(nn.Module):
         self.layer = layer
 
     def run(self, hook: Callable[[Any], Any], *args: Any, **kwargs: Any) -> Any:
-        """Return the model's output after `hook` replaced the layer's output; None keeps that output."""
+        """Return the model's output after `hook` replaced the layer's output; None keeps that output.
+
+        For the input of a layer, `hook` replaces the input.
+        """
         thread = threading.get_ident()
 
         def in_this_thread(_: nn.Module, __: object, output: Any) -> Any:
             return hook(output) if threading.get_ident() == thread else None
 
-        handle = self.model.get_submodule(self.layer).register_forward_hook(in_this_thread)
+        def before(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+            require(len(inputs) > 0, f"`{self.layer}` must be a positional input. It is given by keyword.")
+            changed = in_this_thread(module, None, inputs[0])
+            return None if changed is None else (changed, *inputs[1:])
+
+        module = find(self.model, self.layer, "split")
+        handle = (
+            module.register_forward_pre_hook(before)
+            if at_input(self.model, self.layer)
+            else module.register_forward_hook(in_this_thread)
+        )
         try:
             with running_eagerly(self.model):
                 return self.model(*args, **kwargs)

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from mfh._checks import InputError, fail
 from mfh._focus.chain import leading_modules, sequence
+from mfh._focus.inventory import INPUT
 from mfh._focus.outputs import is_access, part_of, with_part
 
 INSTEAD = "or pass a trunk and a head of your own."
@@ -221,7 +222,8 @@ def _after(graph: fx.Graph, start: fx.Node, cut: str) -> fx.Graph:
             if node in reads_input:
                 fail(
                     f"{cut}: the code after it also needs {_describe(node)}, which is not part of the "
-                    f"layer's output. Name a layer before both or after the place where they meet, {INSTEAD}"
+                    f"layer's output. Name a layer before both or after the place where they meet"
+                    f"{_meeting(graph, start, node)}, {INSTEAD}"
                 )
             copies[node] = part.node_copy(node, copy)
         return copies[node]
@@ -235,6 +237,17 @@ def _after(graph: fx.Graph, start: fx.Node, cut: str) -> fx.Graph:
             follows.add(node)
             copies[node] = part.node_copy(node, copy)
     return part
+
+
+def _meeting(graph: fx.Graph, start: fx.Node, other: fx.Node) -> str:
+    """Return the first submodule that takes what depends on both values, as words; empty if there is none."""
+    after: dict[fx.Node, set[fx.Node]] = {start: {start}, other: {other}}
+    for node in graph.nodes:
+        found = set().union(*(after.get(source, set()) for source in node.all_input_nodes))
+        if node.op == "call_module" and {start, other} <= found:
+            return f", such as `{node.target}{INPUT}`, the input of `{node.target}`"
+        after[node] = after.get(node, set()) | found
+    return ""
 
 
 def _describe(node: fx.Node) -> str:

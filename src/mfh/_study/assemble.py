@@ -18,7 +18,7 @@ from mfh._study.outcome import SeedResult
 from mfh._study.sentences import describe_failed, write_verdict
 from mfh._study.summary import fits_of, predictions_of, records_and_values
 from mfh._study.task import with_fixed_schedule
-from mfh.arms import ARMS, DEFAULT, ShownArm
+from mfh.arms import ARMS, DEFAULT, ShownArm, arms_of_both
 from mfh.comparing import (
     Resampling,
     Table,
@@ -30,6 +30,7 @@ from mfh.comparing import (
 )
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.data.parts import join_names
 from mfh.data.splits import absent_classes
 from mfh.results import MetricInfo, StudyResult, environment
 from mfh.stats import most_common
@@ -65,6 +66,7 @@ def assemble(
         records, values, config.losses, arms=arms, source=source, higher_is_better=metric.higher_is_better
     )
     comparisons = compare_losses(tables, arms, source, resampling, metric)
+    known = [ARMS[name] for name in DEFAULT]
     failed = tuple(student for seed in seeds for student in seed.failed)
     share, largest = _largest_class(data, seeds)
     one_output = _one_output(data, seeds)
@@ -75,7 +77,7 @@ def assemble(
         metric=metric,
         loss=config.losses[0] if len(config.losses) > 1 else None,
         diverged={student.arm for student in failed if student.loss == config.losses[0]},
-        known=[ARMS[name] for name in DEFAULT],
+        known=arms_of_both(known, source) if networks.both else known,
         largest_class=share,
         one_output=one_output,
     )
@@ -88,6 +90,7 @@ def assemble(
         modalities=(str(config.teacher), str(config.student)),
         alike=data.kind.alike,
         labels=labels,
+        also=join_names([name for name in networks.sees if name != config.student]),
         softens=data.kind.softens,
         largest_class=largest,
         level=level,
@@ -123,7 +126,7 @@ def assemble(
         data=describe_data(
             data,
             seeds[0].split,
-            teacher=config.teacher,
+            teacher=str(config.teacher),
             student=config.student,
             redrawn=data.split is None and not config.fix_split,
         )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from mfh._study.live import units_per_seed
 from mfh._study.networks import Build, Networks
 from mfh._study.task import teachers_needed
 from mfh._system.progress import about, write_line
+from mfh.arms import FUSED
 from mfh.training.device import make_accelerator
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.objectives import Distill
@@ -83,25 +85,41 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
     torch.set_num_threads(1 if networks.small() else threads)
     try:
         given = networks.config.given_teacher
-        teacher = 0.0 if given else _epoch_seconds(networks, networks.build_teacher, "teacher")
-        student = _epoch_seconds(networks, networks.build_student, "student")
+        teacher = 0.0 if given else _teacher_seconds(networks)
+        student = _epoch_seconds(networks, networks.build_student, str(networks.config.student), "student")
     finally:
         torch.set_num_threads(before)
     count = units_per_seed(networks)["students"] // (1 if networks.few_labels else networks.config.epochs)
     side_by_side = min(threads, max(count, 1)) if _in_threads(networks) else 1
-    if networks.few_labels:  # four teachers: one of each modality, and two of both
+    if networks.few_labels:  # one teacher of each side, and pairs of both
         steps, size = _steps(networks)
         passes = steps * size / (TRAINING * networks.data.labelled.sum())
+        count = Budget.of(networks).teachers
         return {
-            "teachers": 0.75 * (teacher + student) * passes,
+            "teachers": (count - 1) / count * (teacher + student) * passes,
             "students": student * passes / side_by_side,
         }
     needed = teachers_needed(networks.arms, networks.config.teacher_source)
     trained = [name for name in needed if not (given and name == GIVEN)]
-    each = [{"regular": teacher, "unimodal": student}.get(name, teacher + student) for name in trained]
+    each = [
+        {"regular": teacher, FUSED: teacher, "unimodal": student}.get(name, teacher + student)
+        for name in trained
+    ]
     ranks = any(arm.ranking is not None for arm in networks.arms)
-    each += [student] if ranks and networks.config.teacher_source == "regular" else []
+    each += [student] if ranks and networks.config.teacher_source != "joint" else []
     return {"teachers": sum(each) / max(len(each), 1), "students": student / side_by_side}
+
+
+def _teacher_seconds(networks: Networks) -> float:
+    """Return the seconds of one epoch of the teacher; of default networks of several modalities the sum."""
+    sees = networks.sees if networks.teacher is None else (str(networks.config.teacher),)
+    builds = (
+        partial(networks.build_default, name) if networks.teacher is None else networks.build_teacher
+        for name in sees
+    )
+    return sum(
+        _epoch_seconds(networks, build, name, "teacher") for build, name in zip(builds, sees, strict=True)
+    )
 
 
 def _steps(networks: Networks) -> tuple[int, int]:
@@ -110,10 +128,9 @@ def _steps(networks: Networks) -> tuple[int, int]:
     return budget.steps(networks, int(TRAINING * len(networks.data))), budget.batch_size(networks)
 
 
-def _epoch_seconds(networks: Networks, build: Build, side: str) -> float:
-    """Return the seconds of one epoch of a side's network on a training split."""
+def _epoch_seconds(networks: Networks, build: Build, modality: str, side: str) -> float:
+    """Return the seconds of one epoch of a network on the training samples of a side."""
     config = networks.config
-    modality = str(getattr(config, side))
     config = replace(config, patience=0, lr=0.001 if config.lr == "auto" else config.lr)
     rows = networks.having(torch.from_numpy(np.flatnonzero(networks.data.labelled)), side)
     full = max(1, int(TRAINING * len(rows)))

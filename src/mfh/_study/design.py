@@ -194,7 +194,7 @@ class Design:
 
 
 def _sides(config: StudyConfig) -> list[str]:
-    return [name for name in (config.teacher, config.student) if name is not None]
+    return [str(name) for name in (config.teacher, config.student) if name is not None]
 
 
 def testable(data: PairedDataset, config: StudyConfig) -> np.ndarray:

@@ -58,7 +58,8 @@ def study(
 
     Args:
         data: paired samples of two modalities or more.
-        teacher: function without arguments that makes the teacher's network; it sees `config.teacher`. By
+        teacher: function without arguments that makes the teacher's network; it sees `config.teacher`, of
+            several modalities as positional inputs, by name or in a dict (`mfh.models.both.with_inputs`). By
             default a multilayer perceptron on inputs standardised with training statistics.
         student: the same for the student's network, which sees `config.student`.
         config: the design; see `StudyConfig`.
@@ -103,6 +104,8 @@ def study(
         teachers = networks.build_teacher(), networks.build_teacher()
         require_given(data, config, *teachers, networks.losses)
         logger.info("%s", describe_left_out(config, networks.arms) or "The teacher is given.")
+    elif networks.both:
+        logger.info("%s", describe_left_out(config, networks.arms))
     require_networks(data, config, networks.build_teacher(), networks.build_student())
     processes = Processes.on(make_accelerator(networks.config).device)
     require(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from mfh._checks import listing, require
-from mfh.arms import Arm
+from mfh.arms import FUSED, Arm
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.losses import DistillLoss
@@ -52,7 +52,7 @@ def _of_given(arm: Arm) -> Arm:
 
 
 def describe_left_out(config: StudyConfig, arms: Sequence[Arm]) -> str:
-    """Return which arms a study leaves out because its teacher is given; empty if none.
+    """Return which arms a study leaves out because its teacher is given, or sees both; empty if none.
 
     Args:
         config: the options of the study, with the arms that were asked for.
@@ -60,6 +60,13 @@ def describe_left_out(config: StudyConfig, arms: Sequence[Arm]) -> str:
     """
     names = {arm.name for arm in arms}
     absent = [name for name in config.arms if name not in names and "." not in name and ":" not in name]
+    if config.teacher_source == FUSED:
+        rest = [name for name in absent if name in ("joint", "softened-regular")]
+        left = f" {listing(rest)} are left out: both networks of a pair would agree through {config.student}."
+        return (
+            f"The teacher sees {config.student} too, so `{FUSED}` takes the place of `regular`."
+            f"{left if rest else ''}"
+        )
     if not config.given_teacher or not absent:
         return ""
     logits = config.teacher_logits

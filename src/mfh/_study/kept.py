@@ -12,6 +12,7 @@ Each fit keeps one set of tensors. In a folder they are `checkpoints/seed-0000/s
 import functools
 import importlib
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -174,12 +175,22 @@ UNKNOWN = "unknown"
 def describe_networks(networks: Networks) -> dict[str, dict[str, Any]]:
     """Return what makes the networks of both sides, and what they take, as plain values."""
     data, config = networks.data, networks.config
-    sides = (("teacher", config.teacher, networks.teacher), ("student", config.student, networks.student))
+    sides = (
+        ("teacher", str(config.teacher), networks.teacher),
+        ("student", str(config.student), networks.student),
+    )
     return {
-        side: describe_input(data, str(modality))
-        | {"network": describe_build(build, networks, str(modality))}
+        side: _describe_inputs(data, modality) | {"network": describe_build(build, networks, modality)}
         for side, modality, build in sides
     }
+
+
+def _describe_inputs(data: PairedDataset, modality: str) -> dict[str, Any]:
+    """Return what a network takes: see `describe_input`, with `inputs` for several modalities."""
+    parts = data.parts(modality)
+    if len(parts) == 1:
+        return describe_input(data, modality)
+    return {"modality": modality, "inputs": [describe_input(data, part) for part in parts]}
 
 
 def describe_input(data: PairedDataset, modality: str) -> dict[str, Any]:
@@ -223,17 +234,29 @@ def describe_build(build: Build | None, networks: Networks, modality: str) -> di
 
     A default network is described by its sizes; `fills` tells that it fills in missing values. A class, a
     function of a module, a `ClassSpec` and a `functools.partial` of one of them with keyword arguments have
-    an import path; `prepared` is there if values of a table are prepared for it.
+    an import path; `prepared` is there if values of a table are prepared for it. A network of several
+    modalities has `inputs`, their names, and `prepared` for each of them.
     """
-    data = networks.data
-    features, shape = data.features.get(modality), list(data.shape(modality))
-    fills = features is not None and features.gaps
-    if build is None:
-        default = {"mlp": shape, "outputs": data.num_classes, "hidden": list(networks.config.hidden)}
-        return default | ({"fills": True} if fills else {})
+    data, parts = networks.data, networks.data.parts(modality)
+    shapes = [list(data.shape(part)) for part in parts]
+    tables = [data.features.get(part) for part in parts]
+    fills = [table is not None and table.gaps for table in tables]
+    ready = [table is not None and table.is_prepared for table in tables]
+    outputs = {"outputs": data.num_classes, "hidden": list(networks.config.hidden)}
     prepared: dict[str, Any] = {}
-    if features is not None and features.is_prepared:
-        prepared = {"prepared": {"shape": shape, "fills": fills}}
+    if len(parts) > 1:
+        asked = [done or part in networks.standardized for part, done in zip(parts, ready, strict=True)]
+        each = [{"shape": shape, "fills": gaps} for shape, gaps in zip(shapes, fills, strict=True)]
+        prepared = {
+            "inputs": list(parts),
+            "prepared": [one if wanted else None for one, wanted in zip(each, asked, strict=True)],
+        }
+        if build is None:
+            return {"side_by_side": [math.prod(shape) for shape in shapes]} | outputs | prepared
+    elif build is None:
+        return {"mlp": shapes[0]} | outputs | ({"fills": True} if fills[0] else {})
+    elif ready[0]:
+        prepared = {"prepared": {"shape": shapes[0], "fills": fills[0]}}
     if isinstance(build, ClassSpec):
         return build.to_dict() | prepared
     target: Any = build

@@ -42,7 +42,7 @@ def units_per_seed(networks: Networks) -> dict[str, int]:
     ranks = any(arm.ranking is not None for arm in arms)
     needed = teachers_needed(arms, config.teacher_source)
     teachers = len(needed) - (config.given_teacher and GIVEN in needed)
-    teachers += ranks and config.teacher_source == "regular"  # the student that channels are ranked against
+    teachers += ranks and config.teacher_source != "joint"  # the student that channels are ranked against
     students = 0
     for arm in arms:
         count = arm.count(len(config.ratio), config.random_draws, len(config.smoothing) if smooths else 0)

@@ -14,13 +14,15 @@ from mfh._checks import listing, require
 from mfh._focus import uncompiled
 from mfh._study.given import arms_for
 from mfh._study.losses import study_losses
-from mfh.arms import DEFAULT, SEARCH_ARMS, Arm, find_arms
+from mfh.arms import DEFAULT, FUSED, SEARCH_ARMS, Arm, find_arms
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.data.parts import join_names
 from mfh.data.prepared import fit_inputs, prepare_inputs
 from mfh.data.standardize import Standardize
 from mfh.losses import DistillLoss
 from mfh.metrics import Metric, find_metric, metrics_of
+from mfh.models.both import SideBySide, with_inputs
 from mfh.models.mlp import mlp
 from mfh.tasks import is_labelled
 from mfh.training.fingerprint import network_fingerprint, short
@@ -43,25 +45,79 @@ NOT_IN_IDENTITY = (
 def with_modalities(data: PairedDataset, config: C, *, own_networks: bool = False) -> C:
     """Return the configuration with the modalities of teacher and student, where the data have just two.
 
-    The options of the optimiser that were left out get their values, by whether a network is the user's own.
+    Several modalities of the teacher get one name, such as `lidar+camera`. Options that were left out get
+    their values: those of the optimiser, by whether a network is the user's own, `teacher_source`, `score`.
 
     Raises:
-        InputError: a modality does not exist, or must be named.
+        InputError: a modality does not exist, or must be named; a teacher of several does not see the
+            student's.
     """
     names = list(data.modalities)
-    teacher, student = config.teacher, config.student
-    for name in filter(None, (teacher, student)):
-        data.require_modality(name)
-    if len(names) == 2:
+    teacher, student = data.named(config.teacher), config.student
+    if student is not None:
+        data.require_modality(student)
+    both = teacher is not None and len(data.parts(teacher)) > 1
+    if both:
+        require_both(data, str(teacher), student)
+    elif len(names) == 2:
         teacher = teacher or next(name for name in names if name != student)
         student = student or next(name for name in names if name != teacher)
     require(
         teacher is not None and student is not None,
         f"`teacher` and `student` must be named: the data hold {len(names)} modalities, {listing(names)}.",
     )
-    widest = max(int(np.prod(data.shape(str(name)))) for name in (teacher, student))
-    config = replace(config, teacher=teacher, student=student)
+    sides = (*data.parts(str(teacher)), str(student))
+    widest = max(data.num_values(name) for name in sides)
+    require(
+        both or config.teacher_source != FUSED,
+        f"`teacher_source` must not be {FUSED} for a teacher of one modality. Name both, such as "
+        f"`teacher` {join_names(sides)}.",
+    )
+    config = with_source(data, replace(config, teacher=teacher, student=student))
     return config.settled(own_networks=own_networks, num_inputs=0 if own_networks else widest)
+
+
+def with_source(data: PairedDataset, config: C) -> C:
+    """Return the configuration with `teacher_source` and `score` by name, where they are auto."""
+    source, score = config.teacher_source, config.score
+    if config.given_teacher or len(data.parts(str(config.teacher))) == 1:
+        source = "joint" if source == "auto" else source
+    else:
+        source = "joint" if source == "joint" else "fused"
+    if score == "auto":
+        score = "followed" if source == FUSED else "increase"
+    return replace(config, teacher_source=source, score=score)
+
+
+def require_both(data: PairedDataset, teacher: str, student: str | None) -> None:
+    """Check that a teacher of several modalities sees the student's.
+
+    Raises:
+        InputError: it does not, or no student is named.
+    """
+    parts = data.parts(teacher)
+    require(
+        student is not None,
+        f"`student` must be named with a teacher of several modalities: one of {listing(parts)}.",
+    )
+    require(
+        student in parts,
+        f"`teacher` {teacher} must contain the student's modality, {student}: a teacher of several sees what "
+        f"the student sees, too. Name {join_names([*parts, str(student)])}, or put {listing(parts)} into one "
+        "array, side by side.",
+    )
+
+
+def study_arms(data: PairedDataset, config: StudyConfig) -> tuple[Arm, ...]:
+    """Return the arms of a study; `config` is that of `with_modalities`."""
+    if config.searches:
+        return SEARCH_ARMS
+    both = len(data.parts(str(config.teacher))) > 1 and not config.given_teacher
+    few = bool(config.labelled) or not data.labelled.all()
+    arms = find_arms(config.arms, few_labels=few, both=config.teacher_source if both else "")
+    # without labels that the study hid, `oracle` would be another `no-kd`
+    arms = tuple(arm for arm in arms if config.labelled or not arm.hidden_labels)
+    return arms_for(arms, config)
 
 
 @dataclass(eq=False)
@@ -88,44 +144,62 @@ class Networks:
     metrics: tuple[Metric, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        sides = ((str(self.config.teacher), self.teacher), (str(self.config.student), self.student))
-        self.standardized = tuple(
-            name for name, build in sides if build is None and name != self.config.teacher_logits
+        self.config = with_source(self.data, self.config)
+        student = str(self.config.student)
+        others = [name for name in self.sees if name not in (student, self.config.teacher_logits)]
+        self.standardized = (
+            *(others if self.teacher is None else []),
+            *([student] if self.student is None else []),
         )
-        arms: tuple[Arm, ...] = SEARCH_ARMS
-        if not self.config.searches:
-            arms = find_arms(self.config.arms, few_labels=self.few_labels)
-            # without labels that the study hid, `oracle` would be another `no-kd`
-            arms = tuple(arm for arm in arms if self.config.labelled or not arm.hidden_labels)
-        self.arms = arms_for(arms, self.config)
+        self.arms = study_arms(self.data, self.config)
         self.losses = study_losses(self.config, self.data.task, few_labels=self.few_labels)
         chosen = find_metric(self.config.metric, self.data.task)
         self.metrics = metrics_of(self.data.task, chosen, weighted=self.data.weight is not None)
         class_weights(self.config.class_weight, self.data, torch.arange(len(self.data)))  # refused early
 
     def build_teacher(self) -> torch.nn.Module:
-        """Make a new teacher, without what `torch.compile` wraps around it; for given logits the identity."""
+        """Make a new teacher, without what `torch.compile` wraps around it; for given logits the identity.
+
+        A teacher of several modalities takes a positional input for each.
+        """
         if self.config.teacher_logits is not None:
             return torch.nn.Identity()
-        return uncompiled(self.teacher()) if self.teacher else self._default(str(self.config.teacher))
+        if self.teacher is None:
+            return self.build_default(*self.sees)
+        made = uncompiled(self.teacher())
+        return made if len(self.sees) == 1 else with_inputs(made, self.sees)
 
     def build_student(self) -> torch.nn.Module:
         """Make a new student, without what `torch.compile` wraps around it."""
-        return uncompiled(self.student()) if self.student else self._default(str(self.config.student))
+        return uncompiled(self.student()) if self.student else self.build_default(str(self.config.student))
 
     def scaled(self, factor: float) -> "Networks":
         """Return the same, with default networks whose hidden layers are wider by a factor."""
         hidden = tuple(max(1, round(factor * width)) for width in self.config.hidden)
         return replace(self, config=replace(self.config, hidden=hidden))
 
-    def _default(self, modality: str) -> torch.nn.Module:
+    @property
+    def sees(self) -> tuple[str, ...]:
+        """The modalities that the teacher sees."""
+        return self.data.parts(str(self.config.teacher))
+
+    @property
+    def both(self) -> bool:
+        """Whether a teacher that is trained sees the student's modality too."""
+        return len(self.sees) > 1 and not self.config.given_teacher
+
+    def build_default(self, *modalities: str) -> torch.nn.Module:
+        """Make a default network of one modality or of several."""
         require(
             self.data.task != "dense",
             "`teacher` and `student` must be given for the task dense: the default networks are perceptrons, "
             "which have no positions.",
         )
-        size = int(np.prod(self.data.shape(modality)))
-        return mlp(size, self.data.num_classes, hidden=self.config.hidden)
+        sizes = [self.data.num_values(name) for name in modalities]
+        count, hidden = self.data.num_classes, self.config.hidden
+        if len(sizes) == 1:
+            return mlp(sizes[0], count, hidden=hidden)
+        return SideBySide(sizes, count, hidden=hidden)
 
     @property
     def few_labels(self) -> bool:
@@ -195,7 +269,7 @@ class Networks:
     def small(self) -> bool:
         """Return whether both networks read short vectors and have few weights."""
         modalities = (str(self.config.teacher), str(self.config.student))
-        values = max(int(np.prod(self.data.shape(name))) for name in modalities)
+        values = max(self.data.num_values(name) for name in modalities)
         networks = (self.build_teacher(), self.build_student())
         weights = max(sum(p.numel() for p in network.parameters()) for network in networks)
         return values <= SMALL_INPUT and weights <= SMALL_NETWORK

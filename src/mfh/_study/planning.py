@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from mfh._checks import require
 from mfh._study.experiment import study
-from mfh._study.networks import Build
+from mfh._study.networks import Build, with_modalities
 from mfh._system.progress import Progress
 from mfh.arms import BASELINE, HEADLINE
 from mfh.config import StudyConfig
@@ -75,9 +75,8 @@ def plan(
     """
     require(0 < effect < math.inf, f"`effect` must be above 0. Got {effect}.")
     config = config or StudyConfig()
-    pilot = replace(
-        config, arms=(BASELINE, config.teacher_source, HEADLINE), repeats=2, seeds=None, until="fixed"
-    )
+    source = with_modalities(data, config).teacher_source
+    pilot = replace(config, arms=(BASELINE, source, HEADLINE), repeats=2, seeds=None, until="fixed")
     result = study(data, teacher, student, config=pilot, progress=progress)
     gain = result.comparisons[0]
     require(

@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from mfh._checks import InputError, require
+from mfh._checks import InputError, listing, require
 from mfh._focus import channel_split
 from mfh._saliency.heads import evaluating, logits_of
 from mfh._saliency.plain import require_sized
 from mfh._study.ranking import last_hidden
 from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
+from mfh.models.both import Named
 
 
 def require_networks(
@@ -26,16 +27,17 @@ def require_networks(
         require_sized(network, side)
         modality = str(getattr(config, side))
         rows = torch.from_numpy(np.flatnonzero(data.present(modality))[:2])
-        example = data.inputs(modality, rows)
+        example = data.inputs_of(modality, rows)
         with evaluating(network):
             try:
-                answer = logits_of(network(example))
+                answer = logits_of(network(*example))
             except InputError:
                 raise
             except Exception as error:
+                shapes = " and ".join(str(tuple(x.shape[1:])) for x in example)
                 raise InputError(
                     f"The {side}'s network must take samples of `{modality}`, here {len(rows)} of shape "
-                    f"{tuple(example.shape[1:])}. {type(error).__name__}: {error}"
+                    f"{shapes}{_how(network, example)}. {type(error).__name__}: {error}"
                 ) from error
         require(
             tuple(answer.shape) == (len(rows), *data.output_shape),
@@ -44,3 +46,12 @@ def require_networks(
         )
         if side == "teacher" and config.teacher_logits is None:
             channel_split(network, config.layer or last_hidden(network, example), example, config.channel_dim)
+
+
+def _how(network: nn.Module, example: tuple[torch.Tensor, ...]) -> str:
+    """Return how a network of several modalities gets them, as words."""
+    if len(example) == 1:
+        return ""
+    if not isinstance(network, Named):
+        return ", as positional arguments"
+    return f", as {'one dict' if network.in_dict else 'keyword arguments'} of {listing(network.names)}"

@@ -1,6 +1,7 @@
 """The source teacher's channels, ranked in every way that an arm asks for, and the teacher without some."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, one_line, require
 from mfh._focus import channel_means, channel_split, layers, select, uncompiled
+from mfh._focus import split as split_network
+from mfh._focus.inventory import INPUT
 from mfh._saliency import SaliencyResult, linear_start, saliency
 from mfh._saliency.dense import pointwise
 from mfh._saliency.heads import logits_of
@@ -68,13 +71,16 @@ def _outputs(task: SeedTask, name: str, network: nn.Module, data: PairedDataset)
 
 
 def _side(teacher: str) -> str:
-    return "teacher" if TEACHERS[teacher].side == "teacher" else "student"
+    """Return whose input a teacher takes; `fused` is one network only if the study's teacher sees both."""
+    return "student" if TEACHERS[teacher].side == "student" else "teacher"
 
 
-def _example(task: SeedTask, data: PairedDataset, side: str, device: torch.device | str = "cpu") -> Tensor:
+def _example(
+    task: SeedTask, data: PairedDataset, side: str, device: torch.device | str = "cpu"
+) -> tuple[Tensor, ...]:
     """Return the first two inputs of a side's network."""
     rows = task.having(torch.arange(len(data)), side)[:2]
-    return data.inputs(getattr(task, side), rows, device=device)
+    return data.inputs_of(getattr(task, side), rows, device=device)
 
 
 def _rankings(
@@ -206,7 +212,7 @@ def _add_features(task: SeedTask, teachers: Teachers, outputs: TeacherOutputs, l
     student_layer = task.config.student_layer or last_hidden(task.networks.build_student(), example)
     for name, network in teachers.networks.items():
         example = _example(task, teachers.data, _side(name), task.device)
-        if TEACHERS[name].side == "teacher":
+        if TEACHERS[name].side != "student":
             layer = layer or last_hidden(network, example)
             trunk, _ = channel_split(network, layer, example, task.config.channel_dim)
         else:
@@ -215,11 +221,12 @@ def _add_features(task: SeedTask, teachers: Teachers, outputs: TeacherOutputs, l
     return student_layer
 
 
-def last_hidden(model: nn.Module, example: Tensor) -> str:
+def last_hidden(model: nn.Module, example: object) -> str:
     """Return the name of the layer that feeds a network's last linear layer.
 
-    It is the last layer before it that is called just once. Where there is no linear layer, the last 1 x 1
-    convolution takes its place.
+    It is the last layer before it that is called just once, or the input of the linear layer itself, where
+    the network cannot be cut at that layer, because code joins its output with others. Where there is no
+    linear layer, the last 1 x 1 convolution takes its place.
 
     Raises:
         InputError: there is no such layer.
@@ -235,4 +242,8 @@ def last_hidden(model: nn.Module, example: Tensor) -> str:
             "`layer` cannot be chosen: the teacher has no linear layer after another layer that is called "
             f"once. Name one with `layer`; it has {', '.join(leaf.name for leaf in leaves)}."
         )
+    for name in (before[-1], leaves[linear[-1]].name + INPUT):
+        with suppress(InputError):
+            split_network(model, name, example=example)
+            return name
     return before[-1]

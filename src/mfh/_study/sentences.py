@@ -37,6 +37,7 @@ def write_verdict(
     alike: str,
     softens: bool,
     labels: Mapping[str, Any] | None = None,
+    also: str = "",
     largest_class: str = "",
     level: float = 0.95,
 ) -> Verdict:
@@ -51,6 +52,7 @@ def write_verdict(
         alike: what samples that `mismatched` shuffles among have in common, such as `of the same class`.
         softens: whether the task's outputs are probabilities.
         labels: where labels are missing, how many there are; see `StudyResult.labels`.
+        also: what the teacher sees that the student does not.
         largest_class: the class with most samples and its share, in words.
         level: coverage of the intervals, in (0, 1).
     """
@@ -58,7 +60,7 @@ def write_verdict(
     if gain is None or gain.low is None or gain.high is None:
         return Verdict("abstain", None, _why_none(decision, arms, source))
     if labels and gain.a == STACK and not decision.without_spread and not decision.one_class:
-        first = describe_gain(gain, decision.versus or {}, labels, metric, modalities, level)
+        first = describe_gain(gain, decision.versus or {}, labels, metric, (also, modalities[1]), level)
     else:
         first = _on_distillation(decision, gain, metric, largest_class, level)
     sentences = [first]

@@ -10,9 +10,11 @@ from mfh._study.describe import curve
 from mfh._study.given import GIVEN
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
+from mfh.arms import FUSED
 from mfh.data.paired import PairedDataset
+from mfh.models.both import SideBySide
 from mfh.models.copies import copied
-from mfh.training.objectives import Pair
+from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
 from mfh.training.students import StudentFit, StudentJob, seeded
 
@@ -24,8 +26,8 @@ class Teachers:
     Attributes:
         networks: by the names of `mfh.arms.TEACHERS`; those that no arm needs are absent.
         joint_student: the student of Algorithm 1's step 1; None where the joint teacher is absent.
-        lone_student: a student trained on labels alone, against which a regular teacher is ranked; None
-            unless the channels of a regular teacher are ranked.
+        lone_student: a student trained on labels alone, against which a regular or fused teacher is ranked;
+            None unless its channels are ranked.
         data: the samples as these networks see them.
         train: rows that they were fitted on.
         curves: training loss and validation metric of each by epoch.
@@ -61,7 +63,7 @@ def train_teachers(task: SeedTask, train: Tensor, *, fold: str = "") -> Teachers
     """
     data = task.networks.prepared(train)
     jobs = _jobs(task, data, train, fold)
-    fits = dict(zip(jobs, task.train_side_by_side(jobs, "teachers"), strict=True))
+    fits = train_alone(task, jobs)
     alone = {name: trained(job, fits[name]).to(task.device) for name, job in jobs.items()}
     networks: dict[str, nn.Module] = {}
     curves: dict[str, np.ndarray] = {}
@@ -102,9 +104,47 @@ def _jobs(task: SeedTask, data: PairedDataset, train: Tensor, fold: str) -> dict
         jobs["teacher-regular" + fold] = alone(task.networks.build_teacher, "teacher", "teacher" + fold)
     if "unimodal" in task.teachers:
         jobs["teacher-unimodal" + fold] = alone(task.networks.build_student, "student", "unimodal" + fold)
-    if task.ranks and task.source == "regular":
+    if FUSED in task.teachers:
+        jobs["teacher-fused" + fold] = alone(task.networks.build_teacher, "teacher", "teacher" + fold)
+    if task.ranks and task.source != "joint":
         jobs["student-lone" + fold] = alone(task.networks.build_student, "student", "student")
     return jobs
+
+
+def train_alone(task: SeedTask, jobs: Mapping[str, StudentJob]) -> dict[str, StudentFit]:
+    """Train networks by themselves, by the names of their checkpoints.
+
+    The default network of two modalities is trained as two perceptrons whose logits are added, which compiled
+    code can do; see `Fused`.
+    """
+    halved = {name: job for name, job in jobs.items() if isinstance(job.model, SideBySide)}
+    halved = {name: job for name, job in halved.items() if len(job.data.parts(job.modality)) == 2}
+    others = {name: job for name, job in jobs.items() if name not in halved}
+    fits = dict(zip(others, task.train_side_by_side(others, "teachers"), strict=True))
+    return fits | {name: _train_halves(task, name, job) for name, job in halved.items()}
+
+
+def _train_halves(task: SeedTask, name: str, job: StudentJob) -> StudentFit:
+    """Train the default network of two modalities."""
+    network, (first, second) = copied(job.model), job.data.parts(job.modality)
+    assert isinstance(network, SideBySide)  # noqa: S101 - `train_alone` takes no others here
+    teacher, student = network.halves()
+    pair = Fused(teacher, student)
+    fit = train_pair(
+        pair,
+        job.data,
+        modalities=(first, second),
+        train=job.train,
+        validation=job.validation,
+        config=task.training,
+        seed=job.seed,
+        metric=job.metric,
+        engine=task.config.engine,
+        on_progress=lambda count: task.progress("teachers", count),
+        folder=task.parts.folder(name),
+    )
+    network.load_halves([teacher.cpu(), student.cpu()])
+    return StudentFit(network.state_dict(), fit.best_epoch, fit.validation, fit.loss, 0.0)
 
 
 def _train_joint(

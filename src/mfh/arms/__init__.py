@@ -21,6 +21,8 @@ from mfh.arms.arm import Question as Question
 from mfh.arms.arm import Ranking as Ranking
 from mfh.arms.arm import ShownArm as ShownArm
 from mfh.arms.arm import Teacher as Teacher
+from mfh.arms.both import FUSED as FUSED
+from mfh.arms.both import arms_of_both as arms_of_both
 from mfh.arms.few import SEARCH_ARMS as SEARCH_ARMS
 from mfh.arms.registry import ARMS as ARMS
 from mfh.arms.registry import DEFAULT as DEFAULT

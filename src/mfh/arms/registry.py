@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from mfh._checks import InputError, listing, require
 from mfh.arms.arm import SOURCE, Arm, Question, Ranking
+from mfh.arms.both import FUSED, arms_of_both
 from mfh.arms.built_in import BUILT_IN
 from mfh.arms.few import FEW
 
@@ -55,12 +56,13 @@ def register_arm(arm: Arm, ranking: Ranking | None = None) -> Arm:
     return arm
 
 
-def find_arms(names: Iterable[str], *, few_labels: bool = False) -> tuple[Arm, ...]:
+def find_arms(names: Iterable[str], *, few_labels: bool = False, both: str = "") -> tuple[Arm, ...]:
     """Return the arms of these names or import paths, in the order in which they are shown.
 
     Args:
         names: names of `ARMS`, or import paths of an `Arm`, such as `mypackage.arms:gradient`.
         few_labels: whether labels are missing; names are then those of `FEW_LABELS`, by default all of them.
+        both: the source teacher of a study whose teacher sees both modalities; see `arms_of_both`.
 
     Raises:
         InputError: there is no such arm (the text lists those there are), an import path may not be used or
@@ -73,6 +75,8 @@ def find_arms(names: Iterable[str], *, few_labels: bool = False) -> tuple[Arm, .
     names = tuple(names)
     if few_labels and names == DEFAULT:
         names = tuple(FEW_LABELS)
+    if both and not few_labels:
+        names = tuple("regular" if name == FUSED else name for name in names)
     if not few_labels:
         alone = [name for name in names if name in ONLY_FEW]
         require(
@@ -89,12 +93,13 @@ def find_arms(names: Iterable[str], *, few_labels: bool = False) -> tuple[Arm, .
         )
     for arm in () if few_labels else found.values():
         require(
-            arm.teacher in (None, SOURCE, *ALL_LABELS),
+            arm.teacher in (None, SOURCE, *ALL_LABELS, *([FUSED] if both else [])),
             f"`teacher` of the arm {arm.name} must be one of {listing(ALL_LABELS)} with all labels. "
             f"Got {arm.teacher!r}: hide some labels with `labelled`.",
         )
     order = [*(FEW_LABELS if few_labels else ()), *ARMS, *found]
-    return tuple(sorted(found.values(), key=lambda arm: order.index(arm.name)))
+    arms = tuple(sorted(found.values(), key=lambda arm: order.index(arm.name)))
+    return arms_of_both(arms, both) if both else arms
 
 
 def why_no_arm(name: object) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mfh._checks import listing, require
+from mfh._checks import InputError, listing, require
 from mfh._system.import_paths import ClassSpec
 from mfh._system.paths import expanded
 from mfh.commands._options import GIVEN
@@ -231,9 +231,30 @@ def _modalities(options: Namespace) -> list[str] | None:
     """Return the arrays to use: those that are named, else of an npz the teacher's and the student's."""
     from mfh.data.tables import is_table
 
-    both = [options.get("teacher_logits") or options.teacher, options.student]
-    of_npz = isinstance(options.data, str) and not is_table(options.data)
-    return options.modalities or (both if of_npz and None not in both else None)
+    if options.modalities or not isinstance(options.data, str) or is_table(options.data):
+        return options.modalities
+    teacher = options.get("teacher_logits") or options.teacher
+    if teacher is None or options.student is None:
+        return None
+    names = [teacher] if isinstance(teacher, str) else list(teacher)
+    if len(names) == 1 and "+" in names[0]:
+        from mfh.data.parts import split_name  # torch, only if it is needed
+
+        try:
+            names = list(split_name(names[0], _known(options)))
+        except InputError:  # raised again by whoever reads the data, with the names of its modalities alone
+            return None
+    return list(dict.fromkeys([*names, options.student]))
+
+
+def _known(options: Namespace) -> list[str]:
+    """Return the names that modalities of a file can have; none if it cannot be read."""
+    from mfh.data.npz import array_names
+    from mfh.data.tables import is_table, parse_modalities
+
+    if is_table(options.data):
+        return list(parse_modalities(options.modality or ()))
+    return array_names(options.data)
 
 
 def plain_spec(value: Any) -> Any:

@@ -41,6 +41,7 @@ def run(options: Namespace) -> None:
     from mfh._focus import layers
     from mfh._study.networks import Networks, with_modalities
     from mfh._study.ranking import last_hidden
+    from mfh.models.both import Named
 
     data = load_data(options).with_task(config.task)
     built = Networks(data, with_modalities(data, config), teacher, student)
@@ -49,7 +50,7 @@ def run(options: Namespace) -> None:
         ("student", str(built.config.student), built.build_student()),
     )
     for number, (side, modality, network) in enumerate(sides):
-        example = data.inputs(modality, torch.arange(2))
+        example = data.inputs_of(modality, torch.arange(2))
         infos = layers(network, example, channel_dim=config.channel_dim)
         rows = [
             {
@@ -63,7 +64,9 @@ def run(options: Namespace) -> None:
             for info in infos
         ]
         weights = sum(p.numel() for p in network.parameters())
-        print("\n" * (number > 0) + f"{side} ({modality}): {type(network).__name__}, {weights:,} weights")  # noqa: T201
+        kind = type(network.network if isinstance(network, Named) else network).__name__
+        title = f"{side} ({modality}): {kind}, {weights:,} weights"
+        print("\n" * (number > 0) + title)  # noqa: T201
         print(table(rows, list(rows[0]) if rows else ["layer"]))  # noqa: T201
         if side == "teacher":
             try:

@@ -13,9 +13,9 @@ from mfh.config.training import DistillConfig, check_loss
 MOST_SEEDS = 100_000
 
 STUDY_CHOICES = {
-    "teacher_source": ("joint", "regular"),
+    "teacher_source": ("auto", "joint", "regular", "fused"),
     "saliency_split": ("train", "validation"),
-    "score": ("increase", "followed"),
+    "score": ("auto", "increase", "followed"),
     "teacher_outputs": ("in-sample", "cross-fit"),
     "calibrate": ("none", "temperature"),
     "engine": ("auto", "loop", "many"),
@@ -32,7 +32,8 @@ class StudyConfig(DistillConfig):
     """The whole experiment: which modalities, how many seeds, which ratios, which variant of the design.
 
     Attributes:
-        teacher: modality that the teacher sees; by default the first of two.
+        teacher: modality that the teacher sees; by default the first of two. Several, such as lidar+camera,
+            make a teacher of both, which sees the student's modality too.
         student: modality that the student sees; by default the other one of two.
         teacher_logits: name of an array in the data with the logits of a teacher that exists, (sample,
             output). It takes the place of the teacher's modality and network. Nothing of the teacher is
@@ -77,9 +78,11 @@ class StudyConfig(DistillConfig):
         label_tuning: what a network without a teacher tries with few labels: complete (label smoothing and
             weight decay, 7 trials), smoothing (3 trials) or none; auto is complete, and smoothing for large
             networks of yours.
-        teacher_source: network whose channels are removed: joint (Algorithm 1's step 1) or regular.
+        teacher_source: network whose channels are removed: joint (Algorithm 1's step 1), regular, or fused (a
+            teacher of both modalities); auto is joint, and fused for a teacher of both.
         saliency_split: split that saliency is computed on; train is the paper's.
-        score: what ranks the channels: increase (the paper's) or followed.
+        score: what ranks the channels: increase (the paper's) or followed; auto is increase, and followed for
+            the channels of fused, whose student was not trained with it.
         num_permutations: permutations a channel where the part of the teacher after the layer is not one
             linear layer, 1 or more; after a linear layer saliency is exact.
         saliency_precision: draw only until the ranking can be expected to correlate with that of all
@@ -109,7 +112,7 @@ class StudyConfig(DistillConfig):
     searches: ClassVar[bool] = False
     """Whether recipes are searched; see `FitConfig`."""
 
-    teacher: str | None = None
+    teacher: str | Sequence[str] | None = None
     student: str | None = None
     teacher_logits: str | None = None
     frozen_teacher: bool = False
@@ -133,9 +136,9 @@ class StudyConfig(DistillConfig):
     label_curve: Sequence[str] = ()
     label_folds: int | None = None
     label_tuning: Literal["auto", "complete", "smoothing", "none"] = "auto"
-    teacher_source: Literal["joint", "regular"] = "joint"
+    teacher_source: Literal["auto", "joint", "regular", "fused"] = "auto"
     saliency_split: Literal["train", "validation"] = "train"
-    score: Literal["increase", "followed"] = "increase"
+    score: Literal["auto", "increase", "followed"] = "auto"
     num_permutations: int = 30
     saliency_precision: float | None = None
     teacher_outputs: Literal["in-sample", "cross-fit"] = "in-sample"
@@ -158,10 +161,13 @@ class StudyConfig(DistillConfig):
         if self.given_teacher:
             object.__setattr__(self, "teacher_source", "regular")
             object.__setattr__(self, "teacher", self.teacher or self.teacher_logits)
+        if isinstance(self.teacher, (list, tuple)):
+            named = tuple(self.teacher)
+            object.__setattr__(self, "teacher", named[0] if len(named) == 1 else named)
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if isinstance(self.class_weight, Mapping):
-            named = {str(name): value for name, value in self.class_weight.items()}
-            object.__setattr__(self, "class_weight", named)
+            weights = {str(name): value for name, value in self.class_weight.items()}
+            object.__setattr__(self, "class_weight", weights)
         for name in ("labelled", "label_curve"):
             given = getattr(self, name)
             counts = given if isinstance(given, (list, tuple)) else (given,)
@@ -216,15 +222,20 @@ class StudyConfig(DistillConfig):
             "be in-sample for a teacher that is given",
             self.teacher_outputs,
         )
-        for name in ("teacher", "student"):
-            modality = getattr(self, name)
-            check(
-                modality is None or isinstance(modality, str),
-                name,
-                "be the name of one modality",
-                modality,
-                "For a network that sees several, put them into one array, side by side",
-            )
+        named = self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+        check(
+            bool(named) and all(name is None or isinstance(name, str) for name in named),
+            "teacher",
+            "be the name of a modality, or a list of names",
+            self.teacher,
+        )
+        check(
+            self.student is None or isinstance(self.student, str),
+            "student",
+            "be the name of one modality",
+            self.student,
+            "For a network that sees several, put them into one array, side by side",
+        )
         check(len(self.ratio) > 0, "ratio", "name one share or more", list(self.ratio))
         for ratio in self.ratio:
             why = "Removing every channel leaves nothing to teach"

@@ -1,5 +1,6 @@
 """One npz file with the arrays of a data set."""
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,15 @@ def read_npz(
         )
     columns = {role: np.atleast_1d(arrays[name]) for role, name in chosen.items() if name}
     return Taken({n: arrays[n] for n in modalities}, {"label": arrays[label], **columns})
+
+
+def array_names(path: Path | str) -> list[str]:
+    """Return the names of the arrays in an npz; none if it cannot be read."""
+    try:
+        with np.load(path) as file:
+            return list(file.files)
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, TypeError):
+        return []
 
 
 def _described(arrays: Mapping[str, np.ndarray]) -> str:

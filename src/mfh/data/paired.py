@@ -1,5 +1,6 @@
 """The one data type: samples of several modalities, each with a label, an id, a group and a split."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from mfh.data.fingerprint import fingerprint
 from mfh.data.held_out import read_folds, read_splits, split_by_time
 from mfh.data.labels import labels_before, read_labels
 from mfh.data.overview import overview
+from mfh.data.parts import join_names, split_name
 from mfh.data.readers import Readers
 from mfh.data.values import as_column, modality_values, read_weights
 from mfh.tasks import TASKS, UNLABELLED, Task, is_labelled
@@ -217,7 +219,9 @@ class PairedDataset(Readers):
         return is_labelled(self.label).numpy()
 
     def present(self, modality: str) -> np.ndarray:
-        """Return whether each sample has a modality, bool, shape (sample,); without it, it is NaN throughout.
+        """Return whether each sample has a modality, or several such as `a+b`, bool, shape (sample,).
+
+        Without it, the sample is NaN throughout.
 
         Example:
             >>> values = np.array([[1.0, 2.0], [np.nan, np.nan]])
@@ -225,9 +229,9 @@ class PairedDataset(Readers):
             >>> data.present("a").tolist()
             [True, False]
         """
-        self.require_modality(modality)
         if modality not in self._present:
-            self._present[modality] = present_rows(self.modalities[modality])
+            masks = [present_rows(self.modalities[part]) for part in self.parts(modality)]
+            self._present[modality] = np.logical_and.reduce(masks)
         return self._present[modality]
 
     @cached_property
@@ -295,14 +299,54 @@ class PairedDataset(Readers):
             f"The data hold no modality `{name}`. They hold {listing(self.modalities)}: name one of these.",
         )
 
+    def parts(self, name: str) -> tuple[str, ...]:
+        """Return the modalities that a name stands for: one, or several such as those of `lidar+camera`.
+
+        Raises:
+            InputError: see `mfh.data.parts.split_name`.
+        """
+        return split_name(name, self.modalities)
+
+    def named(self, modalities: str | Sequence[str] | None) -> str | None:
+        """Return the one name of modalities that are seen together; None for none.
+
+        Raises:
+            InputError: there is no such modality, or several are named in a way that can be read otherwise.
+        """
+        if modalities is None or isinstance(modalities, str):
+            return modalities and join_names(self.parts(modalities))
+        for part in modalities:
+            self.require_modality(part)
+        name = join_names(modalities)
+        require(
+            self.parts(name) == tuple(modalities),
+            f"`{name}` is a modality of the data, so {listing(modalities)} together cannot have this name: "
+            "rename it.",
+        )
+        return name
+
+    def num_values(self, name: str) -> int:
+        """Return how many raw values a sample has, in one modality or in several together."""
+        return sum(math.prod(self.shape(part)) for part in self.parts(name))
+
     def read(self, modalities: Sequence[str], index: Index) -> dict[str, Tensor]:
         """Return raw rows `index` of some modalities, on the CPU; each sample is decoded once for all."""
         return read_rows(self.modalities, modalities, index)
 
     def inputs(self, modality: str, index: Tensor | slice, *, device: torch.device | str = "cpu") -> Tensor:
         """Return a network's input: rows `index` of a modality, on `device`, transformed to float."""
-        batch = self.read([modality], index)[modality]
-        batch = batch.to(device)
+        return self._input(modality, self.read([modality], index)[modality].to(device))
+
+    def inputs_of(
+        self, name: str, index: Tensor | slice, *, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        """Return all inputs of a network: one for each modality that `name` stands for; see `parts`."""
+        parts = self.parts(name)
+        raw = self.read(parts, index)
+        return tuple(self._input(part, raw[part].to(device)) for part in parts)
+
+    def _input(self, modality: str, batch: Tensor) -> Tensor:
+        """Return raw values as a network takes them."""
         transform = self.transforms.get(modality)
         if transform:
             return transform(batch)

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 from jaxtyping import Int
 
-from mfh._checks import listing, require
+from mfh._checks import InputError, listing, require
 from mfh.data.paired import PairedDataset
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def labelled_only(data: PairedDataset, user: str) -> PairedDataset:
 def complete_rows(data: PairedDataset, modalities: Iterable[str]) -> Int[np.ndarray, " row"]:
     """Return the rows of the samples that have all of some modalities."""
     known = np.ones(len(data), dtype=bool)
-    for name in modalities:
+    for name in [part for side in modalities for part in data.parts(side)]:
         known &= data.present(name)
     return np.flatnonzero(known)
 
@@ -50,13 +51,16 @@ def complete_only(data: PairedDataset, modalities: Iterable[str], user: str) -> 
 
     Args:
         data: all samples.
-        modalities: names; those that the data do not have are ignored.
+        modalities: names, also of several modalities together; those that the data do not have are ignored.
         user: what cannot use the others, in words, for the warning.
 
     Raises:
         InputError: no sample has all of them.
     """
-    names = [name for name in dict.fromkeys(modalities) if name in data.modalities]
+    names: list[str] = []
+    for side in dict.fromkeys(modalities):
+        with suppress(InputError):
+            names += [name for name in data.parts(side) if name not in names]
     rows = complete_rows(data, names)
     if len(rows) == len(data):
         return data

@@ -250,7 +250,8 @@ def study(
     """
     config = config or StudyConfig(lr=0.01, epochs=100)
     student = config.student or "image"
-    teacher = config.teacher or ("audio" if student == "image" else "image")
+    teacher = data.named(config.teacher) or ("audio" if student == "image" else "image")
+    data.require_modality(teacher)
     require(config.layer is None, f"`layer` must be None: `place` names the layer. Got {config.layer!r}.")
     config = replace(config, teacher=teacher, student=student, layer=layer_of_place(place, teacher))  # type: ignore[arg-type]
     config = in_parts(config, data, teacher, student)

@@ -35,7 +35,7 @@ def predict(
     Args:
         model: the network. It may return a tensor, or an object with `.logits`.
         data: the samples.
-        modality: what the network is fed.
+        modality: what the network is fed; of several modalities together, one input for each.
         rows: which samples, int64.
         batch_size: samples in a forward pass; by default see `evaluation_batch`.
         shared: whether every process of a distributed run makes this call; each then computes its share of
@@ -50,7 +50,7 @@ def predict(
         filler = rows[:1].expand(-len(rows) % processes.count)
         mine = torch.cat([rows, filler])[processes.rank :: processes.count]
     with evaluating(model):
-        batches = feed(data, (modality,), mine.split(batch_size), device)
+        batches = feed(data, data.parts(modality), mine.split(batch_size), device)
         parts = [_per_sample(logits_of(model(*batch.inputs)), len(batch.rows)) for batch in batches]
     outputs = torch.cat(parts).float()
     if shared:
@@ -85,7 +85,7 @@ def require_defined(metric: str, validation: Sequence[float]) -> None:
 def evaluation_batch(data: PairedDataset, modality: str, device: torch.device) -> int:
     """Return the samples of a forward pass: `EVALUATION_BATCH`, or fewer if a sample has many values."""
     values = EVALUATION_VALUES if device.type == "cpu" else ACCELERATOR_VALUES
-    return min(EVALUATION_BATCH, max(1, values // math.prod(data.shape(modality))))
+    return min(EVALUATION_BATCH, max(1, values // data.num_values(modality)))
 
 
 def _per_sample(outputs: Tensor, count: int) -> Tensor:

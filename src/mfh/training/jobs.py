@@ -19,7 +19,7 @@ class StudentJob:
         model: the network with its initial weights; training does not change it.
         objective: what the student learns from.
         data: the samples, with the transforms of this seed.
-        modality: what the student sees.
+        modality: what the student sees; of several modalities together, one input for each.
         train, validation: rows of `data`, int64.
         seed: fixes the batches (see `mfh.training.batches.epoch_order`).
         layer: layer whose output is compared, if the objective's loss compares features.

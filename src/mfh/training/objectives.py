@@ -209,16 +209,19 @@ def require_labels_for(losses: Iterable[DistillLoss], labelled: bool) -> None:
 
 
 class Pair(nn.Module):
-    """Teacher and student side by side, for Algorithm 1's step 1."""
+    """Teacher and student side by side, for Algorithm 1's step 1.
+
+    The last input is the student's; those before it are the teacher's.
+    """
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
         super().__init__()
         self.teacher = teacher
         self.student = student
 
-    def forward(self, teacher_input: Tensor, student_input: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of both."""
-        return logits_of(self.teacher(teacher_input)), logits_of(self.student(student_input))
+        return logits_of(self.teacher(*inputs[:-1])), logits_of(self.student(inputs[-1]))
 
 
 class Fused(Pair):
@@ -227,9 +230,10 @@ class Fused(Pair):
     The sum of two last linear layers is one linear layer on the features of both, side by side.
     """
 
-    def forward(self, teacher_input: Tensor, student_input: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, *inputs: Tensor) -> Tensor:  # type: ignore[override]
         """Return the logits."""
-        return logits_of(self.teacher(teacher_input)) + logits_of(self.student(student_input))
+        teacher, student = super().forward(*inputs)
+        return teacher + student
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def train_pair(
     Args:
         pair: teacher and student.
         data: the samples.
-        modalities: the teacher's and the student's.
+        modalities: the teacher's (one, or several such as `lidar+camera`) and the student's.
         train: rows of `data` to train on, int64.
         validation: rows that choose the epoch, int64.
         config: how both are trained.
@@ -138,7 +138,7 @@ def _by_the_loop(
         pair,
         data,
         objective,
-        modalities=modalities,
+        modalities=[part for name in modalities for part in data.parts(name)],
         train=train,
         score=score,
         metric=metric,

@@ -110,7 +110,7 @@ def with_rate(
     if config.lr != "auto":
         return config
     rates = [
-        find_rate(model, data, objective, modalities=[name], train=train, config=config, seed=seed)
+        find_rate(model, data, objective, modalities=data.parts(name), train=train, config=config, seed=seed)
         for model, name, train in networks
     ]
     logger.info("`lr` is %g, found by a range test", min(rates))

@@ -50,7 +50,7 @@ def dataset_saliency(
     require(len(rows) >= 2, f"`samples` must be 2 or more. Got {len(rows)}.")
     device = next((p.device for p in trunk.parameters()), torch.device("cpu"))
     with evaluating(trunk), evaluating(head):
-        first = trunk(data.inputs(modality, rows[:2], device=device))
+        first = trunk(*data.inputs_of(modality, rows[:2], device=device))
     start = linear_start(head, first)
     num_permutations = permutations_of(head, first, num_permutations)
     if num_permutations == "exact" and distance == "mse" and first.ndim == 2 and start is not None:

@@ -106,7 +106,7 @@ def _train_one(
             model,
             job.data,
             job.objective,
-            modalities=(job.modality,),
+            modalities=job.data.parts(job.modality),
             train=job.train,
             score=lambda network: evaluate(network, job.data, job.modality, job.validation, metric),
             metric=metric,

@@ -1,6 +1,7 @@
 """Outputs of a fixed teacher, computed once per sample and kept on disk by the samples' ids."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def teacher_logits(
     Args:
         model: the teacher, on the device it runs on. It returns a tensor, or an object with `.logits`.
         data: the samples.
-        modality: what the teacher sees.
+        modality: what the teacher sees, one modality or several such as `lidar+camera`.
         folder: where logits are kept; None keeps nothing.
         name: part of the file's name, for several teachers in one folder.
         rows: the samples that are needed, int64; by default all. The logits of others are NaN.
@@ -104,12 +105,12 @@ def _outputs(
     model: nn.Module, data: PairedDataset, modality: str, path: Path | None, rows: Tensor | None
 ) -> Tensor:
     """Return a network's outputs for the needed samples; those in the file are not computed."""
-    data.require_modality(modality)
+    parts = data.parts(modality)
     rows = torch.arange(len(data)) if rows is None else rows
     require(len(rows) > 0, "`rows` must name one sample or more. Got none.")
     mark, known_rows, known = "", rows[:0], None
     if path is not None:
-        mark = f"{network_fingerprint(model)} {data.fingerprint} {modality} {_transform(data, modality)}"
+        mark = f"{network_fingerprint(model)} {data.fingerprint} {modality} {_transforms(data, parts)}"
         known_rows, known = _read(path, mark, data)
     missing = rows[~torch.isin(rows, known_rows)].unique()
     processes = Processes.on(next((p.device for p in model.parameters()), torch.device("cpu")))
@@ -149,8 +150,8 @@ def _read(path: Path, mark: str, data: PairedDataset) -> tuple[Tensor, Tensor | 
     return torch.from_numpy(rows), torch.from_numpy(outputs)
 
 
-def _transform(data: PairedDataset, modality: str) -> str:
-    return short(data.transforms.get(modality))
+def _transforms(data: PairedDataset, parts: Sequence[str]) -> str:
+    return " ".join(short(data.transforms.get(name)) for name in parts)
 
 
 def _require_finite(outputs: Tensor, rows: Tensor, data: PairedDataset) -> None:

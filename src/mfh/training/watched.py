@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mfh._checks import require
 from mfh._focus.channels import channels_second
 from mfh._focus.inventory import find, find_channel_dim
+from mfh._focus.splitting import Hooked
 from mfh._saliency.heads import evaluating, logits_of
 from mfh.losses import Outputs
 
@@ -51,12 +52,7 @@ class Watched(nn.Module):
     def forward(self, *inputs: Tensor) -> Outputs:
         """Return logits and features of a batch."""
         kept: list[Any] = []
-        module = self.model.get_submodule(self.layer)
-        handle = module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
-        try:
-            logits = logits_of(self.model(*inputs))
-        finally:
-            handle.remove()
+        logits = logits_of(Hooked(self.model, self.layer).run(kept.append, *inputs))
         require(
             len(kept) == 1,
             f"`student_layer` must be called once in a forward pass. `{self.layer}` was called {len(kept)} "

@@ -67,13 +67,15 @@ def _teachers(view: StudyView) -> list[dict[str, Any]]:
     trained = {teacher.teacher for teacher in view.result.teachers}
     if config.get("teacher_logits") or config.get("frozen_teacher"):
         trained.discard("regular")
-    sees = {**names, "both": f"{names['teacher']} and {names['student']}"}
+    # the description of a teacher of several modalities lists its inputs
+    both = "inputs" in (view.config.get("networks") or {}).get("teacher", {})
+    sees = {**names, "both": names["teacher"] if both else f"{names['teacher']} and {names['student']}"}
     return [
         {
             "name": name,
             "role": "teacher",
             "sees": sees[teacher.side],
-            "words": teacher.words.format(**names),
+            "words": (view.arms[name] if both and name in view.arms else teacher).words.format(**names),
             **_counts(view, teacher.trained_on, pairs=teacher.on_all_pairs),
         }
         for name, teacher in TEACHERS.items()

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from mfh._study.networks import Networks
+from mfh.arms import BASELINE, FUSED
 from mfh.config import FitConfig
 
 STEPS = 300
@@ -22,6 +23,20 @@ SMOOTHING = (0.0, 0.1, 0.3)
 """Label smoothing alone; the weight decay is then that of the options."""
 
 
+MEMBERS = ("regular", "unimodal", FUSED, "joint", "joint-student", BASELINE)
+"""The networks of a stack."""
+
+
+def members(networks: Networks) -> tuple[str, ...]:
+    """Return the networks of a study's stack: where the teacher sees both modalities, those that it needs."""
+    if not networks.both:
+        return MEMBERS
+    left_out = (
+        {"regular"} if networks.config.teacher_source == "joint" else {"regular", "joint", "joint-student"}
+    )
+    return tuple(name for name in MEMBERS if name not in left_out)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How much is trained with few labels.
@@ -33,12 +48,14 @@ class Budget:
         folds: folds of the labelled samples.
         trials: label smoothing and weight decay of each trial.
         large: whether the networks are large; see `is_large`.
+        teachers: teachers, or pairs of them, that each part of the labels trains.
         students: students that each search of a fit trains; 0 without a search.
     """
 
     folds: int
     trials: tuple[tuple[float, float], ...]
     large: bool
+    teachers: int = 4
     students: int = 0
 
     @classmethod
@@ -48,7 +65,7 @@ class Budget:
         if isinstance(config, FitConfig):
             folds = config.label_folds or (SEARCH_FOLDS if large else FOLDS)
             students = config.budget or (FEW_STUDENTS if large else STUDENTS)
-            return cls(folds, (), large, students // 2)
+            return cls(folds, (), large, _teachers(networks), students // 2)
         tuning = config.label_tuning
         if tuning == "auto":
             tuning = "smoothing" if large else "complete"
@@ -58,7 +75,8 @@ class Budget:
             "none": ((0.0, config.weight_decay),),
         }[tuning]
         kept = (pair for pair in trials if networks.data.kind.smooths or not pair[0])
-        return cls(config.label_folds or (FEW_FOLDS if large else FOLDS), tuple(kept), large)
+        folds = config.label_folds or (FEW_FOLDS if large else FOLDS)
+        return cls(folds, tuple(kept), large, _teachers(networks))
 
     def steps(self, networks: Networks, num_pairs: int) -> int:
         """Return the number of steps of a training.
@@ -89,9 +107,14 @@ class Budget:
         return (
             f"Few labels, {size} networks: {count} folds of the labelled samples, and {tried} trials of "
             "label smoothing and weight decay for the network without a teacher, which `no-kd`, `self` and "
-            f"the stack share. Each fit trains {4 * (count + 1)} teachers and {tried * count} trials. "
-            "`label_folds` and `label_tuning` change this."
+            f"the stack share. Each fit trains {self.teachers * (count + 1)} teachers and {tried * count} "
+            "trials. `label_folds` and `label_tuning` change this."
         )
+
+
+def _teachers(networks: Networks) -> int:
+    """Return how many teachers, or pairs of them, each part of the labels trains."""
+    return len(set(members(networks)) - {"joint-student", BASELINE})
 
 
 def is_large(networks: Networks) -> bool:

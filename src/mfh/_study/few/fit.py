@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mfh._study.few.budget import Budget
+from mfh._study.few.budget import MEMBERS, Budget, members
 from mfh._study.few.members import (
-    MEMBERS,
     Part,
     Tuned,
     divide_labelled,
@@ -60,10 +59,10 @@ def run_few(task: SeedTask) -> SeedResult:
     data, truth = visible_data(task)
     parts = divide_labelled(task, data)
     stacked, copies = _asked(networks)
-    members = train_members(task, parts) if stacked else []
+    teachers = train_members(task, parts) if stacked else []
     tuned = tune(task, parts, copies)
     timer.lap("teachers")
-    taught = _stack(task, parts, members, tuned)
+    taught = _stack(task, parts, teachers, tuned)
     timer.lap("saliency")
     targets = _targets(task, taught.ranked.outputs)
     fits = _train(task, data, truth, targets, tuned)
@@ -81,7 +80,7 @@ def run_few(task: SeedTask) -> SeedResult:
         overlap=taught.ranked.overlap,
         timings=timer.seconds,
         weights={
-            **(members[-1].weights() if members else {}),
+            **(teachers[-1].weights() if teachers else {}),
             STUDENTS: keep_students(task, fits, merits.__getitem__),
         },
         chosen=(
@@ -114,7 +113,7 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
         if arm.name != BASELINE
     )
     return {
-        "teachers": 4 * parts * stacked + tried * (parts - 1) + 1 + copies,
+        "teachers": budget.teachers * parts * stacked + tried * (parts - 1) + 1 + copies,
         "saliency": parts * stacked,
         "students": students,
     }
@@ -123,21 +122,21 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
 def _asked(networks: Networks) -> tuple[bool, int]:
     """Return whether an arm needs the teachers, and how many networks `self` needs beside `no-kd`."""
     needed = set(teachers_needed(networks.arms, networks.config.teacher_source))
-    return bool(needed - {"self"}), (len(MEMBERS) - 1) * ("self" in needed)
+    return bool(needed - {"self"}), (len(members(networks)) - 1) * ("self" in needed)
 
 
 def _has(task: SeedTask, name: str) -> bool:
     return any(arm.name == name for arm in task.arms)
 
 
-def _stack(task: SeedTask, parts: list[Part], members: list[Teachers], tuned: Tuned) -> Taught:
+def _stack(task: SeedTask, parts: list[Part], trained: list[Teachers], tuned: Tuned) -> Taught:
     """Return the outputs of all teachers and of their stack; those of labelled samples are out-of-fold."""
     ranked = Ranked(TeacherOutputs(task.config.temperature, {}, task=task.networks.data.task), {}, {}, "")
-    if members:
-        ranked = rank(task, members[-1])
+    if trained:
+        ranked = rank(task, trained[-1])
         task.progress("saliency", 1)
     full, outputs = dict(ranked.outputs.logits), ranked.outputs
-    for part, teachers in zip(parts[:-1], members[:-1], strict=False):
+    for part, teachers in zip(parts[:-1], trained[:-1], strict=False):
         theirs = rank(task, teachers, fold=part.name).outputs
         task.progress("saliency", 1)
         outputs = outputs.with_rows_of(theirs, part.held_out)

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import require
+from mfh._study.few.budget import members
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
-from mfh._study.teachers import Teachers, trained
+from mfh._study.teachers import Teachers, train_alone, trained
+from mfh.arms import FUSED
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
 from mfh.training.device import Processes
@@ -20,9 +22,6 @@ from mfh.training.pairs import train_pair
 from mfh.training.scores import HeldOut
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
-
-MEMBERS = ("regular", "unimodal", "fused", "joint", "joint-student", "no-kd")
-"""The networks of a stack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,30 +80,29 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
 
 def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
     """Train the teachers of each part: on labels those of one modality and of both; the pair on all pairs."""
+    networks, wanted = task.networks, members(task.networks)
+    first = FUSED if networks.both else "regular"
     jobs = {}
     for part in parts:
         for name, build, side in (
-            ("teacher-regular", task.networks.build_teacher, "teacher"),
-            ("teacher-unimodal", task.networks.build_student, "student"),
+            (f"teacher-{first}", networks.build_teacher, "teacher"),
+            ("teacher-unimodal", networks.build_student, "student"),
         ):
             jobs[name + part.name] = labelled_job(task, part, build, side, name + part.name)
-    fits = dict(zip(jobs, task.train_side_by_side(jobs, "teachers"), strict=True))
+    fits = train_alone(task, jobs)
     found = []
     for part in parts:
-        alone = [
-            trained(jobs[name + part.name], fits[name + part.name]).to(task.device)
-            for name in ("teacher-regular", "teacher-unimodal")
-        ]
-        fused = _train_pair(task, part, Fused)
-        joint = _train_pair(task, part, Pair)
-        networks: dict[str, nn.Module] = {
-            "regular": alone[0],
-            "unimodal": alone[1],
-            "fused": fused,
-            "joint": joint.teacher,
-            "joint-student": joint.student,
+        made: dict[str, nn.Module] = {
+            name: trained(jobs[key], fits[key]).to(task.device)
+            for name in (first, "unimodal")
+            for key in [f"teacher-{name}{part.name}"]
         }
-        found.append(Teachers(networks, joint.student, alone[1], part.data, task.train))
+        if not networks.both:
+            made[FUSED] = _train_pair(task, part, Fused)
+        if "joint" in wanted:
+            joint = _train_pair(task, part, Pair)
+            made |= {"joint": joint.teacher, "joint-student": joint.student}
+        found.append(Teachers(made, made.get("joint-student"), made["unimodal"], part.data, task.train))
     return found
 
 

@@ -24,7 +24,7 @@ def describe_gain(
         versus: the stack against the other arms.
         labels: `labelled` and `unlabelled`, mean numbers of samples of a fit.
         metric: what the points are of.
-        modalities: of teacher and student.
+        modalities: what the teachers see that the student does not, and the student's.
         level: coverage of the intervals.
     """
     teacher, student = modalities

@@ -214,7 +214,7 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
     budget = Budget.of(networks)
     parts = budget.folds + budget.folds * (budget.folds - 1) // 2 + 1
     return {
-        "teachers": (4 + 1 + COPIES) * parts,
+        "teachers": (budget.teachers + 1 + COPIES) * parts,
         "saliency": parts,
         "students": 2 * budget.students + 3,
     }

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mfh._study.few.members import MEMBERS, Part, labelled_job, train_members
+from mfh._study.few.budget import members
+from mfh._study.few.members import Part, labelled_job, train_members
 from mfh._study.few.stack import combine, fit_weights
 from mfh._study.outputs import StudentKey, TeacherOutputs
 from mfh._study.parts import Ranked
@@ -154,7 +155,8 @@ def _lesson(
     for fold, unseen in others.items():
         mine = mine.with_rows_of(outputs[unseen.name], fold.held_out)
     kind, rows = data.task, task.having(part.labelled, "both")
-    held_out = {name: logits[rows] for name, logits in mine.logits.items() if name in MEMBERS}
+    known = members(task.networks)
+    held_out = {name: logits[rows] for name, logits in mine.logits.items() if name in known}
     weights = fit_weights(kind, held_out, data.label[rows], BASELINE, row_weights(data, rows))
     focused = {_source(task, key): logits for key, logits in mine.focused.items()}
     logits = {**mine.logits, **focused, STACK: combine(kind, mine.logits, weights)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mfh._study.few.budget import is_large
+from mfh._study.few.budget import is_large, members
 from mfh._study.networks import Networks
 from mfh.arms import STACK
 from mfh.recipe import NONE, Recipe
@@ -46,8 +46,10 @@ class Space:
         """Return the space for some networks: smaller for large ones, which are trained one by one."""
         large, kind = is_large(networks), networks.data.kind
         own = networks.student is not None
+        known = (STACK, "self", *members(networks))
+        tried = (STACK, "fused") if large else TEACHERS
         options = {
-            "teacher": (STACK, "fused") if large else TEACHERS,
+            "teacher": tuple(name for name in tried if name in known),
             "temperature": TEMPERATURES if kind.softens else (1.0,),
             "label_weight": LABEL_WEIGHTS,
             "loss": tuple(networks.losses),

@@ -33,7 +33,7 @@ def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
     be single-label, and the loss must not compare features.
     """
     model, data = job.model, job.data
-    if (reason := _why_not_its_loss(job)) is not None:
+    if (reason := _why_not_its_task(job)) is not None:
         return reason
     if config.precision != "no":
         return f"`precision` is {config.precision}"
@@ -61,8 +61,10 @@ def why_not_many(job: StudentJob, config: TrainConfig) -> str | None:
     return None if Perceptron.of(model, inputs.shape[1:]) else _differs(model, inputs)
 
 
-def _why_not_its_loss(job: StudentJob) -> str | None:
-    """Return why the loss of a student cannot be computed for many at once."""
+def _why_not_its_task(job: StudentJob) -> str | None:
+    """Return why the inputs or the loss of a student do not suit many at once."""
+    if len(job.data.parts(job.modality)) > 1:
+        return "it takes several inputs"
     loss = _loss(job)
     if loss is not None and loss.features:
         return f"its loss {loss.name} compares features"
