@@ -95,6 +95,8 @@ def test_many_rare_classes_leave_no_part_empty() -> None:
     assert all(len(np.unique(labels[part])) == 24 for part in parts), "one of a class in a part"
     uneven = divide(labels[::3], None, [0.75, 0.25], np.random.default_rng(0), spread=True)
     assert [len(part) for part in uneven] == [30, 10]
+    single = divide(labels[:1], None, [0.2] * 5, np.random.default_rng(0), spread=True)
+    assert [len(part) for part in single] == [1, 0, 0, 0, 0]
     enough = np.repeat(np.arange(40), 5)  # nothing changes where classes have enough samples
     for one, other in zip(
         divide(enough, None, [0.2] * 5, np.random.default_rng(0)),

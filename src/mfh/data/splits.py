@@ -179,7 +179,7 @@ def divide(
 def _divide_samples(
     labels: np.ndarray, shares: Sequence[float], rng: np.random.Generator, *, spread: bool = False
 ) -> list[np.ndarray]:
-    parts: list[list[np.ndarray]] = [[] for _ in shares]
+    parts = [[np.arange(0)] for _ in shares]
     cuts, rare = np.cumsum(shares)[:-1], []
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
