@@ -22,3 +22,16 @@ def make_paired(
         label=label,
         group=None if num_groups is None else [f"actor {i * 7 % num_groups:02d}" for i in range(num_samples)],
     )
+
+
+def make_clear_and_noisy(
+    count: int = 180, classes: int = 3, *, groups: int = 0, seed: int = 0
+) -> PairedDataset:
+    """Return samples whose modality a shows the class clearly, and b with noise."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(count) % classes
+    centres = rng.normal(size=(classes, 6))
+    clear = centres[label] + 0.5 * rng.normal(size=(count, 6))
+    noisy = centres[label] + 1.5 * rng.normal(size=(count, 6))
+    group = rng.permutation(count) % groups if groups else None
+    return PairedDataset.from_arrays({"a": clear, "b": noisy}, label=label, group=group)

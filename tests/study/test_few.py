@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from samples import make_clear_and_noisy as make_data
 
 import mfh
 from mfh import InputError, PairedDataset, StudyConfig
@@ -33,17 +34,6 @@ QUICK = StudyConfig(
     random_draws=2,
     hidden=(12, 8),
 )
-
-
-def make_data(count: int = 180, classes: int = 3, *, groups: int = 0, seed: int = 0) -> PairedDataset:
-    """Return samples whose modality a shows the class clearly, and b with noise."""
-    rng = np.random.default_rng(seed)
-    label = np.arange(count) % classes
-    centres = rng.normal(size=(classes, 6))
-    clear = centres[label] + 0.5 * rng.normal(size=(count, 6))
-    noisy = centres[label] + 1.5 * rng.normal(size=(count, 6))
-    group = rng.permutation(count) % groups if groups else None
-    return PairedDataset.from_arrays({"a": clear, "b": noisy}, label=label, group=group)
 
 
 @pytest.fixture(scope="module")

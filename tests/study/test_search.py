@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from samples import make_clear_and_noisy as make_data
 from torch import Tensor
 
 import mfh
@@ -34,17 +35,6 @@ from mfh.results import load_results
 QUICK = FitConfig(
     teacher="a", student="b", labelled=("0.3",), folds=3, budget=16, steps=20, ratio=(0.5,), hidden=(12, 8)
 )
-
-
-def make_data(count: int = 180, classes: int = 3, *, groups: int = 0, seed: int = 0) -> PairedDataset:
-    """Return samples whose modality a shows the class clearly, and b with noise."""
-    rng = np.random.default_rng(seed)
-    label = np.arange(count) % classes
-    centres = rng.normal(size=(classes, 6))
-    clear = centres[label] + 0.5 * rng.normal(size=(count, 6))
-    noisy = centres[label] + 1.5 * rng.normal(size=(count, 6))
-    group = rng.permutation(count) % groups if groups else None
-    return PairedDataset.from_arrays({"a": clear, "b": noisy}, label=label, group=group)
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +325,18 @@ def test_thresholds_against_a_search_of_all_values() -> None:
             assert mine == min(t for t, row in tried.items() if row["precision"] >= 0.6)
 
 
+def test_a_sample_of_weight_2_counts_twice_for_a_threshold() -> None:
+    rng = np.random.default_rng(1)
+    truth, score, weight = rng.random(60) < 0.3, np.round(rng.random(60), 2), 1.0 + rng.integers(0, 3, 60)
+    twice = np.repeat(np.arange(60), weight.astype(int))
+    for text in ("cost:1:5", "precision:0.4", "recall:0.8"):
+        rule = ThresholdRule.of(text)
+        mine = choose_threshold(score, truth, rule, weight)
+        assert mine == choose_threshold(score[twice], truth[twice], rule)
+        found = judge_threshold(score, truth, mine, rule, weight)
+        assert found == pytest.approx(judge_threshold(score[twice], truth[twice], mine, rule))
+
+
 def test_a_threshold_that_cannot_be_reached_is_the_nearest() -> None:
     score, truth = np.array([0.9, 0.8, 0.1]), np.array([False, True, False])
     assert choose_threshold(score, truth, ThresholdRule.of("precision:0.9")) == 0.8
@@ -403,6 +405,12 @@ def test_samples_that_lack_a_modality_are_used_where_they_can_be() -> None:
     final = found.search["final"]
     assert final["samples"] == final["labelled"] == 180
     assert np.isfinite(found.frame()[["test", "validation"]].to_numpy(dtype=float)).all()
+
+
+def test_a_teacher_of_both_is_searched_too() -> None:
+    found = mfh.fit(make_data(), config=replace(QUICK, teacher="a+b"))
+    assert set(found.frame("trials").teacher) <= {"none", "stack", "fused", "self"}
+    assert found.search["final"] is not None
 
 
 def test_weights_of_samples_count_in_the_search() -> None:

@@ -13,17 +13,15 @@ from mfh._study.kept import STUDENTS
 from mfh._study.networks import Networks
 from mfh._study.outcome import SeedResult
 from mfh._study.outputs import TeacherOutputs
-from mfh._study.parts import Parts, Ranked
+from mfh._study.parts import Parts
 from mfh._study.ranking import rank
 from mfh._study.search.fit import run_search
 from mfh._study.students import train_and_evaluate
-from mfh._study.task import Progress, SeedTask, Timer, side_of
-from mfh._study.teachers import train_teachers
-from mfh.data.paired import PairedDataset
+from mfh._study.task import Progress, SeedTask, Timer
+from mfh._study.teachers import named_focused, teacher_records, train_teachers
 from mfh.data.splits import divide
-from mfh.results import Choice, TeacherRecord
+from mfh.results import Choice
 from mfh.training.fingerprint import short
-from mfh.training.scores import make_teacher_record
 
 
 def run_seed(
@@ -92,7 +90,9 @@ def run_task(task: SeedTask) -> SeedResult:
         seed=task.seed,
         split=task.split,
         students=students.students,
-        teachers=_teacher_records(task, teachers.data, ranked),
+        teachers=teacher_records(
+            task, teachers.data, {**ranked.outputs.logits, **named_focused(ranked.outputs)}
+        ),
         channels=ranked.channels,
         overlap=ranked.overlap,
         timings=timer.seconds,
@@ -122,23 +122,3 @@ def cross_fit(task: SeedTask, outputs: TeacherOutputs) -> TeacherOutputs:
         task.progress("saliency", 1)
         outputs = outputs.with_rows_of(theirs, torch.from_numpy(np.sort(train[part])))
     return outputs
-
-
-def _teacher_records(task: SeedTask, data: PairedDataset, ranked: Ranked) -> tuple[TeacherRecord, ...]:
-    """Return a record of every teacher, and of every focused one but further draws of random channels."""
-    outputs = ranked.outputs
-    focused = {f"{key.arm}@{key.ratio:g}": logits for key, logits in outputs.focused.items() if not key.draw}
-    return tuple(
-        make_teacher_record(
-            name,
-            task.metric,
-            logits,
-            data.label,
-            task.split_of(side_of(name)),
-            seed=task.seed,
-            temperature=task.config.temperature,
-            task=data.task,
-            weight=data.weight,
-        )
-        for name, logits in {**outputs.logits, **focused}.items()
-    )

@@ -9,13 +9,16 @@ from torch import Tensor, nn
 from mfh._study.describe import curve
 from mfh._study.given import GIVEN
 from mfh._study.networks import Build
-from mfh._study.task import SeedTask
+from mfh._study.outputs import TeacherOutputs
+from mfh._study.task import SeedTask, side_of
 from mfh.arms import FUSED
 from mfh.data.paired import PairedDataset
 from mfh.models.both import SideBySide
 from mfh.models.copies import copied
+from mfh.results import TeacherRecord
 from mfh.training.objectives import Fused, Pair
 from mfh.training.pairs import train_pair
+from mfh.training.scores import HeldOut, make_teacher_record
 from mfh.training.students import StudentFit, StudentJob, seeded
 
 
@@ -169,6 +172,44 @@ def _train_joint(
         folder=task.parts.folder("pair" + fold),
     )
     return pair, {"joint_loss": curve(fit.loss), "joint_validation": curve(fit.validation)}
+
+
+def teacher_records(
+    task: SeedTask,
+    data: PairedDataset,
+    outputs: Mapping[str, Tensor],
+    held_out: Mapping[str, Tensor] | None = None,
+) -> tuple[TeacherRecord, ...]:
+    """Return a record of each teacher.
+
+    Args:
+        task: the fit.
+        data: the samples, with all labels that are known.
+        outputs: of each teacher for every sample.
+        held_out: the same, out-of-fold for labelled samples, where these take the place of validation.
+    """
+    return tuple(
+        make_teacher_record(
+            name,
+            task.metric,
+            logits,
+            data.label,
+            task.split_of(side_of(name)),
+            seed=task.seed,
+            temperature=task.config.temperature,
+            task=data.task,
+            held_out=None
+            if held_out is None
+            else HeldOut.of(held_out[name], task.having(task.labelled, side_of(name))),
+            weight=data.weight,
+        )
+        for name, logits in outputs.items()
+    )
+
+
+def named_focused(outputs: TeacherOutputs) -> dict[str, Tensor]:
+    """Return the outputs of focused teachers by name, such as `general@0.5`; of random ones one draw."""
+    return {f"{key.arm}@{key.ratio:g}": logits for key, logits in outputs.focused.items() if not key.draw}
 
 
 def trained(job: StudentJob, fit: StudentFit) -> nn.Module:

@@ -26,12 +26,12 @@ from mfh._study.parts import Ranked
 from mfh._study.ranking import rank
 from mfh._study.students import evaluate
 from mfh._study.task import SeedTask, Timer, side_of, teachers_needed
-from mfh._study.teachers import Teachers
+from mfh._study.teachers import Teachers, named_focused, teacher_records
 from mfh.arms import BASELINE, STACK
 from mfh.data.paired import PairedDataset
-from mfh.results import Choice, TeacherRecord
+from mfh.results import Choice
 from mfh.training.objectives import Distill
-from mfh.training.scores import HeldOut, make_teacher_record
+from mfh.training.scores import HeldOut
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
 
@@ -75,7 +75,7 @@ def run_few(task: SeedTask) -> SeedResult:
         seed=task.seed,
         split=task.split,
         students=students,
-        teachers=_teacher_records(task, truth, taught),
+        teachers=teacher_records(task, truth, *_of_teachers(taught)),
         channels=taught.ranked.channels,
         overlap=taught.ranked.overlap,
         timings=timer.seconds,
@@ -226,22 +226,7 @@ def _held_out(
     return HeldOut.of(target, task.having(task.labelled, side_of(str(teacher))))
 
 
-def _teacher_records(task: SeedTask, data: PairedDataset, taught: Taught) -> tuple[TeacherRecord, ...]:
-    """Return a record of every teacher, with its out-of-fold metric, and of the focused ones."""
-    outputs = taught.ranked.outputs
-    focused = {f"{key.arm}@{key.ratio:g}": logits for key, logits in outputs.focused.items() if not key.draw}
-    return tuple(
-        make_teacher_record(
-            name,
-            task.metric,
-            taught.full.get(name, logits),
-            data.label,
-            task.split_of(side_of(name)),
-            seed=task.seed,
-            temperature=task.config.temperature,
-            task=data.task,
-            held_out=HeldOut.of(logits, task.having(task.labelled, side_of(name))),
-            weight=data.weight,
-        )
-        for name, logits in {**outputs.logits, **focused}.items()
-    )
+def _of_teachers(taught: Taught) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the outputs of each teacher, of the focused ones too: trained on all labels, and out-of-fold."""
+    found = {**taught.ranked.outputs.logits, **named_focused(taught.ranked.outputs)}
+    return {name: taught.full.get(name, logits) for name, logits in found.items()}, found

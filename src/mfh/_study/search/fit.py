@@ -25,18 +25,17 @@ from mfh._study.search.lessons import COPIES, Lesson, make_lessons
 from mfh._study.search.space import Space
 from mfh._study.search.threshold import choose_threshold, judge_threshold
 from mfh._study.students import evaluate
-from mfh._study.task import SeedTask, Timer, side_of
-from mfh._study.teachers import trained
+from mfh._study.task import SeedTask, Timer
+from mfh._study.teachers import teacher_records, trained
 from mfh.arms import BASELINE, SEARCH_ARMS, SEARCHED, STACK
 from mfh.config import FitConfig, ThresholdRule
 from mfh.data.paired import PairedDataset
 from mfh.metrics import Metric
 from mfh.recipe import Recipe
 from mfh.results import Choice as Weighted
-from mfh.results import TeacherRecord
 from mfh.tasks import TASKS
 from mfh.training.objectives import Distill
-from mfh.training.scores import HeldOut, make_teacher_record
+from mfh.training.scores import HeldOut
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
 
@@ -166,7 +165,7 @@ def run_search(task: SeedTask) -> SeedResult:
         seed=task.seed,
         split=task.split,
         students=students.evaluated,
-        teachers=_teacher_records(task, truth, lessons[-1]),
+        teachers=teacher_records(task, truth, lessons[-1].logits, lessons[-1].logits),
         channels=ranked.channels,
         overlap=ranked.overlap,
         timings=timer.seconds,
@@ -306,13 +305,19 @@ def _thresholds(task: SeedTask, truth: PairedDataset, students: _Students) -> di
         unseen = torch.softmax(held_out.outputs.double() / scale, dim=1)[:, 1].numpy()
         tested = torch.softmax(torch.from_numpy(student.outputs).double(), dim=1)[:, 1].numpy()
         known, test = positive[held_out.rows.numpy()], positive[task.split.test]
-        threshold = choose_threshold(unseen, known, rule)
+        weights = [_weights(truth, rows) for rows in (held_out.rows, task.test)]
+        threshold = choose_threshold(unseen, known, rule, weights[0])
         found[record.arm] = {
             "threshold": threshold,
-            "held_out": judge_threshold(unseen, known, threshold, rule),
-            "test": judge_threshold(tested, test, threshold, rule),
+            "held_out": judge_threshold(unseen, known, threshold, rule, weights[0]),
+            "test": judge_threshold(tested, test, threshold, rule, weights[1]),
         }
     return {"threshold": found}
+
+
+def _weights(data: PairedDataset, rows: Tensor) -> np.ndarray | None:
+    weight = data.weight_of(rows)
+    return None if weight is None else weight.double().numpy()
 
 
 def _describe(one: Tried, search: str, metric: Metric) -> dict[str, Any]:
@@ -335,22 +340,3 @@ def _winner(choice: Choice) -> dict[str, Any]:
     """Return the recipe that a search took."""
     error = None if np.isnan(choice.error) else choice.error
     return {**choice.best.recipe.to_dict(), "difference": choice.difference, "error": error}
-
-
-def _teacher_records(task: SeedTask, truth: PairedDataset, lesson: Lesson) -> tuple[TeacherRecord, ...]:
-    """Return a record of each teacher, by its out-of-fold outputs for labelled samples."""
-    return tuple(
-        make_teacher_record(
-            name,
-            task.metric,
-            logits,
-            truth.label,
-            task.split_of(side_of(name)),
-            seed=task.seed,
-            temperature=task.config.temperature,
-            task=truth.task,
-            held_out=HeldOut.of(logits, task.having(task.labelled, side_of(name))),
-            weight=truth.weight,
-        )
-        for name, logits in lesson.logits.items()
-    )

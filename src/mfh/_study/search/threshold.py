@@ -9,9 +9,12 @@ from mfh.config import ThresholdRule
 
 Probability = Float[np.ndarray, " sample"]
 Positive = Bool[np.ndarray, " sample"]
+Weight = Float[np.ndarray, " sample"]
 
 
-def choose_threshold(probability: Probability, positive: Positive, rule: ThresholdRule) -> float:
+def choose_threshold(
+    probability: Probability, positive: Positive, rule: ThresholdRule, weight: Weight | None = None
+) -> float:
     """Return the threshold from which on a sample counts as positive.
 
     For costs it is the one with the least cost; for a precision the lowest one that reaches it, and for a
@@ -21,6 +24,7 @@ def choose_threshold(probability: Probability, positive: Positive, rule: Thresho
         probability: of the second class, in [0, 1], for samples that the student was not trained on.
         positive: whether each sample is of the second class.
         rule: what the threshold is for.
+        weight: of each sample; None lets all count alike.
 
     Example:
         >>> scores, truth = np.array([0.1, 0.4, 0.6, 0.9]), np.array([False, True, False, True])
@@ -32,7 +36,7 @@ def choose_threshold(probability: Probability, positive: Positive, rule: Thresho
         0.4
     """
     tried = np.unique(probability)
-    found = [judge_threshold(probability, positive, float(value), rule) for value in tried]
+    found = [judge_threshold(probability, positive, float(value), rule, weight) for value in tried]
     if rule.kind == "cost":
         return float(tried[int(np.argmin([row["cost"] for row in found]))])
     reached = np.array([row[rule.kind] or 0.0 for row in found])
@@ -43,19 +47,25 @@ def choose_threshold(probability: Probability, positive: Positive, rule: Thresho
 
 
 def judge_threshold(
-    probability: Probability, positive: Positive, threshold: float, rule: ThresholdRule
+    probability: Probability,
+    positive: Positive,
+    threshold: float,
+    rule: ThresholdRule,
+    weight: Weight | None = None,
 ) -> dict[str, Any]:
-    """Return what a threshold leads to.
+    """Return what a threshold leads to; see `choose_threshold`.
 
     Returns:
         `precision` (None if no sample counts as positive), `recall` (None without a positive sample) and
         `cost` for each sample.
     """
-    told = probability >= threshold
-    hits, wrong, missed = (told & positive).sum(), (told & ~positive).sum(), (~told & positive).sum()
+    told, each = probability >= threshold, np.ones(len(positive)) if weight is None else weight
+    hits, wrong, missed = (
+        float(each[chosen].sum()) for chosen in (told & positive, told & ~positive, ~told & positive)
+    )
     cost = rule.false_positive * wrong + rule.false_negative * missed
     return {
         "precision": float(hits / (hits + wrong)) if hits + wrong else None,
         "recall": float(hits / (hits + missed)) if hits + missed else None,
-        "cost": float(cost / len(positive)),
+        "cost": float(cost / each.sum()),
     }
