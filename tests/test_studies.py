@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from benchmarks import studies
 from benchmarks._few_tables import FEW_TABLES
+from benchmarks._fit_tables import FIT_TABLES, drivers
 from benchmarks._study_tables import TABLES, difference, mean
 from samples import make_paired
 
 import mfh
-from mfh import StudyConfig
+from mfh import FitConfig, StudyConfig
 
 CONFIG = StudyConfig(
     teacher="audio", student="image", folds=2, epochs=2, ratio=(0.5,), random_draws=1, hidden=(8,),
@@ -143,6 +144,24 @@ def test_the_page_names_known_tables_and_listed_studies() -> None:
     blocks = list(studies.BLOCK.finditer(text))
     assert len(blocks) == text.count("<!-- table:") > 10
     for block in blocks:
-        assert block["name"] in {*TABLES, *FEW_TABLES, "verdicts"}
+        assert block["name"] in {*TABLES, *FEW_TABLES, *FIT_TABLES, "verdicts"}
         runs = {run for run in block["runs"].split() if not run.startswith("few-")}
         assert runs <= listed | {"mfcc-au-followed", "au-mfcc-followed"}
+
+
+def test_tables_of_searches() -> None:
+    config = FitConfig(
+        teacher="audio", student="image", folds=3, budget=8, steps=10, hidden=(6,), ratio=(0.5,)
+    )
+    search = json.loads(json.dumps(mfh.fit(make_paired(80), config=config).to_dict()))
+    for name in ("fits", "shipped"):
+        columns, rows = FIT_TABLES[name]([search, search])
+        assert [len(row) for row in rows] == [len(columns)] * 2
+    assert studies.few_records({"one": search})["one"]["search"]["labels"] == round(
+        search["labels"]["labelled"]
+    )
+
+
+def test_the_drivers_of_a_search_are_compared_with_halving() -> None:
+    columns, rows = drivers()
+    assert [len(row) for row in rows] == [len(columns)] * len(rows)

@@ -207,6 +207,10 @@ class FitResult(StudyResult):
             `validation`, the mean over `folds`), `winners` by fit with the difference to the anchor and its
             standard error, `worth` of each choice, `by_part` (by class and by group), `threshold`, `final`
             (the search on all samples) and `shipped`, the arm whose student to ship.
+
+    Example:
+        >>> FitResult(search={"winners": [{"fit": 0, "recipe": "stack"}]}).frame("winners").recipe[0]
+        'stack'
     """
 
     kind: ClassVar[str] = "fit"

@@ -138,7 +138,7 @@ def test_unwritable_and_foreign_folders(
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("", "`mfh` needs COMMAND, one of study, diagnose, "),
+        ("", "`mfh` needs COMMAND, one of study, fit, diagnose, "),
         ("report", "`mfh report` needs DIR (folders that runs wrote with --out). See `mfh report --help`."),
         ("study", "`mfh study` needs --data FILE and --out DIR. See `mfh study --help`."),
         ("gaussian", "`mfh gaussian` needs FIGURE (one of fig2, "),
@@ -150,7 +150,10 @@ def test_unwritable_and_foreign_folders(
         ),
         ("study --data a --out b --epochs few", "`--epochs` must be a whole number. Got few instead."),
         ("study --data a --out b --ratio .5 half", "`--ratio` must be a number. Got half instead."),
-        ("study --data a --out b --score best", "`--score` must be one of increase, followed. Got best"),
+        (
+            "study --data a --out b --score best",
+            "`--score` must be one of auto, increase, followed. Got best",
+        ),
     ],
 )
 def test_arguments_are_named_as_they_are_typed(

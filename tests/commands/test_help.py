@@ -86,7 +86,7 @@ def test_flags_are_written_with_hyphens() -> None:
     ("typed", "told"),
     [
         ("stduy", "`mfh` has no command stduy: did you mean study? See `mfh --help`."),
-        ("qqq", "`mfh` has no command qqq. There are study, diagnose, "),
+        ("qqq", "`mfh` has no command qqq. There are study, fit, diagnose, "),
         ("ravdess trian", "`mfh ravdess` has no step trian: did you mean train?"),
         ("study --dta d.npz", "`mfh study` has no option --dta: did you mean --data?"),
         (

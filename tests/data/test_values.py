@@ -85,13 +85,22 @@ def test_an_empty_mask_hides_nothing() -> None:
     assert torch.equal(featured(np.ma.masked_array(A, mask=False)), featured(A))
 
 
-@pytest.mark.parametrize("name", ["a", "group"])
-def test_masked_samples_of_a_dataset(name: str) -> None:
+def with_masked_sample(name: str) -> Pairs:
+    """Return a dataset that has one sample masked in one of its columns."""
     makers = {name: lambda i, values=values: values[i] for name, values in COLUMNS.items()}
     whole = makers[name]
     makers[name] = lambda i: np.ma.masked_array(whole(i), mask=i == 3)
+    return Pairs(**makers)
+
+
+def test_a_masked_group_of_a_dataset_is_refused() -> None:
     with pytest.raises(InputError, match="It is masked in sample 3"):
-        PairedDataset.from_torch(Pairs(**makers), group="group")
+        PairedDataset.from_torch(with_masked_sample("group"), group="group")
+
+
+def test_a_masked_sample_of_a_dataset_lacks_the_modality() -> None:
+    data = PairedDataset.from_torch(with_masked_sample("a"), group="group")
+    assert np.flatnonzero(~data.present("a")).tolist() == [3]
 
 
 @pytest.mark.parametrize("role", ["group", "id", "split"])

@@ -212,7 +212,7 @@ def test_measuring_the_cost_changes_no_number() -> None:
 
 def test_the_cost_of_a_teacher_depends_on_what_it_sees(monkeypatch: Any) -> None:
     seconds = {"teacher": 3.0, "student": 1.0}
-    monkeypatch.setattr(cost, "_epoch_seconds", lambda _networks, _build, side: seconds[side])
+    monkeypatch.setattr(cost, "_epoch_seconds", lambda _networks, _build, _name, side: seconds[side])
 
     def each(**changes: Any) -> dict[str, float]:
         return cost.measure(Networks(make_paired(), replace(QUICK, **changes)), threads=1)

@@ -40,7 +40,7 @@ def test_options_that_are_left_out_depend_on_the_networks() -> None:
         ({"lr": 0.3}, ("sgd", 0.3, 0.0, None)),
         ({"optimizer": "sgd"}, ("sgd", 0.05, 0.0, None)),
         ({"optimizer": "adamw"}, ("adamw", 0.001, 0.0, None)),
-        ({"clip": 0.0}, ("adamw", 0.001, 0.1, None)),
+        ({"clip": 0.0}, ("adamw", 0.001, 0.1, 0.0)),
         ({"warmup": 0.0, "clip": 5.0}, ("adamw", 0.001, 0.0, 5.0)),
         ({"lr": "auto"}, ("adamw", "auto", 0.1, 1.0)),
     ],

@@ -154,7 +154,7 @@ def with_inputs(network: nn.Module, names: Sequence[str]) -> nn.Module:
 
     Example:
         >>> with_inputs(SideBySide([2, 3], 2), ["lidar", "camera"]).output
-        Linear(in_features=256, out_features=2, bias=True)
+        Linear(in_features=128, out_features=2, bias=True)
     """
     if isinstance(network, SideBySide):
         return network

@@ -104,15 +104,16 @@ class Distill:
         known = None if self.taught is None else self.taught[batch.rows]
         if known is None or known.all():
             return self._distillation(outputs, batch)
+        share = int(known.sum()) / len(known)
         total = 0 * logits_of(outputs).sum()
-        if known.any():
-            total = total + known.float().mean() * self._distillation(*_part(outputs, batch, known))
+        if share:
+            total = total + share * self._distillation(*_part(outputs, batch, known))
         if not self.label_weight:
             part, rest = _part(outputs, batch, ~known)
             loss = TASKS[self.task].label_loss(
                 part.logits, rest.label, smoothing=self.smoothing, weight=rest.weight
             )
-            total = total + (~known).float().mean() * loss
+            total = total + (1 - share) * loss
         return total
 
     def _distillation(self, outputs: Any, batch: Batch) -> Tensor:
