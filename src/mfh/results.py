@@ -221,7 +221,12 @@ class FitResult(StudyResult):
         """Return a table: see `RunResult.frame`; also `trials`, `winners` and `worth`."""
         import pandas as pd
 
-        if table not in ("trials", "winners", "worth"):
+        mine = ("trials", "winners", "worth")
+        if table not in (*mine, *self._tables()):
+            raise InputError(
+                f"`table` must be one of {listing((*self._tables(), *mine))}. Got {table!r} instead."
+            )
+        if table not in mine:
             return super().frame(table)
         return pd.DataFrame([dict(row) for row in self.search.get(table, ())])
 

@@ -101,8 +101,9 @@ def test_all_labels_search_again(folder: Path, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--threshold", "recall:0.9", "--positive", "maybe"], "`positive` must be one of the classes"),
         (["--threshold", "high"], "`threshold` must be `cost:A:B`"),
-        (["--budget", "0"], "`budget` must be 2 or more"),
+        (["--budget", "0"], "`budget` must be a whole number of 2 or more"),
         (["--labelled", "0.1", "0.2"], "`labelled` must be one number of labels"),
         (["--arms", "joint"], "--arms"),
     ],
@@ -124,3 +125,47 @@ def test_wrong_options_end_in_one_line(
     assert says in error
     assert len(error.strip().splitlines()) == 1
     assert not (folder / "other").exists()
+
+
+def test_the_threshold_fits_the_scores_as_they_are_exported(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores that are divided by a temperature need another threshold for the same decisions."""
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+    told = []
+    for name in ("none", "temperature"):
+        to = tmp_path / name
+        words = [
+            "export",
+            str(folder / "out"),
+            "--arm",
+            "no-kd",
+            "--calibrate",
+            name,
+            "--to",
+            str(to),
+            "--quiet",
+        ]
+        assert main(words) == 0
+        out = tmp_path / f"{name}.csv"
+        data = str(folder / "patients.csv")
+        assert main(["predict", str(to), "--data", data, "--out", str(out), "--quiet"]) == 0
+        with out.open() as file:
+            told.append([row["prediction"] for row in csv.DictReader(file)])
+    assert told[0] == told[1]
+    assert set(told[0]) == {"no", "yes"}
+
+
+def test_the_script_finds_the_columns_by_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+    assert main(["export", str(folder / "out"), "--to", str(tmp_path / "to"), "--quiet"]) == 0
+    table = pd.read_csv(folder / "patients.csv")
+    table[table.columns[::-1]].to_csv(tmp_path / "turned.csv", index=False)
+    told = []
+    for file in (folder / "patients.csv", tmp_path / "turned.csv"):
+        script = [sys.executable, str(tmp_path / "to" / "predict.py"), str(file)]
+        told.append(subprocess.run(script, capture_output=True, text=True, check=True).stdout)
+    assert told[0] == told[1]
+    assert len(told[0].split()) == 151

@@ -354,7 +354,8 @@ def test_a_threshold_must_be_a_rule(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"budget": 1}, "`budget` must be 2 or more"),
+        ({"budget": 1}, "`budget` must be a whole number of 2 or more"),
+        ({"positive": "yes"}, "`positive` must be left out without `threshold`"),
         ({"minutes": 0.0}, "`minutes` must be above 0"),
         ({"label_folds": 2}, "`label_folds` must be 3 or more"),
         ({"labelled": ("0.1", "0.3")}, "`labelled` must be one number of labels"),

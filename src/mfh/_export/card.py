@@ -149,7 +149,9 @@ def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         lines += [f"- The samples belong to {data['groups']} groups; no group is in two splits."]
     label = f"`{data['label']}`" if data["label"] else "the labels of the data"
     lines += [f"- Labels used: {label}, {_label_use(info, facts)}"]
-    if data["labelled"]:
+    if facts.get("refit"):
+        lines += [f"- Labelled samples in training: {facts['refit']['labelled']}."]
+    elif data["labelled"]:
         hidden = " (the study hid the others)" if data["hidden"] else ""
         lines += [f"- Labelled samples in training: {data['labelled']:.0f}{hidden}."]
     if data["teacher"] and info["student"]["arm"] not in ("no-kd", "no-kd-smoothed"):
@@ -197,14 +199,15 @@ def _results(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     ] * (info["task"] != "regression")
     if threshold := info.get("threshold"):
         lines += [
-            f"A sample counts as `{one_line(info['class_names'][1])}` if its probability is "
+            f"A sample counts as `{one_line(threshold['positive'])}` if its probability is "
             f"{threshold['probability']:.3g} or more (rule `{threshold['rule']}`, chosen on labelled samples "
             "that the student's like did not see)."
         ]
     others = {name: value for name, value in score["also"].items() if value == value}
     if others:
         shown = ", ".join(f"{name} {value:.3g}" for name, value in others.items())
-        lines += [f"Other metrics of this student: {shown}."]
+        whose = "of one student trained in this way" if facts.get("refit") else "of this student"
+        lines += [f"Other metrics {whose}: {shown}."]
     text = [*lines[:2], " ".join(lines[2:])]
     for title, rows, name in (
         ("By class", score["by_class"], "share that is right"),

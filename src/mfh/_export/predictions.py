@@ -202,7 +202,9 @@ def _arrays(info: Mapping[str, Any], scores: np.ndarray) -> dict[str, np.ndarray
     if kind == SOFTMAX:
         chosen = scores.argmax(axis=1)
         if "threshold" in info:
-            chosen = (scores[:, 1] - scores[:, 0] >= info["threshold"]["margin"]).astype(int)
+            place = info["threshold"]["index"]
+            positive = scores[:, place] - scores[:, 1 - place] >= info["threshold"]["margin"]
+            chosen = np.where(positive, place, 1 - place)
         return {"prediction": chosen, "probability": values.softmax(dim=1).numpy()}
     if kind == SIGMOID:
         return {"prediction": scores > 0, "probability": values.sigmoid().numpy()}

@@ -20,6 +20,7 @@ from mfh._export.winner import retrain
 from mfh._export.write import write_model
 from mfh._study.kept import Kept
 from mfh._study.networks import Build
+from mfh._study.refit import Refitted
 from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
 from mfh._system.paths import label_folder
@@ -105,10 +106,11 @@ def export_run(
     chosen = choose(result, kept, arm=arm, seed=seed, loss=loss)
     record = chosen.record
     _log.info(
-        "The student of arm %s%s, fit %d: validation %s %s",
+        "The student of arm %s%s, fit %d%s: validation %s %s",
         record.arm,
         "" if record.ratio is None else f" at ratio {record.ratio:g}",
         record.seed,
+        ", and its recipe on all samples" if refit else "",
         record.metric,
         "unknown" if record.validation is None else f"{record.validation:.2f}",
     )
@@ -119,7 +121,7 @@ def export_run(
     temperature = _temperature(result, chosen, calibrate or default)
     refitted = None
     if refit:
-        refitted, fitted = retrain(
+        refitted = retrain(
             result,
             kept,
             chosen,
@@ -130,17 +132,17 @@ def export_run(
         )
         described = _widths(described, refitted.state)
         model = _model(result, kept, described, refitted.state, refitted.tensors, student)
-        temperature = None if temperature is None else fitted
+        temperature = None if temperature is None else refitted.temperature
     if temperature is not None:
         model.temperature.fill_(temperature)
     info = describe_export(result, kept, described, chosen, temperature)
-    info |= _threshold(result, chosen) if refit is True else {}
+    info |= _threshold(result, chosen, refitted, temperature)
     facts = {
         "score": describe_score(result, chosen),
         "data": describe_data(result),
         "environment": result.environment,
         "label_weight": result.config.get("label_weight"),
-        "words": _words(result, chosen, whole=bool(refit)),
+        "words": _words(result, chosen, refitted),
         "refit": None,
     }
     if refitted is not None:
@@ -273,27 +275,43 @@ def _temperature(result: StudyResult, chosen: Chosen, calibrate: str) -> float |
     return chosen.record.temperature
 
 
-def _threshold(result: StudyResult, chosen: Chosen) -> dict[str, Any]:
-    """Return the threshold of the second class that a search chose for the student of all samples."""
+def _threshold(
+    result: StudyResult, chosen: Chosen, refitted: Refitted | None, temperature: float | None
+) -> dict[str, Any]:
+    """Return the threshold of the positive class, for the scores as they are exported.
+
+    Args:
+        result: the run.
+        chosen: the student of an outer fold.
+        refitted: the student of all samples that takes its place.
+        temperature: what the exported scores are divided by; None for 1.
+    """
     found = result.search["threshold"] if isinstance(result, FitResult) else None
-    if found is None:
+    arm = chosen.record.arm
+    if found is None or arm not in found:
         return {}
-    value = float(found[chosen.record.arm]["threshold"])
-    inside = min(max(value, 1e-12), 1 - 1e-12)
-    margin = math.log(inside / (1 - inside))
-    return {"threshold": {"rule": found["rule"], "probability": value, "margin": margin}}
+    value, mine = found[arm]["by_fit"][str(chosen.record.seed)], chosen.record.temperature
+    if refitted is not None:
+        value, mine = refitted.threshold, refitted.temperature
+    if value is None:
+        return {}
+    inside = min(max(float(value), 1e-12), 1 - 1e-12)
+    scale = mine if result.config.get("calibrate") == "temperature" and mine else 1.0
+    margin = math.log(inside / (1 - inside)) * scale / (temperature or 1.0)
+    about = {name: found[name] for name in ("rule", "positive", "index")}
+    return {"threshold": about | {"probability": 1 / (1 + math.exp(-margin)), "margin": margin}}
 
 
-def _words(result: StudyResult, chosen: Chosen, *, whole: bool) -> str:
-    """Return what a student learned from; `whole` is for the student of all samples."""
+def _words(result: StudyResult, chosen: Chosen, refitted: Refitted | None) -> str:
+    """Return what a student learned from, or the student of all samples that takes its place."""
     if isinstance(result, FitResult):
         rows = [row for row in result.search["winners"] if row["fit"] == chosen.record.seed]
-        recipes = {row["search"]: row["recipe"] for row in rows}
-        final = result.search["final"]
-        if whole and final is not None:
-            recipes = {name: row["recipe"] for name, row in final["winners"].items()}
-        if chosen.record.arm in recipes:
-            return f"a recipe that was searched: {recipes[chosen.record.arm]}"
+        recipe = next((row["recipe"] for row in rows if row["search"] == chosen.record.arm), "")
+        recipe = recipe if refitted is None else refitted.recipe
+        if recipe.startswith("no teacher"):
+            return f"the labels alone{recipe.removeprefix('no teacher')}"
+        if recipe:
+            return f"a recipe that was searched: {recipe}"
     arm = next(arm for arm in result.arms if arm.name == chosen.record.arm)
     config = result.config
     words = arm.explain(

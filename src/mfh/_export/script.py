@@ -15,7 +15,8 @@ import onnxruntime
 
 folder, file = Path(__file__).parent, sys.argv[1]  # a CSV with one line of names, or an array in .npy
 info = json.loads((folder / "export.json").read_text())
-values = np.load(file) if file.endswith(".npy") else np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
+read = lambda row: [float(row[name]) for name in info["student"].get("columns", row)]
+values = np.load(file) if file.endswith(".npy") else np.array([*map(read, csv.DictReader(open(file)))])
 inputs = values.reshape(-1, *info["student"]["shape"]).astype(info["student"]["dtype"])
 scores = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"inputs": inputs})[0]
 '''
@@ -31,7 +32,8 @@ import torch
 
 folder, file = Path(__file__).parent, sys.argv[1]  # a CSV with one line of names, or an array in .npy
 info = json.loads((folder / "export.json").read_text())
-values = np.load(file) if file.endswith(".npy") else np.loadtxt(file, delimiter=",", skiprows=1, ndmin=2)
+read = lambda row: [float(row[name]) for name in info["student"].get("columns", row)]
+values = np.load(file) if file.endswith(".npy") else np.array([*map(read, csv.DictReader(open(file)))])
 inputs = values.reshape(-1, *info["student"]["shape"]).astype(info["student"]["dtype"])
 scores = torch.export.load(folder / "model.pt2").module()(torch.from_numpy(inputs)).detach().numpy()
 '''
@@ -48,8 +50,8 @@ csv.writer(sys.stdout).writerows(rows)
 }
 
 
-THRESHOLD_END = """second = scores[:, 1] - scores[:, 0] >= info["threshold"]["margin"]  # by its probability
-rows = [["prediction"], *([info["class_names"][int(k)]] for k in second)]
+THRESHOLD_END = """k, margin = info["threshold"]["index"], info["threshold"]["margin"]  # of the probability's logit
+rows = [["prediction"], *([info["class_names"][k if s[k] - s[1 - k] >= margin else 1 - k]] for s in scores)]
 csv.writer(sys.stdout).writerows(rows)
 """
 

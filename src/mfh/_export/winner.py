@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mfh._checks import InputError, require
 from mfh._export.choose import Chosen
@@ -17,6 +16,7 @@ from mfh._study.networks import Build, Networks
 from mfh._study.outcome import ALL_SAMPLES
 from mfh._study.outputs import StudentKey
 from mfh._study.refit import Refitted, Winner, refit
+from mfh._study.search.summary import describe_final
 from mfh._study.seed import run_seed
 from mfh._system.import_paths import ClassSpec
 from mfh.config import FitConfig, StudyConfig
@@ -35,8 +35,8 @@ def retrain(
     teacher: Build | None,
     student: Build | None,
     all_labels: bool,
-) -> tuple[Refitted, float | None]:
-    """Return a student that was trained on all samples, and the temperature of its outputs.
+) -> Refitted:
+    """Return a student that was trained on all samples.
 
     A search has trained it already, and is run once more if it is to see the labels that were hidden.
     `refit_run` explains the arguments.
@@ -50,20 +50,26 @@ def retrain(
         final is not None,
         "`refit` must be False: the search on all samples failed. Repeat the command, or name a fit.",
     )
-    steps, labelled = int(result.labels["training"]["steps"]), final["labelled"]
-    temperature = final["temperature"][arm]
-    tensors: Mapping[str, Tensor] = {}
+    steps, found = int(result.labels["training"]["steps"]), result.search["threshold"]
     if all_labels:
         networks = _networks(result, kept, data, teacher, student)
         networks = replace(networks, config=replace(networks.config, labelled=()))
         done = run_seed(networks, ALL_SAMPLES, lambda _stage, _count: None)
-        tensors, labelled = done.weights[STUDENTS], len(done.split.learnt)
-        temperature = next(record.temperature for record in done.records if record.arm == arm)
+        final, tensors = describe_final(done), done.weights[STUDENTS]
+        found = done.search.get("threshold")
     else:
         tensors = kept.of(ALL_SAMPLES)
     prefix = f"students/{StudentKey(arm, loss=chosen.record.loss).name}/"
-    state = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-    return Refitted(state, tensors, final["samples"], labelled, steps), temperature
+    return Refitted(
+        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)},
+        tensors,
+        final["samples"],
+        final["labelled"],
+        steps,
+        temperature=final["temperature"][arm],
+        recipe=final["winners"][arm]["recipe"] if arm in final["winners"] else "",
+        threshold=None if found is None or arm not in found else found[arm]["threshold"],
+    )
 
 
 def refit_run(
@@ -75,7 +81,7 @@ def refit_run(
     teacher: Build | None,
     student: Build | None,
     all_labels: bool,
-) -> tuple[Refitted, float | None]:
+) -> Refitted:
     """Train a student of a study once more, on all samples.
 
     Args:
@@ -89,7 +95,7 @@ def refit_run(
         all_labels: whether labels that the study hid are used too.
 
     Returns:
-        The student, and the median of the temperatures that calibrate students like it.
+        The student, with the median of the temperatures that calibrate students like it.
 
     Raises:
         InputError: the data are missing or others, or a network cannot be made.
@@ -113,7 +119,7 @@ def refit_run(
         labelled = result.predictions.get(f"labelled/{chosen.record.seed}")
     temperatures = [r.temperature for r in records if r.temperature is not None]
     done = refit(networks, winner, seed=chosen.record.seed, labelled=labelled)
-    return done, float(np.median(temperatures)) if temperatures else None
+    return replace(done, temperature=float(np.median(temperatures)) if temperatures else None)
 
 
 def _networks(

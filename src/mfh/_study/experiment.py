@@ -23,6 +23,7 @@ from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outcome import ALL_SAMPLES, SeedResult
 from mfh._study.preflight import require_networks
 from mfh._study.resume import Store
+from mfh._study.search.fit import check_search
 from mfh._study.search.summary import as_fit
 from mfh._study.seed import run_seed
 from mfh._study.tracking import Tracking
@@ -106,6 +107,7 @@ def study(
         logger.info("%s", describe_left_out(config, networks.arms) or "The teacher is given.")
     elif networks.both:
         logger.info("%s", describe_left_out(config, networks.arms))
+    check_search(networks)
     require_networks(data, config, networks.build_teacher(), networks.build_student())
     processes = Processes.on(make_accelerator(networks.config).device)
     require(

@@ -62,7 +62,10 @@ def describe_left_out(config: StudyConfig, arms: Sequence[Arm]) -> str:
     absent = [name for name in config.arms if name not in names and "." not in name and ":" not in name]
     if config.teacher_source == FUSED:
         rest = [name for name in absent if name in ("joint", "softened-regular")]
-        left = f" {listing(rest)} are left out: both networks of a pair would agree through {config.student}."
+        are = "is" if len(rest) == 1 else "are"
+        left = (
+            f" {listing(rest)} {are} left out: both networks of a pair would agree through {config.student}."
+        )
         return (
             f"The teacher sees {config.student} too, so `{FUSED}` takes the place of `regular`."
             f"{left if rest else ''}"

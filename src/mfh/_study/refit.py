@@ -55,6 +55,9 @@ class Refitted:
         steps: number of its training steps.
         teachers: with few labels, the metric of each teacher on labelled samples that it did not see.
         weights: with few labels, the weight of each network in the stack.
+        temperature: what its outputs must be divided by to be calibrated; None if that is not known.
+        recipe: after a search, what it learned from.
+        threshold: after a search, the threshold of the positive class; None if none was asked for.
     """
 
     state: Mapping[str, Tensor]
@@ -64,6 +67,9 @@ class Refitted:
     steps: int
     teachers: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
+    temperature: float | None = None
+    recipe: str = ""
+    threshold: float | None = None
 
 
 def refit(

@@ -57,6 +57,10 @@ def run(options: Namespace) -> None:
     finish(result, out, saved=True)
     print(summary_table(result))  # noqa: T201
     print(f"\n{result.verdict.verdict}: {result.verdict.sentence}")  # noqa: T201
+    if found := result.search["threshold"]:
+        row = found[result.search["shipped"]]
+        shown = ", ".join(f"{name} {value:.3g}" for name, value in row["test"].items() if value is not None)
+        print(f"\n`{found['positive']}` from a probability of {row['threshold']:.3g} on: {shown}")  # noqa: T201
     if result.search["final"] is not None:
         print(f"\nWrite the student for use: mfh export {options.out} --to DIR")  # noqa: T201
     require_complete(result)

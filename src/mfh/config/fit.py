@@ -20,8 +20,11 @@ class FitConfig(StudyConfig):
         minutes: time for all searches together, above 0; none by default. With it the result depends on how
             fast the machine is.
         threshold: where there are two classes, what the threshold of their probability is chosen for:
-            cost:A:B (what a false positive and a false negative cost), precision:0.9 or recall:0.9. The
-            second class is the positive one. By default 0.5 is used.
+            cost:A:B (what a false positive and a false negative cost), precision:0.9 or recall:0.9. By
+            default 0.5 is used.
+        positive: name of the positive class, for `threshold`; by default the second one.
+        label_folds: folds of the labelled samples by which recipes are judged, 3 or more; by default 4, and 3
+            for large networks of yours.
         repeats: repeats of the outer folds, 1 or more.
         ratio: shares of channels that a focused teacher may lose, each in (0, 1).
 
@@ -35,6 +38,7 @@ class FitConfig(StudyConfig):
     budget: int | None = None
     minutes: float | None = None
     threshold: str | None = None
+    positive: str | None = None
     repeats: int | None = None
 
     @property
@@ -45,7 +49,15 @@ class FitConfig(StudyConfig):
     def _check(self, problems: Problems) -> None:
         super()._check(problems)
         check = problems.check
-        check(self.budget is None or self.budget >= 2, "budget", "be 2 or more", self.budget)
+        budget = self.budget
+        whole = isinstance(budget, int) and budget >= 2
+        check(budget is None or whole, "budget", "be a whole number of 2 or more", budget)
+        check(
+            self.positive is None or self.threshold is not None,
+            "positive",
+            "be left out without `threshold`",
+            self.positive,
+        )
         folds = self.label_folds
         why = "Teachers are trained without two of them"
         check(folds is None or folds >= 3, "label_folds", "be 3 or more for a search", folds, why)

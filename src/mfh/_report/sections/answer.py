@@ -68,6 +68,8 @@ def summarize(view: StudyView, summary: Summary) -> dict[str, Any]:
     stacked = summary["head"] in (STACK, SEARCHED)
     symbol, *headlines = ANSWERS[code]
     headline = headlines[stacked]
+    if code == "no-effect" and getattr(view.result, "search", {}).get("untaught"):
+        headline = "No. No teacher was clearly better, so none was taken"
     gain = gain_of(summary)
     if gain and gain["difference"] is not None and code in ("help", "hurt"):
         headline += f", by {number(abs(gain['difference']), summary['digits'])} points"

@@ -12,7 +12,7 @@ from mfh._report.section import Picture, Section, Summary
 from mfh._report.tables import Cell, Table, cell, table
 from mfh._report.view import StudyView
 from mfh._report.wording import NOTHING, number, sequence
-from mfh.arms import BASELINE, STACK, TEACHERS
+from mfh.arms import BASELINE, SEARCHED, STACK, TEACHERS
 
 
 def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
@@ -110,7 +110,9 @@ def _students(view: StudyView) -> list[dict[str, Any]]:
 def _taught_by(view: StudyView) -> str:
     """Return what a student with a teacher learns from, in words."""
     words = "the outputs of its teacher on every pair"
-    if view.few_labels:
+    if view.head == SEARCHED:
+        words += ", as its recipe says, and the label of a labelled pair"
+    elif view.few_labels:
         words += "; on a labelled pair they are half of the target, the label is the other half"
     elif view.result.config.get("label_weight"):
         words += ", and the labels"

@@ -122,7 +122,7 @@ def build_threshold(summary: Summary) -> Table | None:
         rows.append(cells)
     return table(
         "threshold",
-        "Threshold of the student that is trained on all samples; precision, recall and cost a sample on "
+        "Threshold of the student that is trained on all samples; precision, recall and cost per sample on "
         "test data, means over fits, each with the threshold that its own labelled samples chose",
         ("Arm", "Threshold #", "Precision #", "Recall #", "Cost #"),
         rows,
@@ -168,7 +168,8 @@ def _intro_parts(_: Summary) -> str:
 
 def _intro_threshold(summary: Summary) -> str:
     return (
-        f"The rule is `{summary['threshold']['rule']}`: a sample counts as `{summary['positive']}` if its "
+        f"The rule is `{summary['threshold']['rule']}`: a sample counts as "
+        f"`{summary['threshold']['positive']}` if its "
         "probability reaches the threshold."
         if summary["threshold"]
         else ""
@@ -187,7 +188,6 @@ PARTS = Section(name="parts", heading="By class and by group", intro=_intro_part
 THRESHOLD = Section(
     name="threshold",
     heading="The threshold",
-    summarize=lambda view, _: {"positive": (view.data.get("classes") or [""])[-1]},
     intro=_intro_threshold,
     tables=(build_threshold,),
 )

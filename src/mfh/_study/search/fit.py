@@ -1,5 +1,6 @@
 """One fit of a search: the best recipe without a teacher, then the best with one, and both students."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mfh._checks import require
+from mfh._checks import listing, require
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
 from mfh._study.few.fit import visible_data
@@ -20,7 +21,7 @@ from mfh._study.networks import Build, Networks
 from mfh._study.outcome import SeedResult, Student
 from mfh._study.outputs import StudentKey
 from mfh._study.search.choose import ERRORS, Choice, choose
-from mfh._study.search.halving import Merit, Tried, search
+from mfh._study.search.halving import Merit, Tried, round_cost, search
 from mfh._study.search.lessons import COPIES, Lesson, make_lessons
 from mfh._study.search.space import Space
 from mfh._study.search.threshold import choose_threshold, judge_threshold
@@ -39,6 +40,7 @@ from mfh.training.scores import HeldOut
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
 
+logger = logging.getLogger(__name__)
 ARMS = {arm.name: arm for arm in SEARCH_ARMS}
 MANY_UNLABELLED = 0.5
 """Share of the pairs without a label from which on the stack is the anchor, not the untaught student."""
@@ -191,7 +193,7 @@ def require_searchable(candidates: Candidates) -> None:
     """Check what a search needs.
 
     Raises:
-        InputError: the labelled samples have too few groups, or a threshold is asked for without two classes.
+        InputError: the labelled samples have too few groups.
     """
     task, folds = candidates.task, len(candidates.parts) - 1
     require(
@@ -199,13 +201,45 @@ def require_searchable(candidates: Candidates) -> None:
         "`data` must have labelled samples of three groups or more outside each test fold: teachers are "
         f"trained without two of them. Got {folds} in fit {task.seed}.",
     )
-    config, data = task.config, candidates.data
+
+
+def require_threshold(data: PairedDataset, config: FitConfig) -> None:
+    """Check that there are two classes if a threshold is asked for, and that the positive one exists.
+
+    Raises:
+        InputError: they are more or fewer, or the positive class has another name.
+    """
+    if config.threshold is None:
+        return
     require(
-        not isinstance(config, FitConfig)
-        or config.threshold is None
-        or (data.task == "single-label" and data.num_classes == 2),
+        data.task == "single-label" and data.num_classes == 2,
         f"`threshold` needs two classes. Got {data.num_classes} for the task {data.task}.",
     )
+    require(
+        config.positive is None or config.positive in data.class_names,
+        f"`positive` must be one of the classes, {listing(data.class_names)}. Got {config.positive!r}.",
+    )
+
+
+def check_search(networks: Networks) -> None:
+    """Check what a search needs before anything is trained; warn if its budget is too small.
+
+    Raises:
+        InputError: see `require_threshold`.
+    """
+    if not isinstance(networks.config, FitConfig):
+        return
+    require_threshold(networks.data, networks.config)
+    budget = Budget.of(networks)
+    least = 2 * (budget.folds + round_cost(1, budget.folds))
+    if 2 * budget.students < least:
+        logger.warning(
+            "`budget` %d allows the fixed recipe of each search alone, on %d folds, so nothing is searched. "
+            "Give %d or more.",
+            2 * budget.students,
+            budget.folds,
+            least,
+        )
 
 
 def units_per_fit(networks: Networks) -> dict[str, int]:
@@ -297,13 +331,15 @@ def _thresholds(task: SeedTask, truth: PairedDataset, students: _Students) -> di
     if not isinstance(config, FitConfig) or config.threshold is None:
         return {}
     rule = ThresholdRule.of(config.threshold)
-    found: dict[str, Any] = {"rule": str(rule)}
-    positive = truth.label.numpy() == 1
+    names = list(truth.class_names)
+    place = 1 if config.positive is None else names.index(config.positive)
+    found: dict[str, Any] = {"rule": str(rule), "positive": names[place], "index": place}
+    positive = truth.label.numpy() == place
     for student, held_out in zip(students.evaluated, students.held_out, strict=True):
         record = student.record
         scale = record.temperature if config.calibrate == "temperature" and record.temperature else 1.0
-        unseen = torch.softmax(held_out.outputs.double() / scale, dim=1)[:, 1].numpy()
-        tested = torch.softmax(torch.from_numpy(student.outputs).double(), dim=1)[:, 1].numpy()
+        unseen = torch.softmax(held_out.outputs.double() / scale, dim=1)[:, place].numpy()
+        tested = torch.softmax(torch.from_numpy(student.outputs).double(), dim=1)[:, place].numpy()
         known, test = positive[held_out.rows.numpy()], positive[task.split.test]
         weights = [_weights(truth, rows) for rows in (held_out.rows, task.test)]
         threshold = choose_threshold(unseen, known, rule, weights[0])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mfh._checks import require
 from mfh._study.experiment import study
 from mfh._study.networks import Build
 from mfh._system.progress import Progress
@@ -58,6 +59,10 @@ def fit(
         >>> fit(data, config=quick).search["shipped"] in ("no-kd", "searched")
         True
     """
+    require(
+        config is None or isinstance(config, FitConfig),
+        f"`config` must be an `mfh.FitConfig`. Got {type(config).__name__}.",
+    )
     found = study(
         data, teacher, student, config=config or FitConfig(), out=out, progress=progress, sources=sources
     )

@@ -60,12 +60,13 @@ def as_fit(
         "winners": winners,
         "worth": worth([row for row in trials if row["search"] == SEARCHED]),
         "threshold": _threshold(fits, final),
-        "final": _final(final[0]) if final else None,
+        "final": describe_final(final[0]) if final else None,
     }
     untaught = all(not Recipe.from_dict(r).taught for r in winners if r["search"] == SEARCHED)
     verdict = result.verdict
     if untaught and not verdict.sentence.startswith(HIDES):
         verdict = replace(verdict, verdict="no-effect")
+    search["untaught"] = untaught
     search["shipped"] = shipped(verdict, search["final"])
     values = {spec.name: getattr(result, spec.name) for spec in fields(StudyResult)}
     values["config"] = {**result.config, "losses": list(config.losses)}
@@ -164,7 +165,7 @@ def _test(fit: SeedResult, arm: str) -> float:
     return next(record.test for record in fit.records if record.arm == arm)
 
 
-def _final(fit: SeedResult) -> dict[str, Any]:
+def describe_final(fit: SeedResult) -> dict[str, Any]:
     """Return what the search on all samples took."""
     return {
         "winners": {name: _recipe(row) for name, row in fit.search["winners"].items()},
@@ -173,7 +174,6 @@ def _final(fit: SeedResult) -> dict[str, Any]:
         "weights": dict(fit.chosen[0].weights or {}),
         "samples": len(fit.split.train),
         "labelled": len(fit.split.learnt),
-        "threshold": fit.search.get("threshold"),
     }
 
 
@@ -181,12 +181,14 @@ def _threshold(fits: Sequence[SeedResult], final: Sequence[SeedResult]) -> dict[
     """Return the threshold to use, and what thresholds chosen in the same way lead to on test samples."""
     if not final or final[0].search.get("threshold") is None:
         return None
-    found: dict[str, Any] = {"rule": final[0].search["threshold"]["rule"]}
+    chosen = final[0].search["threshold"]
+    found: dict[str, Any] = {name: chosen[name] for name in ("rule", "positive", "index")}
     for arm in (BASELINE, SEARCHED):
         tested = [fit.search["threshold"][arm]["test"] for fit in fits]
         means: dict[str, float | None] = {}
         for name in ("precision", "recall", "cost"):
             known = [row[name] for row in tested if row[name] is not None]
             means[name] = float(np.mean(known)) if known else None
-        found[arm] = {"threshold": final[0].search["threshold"][arm]["threshold"], "test": means}
+        by_fit = {str(fit.seed): fit.search["threshold"][arm]["threshold"] for fit in fits}
+        found[arm] = {"threshold": chosen[arm]["threshold"], "test": means, "by_fit": by_fit}
     return found

@@ -1,4 +1,4 @@
-"""The threshold of the probability of the second of two classes, and what it leads to."""
+"""The threshold of the probability of one of two classes, and what it leads to."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ def choose_threshold(
     recall the highest one that reaches it. Where none does, it is the one that comes nearest.
 
     Args:
-        probability: of the second class, in [0, 1], for samples that the student was not trained on.
-        positive: whether each sample is of the second class.
+        probability: of the positive class, in [0, 1], for samples that the student was not trained on.
+        positive: whether each sample is of the positive class.
         rule: what the threshold is for.
         weight: of each sample; None lets all count alike.
 
@@ -35,7 +35,8 @@ def choose_threshold(
         >>> choose_threshold(scores, truth, ThresholdRule.of("cost:1:10"))
         0.4
     """
-    tried = np.unique(probability)
+    nobody = [2.0] if rule.kind == "cost" else []  # counting no sample as positive may cost least
+    tried = np.append(np.unique(probability), nobody)
     found = [judge_threshold(probability, positive, float(value), rule, weight) for value in tried]
     if rule.kind == "cost":
         return float(tried[int(np.argmin([row["cost"] for row in found]))])

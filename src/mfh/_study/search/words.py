@@ -19,7 +19,10 @@ def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str
     if result.verdict.sentence.startswith(HIDES):
         first = result.verdict.sentence
     elif untaught:
-        first = f"No teacher was taken in any of the {len(_taken(result))} fits: the labels alone do as well."
+        first = (
+            f"No teacher was clearly better than the labels alone in any of the {len(_taken(result))} fits, "
+            "so none was taken."
+        )
     elif gain is None or gain.low is None or gain.high is None:
         first = result.verdict.sentence
     else:
