@@ -120,7 +120,7 @@ def test_wrong_options_end_in_one_line(
         "--label",
         "ill",
     ]
-    assert main(["fit", *data, *words, "--out", str(folder / "other")]) == 2
+    assert main(["fit", *data, *words, "--out", str(folder / "other"), "--quiet"]) == 2
     error = capsys.readouterr().err
     assert says in error
     assert len(error.strip().splitlines()) == 1

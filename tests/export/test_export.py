@@ -151,7 +151,8 @@ def test_the_script_predicts_without_mfh(
     result: StudyResult, data: PairedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = torch.as_tensor(data.modalities["image"])[:9]
-    np.savetxt(tmp_path / "new.csv", new.numpy(), delimiter=",", header="a,b", comments="")
+    names = ",".join(f"x{k}" for k in range(new.shape[1]))
+    np.savetxt(tmp_path / "new.csv", new.numpy(), delimiter=",", header=names, comments="")
     np.save(tmp_path / "new.npy", new.numpy())
     printed = []
     for name, missing in (("onnx", []), ("torch", ["onnx"])):

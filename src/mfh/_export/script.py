@@ -50,7 +50,7 @@ csv.writer(sys.stdout).writerows(rows)
 }
 
 
-THRESHOLD_END = """k, margin = info["threshold"]["index"], info["threshold"]["margin"]  # of the probability's logit
+THRESHOLD_END = """k, margin = info["threshold"]["index"], info["threshold"]["margin"]
 rows = [["prediction"], *([info["class_names"][k if s[k] - s[1 - k] >= margin else 1 - k]] for s in scores)]
 csv.writer(sys.stdout).writerows(rows)
 """
