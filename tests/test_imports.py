@@ -13,6 +13,7 @@ ORDER = [
     ("_system",),
     ("_rows",),
     ("_run_result",),
+    ("_formula_kernels",),
     ("_formulas",),
     ("arms", "metrics", "loss_options", "recipe"),
     ("config",),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-ONNX_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > out.csv. Needs numpy and onnxruntime."""
+SCRIPT = '''"""Predict without mfh: python predict.py new.csv > out.csv. Needs numpy and ENGINE."""
 
 import csv
 import json
@@ -11,32 +11,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+import ENGINE
 
 folder, file = Path(__file__).parent, sys.argv[1]  # a CSV with one line of names, or an array in .npy
 info = json.loads((folder / "export.json").read_text())
 read = lambda row: [float(row[name]) for name in info["student"].get("columns", row)]
 values = np.load(file) if file.endswith(".npy") else np.array([*map(read, csv.DictReader(open(file)))])
 inputs = values.reshape(-1, *info["student"]["shape"]).astype(info["student"]["dtype"])
-scores = onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"inputs": inputs})[0]
-'''
-TORCH_SCRIPT = '''"""Predict without mfh: python predict.py new.csv > out.csv. Needs numpy and torch."""
-
-import csv
-import json
-import sys
-from pathlib import Path
-
-import numpy as np
-import torch
-
-folder, file = Path(__file__).parent, sys.argv[1]  # a CSV with one line of names, or an array in .npy
-info = json.loads((folder / "export.json").read_text())
-read = lambda row: [float(row[name]) for name in info["student"].get("columns", row)]
-values = np.load(file) if file.endswith(".npy") else np.array([*map(read, csv.DictReader(open(file)))])
-inputs = values.reshape(-1, *info["student"]["shape"]).astype(info["student"]["dtype"])
-scores = torch.export.load(folder / "model.pt2").module()(torch.from_numpy(inputs)).detach().numpy()
-'''
+scores = '''
+SCORES = {
+    "onnxruntime": 'onnxruntime.InferenceSession(folder / "model.onnx").run(None, {"inputs": inputs})[0]\n',
+    "torch": 'torch.export.load(folder / "model.pt2").module()(torch.from_numpy(inputs)).detach().numpy()\n',
+}
+"""How each engine computes the scores."""
 ENDS = {
     "single-label": """rows = [["prediction"], *([info["class_names"][k]] for k in scores.argmax(axis=1))]
 csv.writer(sys.stdout).writerows(rows)
@@ -59,4 +46,5 @@ csv.writer(sys.stdout).writerows(rows)
 def write_script(info: Mapping[str, Any], *, onnx: bool) -> str:
     """Return the text of `predict.py`, which uses the ONNX file if there is one, else the program."""
     end = THRESHOLD_END if "threshold" in info else ENDS[info["task"]]
-    return (ONNX_SCRIPT if onnx else TORCH_SCRIPT) + end
+    engine = "onnxruntime" if onnx else "torch"
+    return SCRIPT.replace("ENGINE", engine) + SCORES[engine] + end

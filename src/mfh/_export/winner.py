@@ -1,8 +1,9 @@
 """From a finished study to the recipe that is trained once more on all of its samples."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,21 +39,44 @@ def retrain(
 ) -> Refitted:
     """Return a student that was trained on all samples.
 
-    A search has trained it already, and is run once more if it is to see the labels that were hidden.
-    `refit_run` explains the arguments.
+    Args:
+        result: a study or a search.
+        kept: its students.
+        chosen: one of them, whose arm and loss are taken.
+        data: the data of the run; not needed in the process that made it, nor for the student that a search
+            has trained on all samples.
+        teacher: what makes the teacher's network, if a folder cannot say it.
+        student: the same for the student's network.
+        all_labels: whether labels that the run hid are used too.
+
+    Raises:
+        InputError: the data are missing or others, or a network cannot be made.
     """
-    if not isinstance(result, FitResult):
-        return refit_run(
-            result, kept, chosen, data=data, teacher=teacher, student=student, all_labels=all_labels
-        )
+    find = partial(_networks, result, kept, data, teacher, student)
+    if isinstance(result, FitResult):
+        return _of_search(result, kept, chosen, find if all_labels else None)
+    return _of_study(result, chosen, find(), all_labels=all_labels)
+
+
+def _of_search(
+    result: FitResult, kept: Kept, chosen: Chosen, find: Callable[[], Networks] | None
+) -> Refitted:
+    """Return the student that a search has trained on all samples.
+
+    Args:
+        result: the search.
+        kept: its students.
+        chosen: one of them, whose arm is taken.
+        find: finds the networks, to search once more with the labels that were hidden; None does not.
+    """
     arm, final = chosen.record.arm, result.search["final"]
     require(
         final is not None,
         "`refit` must be False: the search on all samples failed. Repeat the command, or name a fit.",
     )
     steps, found = int(result.labels["training"]["steps"]), result.search["threshold"]
-    if all_labels:
-        networks = _networks(result, kept, data, teacher, student)
+    if find is not None:
+        networks = find()
         networks = replace(networks, config=replace(networks.config, labelled=()))
         done = run_seed(networks, ALL_SAMPLES, lambda _stage, _count: None)
         final, tensors = describe_final(done), done.weights[STUDENTS]
@@ -72,35 +96,12 @@ def retrain(
     )
 
 
-def refit_run(
-    result: StudyResult,
-    kept: Kept,
-    chosen: Chosen,
-    *,
-    data: PairedDataset | None,
-    teacher: Build | None,
-    student: Build | None,
-    all_labels: bool,
-) -> Refitted:
+def _of_study(result: StudyResult, chosen: Chosen, networks: Networks, *, all_labels: bool) -> Refitted:
     """Train a student of a study once more, on all samples.
 
-    Args:
-        result: the study.
-        kept: its students.
-        chosen: one of them, whose arm and loss are taken; ratio, smoothing and epochs are those that the fits
-            chose most often, or their median.
-        data: the data of the study; not needed in the process that made it.
-        teacher: what makes the teacher's network, if a folder cannot say it.
-        student: the same for the student's network.
-        all_labels: whether labels that the study hid are used too.
-
-    Returns:
-        The student, with the median of the temperatures that calibrate students like it.
-
-    Raises:
-        InputError: the data are missing or others, or a network cannot be made.
+    Its ratio, smoothing and epochs are those that the fits chose most often, or their median; its temperature
+    is the median of those that calibrate students like it.
     """
-    networks = _networks(result, kept, data, teacher, student)
     records = like_it(result, chosen)
     (arm, ratio), _ = Counter((r.arm, r.ratio) for r in records).most_common(1)[0]
     smoothing = [

@@ -24,7 +24,7 @@ ERRORS = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class Taken:
     """The recipe that a search takes.
 
     Attributes:
@@ -47,7 +47,7 @@ def choose(
     errors: float = 0.0,
     *,
     weight: Float[Tensor, " row"] | None = None,
-) -> Choice:
+) -> Taken:
     """Return the best recipe, or the anchor if no recipe is clearly better.
 
     Args:
@@ -62,20 +62,19 @@ def choose(
     folds = len(anchor.merits)
     complete = [one for one in tried if len(one.merits) == folds and one is not anchor]
     start = _values(anchor, label, metric, weight)
-    chosen = Choice(anchor, 0.0, math.nan)
+    chosen = Taken(anchor, 0.0, math.nan)
     for one in complete:
         values = _values(one, label, metric, weight)
         if start is None or values is None:
-            sign = one.merit[0] - anchor.merit[0]
-            spread = np.array([a[0] - b[0] for a, b in zip(one.merits, anchor.merits, strict=True)])
-            error = float(spread.std(ddof=1) / math.sqrt(folds)) if folds > 1 else math.nan
+            gains = np.array([a[0] - b[0] for a, b in zip(one.merits, anchor.merits, strict=True)])
+            gain = one.merit[0] - anchor.merit[0]
+            error = float(gains.std(ddof=1) / math.sqrt(folds)) if np.isfinite(gains).all() else math.nan
         else:
-            difference = values - start
-            sign = metric.merit(float(values.mean())) - metric.merit(float(start.mean()))
-            error = standard_error(difference, group)
-        better = (sign, one.merit[1]) > (chosen.difference, chosen.best.merit[1])
-        if better and sign > errors * error:
-            chosen = Choice(one, sign, error)
+            gain = metric.merit(float(values.mean())) - metric.merit(float(start.mean()))
+            error = standard_error(values - start, group)
+        better = (gain, one.merit[1]) > (chosen.difference, chosen.best.merit[1])
+        if better and gain > errors * error:
+            chosen = Taken(one, gain, error)
     return chosen
 
 

@@ -20,7 +20,7 @@ from mfh._study.kept import STUDENTS, keep_students
 from mfh._study.networks import Build, Networks
 from mfh._study.outcome import SeedResult, Student
 from mfh._study.outputs import StudentKey
-from mfh._study.search.choose import ERRORS, Choice, choose
+from mfh._study.search.choose import ERRORS, Taken, choose
 from mfh._study.search.halving import Merit, Tried, round_cost, search
 from mfh._study.search.lessons import COPIES, Lesson, make_lessons
 from mfh._study.search.space import Space
@@ -33,7 +33,7 @@ from mfh.config import FitConfig, ThresholdRule
 from mfh.data.paired import PairedDataset
 from mfh.metrics import Metric
 from mfh.recipe import Recipe
-from mfh.results import Choice as Weighted
+from mfh.results import Choice
 from mfh.tasks import TASKS
 from mfh.training.objectives import Distill
 from mfh.training.scores import HeldOut
@@ -175,7 +175,7 @@ def run_search(task: SeedTask) -> SeedResult:
         layer=ranked.layer,
         repeat=task.place[0],
         fold=task.place[1],
-        chosen=(Weighted(STACK, task.seed, weights=dict(lessons[-1].weights)),),
+        chosen=(Choice(STACK, task.seed, weights=dict(lessons[-1].weights)),),
         search={
             "trials": [
                 _describe(one, name, task.metric)
@@ -268,7 +268,7 @@ def _search(
     )
 
 
-def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, errors: float = 0.0) -> Choice:
+def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, errors: float = 0.0) -> Taken:
     task = candidates.task
     rows = candidates.judged
     group = candidates.data.group
@@ -295,6 +295,14 @@ def _until(task: SeedTask) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class _Students:
+    """The students that a fit tests.
+
+    Attributes:
+        evaluated: their records and outputs.
+        kept: what the fit keeps of them; see `mfh._study.kept`.
+        held_out: for each, outputs of students with its recipe for labelled samples that they did not see.
+    """
+
     evaluated: tuple[Student, ...]
     kept: Mapping[str, Tensor]
     held_out: tuple[HeldOut, ...]
@@ -372,7 +380,7 @@ def _describe(one: Tried, search: str, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _winner(choice: Choice) -> dict[str, Any]:
+def _winner(taken: Taken) -> dict[str, Any]:
     """Return the recipe that a search took."""
-    error = None if np.isnan(choice.error) else choice.error
-    return {**choice.best.recipe.to_dict(), "difference": choice.difference, "error": error}
+    error = None if np.isnan(taken.error) else taken.error
+    return {**taken.best.recipe.to_dict(), "difference": taken.difference, "error": error}

@@ -61,7 +61,8 @@ def make_lessons(
         focused: whether teachers without some of their channels teach too.
     """
     *folds, complete = parts
-    without = {(a, b): _without(data, task.labelled, folds, (a, b)) for a, b in _pairs(folds)}
+    pairs = combinations(range(len(folds)), 2)
+    without = {frozenset(pair): _without(data, task.labelled, folds, pair) for pair in pairs}
     every = [*folds, *without.values(), complete]
     ranking = replace(task, arms=tuple(FEW_LABELS[name] for name in RANKED) if focused else ())
     found: list[Ranked] = []
@@ -75,12 +76,8 @@ def make_lessons(
     }
     lessons = []
     for number, part in enumerate(folds):
-        others = {
-            other: without[min(number, other), max(number, other)]
-            for other in range(len(folds))
-            if other != number
-        }
-        lessons.append(_lesson(task, data, part, outputs, {folds[k]: part for k, part in others.items()}))
+        others = {fold: without[frozenset((number, k))] for k, fold in enumerate(folds) if k != number}
+        lessons.append(_lesson(task, data, part, outputs, others))
     lessons.append(_lesson(task, data, complete, outputs, {fold: fold for fold in folds}))
     return lessons, found[-1]
 
@@ -96,10 +93,6 @@ def training_rows(task: SeedTask, part: Part) -> Tensor:
         shared = np.intersect1d(group[held], group[part.labelled.numpy()])  # a group that folds had to divide
         keep &= ~np.isin(group[train], np.setdiff1d(group[held], shared))
     return task.having(torch.from_numpy(train[keep]), "student")
-
-
-def _pairs(folds: Sequence[Part]) -> list[tuple[int, int]]:
-    return list(combinations(range(len(folds)), 2))
 
 
 def _without(data: PairedDataset, labelled: Tensor, folds: Sequence[Part], numbers: tuple[int, int]) -> Part:
