@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mfh.config import TaskName
-from mfh.losses import cross_entropy, kl_divergence, mse, soft_label_entropy
+from mfh.losses import cross_entropy, kl_divergence, mse
 from mfh.losses.basic import Weight, mean_over_samples
 from mfh.metrics import OWN_METRIC, Metric, metrics_of, scores
 
@@ -126,9 +126,10 @@ class SingleLabel(Task):
 
     def softness(self, logits: Tensor, temperature: float) -> tuple[float, float]:
         """Return entropy and share over samples."""
-        largest = functional.softmax(logits / temperature, dim=1).amax(dim=1)
-        entropy = soft_label_entropy(logits, temperature=temperature)
-        return float(entropy.double().mean()), float((largest > SURE).double().mean())
+        log_p = functional.log_softmax(logits / temperature, dim=1)
+        p = log_p.exp()
+        entropy = -(p * log_p).sum(dim=1)
+        return float(entropy.double().mean()), float((p.amax(dim=1) > SURE).double().mean())
 
     def strata(self, label: Tensor) -> Int[np.ndarray, " sample"]:
         """Return the classes."""

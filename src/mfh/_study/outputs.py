@@ -154,7 +154,7 @@ def soften(
 ) -> Float[Tensor, "sample ..."]:
     """Divide logits by the temperature that gives them a mean entropy, in nats, on the training rows."""
     mine = logits[train].double()
-    exponent = bisect(lambda power: outputs.entropy(mine / 2**power), entropy, -10.0, 20.0)
+    exponent = bisect(lambda power: outputs.entropy(mine / 2**power), entropy, -10.0, 20.0, steps=45)
     return logits / 2**exponent
 
 

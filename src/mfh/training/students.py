@@ -80,7 +80,10 @@ def train_students(
 def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Build a network whose initial weights depend on `seed` alone; the global generator is not changed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        if torch.accelerator.is_available():
+            torch.manual_seed(seed)
+        else:  # `torch.manual_seed` would keep a note for each accelerator that may come
+            torch.default_generator.manual_seed(seed)
         return build()
 
 

@@ -105,9 +105,9 @@ class Budget:
             )
         count, tried = self.folds, len(self.trials)
         return (
-            f"Few labels, {size} networks: {count} folds of the labelled samples, and {tried} trials of "
-            "label smoothing and weight decay for the network without a teacher, which `no-kd`, `self` and "
-            f"the stack share. Each fit trains {self.teachers * (count + 1)} teachers and {tried * count} "
+            f"Few labels, {size} networks: {count} folds of the labelled samples, and {tried} "
+            f"trial{'s' * (tried != 1)} of label smoothing and weight decay for the network without a "
+            f"teacher, which `no-kd`, `self` and the stack share. Each fit trains {self.teachers * (count + 1)} teachers and {tried * count} "
             "trials. `label_folds` and `label_tuning` change this."
         )
 

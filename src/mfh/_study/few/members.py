@@ -211,24 +211,12 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     rows = torch.cat(held_out)
     truth, each = complete.data.label[rows], row_weights(complete.data, rows)
     scored = []
-    for smoothing, decay in tried:
-        jobs = {
-            f"no-kd-{smoothing:g}-{decay:g}{fold.name}": labelled_job(
-                task, fold, task.networks.build_student, "student", "no-kd" + fold.name,
-                smoothing=smoothing, weight_decay=decay, role="student" + fold.name,
-            )
-            for fold in folds
-        }  # fmt: skip
-        fits = task.train_side_by_side(jobs, "teachers")
-        outputs = torch.cat(
-            [
-                predict_rows(task, trained(job, fit), fold.data, mine)
-                for fold, mine, job, fit in zip(folds, held_out, jobs.values(), fits, strict=True)
-            ]
-        )
-        metric = task.metric(outputs, truth, complete.data.weight_of(rows))
-        merit = (task.metric.merit(metric), -float(kind.label_loss(outputs, truth, weight=each)))
-        scored.append((merit, outputs))
+    together = 1 if task.budget.large else len(tried)  # those of large networks fill the memory one by one
+    for start in range(0, len(tried), together):
+        for outputs in _out_of_fold(task, folds, held_out, tried[start : start + together]):
+            metric = task.metric(outputs, truth, complete.data.weight_of(rows))
+            merit = (task.metric.merit(metric), -float(kind.label_loss(outputs, truth, weight=each)))
+            scored.append((merit, outputs))
     best = max(range(len(tried)), key=lambda place: scored[place][0])
     best = int(Processes.on(task.device).from_main(float(best)))
     smoothing, decay = tried[best]
@@ -247,6 +235,30 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     }
     order = torch.argsort(rows)
     return Tuned(smoothing, decay, logits, HeldOut(rows[order], scored[best][1][order]), fits[0])
+
+
+def _out_of_fold(
+    task: SeedTask, folds: Sequence[Part], held_out: Sequence[Tensor], trials: Sequence[tuple[float, float]]
+) -> list[Tensor]:
+    """Return the outputs for the held-out rows of all folds, for each trial of smoothing and weight decay."""
+    jobs = {}
+    for fold in folds:
+        name, role = "no-kd" + fold.name, "student" + fold.name
+        job = labelled_job(task, fold, task.networks.build_student, "student", name, role=role)
+        for smoothing, decay in trials:
+            jobs[f"no-kd-{smoothing:g}-{decay:g}{fold.name}"] = replace(
+                job, objective=replace(job.objective, smoothing=smoothing), weight_decay=decay
+            )
+    fits = dict(zip(jobs, task.train_side_by_side(jobs, "teachers"), strict=True))
+    found = []
+    for smoothing, decay in trials:
+        names = [f"no-kd-{smoothing:g}-{decay:g}{fold.name}" for fold in folds]
+        parts = [
+            predict_rows(task, trained(jobs[name], fits[name]), fold.data, rows)
+            for name, fold, rows in zip(names, folds, held_out, strict=True)
+        ]
+        found.append(torch.cat(parts))
+    return found
 
 
 def predict_rows(task: SeedTask, model: nn.Module, data: PairedDataset, rows: Tensor) -> Tensor:
