@@ -104,11 +104,12 @@ class Budget:
                 "`budget` and `label_folds` change this."
             )
         count, tried = self.folds, len(self.trials)
+        trials = "one trial" if tried == 1 else f"{tried} trials"
         return (
-            f"Few labels, {size} networks: {count} folds of the labelled samples, and {tried} "
-            f"trial{'s' * (tried != 1)} of label smoothing and weight decay for the network without a "
-            f"teacher, which `no-kd`, `self` and the stack share. Each fit trains {self.teachers * (count + 1)} teachers and {tried * count} "
-            "trials. `label_folds` and `label_tuning` change this."
+            f"Few labels, {size} networks: {count} folds of the labelled samples, and {trials} of label "
+            "smoothing and weight decay for the network without a teacher, which `no-kd`, `self` and the "
+            f"stack share. Each fit trains {self.teachers * (count + 1)} teachers and {tried * count} "
+            "networks of these trials. `label_folds` and `label_tuning` change this."
         )
 
 
