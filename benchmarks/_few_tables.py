@@ -1,12 +1,21 @@
 """Tables of studies with few labels for docs/results.md; see `benchmarks.studies`."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks._study_tables import MINUS, Study, Table, pair, signed
 
 ARMS = ("no-kd", "self", "regular", "fused", "joint", "stack", "hard", "mismatched", "broken", "oracle")
 GAINS = ("no-kd", "self", "mismatched")
+FIRST = Path(__file__).with_name("few_labels_reference.json")
+SETTINGS = {
+    "mfeat": "digits, six pairs",
+    "cora": "papers",
+    "mfcc>au": "speech, mfcc → au",
+    "au>mfcc": "speech, au → mfcc",
+}
 FOCUSING = ("joint", "important (chosen)", "softened (chosen)")
 
 
@@ -65,7 +74,7 @@ def means(studies: Sequence[Study]) -> Table:
         ]
         words = [point["verdict"] for point in chosen]
         told = ", ".join(f"{words.count(word)} `{word}`" for word in dict.fromkeys(sorted(words)))
-        shown = [f"{value:+.1f}".replace("-", MINUS) for value in values]
+        shown = [_sign(value) for value in values]
         rows.append([count, str(len(chosen)), *shown, told])
     return columns, rows
 
@@ -98,4 +107,50 @@ def _worth(found: Any, point: Study) -> str:
     return f"{round(found['further']):,} ({round(found['low']):,} to {high})"
 
 
-FEW_TABLES = {"few-arms": by_labels, "few-gains": gains, "few-focusing": focusing, "few-means": means}
+def first(_: Sequence[Study]) -> Table:
+    """Return the gains in the setting of the first measurements, from their own file, beside those."""
+    found = json.loads(FIRST.read_text(encoding="utf-8"))
+    columns = (
+        "data",
+        "share of labels",
+        "first",
+        "now",
+        "allowed",
+        "within",
+        "first six splits",
+        "`regular` alone",
+    )
+    rows = []
+    for key in sorted(found, key=lambda key: (list(SETTINGS).index(key.split()[0]), float(key.split()[1]))):
+        (name, share), row = key.split(), found[key]
+        if "limit" in row:
+            allowed = f"±{row['limit']:g}"
+        else:
+            low, high = row.get("range", (None, None))
+            allowed = (
+                ""
+                if low is None
+                else f"at least {_sign(low)}"
+                if high > 50
+                else f"{_sign(low)} to {_sign(high)}"
+            )
+        within = "" if "holds" not in row else "yes" if row["holds"] else "**no**"
+        now = f"{_sign(row['stack'])} ± {1.96 * row['error']:.1f}"
+        given = "" if "first" not in row else _sign(row["first"])
+        rows.append(
+            [SETTINGS[name], share, given, now, allowed, within, _sign(row["six"]), _sign(row["regular"])]
+        )
+    return columns, rows
+
+
+def _sign(value: float) -> str:
+    return f"{value:+.1f}".replace("-", MINUS)
+
+
+FEW_TABLES = {
+    "few-first": first,
+    "few-arms": by_labels,
+    "few-gains": gains,
+    "few-focusing": focusing,
+    "few-means": means,
+}

@@ -124,7 +124,7 @@ def curve() -> Any:
     return json.loads(json.dumps(mfh.study(make_paired(80), config=config).to_dict()))
 
 
-@pytest.mark.parametrize("name", sorted(FEW_TABLES))
+@pytest.mark.parametrize("name", sorted(FEW_TABLES.keys() - {"few-first"}))
 def test_every_table_of_few_labels_can_be_made(curve: Any, name: str) -> None:
     columns, rows = FEW_TABLES[name]([curve, curve])
     assert len(rows) == (2 if name == "few-means" else 4)
@@ -165,3 +165,10 @@ def test_tables_of_searches() -> None:
 def test_the_drivers_of_a_search_are_compared_with_halving() -> None:
     columns, rows = drivers()
     assert [len(row) for row in rows] == [len(columns)] * len(rows)
+
+
+@pytest.mark.parametrize("name", ["drivers", "few-first"])
+def test_tables_of_recorded_figures_are_on_the_page(name: str) -> None:
+    page = studies.PAGE.read_text(encoding="utf-8")
+    columns, rows = (studies.FEW_TABLES | studies.FIT_TABLES)[name]([])
+    assert studies.table(columns, rows) in page.partition(f"<!-- table: {name} -->")[2]
