@@ -13,6 +13,7 @@ from mfh.cli import main
 from mfh.data.sources import avmnist as source
 from mfh.experiments import avmnist
 from mfh.experiments.avmnist_config import AvmnistConfig
+from mfh.experiments.avmnist_training import TEACHERS, design_of, run_seed
 from mfh.results import Comparison, MetricInfo
 
 pytest.importorskip("librosa")
@@ -158,7 +159,7 @@ def test_the_study_trains_every_arm_and_resumes(npz: Path, tmp_path: Path) -> No
     result = avmnist.study(data, config=config, out=tmp_path)
     arms = {record.arm for record in result.records}
     assert arms == {"no-kd", "no-kd-smoothed", "audio", "both", "image", "mismatched"}
-    assert {teacher.teacher for teacher in result.teachers} == set(avmnist.TEACHERS)
+    assert {teacher.teacher for teacher in result.teachers} == set(TEACHERS)
     assert result.comparisons[0].question is not None
     # two fits become one repeat, with a fold for each of the four speakers
     assert {(record.repeat, record.fold) for record in result.records} == {(0, k) for k in range(4)}
@@ -193,7 +194,7 @@ def test_the_command_hides_labels(npz: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_speakers_are_in_one_split_each(npz: Path) -> None:
     data = avmnist.load(npz)
-    done = avmnist.run_seed(data, AvmnistConfig(epochs=1, hidden=(4,), teacher_hidden=(4,), device="cpu"), 3)
+    done = run_seed(data, AvmnistConfig(epochs=1, hidden=(4,), teacher_hidden=(4,), device="cpu"), 3)
     assert data.group is not None
     parts = [set(data.group[rows]) for rows in (done.split.train, done.split.validation, done.split.test)]
     assert sum(len(part) for part in parts) == len(SPEAKERS)
@@ -202,7 +203,7 @@ def test_speakers_are_in_one_split_each(npz: Path) -> None:
 def test_every_speaker_is_tested_once_in_each_repeat(npz: Path) -> None:
     data = avmnist.load(npz)
     assert data.group is not None
-    design = avmnist._design(data, AvmnistConfig(seeds=5))
+    design = design_of(data, AvmnistConfig(seeds=5))
     assert (design.folds, design.repeats) == (len(SPEAKERS), 2)
     for first in (0, 4):
         tested = [data.group[design.draw_fold(data, seed).test] for seed in range(first, first + 4)]

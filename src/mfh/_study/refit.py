@@ -19,6 +19,7 @@ from mfh._study.students import student_jobs
 from mfh._study.task import Progress, SeedTask
 from mfh._study.teachers import train_teachers
 from mfh.arms import STACK, TEACHERS, Arm
+from mfh.config import TrainConfig
 from mfh.data.splits import Split
 
 
@@ -97,11 +98,7 @@ def refit(
         InputError: the arm does not exist, or the schedule is `step`, which counts epochs.
     """
     arms = _arms(networks, winner.arm)
-    require(
-        networks.config.schedule != "step",
-        "`schedule` must be constant, cosine or linear to train once more on all samples: the schedule step "
-        "counts epochs, and the number of steps is fixed here. Got 'step'.",
-    )
+    require_steps(networks.config)
     data = networks.data
     rows = np.arange(len(data))
     seen = np.flatnonzero(networks.present["student"])
@@ -139,6 +136,19 @@ def refit(
     (fit,) = task.train_side_by_side({key.name: jobs[key]}, "students")
     tensors = keep_students(task, {key: fit}, lambda _: 0.0)
     return Refitted(fit.state, tensors, len(seen), len(seen), count["student"])
+
+
+def require_steps(config: TrainConfig) -> None:
+    """Check that networks can be trained for a fixed number of steps.
+
+    Raises:
+        InputError: the schedule is `step`, which counts epochs.
+    """
+    require(
+        config.schedule != "step",
+        "`schedule` must be constant, cosine or linear to train once more on all samples: the schedule step "
+        "counts epochs, and the number of steps is fixed here. Got 'step'.",
+    )
 
 
 def _refit_few(
