@@ -98,7 +98,6 @@ def refit(
         InputError: the arm does not exist, or the schedule is `step`, which counts epochs.
     """
     arms = _arms(networks, winner.arm)
-    require_steps(networks.config)
     data = networks.data
     rows = np.arange(len(data))
     seen = np.flatnonzero(networks.present["student"])
@@ -107,6 +106,7 @@ def refit(
         pool = np.union1d(np.flatnonzero(networks.present["both"]), known)
         split = Split(pool, rows[:0], np.intersect1d(known, seen), labelled=known)
         return _refit_few(networks, winner, arms, split, seed, progress)
+    require_steps(networks.config)
     split = Split(rows, rows, seen[:NUM_EXAMPLES])
     taught = next((name for arm in arms if (name := arm.teacher_name(networks.config.teacher_source))), "")
     trained = {"teachers": TEACHERS[taught].trained_on if taught else "student", "student": "student"}
@@ -147,7 +147,8 @@ def require_steps(config: TrainConfig) -> None:
     require(
         config.schedule != "step",
         "`schedule` must be constant, cosine or linear to train once more on all samples: the schedule step "
-        "counts epochs, and the number of steps is fixed here. Got 'step'.",
+        "counts epochs, and the number of steps is fixed here. Got 'step': leave out `refit`, or repeat the "
+        "run with another schedule.",
     )
 
 
