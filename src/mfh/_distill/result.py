@@ -44,8 +44,8 @@ class DistillResult(RunResult):
         history: one entry per epoch: training `loss` and `validation` metric.
         metrics: the metric that chose the epoch, and the others.
         data: sizes, classes, groups, modalities and fingerprint of the data.
-        predictions: arrays `id`, `label`, `split` and `logits` of every sample, and `group` if there are
-            groups: the content of `predictions.npz`.
+        predictions: arrays `id`, `label`, `split` and `logits` of every sample, and `group` and `weight` if
+            the data have them: the content of `predictions.npz`.
         inputs: what `export` needs besides the network, the content of `inputs.safetensors`; see
             `mfh._study.kept.keep`.
 
@@ -121,9 +121,14 @@ class DistillResult(RunResult):
             "`run` has no description of its inputs: an earlier version of mfh wrote it. Repeat the run.",
         )
         (record,), arrays = self.records, self.predictions
+        require(
+            {"label", "split", "logits"} <= arrays.keys(),
+            f"`{PREDICTIONS}` of the run is damaged. Repeat the run.",
+        )
         rows = {name: np.flatnonzero(arrays["split"] == name) for name in ("validation", "test")}
         if self.data["task"] in PROBABILITIES:
-            seen = (torch.from_numpy(arrays[name][rows["validation"]]) for name in ("logits", "label"))
+            names = [name for name in ("logits", "label", "weight") if name in arrays]
+            seen = [torch.from_numpy(arrays[name][rows["validation"]]) for name in names]
             record = replace(record, temperature=fit_temperature(*seen))
         prefix = f"students/{StudentKey(record.arm, loss=record.loss).name}"
         tensors = {f"{prefix}/{name}": value for name, value in self._state().items()} | dict(self.inputs)
@@ -134,7 +139,7 @@ class DistillResult(RunResult):
             arms=(ARMS[BASELINE] if record.arm == BASELINE else TAUGHT,),
             metrics=self.metrics,
             data=self.data,
-            predictions={name: arrays[name] for name in ("id", "label", "group") if name in arrays}
+            predictions={name: arrays[name] for name in ("id", "label", "group", "weight") if name in arrays}
             | {
                 f"rows/{record.seed}": rows["test"],
                 f"outputs/{record.seed}": arrays["logits"][None, rows["test"]],

@@ -190,7 +190,8 @@ def distill(
             "label": data.label.numpy(),
             "split": _split_names(split, len(data)),
             "logits": found.numpy(),
-            **({} if data.group is None else {"group": np.asarray(data.group_names)[data.group]}),
+            **({} if data.group is None else {"group": np.asarray(data.group_names, dtype=str)[data.group]}),
+            **({} if data.weight is None else {"weight": data.weight.numpy()}),
         },
     )
     if out is not None:

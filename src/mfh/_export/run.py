@@ -52,10 +52,10 @@ def export_run(
     teacher: ClassSpec | None = None,
     ratio: float | None = None,
 ) -> Path:
-    """Write a student of a finished run, ready for use without the run; see `StudyResult.export`.
+    """Write a student of a finished run, ready for use without the run; see `RunResult.export`.
 
     Args:
-        run: the result of a run, or its folder.
+        run: the result of a run, or its folder: of a study, a search, an experiment, or `mfh.distill`.
         to: folder for the files.
         arm: the arm whose student is wanted. By default the one that the verdict recommends: `general` if it
             helps, `no-kd` if it does not, and where that is open, the one with the better validation metric.

@@ -21,10 +21,14 @@ Standardisation is inside the network. The files are checked against the network
 default the arm is the one that the verdict recommends, and the fit is the one with the best validation
 metric. mfh.load_export(DIR) loads the student in Python, and `mfh predict` predicts.
 
+Runs with students: mfh study, fit, ravdess, vggsound, avmnist, and the folder `out` of mfh.distill. Those of
+mfh diagnose, gaussian and saliency have none to use elsewhere.
+
 examples:
   mfh export out/pix-zer --to exported
   mfh export out/pix-zer --arm no-kd --calibrate temperature --to exported
   mfh export out/pix-zer --refit --to exported
+  mfh export out/avmnist --arm both --to exported
   mfh export --config my.yaml --to exported
 """
 
