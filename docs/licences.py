@@ -4,11 +4,11 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-EXTRAS = ("", "av")
+EXTRAS = ("", "av", "onnx")
 HEAD = """# Licences of the dependencies
 
-`mfh` has the MIT licence. The table lists the other packages that `pip install 'mfh[av]'` installs, with the
-licences that their metadata name; `docs/licences.py` writes it. It leaves out the proprietary packages of
+`mfh` has the MIT licence. The table lists the other packages that `pip install 'mfh[av,onnx]'` installs, with
+the licences that their metadata name; `docs/licences.py` writes it. It leaves out the proprietary packages of
 NVIDIA that builds of torch for its GPUs need. The wheel of `av` contains FFmpeg, which is under the LGPL or
 the GPL, depending on the build.
 

@@ -1,5 +1,6 @@
 """What every run leaves behind: its tables, its text for a terminal, its file."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -131,6 +132,51 @@ class RunResult:
         told |= {"run": mark} if (mark := run_mark(folder)) else {}
         written = {path.with_name(name): bytes_writer(content) for name, content in beside.items()}
         write_together(written | {path: json_writer(self.to_dict() | told, sealed=True)})
+        return path
+
+    def export(
+        self,
+        folder: Path | str,
+        *,
+        arm: str | None = None,
+        seed: int | None = None,
+        loss: str | None = None,
+        calibrate: str | None = None,
+        refit: bool | str | None = None,
+        data: Any = None,
+        **more: Any,
+    ) -> Path:
+        """Write one of the students into a folder, ready for use without the run and without mfh.
+
+        The folder gets weights (safetensors), a program of `torch.export`, ONNX if the extra `onnx` is
+        installed, a script that predicts, and a model card. Standardisation and transforms of the data are
+        inside the network. Program and ONNX are checked against the network on real samples.
+
+        Args:
+            folder: the folder for the files.
+            arm: whose student. By default `general` if the study shows that it helps, `no-kd` if it shows
+                that it does not, and the one with the better validation metric where that is open.
+            seed: number of the fit; by default the one whose student has the best validation metric.
+            loss: the distillation loss; by default the declared one.
+            calibrate: `temperature` divides the scores by the temperature that minimises the log-loss on
+                validation samples; `none` does not. By default as the study did.
+            refit: whether to train this student once more, on all samples, with a fixed number of steps; by
+                default not, but for a search, which has done so. Labels that the run hid stay hidden unless
+                it is `all-labels`.
+            data: the `PairedDataset` of the run, for `refit`; not needed in the process of `mfh.study`.
+            more: see `mfh._export.run.export_run`.
+
+        Returns:
+            Path of `export.json`; `mfh.load_export(folder)` reads the folder.
+
+        Raises:
+            InputError: the run has no student to use elsewhere (a diagnosis, a Gaussian experiment); or there
+                is no such student, it was not kept, or it cannot be exported.
+        """
+        export = importlib.import_module("mfh._export")  # which imports this module
+        path: Path = export.export_run(
+            self, folder, arm=arm, seed=seed, loss=loss, calibrate=calibrate, refit=refit, data=data, **more
+        )
         return path
 
     def _beside(self) -> dict[str, bytes]:

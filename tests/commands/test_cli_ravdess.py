@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 import mfh
+from mfh._export.files import onnx_scores
 from mfh.cli import main
 from mfh.commands.ravdess import STEPS
 from mfh.data.sources.ravdess.generated import generate_clips
+from mfh.data.sources.ravdess.reader import load
 from mfh.models.ravdess import RavdessNetwork
 from mfh.results import load_results
 
@@ -84,6 +86,17 @@ def test_export_reads_the_folder_of_the_steps_and_that_of_a_study(
     told = exported.info
     assert (told["student"]["arm"], told["student"]["ratio"], told["seed"]) == ("general", 0.5, 0)
     assert (told["teacher"]["arm"], told["teacher"]["num_removed"]) == ("general", 4)
+    result = load_results(out)
+    mine = [(r.arm, r.ratio) for r in result.records if r.seed == 0]
+    recorded = result.predictions["outputs/0"][mine.index(("general", 0.5))]
+    pictures = load(prepared).read(["image"], torch.from_numpy(result.predictions["rows/0"]))["image"]
+    scores = onnx_scores(tmp_path / "to" / "model.onnx", pictures.numpy())
+    np.testing.assert_allclose(scores, recorded, atol=1e-5)
+    np.savez(tmp_path / "new.npz", image=pictures)
+    predict = ["predict", str(tmp_path / "to"), "--data", str(tmp_path / "new.npz")]
+    assert main([*predict, "--out", str(tmp_path / "new.csv"), "--quiet"]) == 0
+    classes = np.genfromtxt(tmp_path / "new.csv", delimiter=",", dtype=str, skip_header=1, usecols=1)
+    assert classes.tolist() == [result.data["classes"][k] for k in recorded.argmax(1)]
     capsys.readouterr()
     quick = ["--epochs", "1", "--seeds", "1", "--resampling", "splits", "--ratio", "0.5"]
     quick += ["--random-draws", "1", "--smoothing", "0.1", "--width", "2", "--device", "cpu"]

@@ -1,5 +1,6 @@
 """One student from one teacher: networks, tensors, files; equal to a plain loop; resumed; refused."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,13 @@ from torch.nn import functional
 
 import mfh
 from mfh import DistillConfig, DistillResult, FocusedTeacher, InputError, distill
+from mfh._export import export_run, files, load_export, write
 from mfh._study.task import derived_seed
 from mfh.data.splits import draw_split
 from mfh.losses import kl_divergence
 from mfh.metrics import metric_names
 from mfh.training.batches import epoch_order
+from mfh.training.calibration import fit_temperature
 from mfh.training.teacher_outputs import teacher_logits
 
 CONFIG = DistillConfig(epochs=3, batch_size=32, device="cpu", temperature=2.0, label_weight=0.5)
@@ -219,3 +222,69 @@ def test_a_loss_that_reads_labels_is_refused_where_some_are_missing(data, teache
     ):
         distill(teacher, student, few, replace(CONFIG, loss="dkd"), seed=3)
     assert distill(teacher, student, few, replace(CONFIG, loss="dist"), seed=3).test > 0
+
+
+class Small(nn.Module):
+    """A network with an import path."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(7, 4), nn.ReLU(), nn.Linear(4, 3))
+
+    def forward(self, inputs):
+        return self.layers(inputs)
+
+
+@pytest.mark.parametrize("made", ["default", "network", "class"])
+@pytest.mark.parametrize("where", ["memory", "folder"])
+def test_the_student_is_exported_with_its_recorded_outputs(
+    data, student, teacher, tmp_path, monkeypatch, made, where
+):
+    if (made, where) != ("default", "memory"):  # one file of ONNX is enough, as it takes seconds
+        monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+    monkeypatch.setitem(sys.modules, "small", sys.modules[__name__])
+    monkeypatch.setattr(Small, "__module__", "small")
+    network = {"default": None, "network": student, "class": Small}[made]
+    out = tmp_path / "out" if where == "folder" else None
+    result = distill(teacher, network, data, CONFIG, out=out)
+    given = {"student": lambda: nn.Linear(7, 3)} if (made, where) == ("network", "folder") else {}
+    export_run(result if out is None else out, tmp_path / "to", **given)
+    tested = result.predictions["split"] == "test"
+    inputs, recorded = data.modalities["image"][tested], result.predictions["logits"][tested]
+    found = [files.read_program(tmp_path / "to" / "model.pt2")(inputs).detach()]
+    if made != "network":
+        found.append(load_export(tmp_path / "to", imports=True).student(inputs).detach())
+    if (made, where) == ("default", "memory"):
+        found.append(torch.from_numpy(files.onnx_scores(tmp_path / "to" / "model.onnx", inputs.numpy())))
+    for scores in found:
+        np.testing.assert_allclose(scores, recorded, atol=1e-5)
+    card = (tmp_path / "to" / "README.md").read_text()
+    assert "it learned from the outputs of a given teacher" in card
+    assert f"This student alone: {result.test:.2f}%" in card
+
+
+def test_a_distilled_student_is_calibrated_on_validation_samples(data, teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+    result = distill(teacher, None, data, CONFIG)
+    result.export(tmp_path, calibrate="temperature")
+    held = result.predictions["split"] == "validation"
+    fitted = fit_temperature(torch.from_numpy(result.predictions["logits"][held]), data.label[held])
+    assert load_export(tmp_path).student.temperature.item() == pytest.approx(fitted)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [({"refit": True}, "`refit` needs a study or a search"),
+     ({"with_teacher": True}, "`with_teacher` needs a study"),
+     ({"arm": "joint"}, "`arm` must be one of the arms of the run, `distilled`")],
+)  # fmt: skip
+def test_what_one_distilled_student_has_not_is_refused(data, teacher, tmp_path, given, text):
+    result = distill(teacher, None, data, CONFIG)
+    with pytest.raises(InputError, match=text):
+        result.export(tmp_path / "to", **given)
+
+
+def test_a_folder_cannot_make_a_network_that_was_given_as_an_object(data, student, teacher, tmp_path):
+    distill(teacher, student, data, CONFIG, out=tmp_path / "out")
+    with pytest.raises(InputError, match=r"no import path.*or pass `student`"):
+        export_run(tmp_path / "out", tmp_path / "to")

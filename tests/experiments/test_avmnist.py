@@ -2,18 +2,23 @@
 
 import wave
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mfh import InputError, load_results
+from mfh._export import export_run, files, load_export, write
+from mfh._export.choose import recommended
 from mfh.cli import main
 from mfh.data.sources import avmnist as source
 from mfh.experiments import avmnist
 from mfh.experiments.avmnist_config import AvmnistConfig
-from mfh.results import Comparison, MetricInfo
+from mfh.experiments.avmnist_training import ARMS, TEACHERS, design_of, run_seed
+from mfh.results import Comparison, MetricInfo, StudyResult, Verdict
 
 pytest.importorskip("librosa")
 DIGITS, SPEAKERS, TAKES = 3, ("ada", "bob", "cleo", "dan"), 5
@@ -158,7 +163,7 @@ def test_the_study_trains_every_arm_and_resumes(npz: Path, tmp_path: Path) -> No
     result = avmnist.study(data, config=config, out=tmp_path)
     arms = {record.arm for record in result.records}
     assert arms == {"no-kd", "no-kd-smoothed", "audio", "both", "image", "mismatched"}
-    assert {teacher.teacher for teacher in result.teachers} == set(avmnist.TEACHERS)
+    assert {teacher.teacher for teacher in result.teachers} == set(TEACHERS)
     assert result.comparisons[0].question is not None
     # two fits become one repeat, with a fold for each of the four speakers
     assert {(record.repeat, record.fold) for record in result.records} == {(0, k) for k in range(4)}
@@ -167,6 +172,80 @@ def test_the_study_trains_every_arm_and_resumes(npz: Path, tmp_path: Path) -> No
     again = avmnist.study(data, config=config, out=tmp_path)
     assert [record.seconds for record in again.records] == [record.seconds for record in result.records]
     assert load_results(tmp_path).kind == "study"
+
+
+SMALL = AvmnistConfig(seeds=4, epochs=3, hidden=(8,), teacher_hidden=(8,), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def finished(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    return avmnist.study(avmnist.load(npz), config=SMALL, out=tmp_path_factory.mktemp("avmnist") / "out")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out ONNX, which takes a second a file."""
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("arm", list(ARMS))
+def test_every_arm_is_exported_with_its_recorded_outputs(
+    npz: Path, finished: StudyResult, tmp_path: Path, arm: str
+) -> None:
+    data, out = avmnist.load(npz), finished.kept.folder
+    export_run(out, tmp_path / "folder", arm=arm, seed=1)
+    finished.export(tmp_path / "live", arm=arm, seed=1)
+    rows, place = finished.predictions["rows/1"], list(ARMS).index(arm)
+    inputs = torch.as_tensor(data.modalities["audio"])[rows]
+    networks = [load_export(tmp_path / name).student for name in ("folder", "live")]
+    for network in (*networks, files.read_program(tmp_path / "live" / "model.pt2")):
+        with torch.no_grad():
+            found = network(inputs)
+        np.testing.assert_allclose(found, finished.predictions["outputs/1"][place], atol=1e-5)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("arm", ["no-kd", "mismatched"])
+def test_a_student_is_trained_once_more_on_all_samples(
+    npz: Path, finished: StudyResult, tmp_path: Path, arm: str
+) -> None:
+    data, epochs = avmnist.load(npz), [r.best_epoch for r in finished.records if r.arm == arm]
+    finished.export(tmp_path, arm=arm, refit=True, data=data, calibrate="temperature")
+    exported = load_export(tmp_path)
+    assert exported.info["refit"] == {
+        "samples": len(data),
+        "labelled": len(data),
+        "steps": round(float(np.median(epochs))) * -(-len(data) // SMALL.batch_size),
+    }
+    mean = exported.student.network.standardize.mean[0]  # type: ignore[union-attr]
+    np.testing.assert_allclose(mean, data.modalities["audio"].mean(axis=0), atol=1e-3)
+    with pytest.raises(InputError, match="`data` must be given to train on all samples again"):
+        finished.export(tmp_path, arm=arm, refit=True)
+
+
+def test_the_recommended_arm_follows_the_verdict(finished: StudyResult) -> None:
+    def told(word: str, **means: float) -> str:
+        records = [replace(r, validation=means.get(r.arm, 10.0)) for r in finished.records]
+        rows = [
+            replace(row, low=-9.0, high=-1.0, difference=-5.0)
+            if (row.a, row.b) == ("image", "no-kd")
+            else replace(row, low=-9.0, high=9.0)
+            for row in finished.comparisons
+        ]
+        verdict = Verdict(word, None, "")  # type: ignore[arg-type]
+        return recommended(replace(finished, verdict=verdict, records=records, comparisons=rows))
+
+    assert told("help") == "both"
+    assert told("hurt") == told("no-effect") == "audio"
+    assert told("abstain", audio=20.0, image=90.0) == "audio"
+    assert told("abstain", both=20.0) == "both"
+    worse = [
+        replace(row, low=-9.0, high=-1.0, difference=-5.0) if row.b == "no-kd" else row
+        for row in finished.comparisons
+    ]
+    helped = replace(finished, verdict=Verdict("help", None, ""), comparisons=worse)
+    assert recommended(helped) == "no-kd"
 
 
 def test_the_metric_of_the_config_chooses_epochs_and_is_compared(npz: Path) -> None:
@@ -193,7 +272,7 @@ def test_the_command_hides_labels(npz: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_speakers_are_in_one_split_each(npz: Path) -> None:
     data = avmnist.load(npz)
-    done = avmnist.run_seed(data, AvmnistConfig(epochs=1, hidden=(4,), teacher_hidden=(4,), device="cpu"), 3)
+    done = run_seed(data, AvmnistConfig(epochs=1, hidden=(4,), teacher_hidden=(4,), device="cpu"), 3)
     assert data.group is not None
     parts = [set(data.group[rows]) for rows in (done.split.train, done.split.validation, done.split.test)]
     assert sum(len(part) for part in parts) == len(SPEAKERS)
@@ -202,7 +281,7 @@ def test_speakers_are_in_one_split_each(npz: Path) -> None:
 def test_every_speaker_is_tested_once_in_each_repeat(npz: Path) -> None:
     data = avmnist.load(npz)
     assert data.group is not None
-    design = avmnist._design(data, AvmnistConfig(seeds=5))
+    design = design_of(data, AvmnistConfig(seeds=5))
     assert (design.folds, design.repeats) == (len(SPEAKERS), 2)
     for first in (0, 4):
         tested = [data.group[design.draw_fold(data, seed).test] for seed in range(first, first + 4)]
@@ -232,7 +311,10 @@ def test_a_lower_loss_is_better() -> None:
     assert avmnist.judge(row, 0.5, 0.8, metric=loss).verdict == "help"
 
 
-def test_the_commands(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     arguments = ["avmnist", "prepare", "--mnist", str(raw / "mnist.npz"), "--fsdd", str(raw / "fsdd")]
     assert main([*arguments, "--out", str(tmp_path / "a.npz"), "--quiet"]) == 0
     quick = ["--seeds", "2", "--epochs", "1", "--hidden", "4", "--teacher-hidden", "4", "--quiet"]
@@ -240,13 +322,19 @@ def test_the_commands(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "avmnist",
         "study",
         "--data",
-        str(tmp_path / "a.npz"),
+        "a.npz",
         "--out",
-        str(tmp_path / "out"),
+        "out",
         *quick,
     ]
     assert main(arguments) == 0
     assert "mismatched" in capsys.readouterr().out
     assert (tmp_path / "out" / "report.html").exists()
+    monkeypatch.chdir(tmp_path / "out")
+    export = ["export", ".", "--to", "to", "--arm", "both", "--refit", "--quiet"]
+    assert main(export) == 0
+    assert main(["predict", "to", "--data", str(tmp_path / "a.npz"), "--out", "p.csv", "--quiet"]) == 0
+    assert "Needed in training alone: the modality `both`" in Path("to/README.md").read_text()
+    monkeypatch.chdir(tmp_path)
     assert main([*arguments, "--seeds", "0"]) == 2
     assert "`seeds` must be 1 or more" in capsys.readouterr().err

@@ -12,7 +12,9 @@ from safetensors.torch import load
 
 import mfh
 from mfh import InputError, PairedDataset
+from mfh._export import export_run, files, load_export, write
 from mfh.experiments import ravdess
+from mfh.experiments._steps import students
 from mfh.experiments.ravdess_config import RavdessConfig
 from mfh.results import StudyResult, load_results
 
@@ -60,8 +62,8 @@ def test_the_folder_has_the_layout_of_a_study(finished: tuple[Path, StudyResult]
     networks = ("teacher-joint", "student-joint", "teacher-regular", "distilled-no-kd", "distilled-joint",
                 "distilled-random-0.75", "students")  # fmt: skip
     assert {name for name in files if name.startswith("checkpoints/")} == {
-        "checkpoints/seed-0001/students.safetensors",
         *(f"checkpoints/seed-0000/{network}.safetensors" for network in networks),
+        *(f"checkpoints/seed-0001/{network}.safetensors" for network in networks[4:]),
     }
     assert {name for name in files if name.startswith("state/")} == {
         f"state/seed-000{seed}.{kind}" for seed in (0, 1) for kind in ("json", "npz")
@@ -94,7 +96,47 @@ def test_students_are_chosen_by_the_metric_of_the_config(data: PairedDataset, tm
         ravdess.verify(data, tmp_path / "out", mode="joint", config=replace(config, metric="auto"))
 
 
-def test_channels_and_export_are_those_of_the_first_seed(data: PairedDataset, tmp_path: Path) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out ONNX, which takes seconds a file."""
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("arm", "seed"), [("no-kd", 0), ("joint", 0), ("joint", 1), ("random", 1)])
+def test_every_student_is_exported_with_its_recorded_outputs(
+    data: PairedDataset, finished: tuple[Path, StudyResult], tmp_path: Path, arm: str, seed: int
+) -> None:
+    out, result = finished
+    result.save(out)
+    export_run(out, tmp_path, arm=arm, seed=seed)
+    rows = torch.from_numpy(result.predictions[f"rows/{seed}"])
+    mine = [record.arm for record in result.records if record.seed == seed]
+    recorded = result.predictions[f"outputs/{seed}"][mine.index(arm)]
+    inputs = data.inputs("image", rows)
+    program = files.read_program(tmp_path / "model.pt2")
+    for network in (load_export(tmp_path).student, program):
+        with torch.no_grad():
+            np.testing.assert_allclose(network(inputs), recorded, atol=1e-5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_student_and_its_teachers_are_trained_once_more_on_all_samples(
+    data: PairedDataset, finished: tuple[Path, StudyResult], tmp_path: Path
+) -> None:
+    out, result = finished
+    result.save(out)
+    export_run(out, tmp_path, arm="joint", refit=True, data=data)
+    about = load_export(tmp_path).info
+    assert about["refit"] == {"samples": 36, "labelled": 36, "steps": 5}
+    assert about["student"]["arm"] == "joint"
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_large_networks_those_of_the_first_seed_are_kept(
+    data: PairedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(students, "MOST_BYTES", 1000)
     config, out = replace(SMALL, seed=3), tmp_path / "out"
     ravdess.train(data, out, config=config)
     ravdess.saliency(data, out, config=config)
@@ -105,7 +147,7 @@ def test_channels_and_export_are_those_of_the_first_seed(data: PairedDataset, tm
     exported = mfh.load_export(tmp_path / "to")
     assert exported.info["seed"] == 3
     assert exported.info["calibration"]["temperature"] is None
-    with pytest.raises(InputError, match="The weights of the arm `general` were not kept"):
+    with pytest.raises(InputError, match=r"Fit 4 kept no student of the arm `general`.*Fit 3 did: leave"):
         load_results(out).export(tmp_path / "to", arm="general", seed=4)
 
 

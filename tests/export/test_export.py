@@ -24,7 +24,7 @@ from mfh.results import StudyResult, Verdict
 
 ARMS = (
     "no-kd", "no-kd-smoothed", "regular", "joint", "general", "important", "softened", "mismatched", "random",
-    "self",
+    "self", "softened-regular",
 )  # fmt: skip
 CONFIG = StudyConfig(
     teacher="audio", student="image", repeats=1, folds=2, epochs=4, ratio=(0.25, 0.5), random_draws=2,

@@ -15,6 +15,8 @@ from mfh._checks import InputError, listing, require
 from mfh._distill.result import DistillResult
 from mfh._focus import uncompiled
 from mfh._saliency.plain import require_sized
+from mfh._study.describe import describe_data
+from mfh._study.kept import describe_build, describe_input, keep
 from mfh._study.networks import require_both
 from mfh._study.task import derived_seed
 from mfh._system.lock import holds
@@ -121,7 +123,8 @@ def distill(
     logits = outputs_of(teacher, seen, sees[0], out, there)
     objective = learn_from(config, logits, task=data.task, labelled=bool(data.labelled[split.train].all()))
     objective = objective if there.all() else replace(objective, taught=torch.from_numpy(there))
-    seen = prepared_when_read(data, fit_inputs(data, train, sees[1:] if student is None else ()))
+    fits = fit_inputs(data, train, sees[1:] if student is None else ())
+    seen = prepared_when_read(data, fits)
     model = make_student(student, seen, sees[1], seed)
     answered = time.perf_counter()
     config = with_rate(
@@ -155,8 +158,11 @@ def distill(
         )
         teachers.append(described)
     found = predict(done.model, seen, sees[1], torch.arange(len(data)))
+    made_by = None if isinstance(student, nn.Module) else describe_build(student, data, sees[1])
+    described = {"student": describe_input(data, sees[1]) | {"network": made_by}}
+    names = {"seed": seed, "teacher": sees[0], "student": sees[1], "networks": described}
     result = DistillResult(
-        config=config.to_dict() | {"seed": seed, "teacher": sees[0], "student": sees[1]},
+        config=config.to_dict() | names,
         environment=environment(),
         timings={"teacher": answered - start, "student": done.seconds},
         records=(
@@ -176,15 +182,21 @@ def distill(
         student=done.model,
         teachers=tuple(teachers),
         history=done.history,
+        metrics=tuple(metric.info() for metric in metrics),
+        data=describe_data(data, split, teacher=sees[0], student=sees[1], redrawn=False),
+        inputs=keep(data, sees[1], {}, torch.from_numpy(split.test), inputs=fits.get(sees[1])),
         predictions={
             "id": data.id,
             "label": data.label.numpy(),
             "split": _split_names(split, len(data)),
             "logits": found.numpy(),
+            **({} if data.group is None else {"group": np.asarray(data.group_names, dtype=str)[data.group]}),
+            **({} if data.weight is None else {"weight": data.weight.numpy()}),
         },
     )
     if out is not None:
         result.save(out)
+        return replace(result, kept=Path(out))
     return result
 
 

@@ -13,3 +13,4 @@ DIR/teacher/focus.json               its layer, the removed channels and the val
 from mfh._export.files import Exported as Exported
 from mfh._export.files import load_export as load_export
 from mfh._export.run import export_run as export_run
+from mfh._export.runs import load_run as load_run

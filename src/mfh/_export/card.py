@@ -144,7 +144,7 @@ def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
             f"for {facts['refit']['steps']} steps."
         ]
     elif size:
-        lines += [f"- This student was trained in one fit of the study: {size} samples."]
+        lines += [f"- This student was trained in one fit: {size} samples."]
     if data["groups"]:
         lines += [f"- The samples belong to {data['groups']} groups; no group is in two splits."]
     label = f"`{data['label']}`" if data["label"] else "the labels of the data"
@@ -154,7 +154,8 @@ def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     elif data["labelled"]:
         hidden = " (the study hid the others)" if data["hidden"] else ""
         lines += [f"- Labelled samples in training: {data['labelled']:.0f}{hidden}."]
-    if data["teacher"] and info["student"]["arm"] not in ("no-kd", "no-kd-smoothed"):
+    taught = info["student"]["arm"] not in ("no-kd", "no-kd-smoothed")
+    if taught and data["teacher"] not in (None, info["student"]["modality"]):
         lines += [f"- Needed in training alone: the modality `{data['teacher']}`."]
     if data["fingerprint"]:
         lines += [f"- Fingerprint of the data: `{data['fingerprint']}`."]
@@ -165,6 +166,8 @@ def _label_use(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     weight = facts.get("label_weight")
     if info["student"]["loss"] is None:
         return "to train the student."
+    if info["student"]["arm"] == "distilled":
+        return f"to train the student with weight {weight:g}." if weight else "to choose the best epoch."
     if weight:
         return f"to train the teachers, and the student with weight {weight:g}."
     if facts["data"]["labelled"]:
@@ -233,7 +236,8 @@ def _limits(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         if info["calibration"]["temperature"] is None and info["task"] != "regression"
         else ""
     )
-    other = facts["data"]["teacher"] or "other"
+    other = facts["data"]["teacher"]
+    other = "other" if other in (None, modality) else other
     return f"""## Intended use
 
 Predictions from `{modality}`, measured and prepared as in the data above, where the `{other}` modality

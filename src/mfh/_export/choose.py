@@ -1,7 +1,7 @@
 """Which student of a finished run is exported."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from mfh._checks import InputError, listing, require
 from mfh._study.kept import Kept, student_names
 from mfh._study.outputs import StudentKey
 from mfh.arms import BASELINE, CHOSEN, HEADLINE, Arm
-from mfh.comparing import source_arm
+from mfh.comparing import is_worse, source_arm
 from mfh.comparing.keys import headline_key
 from mfh.metrics import merit
 from mfh.results import FitResult, Record, StudyResult
@@ -63,36 +63,72 @@ def choose(result: StudyResult, kept: Kept, *, arm: str | None, seed: int | None
     ]
     where = "any fit" if seed is None else f"fit {seed}"
     require(bool(mine), f"The arm `{name}` has no student with the loss {loss} in {where}: it diverged.")
-    for record in sorted(mine, key=lambda r: (-_merit(result, r), r.ratio or 0.0)):
-        tensors = kept.of(record.seed)
-        stored = StudentKey(record.arm, record.ratio, record.draw, record.loss).name
-        if stored in student_names(tensors):
-            prefix = f"students/{stored}/"
-            state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
-            fit = [r for r in result.records if r.seed == record.seed]
-            return Chosen(arms[name], record, fit.index(record), state, tensors)
+    found = _best(result, kept, mine)
+    if found is not None:
+        record, state, tensors = found
+        fit = [r for r in result.records if r.seed == record.seed]
+        return Chosen(arms[name], record, fit.index(record), state, tensors)
+    others = [r for r in result.records if r.arm in names and r.loss in (None, loss)]
+    other = None if seed is None else _best(result, kept, others)
+    require(
+        other is None,
+        f"Fit {seed} kept no student of the arm `{name}`, since its weights are large. Fit "
+        f"{other and other[0].seed} did: leave out `seed`.",
+    )
     raise InputError(
         f"The weights of the arm `{name}` were not kept, since those of all arms are large. Repeat the study "
         f"in another folder with `--arms {BASELINE} {name}`: its students are the same."
     )
 
 
+def _best(
+    result: StudyResult, kept: Kept, records: Iterable[Record]
+) -> tuple[Record, dict[str, Tensor], Mapping[str, Tensor]] | None:
+    """Return the best of some students that were kept: record, weights, what its fit keeps; None if none."""
+    for record in sorted(records, key=lambda r: (-_merit(result, r), r.ratio or 0.0)):
+        tensors = kept.of(record.seed)
+        stored = StudentKey(record.arm, record.ratio, record.draw, record.loss).name
+        if stored in student_names(tensors):
+            prefix = f"students/{stored}/"
+            state = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+            return record, state, tensors
+    return None
+
+
 def recommended(result: StudyResult) -> str:
     """Return the arm whose student to use.
 
-    It is the headline arm if the study shows that it helps, and `no-kd` if it shows that it does not. Where
-    that is open, it is the one of the two with the better mean validation metric.
+    The verdict compares two arms, by default the headline arm with `no-kd`. It is the first if that is
+    better, and the second if that is as good or better. Where it is open, it is the one of the two, or
+    `no-kd`, with the best mean validation metric. `no-kd` is taken too if it is better than the arm of the
+    verdict.
     """
     if isinstance(result, FitResult):
         return str(result.search["shipped"])
-    key = headline_key(result.arms, _source(result))
-    head = HEADLINE if key is None else key[0].removesuffix(CHOSEN)
-    means = {name: _mean_validation(result, name) for name in (head, BASELINE)}
+    head, other = _judged(result)
+    means = {name: _mean_validation(result, name) for name in dict.fromkeys((head, other, BASELINE))}
     known = {name: mean for name, mean in means.items() if mean > -math.inf}
     if not known:
         return next((record.arm for record in result.records), head)
-    preferred = {"help": head, "hurt": BASELINE, "no-effect": BASELINE}.get(result.verdict.verdict)
-    return preferred if preferred in known else max(known, key=lambda name: known[name])
+    preferred = {"help": head, "hurt": other, "no-effect": other}.get(result.verdict.verdict)
+    if preferred not in known:
+        return max(known, key=lambda name: known[name])
+    loses = any(
+        (row.a.removesuffix(CHOSEN), row.b, row.ratio) == (preferred, BASELINE, None)
+        and is_worse(row, result.metrics[0])
+        for row in result.comparisons
+    )
+    return BASELINE if loses and BASELINE in known else preferred
+
+
+def _judged(result: StudyResult) -> tuple[str, str]:
+    """Return the two arms that the verdict compares."""
+    if "experiment" in result.config:  # has an own question
+        first = next((row for row in result.comparisons if row.question == 1), None)
+        if first is not None:
+            return first.a, first.b
+    key = headline_key(result.arms, _source(result))
+    return HEADLINE if key is None else key[0].removesuffix(CHOSEN), BASELINE
 
 
 def _mean_validation(result: StudyResult, name: str) -> float:

@@ -18,12 +18,12 @@ def describe_score(result: StudyResult, chosen: Chosen) -> dict[str, Any]:
         with its interval (None for that student itself), `test` of this student alone, and `by_class` and
         `by_group`, each a list of `name`, `samples` and `value`; None where they are not known.
     """
-    info, names = result.metrics[0], _names(chosen.arm)
+    info, key = result.metrics[0], _key(result, chosen)
     row = next(
         (
             row
             for row in result.summary
-            if (row.arm, row.ratio) in names
+            if (row.arm, row.ratio) == key
             and row.metric == info.name
             and row.loss in (None, chosen.record.loss)
         ),
@@ -44,15 +44,17 @@ def describe_score(result: StudyResult, chosen: Chosen) -> dict[str, Any]:
     }
 
 
-def _names(arm: Arm) -> list[tuple[str, float | None]]:
-    """Return the keys of an arm's row in tables; of its chosen ratio where it has one."""
-    return [(arm.name + CHOSEN, None)] if arm.has_chosen else [(arm.name, None)]
+def _key(result: StudyResult, chosen: Chosen) -> tuple[str, float | None]:
+    """Return the key of an arm's row in tables: of its chosen ratio where it has one, else of its ratio."""
+    key = chosen.arm.name + CHOSEN, None
+    known = {(row.arm, row.ratio) for row in result.summary}
+    return key if key in known else (chosen.arm.name, chosen.record.ratio)
 
 
 def _gain(result: StudyResult, chosen: Chosen) -> dict[str, Any] | None:
-    key = _names(chosen.arm)[0][0]
+    arm, ratio = _key(result, chosen)
     for row in result.comparisons:
-        if row.ratio is None and (row.a, row.b) == (key, BASELINE) and row.loss in (None, chosen.record.loss):
+        if (row.a, row.b, row.ratio) == (arm, BASELINE, ratio) and row.loss in (None, chosen.record.loss):
             return {"difference": row.difference, "low": row.low, "high": row.high}
     return None
 
@@ -69,12 +71,14 @@ def like_it(result: StudyResult, chosen: Chosen) -> list[Record]:
     ratios = {
         choice.seed: choice.ratio
         for choice in result.chosen
-        if choice.arm == chosen.arm.name and choice.loss in (None, chosen.record.loss)
+        if choice.arm == chosen.arm.name
+        and choice.ratio is not None
+        and choice.loss in (None, chosen.record.loss)
     }
     plain = source_arm(result.arms, str(result.config.get("teacher_source", "joint")))
     mine = {}
     for record in result.records:
-        ratio = ratios.get(record.seed) if chosen.arm.has_chosen else chosen.record.ratio
+        ratio = ratios.get(record.seed) if ratios else chosen.record.ratio
         wanted = (plain.name, None) if plain and ratio == 0 else (chosen.arm.name, ratio)
         same = (record.arm, record.ratio) == wanted and record.loss in (None, chosen.record.loss)
         if same and not record.draw:
@@ -82,10 +86,11 @@ def like_it(result: StudyResult, chosen: Chosen) -> list[Record]:
     return list(mine.values())
 
 
-def describe_data(result: StudyResult) -> dict[str, Any]:
-    """Return what the data of a run are, and how they were used."""
+def describe_data(result: StudyResult, arm: Arm) -> dict[str, Any]:
+    """Return what the data of a run are, and how they were used for the students of an arm."""
     data: Mapping[str, Any] = result.data
     config: Mapping[str, Any] = result.config
+    own = config.get("experiment") and arm.teacher  # named after what it sees
     return {
         "file": data.get("file"),
         "fingerprint": data.get("fingerprint"),
@@ -97,6 +102,6 @@ def describe_data(result: StudyResult) -> dict[str, Any]:
         "label": (config.get("sources") or {}).get("label"),
         "labelled": result.labels.get("labelled"),
         "hidden": result.labels.get("hidden"),
-        "teacher": config.get("teacher"),
+        "teacher": own or config.get("teacher"),
         "student": config.get("student"),
     }

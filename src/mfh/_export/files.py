@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mfh._checks import InputError, one_line, require
 from mfh._export.deployed import Deployed, Outputs, deployed_from, network_of
+from mfh._export.portable import portable
 from mfh._focus import FocusedTeacher
 from mfh._system.files import bytes_writer, read_json, require_files, write_atomic
 from mfh._system.import_paths import own_classes_only
@@ -147,12 +148,12 @@ def missing_for_onnx() -> list[str]:
 def write_onnx(model: Deployed, example: Tensor, path: Path) -> None:
     """Write a student as ONNX: input `inputs`, outputs `scores` and, for classes, `probabilities`.
 
-    The number of samples is free.
+    The number of samples is free. Adaptive pools become slices; see `mfh._export.portable`.
 
     Raises:
         InputError: the network's code cannot be written as ONNX; the text has the reason.
     """
-    wrapped = Outputs(model).eval()
+    wrapped = portable(Outputs(model)).eval()
     names = ["scores", "probabilities"][: len(wrapped(example))]
     for package in ("torch.onnx", "onnxscript", "onnx_ir"):  # they tell every step
         logging.getLogger(package).setLevel(logging.ERROR)

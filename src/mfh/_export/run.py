@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from mfh._checks import InputError, require
+from mfh._distill import DistillResult
 from mfh._export.choose import Chosen, choose
 from mfh._export.deployed import Deployed, network_of, transform_from
 from mfh._export.facts import describe_data, describe_score
 from mfh._export.files import STUDENT
+from mfh._export.runs import as_study, load_run, require_no_protocol
 from mfh._export.teacher import TEACHER, write_teacher
 from mfh._export.winner import retrain
 from mfh._export.write import write_model
@@ -26,7 +28,7 @@ from mfh._system.lock import holds
 from mfh._system.paths import label_folder
 from mfh.data.paired import PairedDataset
 from mfh.models.mlp import Standardized, standardized
-from mfh.results import FitResult, RunResult, StudyResult, load_results
+from mfh.results import FitResult, RunResult, StudyResult
 
 REPRODUCED = 1e-2
 """Largest difference to the recorded outputs, for outputs up to 1 in size: devices round differently."""
@@ -50,10 +52,10 @@ def export_run(
     teacher: ClassSpec | None = None,
     ratio: float | None = None,
 ) -> Path:
-    """Write a student of a finished run, ready for use without the run; see `StudyResult.export`.
+    """Write a student of a finished run, ready for use without the run; see `RunResult.export`.
 
     Args:
-        run: the result of a run, or its folder.
+        run: the result of a run, or its folder: of a study, a search, an experiment, or `mfh.distill`.
         to: folder for the files.
         arm: the arm whose student is wanted. By default the one that the verdict recommends: `general` if it
             helps, `no-kd` if it does not, and where that is open, the one with the better validation metric.
@@ -77,12 +79,11 @@ def export_run(
         InputError: the run is not finished, is no run with students, or kept no such student; its network
             cannot be made or exported, or gives other outputs than the run recorded.
     """
-    result = run if isinstance(run, RunResult) else load_results(run)
-    if not isinstance(result, StudyResult) or result.kind not in ("study", "fit"):
-        raise InputError(
-            "`run` must be a study or a search: its students are exported. Got a run of kind "
-            f"`{result.kind}`, which has none to use elsewhere."
-        )
+    found = run if isinstance(run, RunResult) else load_run(run)
+    if isinstance(found, DistillResult):
+        require_no_protocol(refit=refit, with_teacher=with_teacher)
+        student = student or found.build
+    result = as_study(found)
     kept = _kept(result)
     require(
         kept.folder is not None or bool(kept.tensors),
@@ -139,7 +140,7 @@ def export_run(
     info |= _threshold(result, chosen, refitted, temperature)
     facts = {
         "score": describe_score(result, chosen),
-        "data": describe_data(result),
+        "data": describe_data(result, chosen.arm),
         "environment": result.environment,
         "label_weight": result.config.get("label_weight"),
         "words": _words(result, chosen, refitted),

@@ -130,7 +130,12 @@ class FinishedTeacher:
         self.rows = networks.having(torch.arange(len(data)), "teacher")
         self.data = replace(data, label=learnt_labels(data, torch.from_numpy(drawn.train)))
         self.fits = fit_inputs(data, self.train, networks.standardized)
-        self.made_of: Mapping[str, Any] = describe_build(spec, networks, self.modality) or {}
+        self.made_of: Mapping[str, Any] = (
+            describe_build(
+                spec, data, self.modality, hidden=self.config.hidden, standardized=networks.standardized
+            )
+            or {}
+        )
 
     def _find_arm(self, name: str) -> Arm:
         """Return the arm of this name, if the study stored the values that it ranks channels by."""

@@ -1,5 +1,6 @@
 """From a finished study to the recipe that is trained once more on all of its samples."""
 
+import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -26,6 +27,9 @@ from mfh.data.selection import usable_only
 from mfh.metrics import merit
 from mfh.results import FitResult, StudyResult
 
+PROTOCOLS = {"avmnist": "mfh.experiments.avmnist_training"}
+"""Modules of the experiments that train in their own way; each has a function `refit`."""
+
 
 def retrain(
     result: StudyResult,
@@ -43,8 +47,8 @@ def retrain(
         result: a study or a search.
         kept: its students.
         chosen: one of them, whose arm and loss are taken.
-        data: the data of the run; not needed in the process that made it, nor for the student that a search
-            has trained on all samples.
+        data: the data of the run; not needed in the process where `mfh.study` made it, nor for the student
+            that a search has trained on all samples.
         teacher: what makes the teacher's network, if a folder cannot say it.
         student: the same for the student's network.
         all_labels: whether labels that the run hid are used too.
@@ -55,7 +59,15 @@ def retrain(
     find = partial(_networks, result, kept, data, teacher, student)
     if isinstance(result, FitResult):
         return _of_search(result, kept, chosen, find if all_labels else None)
-    return _of_study(result, chosen, find(), all_labels=all_labels)
+    experiment = result.config.get("experiment")
+    if experiment in PROTOCOLS:
+        own = importlib.import_module(PROTOCOLS[experiment])
+        winner, same = _winner(result, chosen), _same(result, _given(data))
+        done: Refitted = own.refit(result, winner, same, seed=chosen.record.seed)
+    else:
+        done = _of_study(result, chosen, find(), all_labels=all_labels)
+    temperatures = [r.temperature for r in like_it(result, chosen) if r.temperature is not None]
+    return replace(done, temperature=float(np.median(temperatures)) if temperatures else None)
 
 
 def _of_search(
@@ -97,17 +109,21 @@ def _of_search(
 
 
 def _of_study(result: StudyResult, chosen: Chosen, networks: Networks, *, all_labels: bool) -> Refitted:
-    """Train a student of a study once more, on all samples.
+    """Train a student of a study once more, on all samples."""
+    labelled = None
+    if networks.few_labels and not all_labels:
+        labelled = result.predictions.get(f"labelled/{chosen.record.seed}")
+    return refit(networks, _winner(result, chosen), seed=chosen.record.seed, labelled=labelled)
 
-    Its ratio, smoothing and epochs are those that the fits chose most often, or their median; its temperature
-    is the median of those that calibrate students like it.
-    """
+
+def _winner(result: StudyResult, chosen: Chosen) -> Winner:
+    """Return the recipe: ratio, smoothing and epochs that the fits chose most often, or their median."""
     records = like_it(result, chosen)
     (arm, ratio), _ = Counter((r.arm, r.ratio) for r in records).most_common(1)[0]
     smoothing = [
         choice.smoothing for choice in result.chosen if choice.arm == arm and choice.smoothing is not None
     ]
-    winner = Winner(
+    return Winner(
         arm=arm,
         ratio=ratio,
         loss=chosen.record.loss,
@@ -115,12 +131,6 @@ def _of_study(result: StudyResult, chosen: Chosen, networks: Networks, *, all_la
         epochs=round(float(np.median([record.best_epoch for record in records]))),
         teacher_epochs=_teacher_epochs(result, arm),
     )
-    labelled = None
-    if networks.few_labels and not all_labels:
-        labelled = result.predictions.get(f"labelled/{chosen.record.seed}")
-    temperatures = [r.temperature for r in records if r.temperature is not None]
-    done = refit(networks, winner, seed=chosen.record.seed, labelled=labelled)
-    return replace(done, temperature=float(np.median(temperatures)) if temperatures else None)
 
 
 def _networks(
@@ -133,25 +143,38 @@ def _networks(
     """Return data, options and networks of a study."""
     if kept.networks is not None and data is None:
         return kept.networks
-    if data is None:
-        raise InputError(
-            "`data` must be given to train on all samples again: a folder keeps no data. Pass the data set "
-            "of the study (`--data`)."
-        )
     kind = FitConfig if isinstance(result, FitResult) else StudyConfig
     known = {field.name for field in fields(kind)}
     config = kind(**{name: value for name, value in result.config.items() if name in known})
-    data = usable_only(data.with_task(config.task), str(config.teacher), str(config.student), "a study")
-    require(
-        result.data.get("fingerprint") == data.fingerprint,
-        "`data` must be those of the study. Their values, labels, ids or splits differ.",
+    data = usable_only(
+        _given(data).with_task(config.task), str(config.teacher), str(config.student), "a study"
     )
+    data = _same(result, data)
     sides = result.config.get("networks", {})
     made = [
         build or _spec(sides.get(side, {}).get("network"), side)
         for side, build in (("teacher", teacher), ("student", student))
     ]
     return Networks(data, config, *made)
+
+
+def _given(data: PairedDataset | None) -> PairedDataset:
+    """Return the data, which must be given."""
+    if data is None:
+        raise InputError(
+            "`data` must be given to train on all samples again: a folder keeps no data. Pass the data set "
+            "of the study (`--data`)."
+        )
+    return data
+
+
+def _same(result: StudyResult, data: PairedDataset) -> PairedDataset:
+    """Return the data, which must be those of the study."""
+    require(
+        result.data.get("fingerprint") == data.fingerprint,
+        "`data` must be those of the study. Their values, labels, ids or splits differ.",
+    )
+    return data
 
 
 def _spec(described: Mapping[str, Any] | None, side: str) -> ClassSpec | None:
@@ -166,12 +189,12 @@ def _spec(described: Mapping[str, Any] | None, side: str) -> ClassSpec | None:
 
 
 def _teacher_epochs(result: StudyResult, arm: str) -> int:
-    """Return the median best epoch of the teacher of an arm; 1 for an arm without one."""
+    """Return the median best epoch of the teacher of an arm, or all epochs where it is not recorded."""
     found = next(a for a in result.arms if a.name == arm)
     source = str(result.config.get("teacher_source", "joint"))
     curves = result.curves.get(f"{found.teacher_name(source)}_validation")
     if curves is None:
-        return 1
+        return int(result.config["epochs"])
     higher = result.metrics[0].higher_is_better
     best = [int(np.argmax([merit(float(v), higher_is_better=higher) for v in row])) + 1 for row in curves]
     return round(float(np.median(best)))

@@ -228,7 +228,7 @@ class _Fits:
         return [self.done[seed] for seed in seeds if seed in self.done]
 
     def kept(self) -> Kept:
-        """Return the students that `StudyResult.export` may write."""
+        """Return the students that `RunResult.export` may write."""
         if self.store is not None:
             return Kept(self.store.folder, networks=self.networks)
         weights = {seed: result.weights for seed, result in self.done.items()}

@@ -14,7 +14,7 @@ import importlib
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from mfh.comparing import source_arm
 from mfh.data.paired import PairedDataset
 from mfh.data.prepared import fit_inputs
 from mfh.data.standardize import Standardize
+from mfh.models.mlp import HIDDEN
 from mfh.models.weights import read_state
 from mfh.training.students import StudentFit
 
@@ -66,13 +67,13 @@ class Kept:
 
     @classmethod
     def in_memory(
-        cls, weights: Mapping[int, Mapping[str, Mapping[str, Tensor]]], networks: Networks
+        cls, weights: Mapping[int, Mapping[str, Mapping[str, Tensor]]], networks: Networks | None = None
     ) -> "Kept":
         """Return the students of a run without a folder; those of large networks are left out.
 
         Args:
             weights: seed -> name of a checkpoint -> tensors.
-            networks: data and networks of the run.
+            networks: data and networks of the run, if a study of `mfh.study` made them.
         """
         kept = {seed: named[STUDENTS] for seed, named in weights.items() if STUDENTS in named}
         size = {s: sum(v.numel() * v.element_size() for v in t.values()) for s, t in kept.items()}
@@ -103,7 +104,9 @@ class Kept:
                 tensors |= {f"students/{student}/{n}": value for n, value in read_state(file).items()}
             return tensors
         except (OSError, InputError) as error:
-            raise InputError(f"`{path}` cannot be read: {one_line(error)}. Repeat the study.") from error
+            raise InputError(
+                f"`{path}` cannot be read: {one_line(error)}. Repeat the run in another folder."
+            ) from error
 
 
 def keep_students(
@@ -116,19 +119,42 @@ def keep_students(
         fits: its trained students.
         merit: from a student to a number that is larger for better ones.
     """
-    data, modality = task.networks.data, task.student
-    kept: dict[str, Tensor] = {}
+    data = task.networks.data
     drawn = {arm.name for arm in task.arms if arm.is_drawn}
+    states = {}
     for key in _chosen(task, fits, merit):
         shown = replace(key, draw=key.draw if key.arm in drawn else None)  # as its record names it
-        kept |= {f"students/{shown.name}/{name}": value for name, value in fits[key].state.items()}
-    prepared = fit_inputs(data, task.train, task.networks.standardized)
-    if modality in prepared:
-        kept |= _statistics("standardize", prepared[modality])
+        states[shown.name] = fits[key].state
+    inputs = fit_inputs(data, task.train, task.networks.standardized).get(task.student)
     scale = label_scale(data, task.labelled)
-    if isinstance(scale, Standardize):
-        kept |= _statistics("targets", scale)
-    return kept | {"example": example_inputs(data, modality, task.test)}
+    targets = scale if isinstance(scale, Standardize) else None
+    return keep(data, task.student, states, task.test, inputs=inputs, targets=targets)
+
+
+def keep(
+    data: PairedDataset,
+    modality: str,
+    states: Mapping[str, Mapping[str, Tensor]],
+    test: Tensor,
+    *,
+    inputs: Standardize | None = None,
+    targets: Standardize | None = None,
+) -> dict[str, Tensor]:
+    """Return what an export needs of some students of one fit, and of the data.
+
+    Args:
+        data: the samples, as they were given.
+        modality: what the students see.
+        states: name of a student (`StudentKey.name`) -> its weights.
+        test: rows, the first of which become `example`.
+        inputs: what standardised the inputs, or filled them in; None where the students take them as they
+            are.
+        targets: the same for the targets of a regression.
+    """
+    kept = {f"students/{name}/{part}": v for name, state in states.items() for part, v in state.items()}
+    for name, fit in (("standardize", inputs), ("targets", targets)):
+        kept |= {} if fit is None else {f"{name}/{part}": value for part, value in fit.tensors.items()}
+    return kept | {"example": example_inputs(data, modality, test)}
 
 
 def example_inputs(data: PairedDataset, modality: str, rows: Tensor) -> Tensor:
@@ -164,10 +190,6 @@ def _chosen(
     return kept
 
 
-def _statistics(name: str, fit: Standardize) -> dict[str, Tensor]:
-    return {f"{name}/{part}": value for part, value in fit.tensors.items()}
-
-
 UNKNOWN = "unknown"
 """A transform that cannot be named by an import path; exported networks take what it returns."""
 
@@ -180,7 +202,12 @@ def describe_networks(networks: Networks) -> dict[str, dict[str, Any]]:
         ("student", str(config.student), networks.student),
     )
     return {
-        side: _describe_inputs(data, modality) | {"network": describe_build(build, networks, modality)}
+        side: _describe_inputs(data, modality)
+        | {
+            "network": describe_build(
+                build, data, modality, hidden=config.hidden, standardized=networks.standardized
+            )
+        }
         for side, modality, build in sides
     }
 
@@ -229,7 +256,14 @@ def describe_transform(transform: Any) -> Any:
     return {"function": path} if path else UNKNOWN
 
 
-def describe_build(build: Build | None, networks: Networks, modality: str) -> dict[str, Any] | None:
+def describe_build(
+    build: Build | None,
+    data: PairedDataset,
+    modality: str,
+    *,
+    hidden: Sequence[int] = HIDDEN,
+    standardized: Collection[str] = (),
+) -> dict[str, Any] | None:
     """Return what makes a network, as plain values; None if it has no import path.
 
     A default network is described by its sizes; `fills` tells that it fills in missing values. A class, a
@@ -237,15 +271,15 @@ def describe_build(build: Build | None, networks: Networks, modality: str) -> di
     an import path; `prepared` is there if values of a table are prepared for it. A network of several
     modalities has `inputs`, their names, and `prepared` for each of them.
     """
-    data, parts = networks.data, networks.data.parts(modality)
+    parts = data.parts(modality)
     shapes = [list(data.shape(part)) for part in parts]
     tables = [data.features.get(part) for part in parts]
     fills = [table is not None and table.gaps for table in tables]
     ready = [table is not None and table.is_prepared for table in tables]
-    outputs = {"outputs": data.num_classes, "hidden": list(networks.config.hidden)}
+    outputs = {"outputs": data.num_classes, "hidden": list(hidden)}
     prepared: dict[str, Any] = {}
     if len(parts) > 1:
-        asked = [done or part in networks.standardized for part, done in zip(parts, ready, strict=True)]
+        asked = [done or part in standardized for part, done in zip(parts, ready, strict=True)]
         each = [{"shape": shape, "fills": gaps} for shape, gaps in zip(shapes, fills, strict=True)]
         prepared = {
             "inputs": list(parts),

@@ -19,6 +19,7 @@ from mfh._study.students import student_jobs
 from mfh._study.task import Progress, SeedTask
 from mfh._study.teachers import train_teachers
 from mfh.arms import STACK, TEACHERS, Arm
+from mfh.config import TrainConfig
 from mfh.data.splits import Split
 
 
@@ -97,11 +98,6 @@ def refit(
         InputError: the arm does not exist, or the schedule is `step`, which counts epochs.
     """
     arms = _arms(networks, winner.arm)
-    require(
-        networks.config.schedule != "step",
-        "`schedule` must be constant, cosine or linear to train once more on all samples: the schedule step "
-        "counts epochs, and the number of steps is fixed here. Got 'step'.",
-    )
     data = networks.data
     rows = np.arange(len(data))
     seen = np.flatnonzero(networks.present["student"])
@@ -110,6 +106,7 @@ def refit(
         pool = np.union1d(np.flatnonzero(networks.present["both"]), known)
         split = Split(pool, rows[:0], np.intersect1d(known, seen), labelled=known)
         return _refit_few(networks, winner, arms, split, seed, progress)
+    require_steps(networks.config)
     split = Split(rows, rows, seen[:NUM_EXAMPLES])
     taught = next((name for arm in arms if (name := arm.teacher_name(networks.config.teacher_source))), "")
     trained = {"teachers": TEACHERS[taught].trained_on if taught else "student", "student": "student"}
@@ -139,6 +136,20 @@ def refit(
     (fit,) = task.train_side_by_side({key.name: jobs[key]}, "students")
     tensors = keep_students(task, {key: fit}, lambda _: 0.0)
     return Refitted(fit.state, tensors, len(seen), len(seen), count["student"])
+
+
+def require_steps(config: TrainConfig) -> None:
+    """Check that networks can be trained for a fixed number of steps.
+
+    Raises:
+        InputError: the schedule is `step`, which counts epochs.
+    """
+    require(
+        config.schedule != "step",
+        "`schedule` must be constant, cosine or linear to train once more on all samples: the schedule step "
+        "counts epochs, and the number of steps is fixed here. Got 'step': leave out `refit`, or repeat the "
+        "run with another schedule.",
+    )
 
 
 def _refit_few(

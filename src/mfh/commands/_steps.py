@@ -117,7 +117,8 @@ def with_sources(
     """
     made = recipe.networks(config, len(result.data["classes"]))
     networks = {f"{side}_network": spec.to_dict() for side, spec in made.items()}
-    return result.with_sources({"data": ClassSpec(load, arguments).to_dict(), **networks})
+    made_of = {"data": ClassSpec(load, arguments).to_dict(), "folder": str(Path.cwd())}
+    return result.with_sources({**made_of, **networks})
 
 
 def keep(result: "StudyResult", out: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, summary_table, table
 from mfh.commands._steps import print_students, print_verdict
@@ -87,6 +88,8 @@ def _study(options: Namespace) -> None:
 
     out = Path(options.out)
     result = avmnist.study(avmnist.load(options.data), config=config, out=out, progress=not options.quiet)
+    load = ClassSpec("mfh.experiments.avmnist.load", {"path": options.data})
+    result = result.with_sources({"data": load.to_dict(), "folder": str(Path.cwd())})
     finish(result, out)
     if config.labelled:
         print_students(result)

@@ -21,10 +21,14 @@ Standardisation is inside the network. The files are checked against the network
 default the arm is the one that the verdict recommends, and the fit is the one with the best validation
 metric. mfh.load_export(DIR) loads the student in Python, and `mfh predict` predicts.
 
+Runs with students: mfh study, fit, ravdess, vggsound, avmnist, and the folder `out` of mfh.distill. Those of
+mfh diagnose, gaussian and saliency have none to use elsewhere.
+
 examples:
   mfh export out/pix-zer --to exported
   mfh export out/pix-zer --arm no-kd --calibrate temperature --to exported
   mfh export out/pix-zer --refit --to exported
+  mfh export out/avmnist --arm both --to exported
   mfh export --config my.yaml --to exported
 """
 
@@ -99,15 +103,10 @@ def add_options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Write the files."""
-    from mfh._export import export_run
-    from mfh.results import load_results
+    from mfh._export import export_run, load_run
 
     folder = options.run or options.out or fail("Name the folder of the run: `mfh export DIR --to DIR`.")
-    require(
-        (Path(folder) / "results.json").exists(),
-        f"`{folder}` must be the folder of a finished run. It has no results.json.",
-    )
-    found = load_results(folder)
+    found = load_run(folder)
     require(
         options.refit in (None, "yes", "all-labels"),
         f"`refit` must be given alone or as --refit all-labels. Got {options.refit!r}.",
@@ -154,10 +153,15 @@ def _sources(options: Namespace, config: Any, folder: str) -> Namespace:
 
 
 def _found(data: Any, folder: str | None) -> Any:
-    """Return the recorded path of the data, from the folder in which the run was made if it is not here."""
-    if not isinstance(data, str) or folder is None or Path(data).exists():
+    """Return the recorded data; paths that are not here are those of the folder in which the run was made."""
+    if folder is None:
         return data
-    return str(Path(folder) / data)
+    if isinstance(data, str):
+        return data if Path(data).exists() else str(Path(folder) / data)
+    spec = ClassSpec.parse(data)
+    paths = {place[-1]: path for place, path in spec_paths(spec)}
+    moved = {name: str(Path(folder) / path) for name, path in paths.items() if not Path(path).exists()}
+    return ClassSpec(spec.class_path, {**spec.init_args, **moved}).to_dict()
 
 
 def _require_inside(data: Any, folder: str) -> None:

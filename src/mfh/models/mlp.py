@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from mfh._checks import require
 
+HIDDEN = (128, 64)
+"""Widths of the hidden layers."""
 
-def mlp(num_inputs: int, num_outputs: int, *, hidden: Sequence[int] = (128, 64)) -> nn.Sequential:
+
+def mlp(num_inputs: int, num_outputs: int, *, hidden: Sequence[int] = HIDDEN) -> nn.Sequential:
     """Build linear layers with ReLU between them, with torch's default initialisation.
 
     Inputs of several dimensions are flattened first. The layers are named `flatten`, `linear1`, `relu1`, ...

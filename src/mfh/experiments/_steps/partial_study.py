@@ -3,7 +3,8 @@
 The folder has the layout of a study's. What a study does for each seed at once, the commands do one by one:
 
 - `run.json`: the configuration and data that the folder belongs to.
-- `checkpoints/seed-0000/`: trained networks of the first seed.
+- `checkpoints/seed-0000/`: trained networks of the first seed. Other seeds have those of their students, if
+  they are not large.
 - `state/seed-0000.json` and `.npz`: records of the students and teachers of a seed.
 - `state/seed-0000/`: trainings that are not finished.
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from mfh._checks import InputError, require
-from mfh._study.kept import STUDENTS, example_inputs
+from mfh._study.kept import STUDENTS, keep
 from mfh._study.outcome import SeedResult, Student
 from mfh._study.outputs import StudentKey
 from mfh._study.resume import Store, checkpoint
@@ -107,27 +108,27 @@ class PartialStudy:
             derived_seed(self.config.seed if seed is None else seed, role),
         )
 
-    def checkpoint(self, name: str) -> Path:
-        """Return the path of a trained network's weights."""
-        return self.out / checkpoint(self.config.seed, name)
+    def checkpoint(self, name: str, seed: int | None = None) -> Path:
+        """Return the path of a trained network's weights; by default of the first seed."""
+        return self.out / checkpoint(self.config.seed if seed is None else seed, name)
 
-    def save_weights(self, name: str, network: nn.Module) -> None:
+    def save_weights(self, name: str, network: nn.Module, seed: int | None = None) -> None:
         """Write a trained network's weights."""
         self.claim()
         state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
         if self.processes.main:
             content = sealed_weights(state, run=self.mark, network=name)
-            write_atomic(self.checkpoint(name), bytes_writer(content))
+            write_atomic(self.checkpoint(name, seed), bytes_writer(content))
         self.processes.wait()
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, seed: int | None = None) -> bool:
         """Return whether a network is there and undamaged; a damaged one is logged, to be trained again.
 
         Raises:
             InputError: a network that the user supplied is damaged.
         """
         try:
-            return self.is_intact(name)
+            return self.is_intact(name, seed)
         except InputError as error:
             files = supplied_files(self.out, self.mark)
             require(
@@ -137,15 +138,16 @@ class PartialStudy:
             logger.warning("%s It is trained again.", error)
             return False
 
-    def is_intact(self, name: str) -> bool:
+    def is_intact(self, name: str, seed: int | None = None) -> bool:
         """Return whether a network is there.
 
         Raises:
             InputError: it is there, but damaged.
         """
-        if not self.checkpoint(name).exists():
+        path = self.checkpoint(name, seed)
+        if not path.exists():
             return False
-        require_sealed(self.checkpoint(name), run=self.mark, network=name)
+        require_sealed(path, run=self.mark, network=name)
         return True
 
     def trained(self, name: str) -> nn.Module:
@@ -198,10 +200,8 @@ class PartialStudy:
         self._seeds[result.seed] = result
         self.claim()
         if self.processes.main:
-            kept = {}
-            if result.seed == self.config.seed:  # only its networks are kept, in files of their own
-                rows = torch.from_numpy(self.split.test)
-                kept["example"] = example_inputs(self.data, self.config.student, rows)
+            # the networks are in files of their own
+            kept = keep(self.data, self.config.student, {}, torch.from_numpy(self.split.test))
             self.store.save(replace(result, weights={STUDENTS: kept}))
         self.processes.wait()
 

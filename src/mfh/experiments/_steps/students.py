@@ -8,7 +8,7 @@ from torch import nn
 
 from mfh._checks import require
 from mfh._focus import FocusedTeacher, channel_means, select, split
-from mfh._study.kept import DISTILLED
+from mfh._study.kept import DISTILLED, MOST_BYTES
 from mfh._study.outcome import Student
 from mfh._study.outputs import StudentKey
 from mfh._study.task import derived_seed
@@ -61,20 +61,21 @@ def train_student(
 ) -> None:
     """Train and save one student; skip it if it is finished and its network, where one is kept, is intact.
 
-    The network of the first seed is kept, those of the other seeds are not.
+    The network of the first seed is kept, and those of other seeds if they have at most `MOST_BYTES`.
     """
     config, data = partial.config, partial.data
     settings, objective = _objective(partial, arm, ratio, seed, layer)
     loss = config.loss if objective.distils else None
     name = StudentKey(arm.name, ratio, loss=loss).name
     _require_same_settings(partial, name, seed, settings)
-    network = f"{DISTILLED}{name}" if seed == config.seed else None
+    model = partial.network("student", "student", seed)
+    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    network = f"{DISTILLED}{name}" if seed == config.seed or size <= MOST_BYTES else None
     finished = name in map(name_of, partial.seed(seed).students)
-    if finished and (network is None or partial.has(network)):
+    if finished and (network is None or partial.has(network, seed)):
         partial.drop_training(name, seed)  # a process that was killed may have left it
         logger.info("Seed %d of %s is finished", seed, name)
         return
-    model = partial.network("student", "student", seed)
     done = fit_alone(partial, name, model, config.student, objective, seed, progress)
     logits = predict_rows(model, data, config.student, torch.arange(len(data)))
     record = make_record(
@@ -91,7 +92,7 @@ def train_student(
         temperature=fit_temperature(logits[partial.validation], data.label[partial.validation]),
     )
     if network is not None:
-        partial.save_weights(network, model)
+        partial.save_weights(network, model, seed)
     student = Student.of(record, partial.metrics[0], logits, data.label, partial.split, plain(settings))
     partial.add_student(student)
     partial.drop_training(name, seed)
