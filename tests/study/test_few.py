@@ -74,16 +74,32 @@ def test_weights_and_tuning_of_each_fit_are_kept(result: StudyResult) -> None:
     assert [choice.arm for choice in tuned] == ["no-kd"] * 3
 
 
-def test_hidden_labels_are_seen_by_the_oracle_and_by_nothing_else() -> None:
+def of_task(task: str, *, weighted: bool) -> PairedDataset:
+    """Return the samples of `make_clear_and_noisy` for a task, perhaps with weights."""
     data = make_data(groups=9)
-    networks = Networks(data, QUICK)
-    split = Design.of(data, QUICK).draw(data, QUICK, 0)
-    hidden = np.setdiff1d(split.train, split.learnt)
+    one_of = torch.eye(3)[data.label]
+    label = {"single-label": data.label, "multi-label": one_of, "regression": one_of[:, :1] + 0.1}[task]
+    weight = torch.linspace(0.5, 2, len(data), dtype=torch.float64) if weighted else None
+    return PairedDataset.from_arrays(
+        dict(data.modalities), label=label, group=data.group, task=task, weight=weight
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "weighted"),
+    [("single-label", False), ("single-label", True), ("multi-label", False), ("regression", False)],
+)
+def test_hidden_labels_are_seen_by_the_oracle_and_by_nothing_else(task: str, weighted: bool) -> None:
+    data = of_task(task, weighted=weighted)
+    config = replace(QUICK, random_draws=1, ratio=(0.5,), class_weight="balanced" if weighted else None)
+    networks = Networks(data, config)
+    split = Design.of(data, config).draw(data, config, 0)
+    hidden = torch.from_numpy(np.setdiff1d(split.train, split.learnt))
     poisoned = data.label.clone()
-    poisoned[torch.from_numpy(hidden)] = (poisoned[torch.from_numpy(hidden)] + 1) % 3
+    poisoned[hidden] = (poisoned[hidden] + 1) % 3 if task == "single-label" else 1 - poisoned[hidden]
     both = []
     for label in (data.label, poisoned):
-        changed = Networks(replace(data, label=label), QUICK)
+        changed = Networks(replace(data, label=label), config)
         patched = pytest.MonkeyPatch()
         patched.setattr(Design, "draw", lambda *_: split)  # folds and labels are drawn before
         both.append(run_seed(changed, 0, lambda *_: None))
@@ -91,12 +107,20 @@ def test_hidden_labels_are_seen_by_the_oracle_and_by_nothing_else() -> None:
     clean, other = both
     assert networks.few_labels
     differs = set()
-    for one, two in zip(clean.records, other.records, strict=True):
-        if replace(one, seconds=0.0) != replace(two, seconds=0.0):
-            differs.add(one.arm)
+    for one, two in zip(clean.students, other.students, strict=True):
+        same = replace(one.record, seconds=0.0) == replace(two.record, seconds=0.0)
+        if not same or not np.array_equal(one.outputs, two.outputs):
+            differs.add(one.record.arm)
     assert differs == {"oracle"}
     assert clean.teachers == other.teachers
     assert clean.chosen == other.chosen
+    assert clean.overlap == other.overlap
+    assert clean.channels.keys() == other.channels.keys()
+    for name, values in clean.channels.items():
+        np.testing.assert_array_equal(values, other.channels[name])
+    for name, tensors in clean.weights.items():
+        known = {key: value for key, value in tensors.items() if "oracle" not in key}
+        assert all(torch.equal(value, other.weights[name][key]) for key, value in known.items())
 
 
 def test_the_pool_has_no_pair_of_the_groups_of_the_test_samples() -> None:
@@ -315,6 +339,62 @@ def test_a_metric_that_is_better_when_lower_has_label_equivalents() -> None:
     further = found.labels["equivalents"]["0.2"]["further"]
     better = means["0.2", "stack"] < means["0.2", "no-kd"]
     assert (further is None or further > 0) == better
+
+
+def labelled_alone(rows: np.ndarray, *, group: np.ndarray | None = None) -> PairedDataset:
+    """Return 60 samples of which some have a label; classes alternate."""
+    label = np.full(60, -1)
+    label[rows] = rows % 2
+    rng = np.random.default_rng(0)
+    views = {name: rng.normal(size=(60, 5)).astype(np.float32) for name in ("a", "b")}
+    return PairedDataset.from_arrays(views, label=label, group=group)
+
+
+@pytest.mark.parametrize(
+    ("rows", "group", "text"),
+    [
+        (np.arange(5), None, r"`folds` must leave two labelled samples.*3 folds and 5 labelled.*--folds 2"),
+        (np.arange(3), None, r"3 folds and 3 labelled samples: give more labels\.$"),
+        (np.arange(10), np.repeat(np.arange(6), 10), r"`group` must have two groups or more with labels"),
+        (np.arange(0, 60, 2), None, "two classes or more"),
+    ],
+)
+def test_labels_that_cannot_be_divided_are_refused_before_training(
+    rows: np.ndarray, group: np.ndarray | None, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "mfh"), pytest.raises(InputError, match=text):
+        mfh.study(labelled_alone(rows, group=group), config=replace(QUICK, labelled=()))
+    assert "given up" not in caplog.text
+
+
+def test_one_class_in_each_training_part_is_refused_before_training() -> None:
+    data = labelled_alone(np.arange(12), group=np.minimum(np.arange(60) % 2, 1))
+    with pytest.raises(InputError, match="Each fit must see two labels or more, of two classes or more"):
+        mfh.study(data, config=replace(QUICK, labelled=()))
+
+
+@pytest.mark.parametrize("task", ["single-label", "multi-label"])
+def test_a_share_of_many_small_strata_keeps_its_count(task: str) -> None:
+    rng = np.random.default_rng(1)
+    label = (
+        rng.permutation(np.repeat(np.arange(100), 6))
+        if task == "single-label"
+        else rng.random((600, 9)) < 0.4
+    )
+    views = {name: np.zeros((600, 2), np.float32) for name in ("a", "b")}
+    data = PairedDataset.from_arrays(views, label=label.astype(int), task=task)
+    drawn = [
+        [len(draw_labelled(data, np.arange(600), LabelCount.of(share), seed)) for seed in range(20)]
+        for share in ("0.05", "0.1", "0.3")
+    ]
+    assert set(drawn[0]) == {30}
+    assert set(drawn[1]) == {60}
+    assert all(150 <= count <= 225 for count in drawn[2])
+    often = np.zeros(600)
+    for seed in range(300):
+        often[draw_labelled(data, np.arange(600), LabelCount.of("0.05"), seed)] += 1
+    assert abs(often.mean() - 15) < 1e-9
+    assert often.max() < 45  # every sample is about as likely as the others
 
 
 def test_arms_of_few_labels_need_few_labels() -> None:

@@ -63,6 +63,36 @@ class Design:
         """The seeds of all fits."""
         return range(self.first, self.first + self.repeats * self.folds)
 
+    def require_labels(self, data: PairedDataset, config: StudyConfig) -> None:
+        """Check before any training that the fits can be drawn: the first one, with few labels a repeat.
+
+        Args:
+            data: all samples.
+            config: the options of the study.
+
+        Raises:
+            InputError: labelled samples are fewer than two for each fold, or of one group, or a fit cannot be
+                drawn (see `draw`).
+        """
+        few, tested = bool(config.labelled) or not data.labelled.all(), testable(data, config)
+        if few and self.kind == "kfold" and data.fold is None:
+            groups = 2 if data.group is None else len(np.unique(data.group[tested]))
+            require(
+                groups > 1,
+                "`group` must have two groups or more with labels, because all samples of a group are in one "
+                f"fold. Labelled samples are of {groups} group alone: label samples of other groups, or name "
+                "no groups if samples do not depend on each other.",
+            )
+            found = f"{self.folds} folds and {len(tested)} labelled samples"
+            fewer = f", or fewer folds (`--folds {len(tested) // 2}`)" if len(tested) >= 4 else ""
+            require(
+                len(tested) >= 2 * self.folds,
+                f"`folds` must leave two labelled samples or more to test in each fold. Got {found}: give "
+                f"more labels{fewer}.",
+            )
+        for seed in self.seeds[: self.folds if few else 1]:
+            self.draw(data, config, seed)
+
     def place(self, seed: int) -> tuple[int, int]:
         """Return the repeat and the fold of a fit."""
         return divmod(seed - self.first, self.folds)

@@ -119,6 +119,7 @@ def study(
     if networks.few_labels and any(arm.teacher for arm in networks.arms):
         logger.info("%s", Budget.of(networks).describe())
     design = Design.of(data, config)
+    design.require_labels(data, config)
     if config.seeds is not None and config.seeds != (count := len(design.seeds)):
         folds = f"{design.repeats} x {design.folds} folds"
         logger.info("`seeds` %d becomes %d, for %s", config.seeds, count, folds)

@@ -110,6 +110,8 @@ def _unlabelled_rows(
         marked = bool(np.isin(others, (0, 1)).all())
     else:
         marked = bool((others == np.round(others)).all()) and (names is not None or bool((others != 1).any()))
+        if names is None and bool((others == 1).all()):
+            logger.info("`label` holds -1 and 1 alone: they are two classes, and every sample has a label.")
         low = others.min()
         require(
             not marked or bool(low >= 0),

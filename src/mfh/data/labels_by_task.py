@@ -58,6 +58,11 @@ def classes(
         codes = array.astype(np.int64)
     there = np.unique(codes)
     require(
+        [names[k] for k in there] != ["-1"],
+        f"`label` must hold two classes or more. All {len(codes):,} samples have -1, which marks samples "
+        "without a label.",
+    )
+    require(
         len(there) >= 2,
         f"`label` must hold two classes or more. Got only {listing(names[k] for k in there)}"
         + (f", and {int(rows.sum()):,} samples without a label." if rows.any() else "."),

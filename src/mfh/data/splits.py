@@ -106,9 +106,9 @@ def require_classes(data: PairedDataset, split: Split, seed: int) -> None:
     learnt = np.unique(label[split.learnt])
     require(
         len(learnt) >= 2,
-        f"The training split must have two classes or more (seed {seed}). It has only "
-        f"{listing(data.class_names[k] for k in learnt)}: give more samples of the others, or a split of "
-        "your own.",
+        f"The training split must have two classes or more (seed {seed}). It has "
+        + (f"only {listing(data.class_names[k] for k in learnt)}" if len(learnt) else "no labelled sample")
+        + ": give more samples of the others, or a split of your own.",
     )
     known = float(np.isin(label[split.test], learnt).mean())
     require(

@@ -6,6 +6,9 @@ from mfh._checks import require
 from mfh.config import LabelCount
 from mfh.data.paired import PairedDataset
 
+MOST_ADDED = 0.25
+"""Share of the wanted labels that may come on top, so that every class has one."""
+
 
 def draw_labelled(data: PairedDataset, rows: np.ndarray, count: LabelCount | None, seed: int) -> np.ndarray:
     """Return the rows whose labels a fit sees, ascending: a stratified draw, spread evenly over groups.
@@ -28,19 +31,37 @@ def draw_labelled(data: PairedDataset, rows: np.ndarray, count: LabelCount | Non
     classes = len(np.unique(data.label.numpy()[known])) if data.task == "single-label" else 2
     require(
         len(known) >= 2 and classes >= 2,
-        f"`labelled` must leave two labels or more, of two classes or more, in every fit. Got {len(known)} "
-        f"of {classes} in fit {seed}: give more labels.",
+        "Each fit must see two labels or more, of two classes or more, outside its test samples. Fit "
+        f"{seed} sees {len(known)} of {classes}: give more labels"
+        + ("." if count is None else f", or a larger `labelled`. Got {count}."),
     )
     return np.sort(known)
+
+
+def _share_of(sizes: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return how many samples of each stratum a share is: one at least, unless that adds a quarter in all.
+
+    Where strata are too many for that, chance decides which of the small ones have a label, in proportion to
+    their sizes; the sum is then that of the share.
+    """
+    wanted = np.clip(np.round(share * sizes).astype(int), 1, sizes)
+    total = max(round(share * sizes.sum()), 2)
+    if wanted.sum() <= (1 + MOST_ADDED) * total:
+        return wanted
+    rng = np.random.default_rng([seed, 0x5A4E])
+    order = rng.permutation(len(sizes))
+    ends = np.cumsum(sizes[order]) * (total / sizes.sum())
+    reached = np.floor(ends + rng.random()).astype(int)
+    reached[-1] = total
+    found = np.empty_like(wanted)
+    found[order] = np.diff(reached, prepend=0)
+    return np.minimum(found, sizes)
 
 
 def _chosen(strata: np.ndarray, group: np.ndarray, count: LabelCount, seed: int) -> np.ndarray:
     """Return the places of the chosen samples: as many of each stratum, and of each group, as its share."""
     sizes = np.bincount(strata)
-    if count.per_class:
-        wanted = np.minimum(count.per_class, sizes)
-    else:
-        wanted = np.clip(np.round(count.share * sizes).astype(int), 1, sizes)
+    wanted = np.minimum(count.per_class, sizes) if count.per_class else _share_of(sizes, count.share, seed)
     per_group = np.ceil(np.bincount(group) * wanted.sum() / len(group)).astype(int)
     order = np.random.default_rng([seed, 0x1ABE1]).permutation(len(strata))
     taken = np.zeros(len(strata), bool)
