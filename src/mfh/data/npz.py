@@ -67,9 +67,11 @@ def read_npz(
     wanted = [("modality", name) for name in modalities]
     wanted += [(role, name) for role, name in {"label": label, **chosen}.items() if name]
     for role, name in wanted:
+        stack = " The stack of teachers is an arm: name the teacher's modality, and give --labelled 1."
         require(
             name in arrays,
-            f"`{path}` holds no {role} `{name}`. It holds {_described(arrays)}: name one of these.",
+            f"`{path}` holds no {role} `{name}`. It holds {_described(arrays)}: name one of these."
+            + stack * (name == "stack"),
         )
     columns = {role: np.atleast_1d(arrays[name]) for role, name in chosen.items() if name}
     return Taken({n: arrays[n] for n in modalities}, {"label": arrays[label], **columns})
