@@ -3,13 +3,16 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from clips import make_videos
 
 import mfh
+from mfh._export.files import onnx_scores
 from mfh.cli import main
 from mfh.commands.vggsound import STEPS
+from mfh.data.sources.vggsound.reader import load
 from mfh.models.vggsound import AudioNetwork
 from mfh.results import load_results
 
@@ -69,6 +72,13 @@ def test_every_step_from_clips_to_the_report(
     info = mfh.load_export(tmp_path / "to").info
     assert info["student"]["network"]["class_path"] == "mfh.models.vggsound.video_network"
     assert (info["teacher"]["modality"], info["teacher"]["layer"]) == ("audio", "flatten")
+    mine = [(r.arm, r.ratio) for r in result.records]
+    recorded = result.predictions["outputs/0"][mine.index(("general", 0.25))]
+    clips = load(str(prepared), frames=4, workers=1).read(
+        ["video"], torch.from_numpy(result.predictions["rows/0"])
+    )
+    scores = onnx_scores(tmp_path / "to" / "model.onnx", clips["video"].numpy())
+    np.testing.assert_allclose(scores, recorded, atol=1e-5)
 
 
 @pytest.mark.parametrize(

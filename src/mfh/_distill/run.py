@@ -159,8 +159,8 @@ def distill(
         teachers.append(described)
     found = predict(done.model, seen, sees[1], torch.arange(len(data)))
     made_by = None if isinstance(student, nn.Module) else describe_build(student, data, sees[1])
-    described = {"student": describe_input(data, sees[1]) | {"network": made_by}}
-    names = {"seed": seed, "teacher": sees[0], "student": sees[1], "networks": described}
+    sides = {"student": describe_input(data, sees[1]) | {"network": made_by}}
+    names = {"seed": seed, "teacher": sees[0], "student": sees[1], "networks": sides}
     result = DistillResult(
         config=config.to_dict() | names,
         environment=environment(),

@@ -2,13 +2,14 @@
 
 import copy
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-POOLS = {
+POOLS: Mapping[type[nn.Module], Callable[..., Tensor]] = {
     nn.AdaptiveMaxPool1d: torch.amax,
     nn.AdaptiveMaxPool2d: torch.amax,
     nn.AdaptiveMaxPool3d: torch.amax,

@@ -112,7 +112,7 @@ def run(options: Namespace) -> None:
         f"`refit` must be given alone or as --refit all-labels. Got {options.refit!r}.",
     )
     trains = options.refit == "all-labels" or (bool(options.refit) and found.kind != "fit")
-    needs_data = trains or options.with_teacher
+    needs_data = (trains or options.with_teacher) and found.kind != "distill"
     sources = _sources(options, found.config, folder) if needs_data or options.student_network else None
     teacher, student = (None, None) if sources is None else networks(sources)
     path = export_run(
