@@ -126,7 +126,7 @@ def test_a_study_goes_on_without_a_seed_and_makes_up_for_it(tmp_path: Path, capl
     assert lost.missing == (1,)
     assert [(f.seed, f.tries, f.error) for f in lost.failed_seeds] == [(1, 2, "RuntimeError: no 0")]
     assert {record.seed for record in lost.records} == {0}
-    assert "The study goes on without seed 1" in caplog.text
+    assert "The study goes on without fit 1" in caplog.text
     assert "in __init__" in caplog.text
     read = mfh.load_results(tmp_path / "out")
     assert isinstance(read, StudyResult)
@@ -246,7 +246,7 @@ def test_the_command_names_the_seed_that_is_missing(tmp_path: Path, capsys: Any)
     shown = capsys.readouterr()
     assert "general (chosen)" in shown.out
     last = shown.err.strip().splitlines()[-1]
-    assert last.startswith("mfh: 1 of 2 seeds are missing from the results: seed 1 failed in 1 try (")
+    assert last.startswith("mfh: 1 of 2 fits are missing from the results: fit 1 failed in 1 try (")
     assert "RuntimeError: no 0" in last
     assert last.endswith("Repeat the command to run it again: what is finished is kept.")
     assert "Fit 1 is missing" in (tmp_path / "out" / "report.html").read_text()
@@ -279,7 +279,7 @@ def test_a_cluster_agrees_with_one_process(backend: str, tmp_path: Path, request
     assert read(tmp_path / "cluster") == read(tmp_path / "alone")
     assert (tmp_path / "killed once-0").exists()
     if backend == "ray":  # Dask gives the task of a dead worker to another one by itself
-        assert "Seed 0 failed and will be begun again" in told
+        assert "Fit 0 failed and will be begun again" in told
 
 
 @pytest.mark.slow
