@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mfh._checks import InputError
-from mfh._study.few.budget import Budget
+from mfh._study.few.budget import Budget, members
 from mfh._study.given import GIVEN
 from mfh._study.live import units_per_seed
 from mfh._study.networks import Build, Networks
@@ -140,7 +140,12 @@ def _load_code(networks: Networks) -> None:
     both = networks.present["both"] & networks.data.labelled
     rows = torch.from_numpy(np.flatnonzero(both))[: config.batch_size]
     sides = str(config.teacher), str(config.student)
-    for kind in () if networks.both or config.given_teacher else (Pair, Fused):
+    if networks.few_labels:
+        needed = set(members(networks)) if any(arm.teacher for arm in networks.arms) else set()
+    else:
+        needed = set(teachers_needed(networks.arms, config.teacher_source))
+    pairs = {"joint": Pair} | ({} if networks.both else {FUSED: Fused})
+    for kind in (kind for name, kind in pairs.items() if name in needed and not config.given_teacher):
         pair = kind(seeded(networks.build_teacher, 0), seeded(networks.build_student, 0))
         train_pair(
             pair, data, modalities=sides, train=rows, validation=rows, config=config, seed=0,
