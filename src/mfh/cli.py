@@ -72,7 +72,7 @@ class _Parser(ArgumentParser):
     """Raise errors as exceptions, so that they can be shown in one line; show options in groups."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(parser_mode="mfh", **options)
+        super().__init__(**{"parser_mode": "mfh", **options})
         self.add_argument("--help-all", action=HelpAll, help="show the rare options too, and exit")
 
     def format_help(self, formatter: object = None) -> str:  # noqa: ARG002 - of the class above
