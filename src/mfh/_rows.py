@@ -208,12 +208,15 @@ class Verdict:
             before that are answered with yes, else False; None when that cannot be said.
         sentence: both in plain words.
         reasons: further sentences: what each control says, warnings.
+        one_class: whether nearly all samples, or outputs, are of one class, so that accuracy cannot show a
+            difference.
     """
 
     verdict: Literal["help", "hurt", "no-effect", "abstain"]
     focusing: bool | None
     sentence: str
     reasons: tuple[str, ...] = ()
+    one_class: bool = False
 
 
 NO_VERDICT = Verdict("abstain", None, "No students were compared.")
@@ -256,6 +259,24 @@ class Look:
             f"({self.low:+.2f} to {self.high:+.2f}, "
             f"bound {self.bound:.2f}): {known.get(self.verdict, 'decided: no effect')}{unplanned}."
         )
+
+
+ALL_SAMPLES = -1
+"""Number of the fit of a search that holds out no sample."""
+
+
+def fit_name(seed: int) -> str:
+    """Return the name of a fit in the names of files."""
+    return "all-samples" if seed == ALL_SAMPLES else f"seed-{seed:04d}"
+
+
+def fit_words(seed: int) -> str:
+    """Return what a fit is called in a sentence.
+
+    >>> fit_words(3), fit_words(ALL_SAMPLES)
+    ('fit 3', 'the search on all samples')
+    """
+    return "the search on all samples" if seed == ALL_SAMPLES else f"fit {seed}"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, set_loader
 
 from mfh._checks import BrokenRulesError, IncompleteError, InputError
 from mfh._system.import_paths import NO_IMPORTS_VARIABLE
@@ -37,6 +37,7 @@ from mfh.commands._messages import in_words_of_the_command_line
 from mfh.commands._options import NO_IMPORTS, PRINT_CONFIG, expand_paths, merge_parts
 from mfh.commands._output import EscapedText, messages_on_stderr, one_escaped_line, write_error
 from mfh.commands._sources import plain_spec, without_given
+from mfh.commands._values import flag_value, require_plain
 
 COMMANDS: tuple[ModuleType, ...] = (
     study,
@@ -55,6 +56,8 @@ COMMANDS: tuple[ModuleType, ...] = (
     avmnist,
 )
 SAME_FILES = ("study", "fit", "layers", "export", "diagnose", "plan")  # a config of one serves the others
+RESUMES = ("study", "fit", "saliency", "ravdess", "vggsound", "avmnist")
+"""Commands that keep what is finished and go on from there; others start again."""
 EXIT_INCOMPLETE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -62,11 +65,14 @@ NO_MEMORY = ("memoryerror", "allocate memory", "out of memory", "start new threa
 """Words for a lack of memory in errors of Python, torch, BLAS and the loader of libraries."""
 
 
+set_loader("mfh", flag_value)
+
+
 class _Parser(ArgumentParser):
     """Raise errors as exceptions, so that they can be shown in one line; show options in groups."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(**{"parser_mode": "mfh", **options})
         self.add_argument("--help-all", action=HelpAll, help="show the rare options too, and exit")
 
     def format_help(self, formatter: object = None) -> str:  # noqa: ARG002 - of the class above
@@ -195,6 +201,7 @@ def _run(words: Sequence[str]) -> int:
     try:
         with stoppable(signal.SIGINT, signal.SIGTERM), stoppable_imports():
             parser = build_parser()
+            require_plain(_chosen(parser, words)[0], words)
             if (printed := read_configs(parser, words)) is not None:
                 sys.stdout.write(printed)
                 sys.stdout.flush()
@@ -209,19 +216,26 @@ def _run(words: Sequence[str]) -> int:
                 sys.stdout.flush()
                 _leave_processes()
     except KeyboardInterrupt as interrupt:
-        return _stopped(int(interrupt.args[0]) if interrupt.args else EXIT_INTERRUPTED)
+        return _stopped(words, int(interrupt.args[0]) if interrupt.args else EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - raised again, unless it is the user's
         number = received()  # what a signal breaks may fail with another error
-        return _report_error(error) if number is None else _stopped(128 + number)
+        return _report_error(error, words) if number is None else _stopped(words, 128 + number)
     return 0
 
 
-def _stopped(status: int) -> int:
-    write_error("\nmfh: stopped. What was finished is kept: repeat the command to go on.\n")
+def _stopped(words: Sequence[str], status: int) -> int:
+    write_error(f"\nmfh: stopped. {_how_to_go_on(words)}\n")
     return status
 
 
-def _report_error(error: Exception) -> int:
+def _how_to_go_on(words: Sequence[str]) -> str:
+    """Return what is left of a command that was stopped, and what it does if it is repeated."""
+    if words and words[0] in RESUMES:
+        return "What was finished is kept: repeat the command to go on."
+    return "This command keeps no unfinished work: repeat the command to start again."
+
+
+def _report_error(error: Exception, words: Sequence[str]) -> int:
     """Write an error of the user in one line and return the exit status; raise all other errors."""
     if isinstance(error, BrokenPipeError):
         return EXIT_USAGE
@@ -230,7 +244,7 @@ def _report_error(error: Exception) -> int:
     if _is_lack_of_memory(error):
         error = InputError(
             f"The memory is used up ({_short(error)}). Free some, raise the limit (`ulimit -v`), or use "
-            "fewer --jobs, smaller data or networks. What was finished is kept: repeat the command to go on."
+            f"fewer --jobs, smaller data or networks. {_how_to_go_on(words)}"
         )
     if not isinstance(error, (InputError, IncompleteError)):
         raise error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from mfh._checks import InputError, listing, typed
+from mfh._rows import ALL_SAMPLES as ALL_SAMPLES
 from mfh._rows import NO_VERDICT as NO_VERDICT
 from mfh._rows import Choice as Choice
 from mfh._rows import Comparison as Comparison
@@ -24,6 +25,8 @@ from mfh._rows import Record as Record
 from mfh._rows import Summary as Summary
 from mfh._rows import TeacherRecord as TeacherRecord
 from mfh._rows import Verdict as Verdict
+from mfh._rows import fit_name as fit_name
+from mfh._rows import fit_words as fit_words
 from mfh._run_result import SCHEMA_VERSION as SCHEMA_VERSION
 from mfh._run_result import RunResult as RunResult
 from mfh._system.environment import environment as environment

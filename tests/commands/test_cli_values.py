@@ -64,8 +64,6 @@ def test_a_name_stays_as_it_is_written(text: str, folder: Path) -> None:
     ("line", "value"),
     [
         ("seed: 010", 10),
-        ("seed: 1_000", 1000),
-        ("seed: 0x10", 16),
         ("lr: 1e-3", 0.001),
         ("lr: 1", 1.0),
         ("ratio: [010e-2, .5]", [0.1, 0.5]),
@@ -87,6 +85,11 @@ def test_an_option_gets_the_kind_of_value_that_it_takes(line: str, value: object
     ("line", "text"),
     [
         ("seed: 1:30", f"line 3: `seed` is written as 1:30, {UNCLEAR}"),
+        ("seed: 0x10", f"line 3: `seed` is written as 0x10, {UNCLEAR}"),
+        ("seed: 1_000", f"line 3: `seed` is written as 1_000, {UNCLEAR}"),
+        ("seed: 0o17", "line 3: `seed` must be int. Got '0o17' instead."),
+        ("seed: '1_000'", "line 3: `seed` must be int. Got '1_000' instead."),
+        ("class_weight: {x: 1:30}", f"line 3: `x` is written as 1:30, {UNCLEAR}"),
         ("seed: yes", "line 3: `seed` must be int. Got 'yes' instead."),
         ("seed: 2024-01-31", "line 3: `seed` must be int. Got '2024-01-31' instead."),
         ("channels_last: 010", f"line 3: `channels_last` is written as 010, {UNCLEAR}"),
@@ -102,6 +105,45 @@ def test_what_is_no_such_value_is_refused(
     (folder / "c.yaml").write_text(f"data: d.npz\nout: o\n{line}\n")
     assert main(["study", "--config", "c.yaml"]) == 2
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["1:30", "0x10", "1_000", "0b11", "1:30.5"])
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("study --seeds {}", "--seeds"),
+        ("study --lr {}", "--lr"),
+        ("fit --ratio 0.5 {}", "--ratio"),
+        ("study --class-weight {{yes:{}}}", "--class-weight"),
+        ("study --loss-options.dkd.beta {}", "--loss-options.dkd.beta"),
+        ("plan --effect={}", "--effect"),
+        ("export o --export-ratio {}", "--export-ratio"),
+        ("gaussian fig2 --runs {}", "--runs"),
+    ],
+)
+def test_numbers_of_flags_are_plain_digits(
+    words: str, flag: str, number: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = [word.replace("yes:", "yes: ") for word in words.format(number).split()]
+    assert main(typed) == 2
+    error = capsys.readouterr().err
+    assert error == f"mfh: `{flag}` must be written in plain digits, such as 90 or 1.5. Got {number}.\n"
+
+
+@pytest.mark.parametrize("number", ["0o17", "5,000", "1e3"])
+def test_other_spellings_of_whole_numbers_are_refused(
+    number: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "--seeds", number]) == 2
+    error = capsys.readouterr().err
+    assert f"`--seeds` must be a whole number. Got {number} instead: write numbers in plain digits" in error
+
+
+def test_words_in_flags_stay_as_they_are_written(folder: Path) -> None:
+    words = ["--class-weight", "{yes: 2, no: 010}", "--seeds", "010", "--out", "1_0/0x10", "--label", "1:30"]
+    options = chosen("", *words)
+    assert options.class_weight == {"yes": 2.0, "no": 10.0}
+    assert (options.seeds, options.out, options.label) == (10, "1_0/0x10", "1:30")
 
 
 def test_modalities_with_such_names_can_be_studied(folder: Path) -> None:

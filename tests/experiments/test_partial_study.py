@@ -157,7 +157,7 @@ def test_a_damaged_seed_is_trained_again_with_the_same_numbers(
     path = out / "state" / "seed-0001.json"
     path.write_text(path.read_text().replace('"joint"', '"regular"'))
     ravdess.verify(data, out, mode="joint", seeds=2, config=SMALL)
-    assert "Seed 1 is run again" in caplog.text
+    assert "Fit 1 is run again" in caplog.text
     assert numbers(ravdess.verify(data, out, mode="random", seeds=2, config=SMALL)) == numbers(finished[1])
 
 

@@ -1,6 +1,6 @@
 """Several runs on one page, and the command that makes it."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from mfh._report.pages import summarize_comparison
 from mfh._report.render import render
 from mfh._report.sections.comparison import drawn_runs, names_of
 from mfh.cli import main
-from mfh.results import MetricInfo, StudyResult, Verdict
+from mfh.results import FitResult, MetricInfo, StudyResult, Verdict
 
 
 @pytest.fixture
@@ -118,8 +118,16 @@ class TestCommand:
         page = (folder / "comparison.html").read_text()
         assert "3 studies side by side" in page
         assert "It has not ended." in page
-        assert "It is a gaussian run: only studies are compared." in page
+        assert "It is a gaussian run: studies, searches and diagnoses are compared." in page
         assert "begun is left out" in capsys.readouterr().err
+
+    def test_kinds_are_named(self, folder, runs, capsys):
+        first = runs["first"]
+        values = {spec.name: getattr(first, spec.name) for spec in fields(first) if spec.init}
+        FitResult(**values).save(folder / "fit")
+        assert main(["report", str(folder / "first"), str(folder / "other"), str(folder / "fit")]) == 0
+        assert "The comparison of 2 studies and 1 search: " in capsys.readouterr().err
+        assert "2 studies and 1 search side by side" in (folder / "comparison.html").read_text()
 
     def test_named_folders_are_compared_where_they_meet(self, folder):
         assert main(["report", str(folder / "first"), str(folder / "other")]) == 0
@@ -133,7 +141,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["gaussian", "nowhere"], "None of the 2 folders has the results of a study."),
+            (["gaussian", "nowhere"], "None of the 2 folders has the results of a study or a search."),
             (["first", "other", "--tables", "t"], "are made for one run at a time"),
             (["nowhere"], "does not exist. Name the folder"),
             (["begun", "--figures", "f"], "has not ended. Leave them out."),

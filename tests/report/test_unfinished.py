@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from samples import make_paired
+from samples import make_clear_and_noisy, make_paired
 
 import mfh
-from mfh import InputError, StudyConfig
+from mfh import FitConfig, InputError, StudyConfig
 from mfh._report.pages import summarize_unfinished
 from mfh._report.sections.unfinished import is_unfinished
 from mfh._study import experiment
@@ -91,6 +91,40 @@ def test_a_run_that_was_killed_before_it_wrote_a_word(tmp_path):
     summary = summarize_unfinished(tmp_path)
     assert summary["headline"] == "0 fits finished; the number of planned fits is not known."
     assert summary["config"] == {"epochs": 7}
+
+
+def test_an_unfinished_search_names_the_search_on_all_samples(tmp_path, monkeypatch):
+    config = FitConfig(teacher="a", student="b", folds=2, budget=8, steps=2, ratio=(0.5,), hidden=(4,))
+    original = experiment.Store.save
+
+    def save_one(self: Any, result: Any) -> None:
+        if result.seed == 1:
+            raise KeyboardInterrupt
+        original(self, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.Store, "save", save_one)
+        with pytest.raises(KeyboardInterrupt):
+            mfh.fit(make_clear_and_noisy(60), config=config, out=tmp_path)
+    found = load_progress(tmp_path)
+    assert found.kind == "fit"
+    summary = summarize_unfinished(tmp_path)
+    assert summary["title"].startswith("A search that has not ended")
+    assert summary["headline"] == "1 of 3 fits finished."
+    assert "Missing: fit 1, and the search on all samples." in summary["sentences"]
+    assert [fit["number"] for fit in summary["fits"]] == [0, 1, "all samples"]
+    last = tmp_path / "state" / "all-samples"
+    last.mkdir()
+    assert any(text.startswith("The search on all samples was begun") for text in sentences_of(tmp_path))
+    last.rmdir()
+    (tmp_path / "state" / "seed-0000.json").rename(last.with_suffix(".json"))
+    summary = summarize_unfinished(tmp_path)
+    assert "Missing: fits 0 and 1." in summary["sentences"]
+    assert summary["arms"] == []  # its students are tested on nothing
+
+
+def sentences_of(folder):
+    return summarize_unfinished(folder)["sentences"]
 
 
 def test_folders_without_a_run_are_refused(tmp_path):

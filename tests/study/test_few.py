@@ -1,5 +1,6 @@
 """Few labels, many pairs: labels drawn, teachers stacked, students taught; hidden labels stay hidden."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from mfh import InputError, PairedDataset, StudyConfig
 from mfh._study.design import Design
 from mfh._study.few.curve import Point, label_equivalent
 from mfh._study.few.fit import units_per_fit
-from mfh._study.few.labels import draw_labelled
+from mfh._study.few.labels import describe_shortage, draw_labelled
 from mfh._study.few.stack import combine, fit_weights, with_labels
 from mfh._study.networks import Networks
 from mfh._study.seed import run_seed
 from mfh._system.paths import label_folder
 from mfh.arms import FEW_LABELS
 from mfh.config import LabelCount
+from mfh.data.splits import Split
 from mfh.results import StudyResult, load_results
 
 QUICK = StudyConfig(
@@ -165,10 +167,34 @@ def test_labels_are_spread_over_groups() -> None:
     assert np.bincount(data.group[rows]).tolist() == [6] * 6
 
 
-@pytest.mark.parametrize("wrong", ["0", "1.5", "abc", "0/class", "-1"])
+@pytest.mark.parametrize("wrong", ["0", "1.5", "abc", "0/class", "-1", "0_1", "1:30", "0x1"])
 def test_wrong_numbers_of_labels_are_refused(wrong: str) -> None:
     with pytest.raises(InputError, match="labelled"):
         StudyConfig(labelled=(wrong,))
+
+
+def test_more_labels_than_there_are_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    config = replace(QUICK, labelled=("500/class",), arms=("no-kd", "stack"))
+    found = mfh.study(make_data(), config=config)
+    (said,) = [note for note in found.verdict.reasons if "asks for 500/class labels" in note]
+    assert "Every class has fewer outside the test fold, so a fit sees all that there are: " in said
+    assert "asks for 500/class labels" in caplog.text
+    counts = [int(number) for number in re.findall(r"\d+", said.rpartition(": ")[2])]
+    assert sum(counts) / len(counts) * 3 == pytest.approx(found.labels["labelled"], abs=3)
+
+
+def test_only_classes_with_too_few_labels_are_named() -> None:
+    label = np.repeat([0, 1, 2], [60, 60, 9])
+    data = PairedDataset.from_arrays(
+        {"a": np.zeros((129, 2)), "b": np.zeros((129, 2))}, label=label, class_names=["x", "y", "z"]
+    )
+    split = Split(np.arange(129), np.arange(0), np.arange(0), labelled=np.arange(129))
+    assert describe_shortage(data, LabelCount.of("60/class"), [split]) == (
+        "`labelled` asks for 60/class labels. `z` of 3 classes have fewer outside the test fold, so a fit "
+        "sees all that there are: 9."
+    )
+    assert describe_shortage(data, LabelCount.of("9/class"), [split]) == ""
+    assert describe_shortage(data, LabelCount.of("0.5"), [split]) == ""
 
 
 def test_a_label_a_class_is_enough() -> None:

@@ -124,7 +124,7 @@ def test_samples_that_teach_nobody_are_left_out_and_counted(caplog: pytest.LogCa
 def test_a_split_without_complete_pairs_is_refused() -> None:
     parts = np.array(["train", "test", "validation", "train", "train"])[np.arange(COUNT) % 5]
     config = replace(CONFIG, arms=("no-kd", "regular"), retries=0)
-    with pytest.raises(InputError, match="The test split of seed 0 has none: give more complete pairs"):
+    with pytest.raises(InputError, match="The test split of fit 0 has none: give more complete pairs"):
         mfh.study(make(NO_SOUND, NONE, split=parts), config=config)
 
 

@@ -1,6 +1,9 @@
 """What a study shows and leaves while it runs: time left, progress.json, curves, trackers."""
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,6 +197,39 @@ def test_the_cost_is_said_before_training_and_refined(capsys: Any, monkeypatch: 
     monkeypatch.setenv("TERM", "dumb")
     mfh.study(make_paired(), config=replace(QUICK, seeds=1))
     assert capsys.readouterr().err.startswith("15 students and 3 teachers x 1 fit, about ")
+
+
+COMPILED = """
+import mfh
+from samples import make_clear_and_noisy
+from mfh import _formula_kernels
+from mfh._study import cost
+from mfh._study.networks import Networks
+from mfh._study.seed import run_seed
+from mfh.training.many import kernel, pair, product
+
+def compiled():
+    found = [f for part in (kernel, pair, product, _formula_kernels) for f in vars(part).values()]
+    return {str(f): len(f.signatures) for f in found if hasattr(f, "signatures")}
+
+config = mfh.FitConfig(
+    teacher="a", student="b", labelled=("0.3",), folds=2, budget=8, steps=3, ratio=(0.5,), hidden=(4,)
+)
+networks = Networks(make_clear_and_noisy(90), config.settled())
+cost.measure(networks, 1)
+before = compiled()
+run_seed(networks, 0, lambda stage, count: None)
+assert compiled() == before, set(compiled().items()) - set(before.items())
+"""
+
+
+def test_a_fit_compiles_nothing_that_was_not_compiled_before_its_cost_was_measured() -> None:
+    """Otherwise the first fit takes longer than the others, and the time left is too long."""
+    helpers = str(Path(__file__).parents[1] / "helpers")
+    path = os.pathsep.join([helpers, *filter(None, [os.environ.get("PYTHONPATH")])])
+    words, environment = [sys.executable, "-c", COMPILED], os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_what_is_left_is_counted(tmp_path: Path, capsys: Any) -> None:

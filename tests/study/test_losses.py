@@ -227,7 +227,7 @@ def test_a_loss_that_diverges_is_left_out_and_changes_nothing_else(
     assert len(beside.failed) == 10 * 2
     first = beside.failed[0]
     assert first.reason.startswith(
-        "The student of arm `regular`, with the loss `always`, in seed 0: The loss is nan in epoch 1, in the"
+        "The student of arm `regular`, with the loss `always`, in fit 0: The loss is nan in epoch 1, in the"
     )
     assert first.epoch == 1
     if engine == "auto":
@@ -278,8 +278,8 @@ def test_a_declared_loss_that_diverges_leaves_no_verdict(tmp_path: Path) -> None
 @pytest.mark.usefixtures("losses_that_diverge")
 def test_what_all_others_are_compared_with_may_not_diverge() -> None:
     with pytest.raises(
-        InputError, match=r"^The student of arm `regular`, with the loss `always`, in seed 0: The"
+        InputError, match=r"^The student of arm `regular`, with the loss `always`, in fit 0: The"
     ):
         mfh.study(make_paired(), config=replace(QUICK, losses=("always",)))
-    with pytest.raises(InputError, match=r"^The network `teacher` of seed 0: "):
+    with pytest.raises(InputError, match=r"^The network `teacher` of fit 0: "):
         mfh.study(make_paired(), config=replace(QUICK, lr=1e30))

@@ -16,7 +16,6 @@ from mfh._study.design import Design
 from mfh._study.few.fit import visible_data
 from mfh._study.few.members import divide_labelled
 from mfh._study.networks import Networks
-from mfh._study.outcome import ALL_SAMPLES
 from mfh._study.search.choose import choose, standard_error
 from mfh._study.search.fit import units_per_fit
 from mfh._study.search.halving import Tried, round_cost, search
@@ -30,7 +29,7 @@ from mfh.arms import BASELINE, SEARCH_ARMS, SEARCHED
 from mfh.config import ThresholdRule
 from mfh.metrics import find_metric
 from mfh.recipe import Recipe
-from mfh.results import load_results
+from mfh.results import ALL_SAMPLES, load_results
 
 QUICK = FitConfig(
     teacher="a", student="b", labelled=("0.3",), folds=3, budget=16, steps=20, ratio=(0.5,), hidden=(12, 8)
@@ -372,9 +371,52 @@ def test_a_threshold_needs_two_classes() -> None:
         mfh.fit(make_data(), config=replace(QUICK, threshold="recall:0.9"))
 
 
-def test_a_search_needs_three_groups_of_labels() -> None:
-    with pytest.raises(InputError, match="three groups or more"):
-        mfh.fit(make_data(groups=3), config=replace(QUICK, labelled=()))
+def test_two_groups_of_labels_are_enough() -> None:
+    data = make_data(90, groups=3)  # two of them outside each test fold
+    found = mfh.fit(data, config=replace(QUICK, labelled=(), budget=8, steps=5))
+    assert found.missing == ()
+    assert found.search["final"]["labelled"] == 90
+    assert any(note.startswith("In 3 of 3 fits the labelled samples have") for note in found.verdict.reasons)
+    four = make_task(make_data(90, groups=4), replace(QUICK, labelled=(), folds=4))
+    parts = divide_labelled(four, visible_data(four)[0])[:-1]
+    group = four.networks.data.group
+    assert group is not None
+    assert [len(np.unique(group[part.held_out.numpy()])) for part in parts] == [1, 1, 1]
+
+
+def test_two_labels_are_too_few() -> None:
+    data = make_data(60, 2).without_labels(np.arange(4, 60))
+    with pytest.raises(
+        InputError, match=r"must have three labelled samples or more .*\. Got 2 in fit 0: give"
+    ):
+        mfh.fit(data, config=replace(QUICK, labelled=(), folds=2, retries=0))
+
+
+def test_a_search_that_accuracy_cannot_judge_is_open() -> None:
+    """Nearly all samples are of one class, so students without teachers seem as good."""
+    label = (np.arange(120) % 12 == 0).astype(int)
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(120, 3)) for name in ("a", "b")}
+    data = PairedDataset.from_arrays(arrays, label=label)
+    found = mfh.fit(data, config=replace(QUICK, labelled=(), budget=8, steps=30))
+    assert (found.verdict.one_class, found.verdict.verdict) == (True, "abstain")
+    values = found.to_dict()
+    assert FitResult.from_dict(values).verdict == found.verdict
+    del values["verdict"]["one_class"]  # as earlier versions wrote it
+    assert not FitResult.from_dict(values).verdict.one_class
+
+
+def large_student() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(6, 100_000), torch.nn.ReLU(), torch.nn.Linear(100_000, 2))
+
+
+def test_a_refused_search_leaves_nothing(tmp_path: Path) -> None:
+    """The student is large, so that the folder is claimed before the first fit is refused."""
+    data = make_data(60, 2).without_labels(np.arange(4, 60))
+    config = replace(QUICK, labelled=(), folds=2, retries=0, engine="loop")
+    with pytest.raises(InputError, match="three labelled samples"):
+        mfh.fit(data, None, large_student, config=config, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_space_of_large_networks_is_smaller() -> None:

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_a_command_that_is_starting_ends_in_order(number: int, wait: float, tmp_
     assert process.returncode == STATUS[signal.Signals(number)]
     assert [line for line in told.splitlines() if line] == [told.strip()]
     assert told.strip().startswith("mfh: stopped. ")
-    assert told.strip().endswith(": repeat the command to go on.")
+    assert re.search(r": repeat the command (to go on|if results are missing)\.$", told.strip())
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.01, 0.1])
@@ -126,30 +127,47 @@ def test_a_signal_that_is_sent_twice_is_one(pause: float, tmp_path: Path) -> Non
     assert told.count("mfh: stopped. ") == 1
 
 
-def patched(tmp_path: Path, parser: str) -> tuple[int, int]:
-    """A command whose parser is built by other code: its exit status, how often it says that it stopped."""
+def patched(tmp_path: Path, parser: str, *words: str) -> tuple[int, str]:
+    """A command whose parser is built by other code: its exit status and what it says on stderr."""
     script = (
         f"import os, sys, mfh.cli\n{parser}\nmfh.cli.build_parser = build\n"
         "from mfh.__main__ import main\nsys.exit(main())\n"
     )
     (tmp_path / "patched.py").write_text(script)
     done = subprocess.run(
-        [sys.executable, "-m", "patched"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "patched", *words], cwd=tmp_path, capture_output=True, text=True, check=False,
         timeout=60,
     )  # fmt: skip
-    return done.returncode, done.stderr.count("mfh: stopped. ")
+    return done.returncode, done.stderr
 
 
 def test_an_interrupt_within_code_that_is_run_from_text_has_its_status_too(tmp_path: Path) -> None:
     parser = "build = lambda: exec('os.kill(os.getpid(), 15)\\nwhile True: pass')"
-    assert patched(tmp_path, parser) == (143, 1)
+    status, told = patched(tmp_path, parser)
+    assert (status, told.count("mfh: stopped. ")) == (143, 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("fit", "What was finished is kept: repeat the command to go on."),
+        ("study", "What was finished is kept: repeat the command to go on."),
+        ("export", "This command keeps no unfinished work: repeat the command to start again."),
+        ("report", "This command keeps no unfinished work: repeat the command to start again."),
+        ("predict", "This command keeps no unfinished work: repeat the command to start again."),
+    ],
+)
+def test_only_commands_that_resume_say_so(command: str, says: str, tmp_path: Path) -> None:
+    parser = "build = lambda: exec('os.kill(os.getpid(), 15)\\nwhile True: pass')"
+    assert patched(tmp_path, parser, command) == (143, f"\nmfh: stopped. {says}\n")
 
 
 def test_a_signal_that_an_import_takes_for_a_missing_package_stops_at_the_next_import(tmp_path: Path) -> None:
     careless = "import os\ntry:\n    os.kill(os.getpid(), 15)\nexcept:\n    pass\n"
     (tmp_path / "careless.py").write_text(careless)
     parser = "def build():\n    import careless\n    while True:\n        import colorsys"
-    assert patched(tmp_path, parser) == (143, 1)
+    status, told = patched(tmp_path, parser)
+    assert (status, told.count("mfh: stopped. ")) == (143, 1)
 
 
 def lose_a_signal() -> None:

@@ -20,7 +20,7 @@ from flaky_networks import Student
 from samples import make_paired
 
 import mfh
-from mfh import InputError, StudyConfig
+from mfh import FitConfig, InputError, StudyConfig
 from mfh._study.task import derived_seed
 from mfh._system.atomic import OutputError
 from mfh._system.files import write_npz
@@ -39,6 +39,19 @@ QUICK = StudyConfig(
     random_draws=1,
     hidden=(8,),
 )
+
+
+SEARCH = FitConfig(
+    teacher="audio",
+    student="image",
+    labelled=("0.3",),
+    folds=2,
+    budget=8,
+    steps=5,
+    ratio=(0.5,),
+    hidden=(8,),
+)
+KINDS = ("study", "fit")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +139,7 @@ def test_a_study_goes_on_without_a_seed_and_makes_up_for_it(tmp_path: Path, capl
     assert lost.missing == (1,)
     assert [(f.seed, f.tries, f.error) for f in lost.failed_seeds] == [(1, 2, "RuntimeError: no 0")]
     assert {record.seed for record in lost.records} == {0}
-    assert "The study goes on without seed 1" in caplog.text
+    assert "The study goes on without fit 1" in caplog.text
     assert "in __init__" in caplog.text
     read = mfh.load_results(tmp_path / "out")
     assert isinstance(read, StudyResult)
@@ -148,9 +161,13 @@ def test_a_study_ends_when_two_seeds_fail_alike_before_any_has_finished(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["", "killed once"])
-def test_processes_agree_with_one(tmp_path: Path, trouble: str) -> None:
-    alone = mfh.study(make_paired(), None, student(tmp_path), config=QUICK)
-    beside = mfh.study(make_paired(), None, student(tmp_path, trouble), config=replace(QUICK, jobs=2))
+@pytest.mark.parametrize("kind", KINDS)
+def test_processes_agree_with_one(tmp_path: Path, trouble: str, kind: str) -> None:
+    run, config = (mfh.fit, SEARCH) if kind == "fit" else (mfh.study, QUICK)
+    alone = run(make_paired(), None, student(tmp_path), config=config)  # type: ignore[operator]
+    beside = run(  # type: ignore[operator]
+        make_paired(), None, student(tmp_path, trouble), config=replace(config, jobs=2)
+    )
     assert plain(beside.to_dict()) == plain(alone.to_dict())
     assert bool(beside.failed_seeds) == bool(trouble)
 
@@ -165,6 +182,7 @@ def plain(result: dict[str, Any]) -> dict[str, Any]:
         del result["config"][name]
     for record in result["records"]:
         del record["seconds"]
+    result.get("search", {}).pop("training", None)  # a share of the time
     return result
 
 
@@ -225,8 +243,14 @@ def ray_address(cluster_environment: None) -> Iterator[str]:
         yield line.split("--address='")[1].split("'")[0]
 
 
-def command(folder: Path, trouble: str = "", seed: int = 0) -> list[str]:
-    """`mfh study` on `make_paired`, with `Student`, as words."""
+OPTIONS = {
+    "study": "--resampling splits --seeds 2 --epochs 2 --ratio 0.5 --random-draws 1 --hidden 8",
+    "fit": "--labelled 0.3 --folds 2 --budget 8 --steps 5 --ratio 0.5 --hidden 8",
+}
+
+
+def command(folder: Path, trouble: str = "", seed: int = 0, kind: str = "study") -> list[str]:
+    """`mfh study` or `mfh fit` on `make_paired`, with `Student`, as words."""
     data = make_paired()
     arrays = {name: data.inputs(name, slice(None)).numpy() for name in data.modalities}
     write_npz(folder / "data.npz", {**arrays, "label": data.label.numpy()})
@@ -234,10 +258,9 @@ def command(folder: Path, trouble: str = "", seed: int = 0) -> list[str]:
     arguments = {"folder": str(folder), "trouble": trouble, "drawn": drawn}
     spec = {"student_network": {"class_path": "flaky_networks.Student", "init_args": arguments}}
     (folder / "study.yaml").write_text(json.dumps(spec))
-    options = "--teacher audio --student image --resampling splits --seeds 2 --epochs 2 --ratio 0.5 "
-    options += "--random-draws 1 --hidden 8"
+    options = f"--teacher audio --student image {OPTIONS[kind]}"
     files = ["--config", str(folder / "study.yaml"), "--data", str(folder / "data.npz")]
-    return ["study", *files, *options.split()]
+    return [kind, *files, *options.split()]
 
 
 def test_the_command_names_the_seed_that_is_missing(tmp_path: Path, capsys: Any) -> None:
@@ -246,7 +269,7 @@ def test_the_command_names_the_seed_that_is_missing(tmp_path: Path, capsys: Any)
     shown = capsys.readouterr()
     assert "general (chosen)" in shown.out
     last = shown.err.strip().splitlines()[-1]
-    assert last.startswith("mfh: 1 of 2 seeds are missing from the results: seed 1 failed in 1 try (")
+    assert last.startswith("mfh: 1 of 2 fits are missing from the results: fit 1 failed in 1 try (")
     assert "RuntimeError: no 0" in last
     assert last.endswith("Repeat the command to run it again: what is finished is kept.")
     assert "Fit 1 is missing" in (tmp_path / "out" / "report.html").read_text()
@@ -268,9 +291,10 @@ def read(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["ray", "dask"])
-def test_a_cluster_agrees_with_one_process(backend: str, tmp_path: Path, request: Any) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cluster_agrees_with_one_process(kind: str, backend: str, tmp_path: Path, request: Any) -> None:
     address = request.getfixturevalue(f"{backend}_address")
-    words = command(tmp_path, "killed once")
+    words = command(tmp_path, "killed once", kind=kind)
     (tmp_path / "killed once-0").touch()  # nothing happens to the first
     in_shell([*words, "--out", str(tmp_path / "alone")])
     (tmp_path / "killed once-0").unlink()
@@ -279,7 +303,14 @@ def test_a_cluster_agrees_with_one_process(backend: str, tmp_path: Path, request
     assert read(tmp_path / "cluster") == read(tmp_path / "alone")
     assert (tmp_path / "killed once-0").exists()
     if backend == "ray":  # Dask gives the task of a dead worker to another one by itself
-        assert "Seed 0 failed and will be begun again" in told
+        assert "Fit 0 failed and will be begun again" in told
+    (tmp_path / "cluster" / "results.json").unlink()
+    for path in (tmp_path / "cluster" / "state").glob("seed-0001.*"):  # as if it had been stopped here
+        path.unlink()
+    told = in_shell([*words, "--out", out, "--backend", backend, "--address", address])
+    assert "not writable" not in told  # arrays that belong to the cluster
+    assert {"study": "Resuming: 1 of 2 fits", "fit": "Resuming: 2 of 3 fits"}[kind] in told
+    assert read(tmp_path / "cluster") == read(tmp_path / "alone")
 
 
 @pytest.mark.slow

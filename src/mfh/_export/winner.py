@@ -15,7 +15,6 @@ from mfh._export.deployed import class_of
 from mfh._export.facts import like_it
 from mfh._study.kept import STUDENTS, Kept
 from mfh._study.networks import Build, Networks
-from mfh._study.outcome import ALL_SAMPLES
 from mfh._study.outputs import StudentKey
 from mfh._study.refit import Refitted, Winner, refit
 from mfh._study.search.summary import describe_final
@@ -25,7 +24,7 @@ from mfh.config import FitConfig, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.selection import usable_only
 from mfh.metrics import merit
-from mfh.results import FitResult, StudyResult
+from mfh.results import ALL_SAMPLES, FitResult, StudyResult
 
 PROTOCOLS = {"avmnist": "mfh.experiments.avmnist_training"}
 """Modules of the experiments that train in their own way; each has a function `refit`."""

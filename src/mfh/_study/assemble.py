@@ -11,6 +11,7 @@ from mfh._checks import listing
 from mfh._study.describe import describe_data, describe_saliency, stack_channels, stack_curves
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
+from mfh._study.few.labels import describe_shortage
 from mfh._study.given import describe_left_out
 from mfh._study.kept import describe_networks
 from mfh._study.networks import Networks
@@ -28,7 +29,7 @@ from mfh.comparing import (
     summarize_losses,
     tabulate_losses,
 )
-from mfh.config import StudyConfig
+from mfh.config import LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.parts import join_names
 from mfh.data.splits import absent_classes
@@ -98,6 +99,9 @@ def assemble(
     left_out = describe_left_out(config, arms)
     notes = [*describe_failed(failed, config.losses), *([left_out] if left_out else [])]
     notes += [*_notes(metric, seeds, resampling), *_absent(data, seeds), *_unweighted(networks)]
+    if config.labelled:
+        short = describe_shortage(data, LabelCount.of(config.labelled[0]), [seed.split for seed in seeds])
+        notes += [short] if short else []
     further = summarize_further(
         records,
         config.losses,

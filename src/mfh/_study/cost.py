@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mfh._checks import InputError
-from mfh._study.few.budget import Budget
+from mfh._study.few.budget import Budget, members
 from mfh._study.given import GIVEN
 from mfh._study.live import units_per_seed
 from mfh._study.networks import Build, Networks
@@ -19,7 +19,8 @@ from mfh._system.progress import about, write_line
 from mfh.arms import FUSED
 from mfh.training.device import make_accelerator
 from mfh.training.many.perceptron import Perceptron
-from mfh.training.objectives import Distill
+from mfh.training.objectives import Distill, Fused, Pair
+from mfh.training.pairs import train_pair
 from mfh.training.students import StudentJob, seeded, train_students
 
 BATCHES = 4
@@ -75,6 +76,7 @@ def describe(
 def measure(networks: Networks, threads: int) -> dict[str, float]:
     """Return the seconds of a unit of work by stage: an epoch, or with few labels the training of a network.
 
+    Compiled code is made, or loaded, before anything is timed: that happens once, not in each fit.
     Networks are trained on labels for a few batches and then forgotten. The samples are the first ones of the
     data: which they are does not matter for the time.
 
@@ -84,6 +86,8 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
     before = torch.get_num_threads()
     torch.set_num_threads(1 if networks.small() else threads)
     try:
+        if networks.small():
+            _load_code(networks)
         given = networks.config.given_teacher
         teacher = 0.0 if given else _teacher_seconds(networks)
         student = _epoch_seconds(networks, networks.build_student, str(networks.config.student), "student")
@@ -128,6 +132,30 @@ def _steps(networks: Networks) -> tuple[int, int]:
     return budget.steps(networks, int(TRAINING * len(networks.data))), budget.batch_size(networks)
 
 
+def _load_code(networks: Networks) -> None:
+    """Train small pairs on one batch and score them: pairs and metrics have compiled code of their own."""
+    config = networks.config
+    config = replace(config, patience=0, epochs=1, steps=None, lr=0.001 if config.lr == "auto" else config.lr)
+    data = networks.prepared(torch.arange(len(networks.data)))
+    both = networks.present["both"] & networks.data.labelled
+    rows = torch.from_numpy(np.flatnonzero(both))[: config.batch_size]
+    sides = str(config.teacher), str(config.student)
+    if networks.few_labels:
+        needed = set(members(networks)) if any(arm.teacher for arm in networks.arms) else set()
+    else:
+        needed = set(teachers_needed(networks.arms, config.teacher_source))
+    pairs = {"joint": Pair} | ({} if networks.both else {FUSED: Fused})
+    for kind in (kind for name, kind in pairs.items() if name in needed and not config.given_teacher):
+        pair = kind(seeded(networks.build_teacher, 0), seeded(networks.build_student, 0))
+        train_pair(
+            pair, data, modalities=sides, train=rows, validation=rows, config=config, seed=0,
+            metric=networks.metrics[0], engine=config.engine,
+        )  # fmt: skip
+    outputs = torch.zeros(len(rows), *data.output_shape)
+    for metric in networks.metrics:
+        metric(outputs, data.label[rows], data.weight_of(rows))
+
+
 def _epoch_seconds(networks: Networks, build: Build, modality: str, side: str) -> float:
     """Return the seconds of one epoch of a network on the training samples of a side."""
     config = networks.config
@@ -150,6 +178,8 @@ def _epoch_seconds(networks: Networks, build: Build, modality: str, side: str) -
         return spent * full / one
     while (spent := seconds(samples, epochs)) < ENOUGH and epochs < config.epochs:
         epochs = min(4 * epochs, config.epochs)
+    if spent < 2 * ENOUGH:  # a short measurement may have been disturbed
+        spent = min(spent, seconds(samples, epochs))
     return spent / epochs * full / samples
 
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from mfh._checks import require
 from mfh._study.few.labels import draw_labelled
-from mfh._study.outcome import ALL_SAMPLES
 from mfh.config import LabelCount, StudyConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.selection import complete_rows
 from mfh.data.splits import Split, divide, draw_split, require_classes
+from mfh.results import ALL_SAMPLES, fit_words
 
 VALIDATION_OF_REST = 0.25
 """Share of the samples outside the test fold that are for validation: 20% of all at five folds."""
@@ -248,6 +248,6 @@ def require_pairs(both: np.ndarray, split: Split, seed: int) -> None:
         rows = split.learnt if name == "train" else getattr(split, name)
         require(
             not len(rows) or bool(both[rows].any()),
-            f"Every split needs labelled samples that have both modalities. The {name} split of seed {seed} "
-            "has none: give more complete pairs, or a split of your own.",
+            f"Every split needs labelled samples that have both modalities. The {name} split of "
+            f"{fit_words(seed)} has none: give more complete pairs, or a split of your own.",
         )

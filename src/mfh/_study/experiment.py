@@ -15,12 +15,13 @@ from mfh._study.cost import announce
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
 from mfh._study.few.curve import join, make_point
+from mfh._study.few.labels import describe_shortage
 from mfh._study.given import describe_left_out, require_given
 from mfh._study.kept import STUDENTS, Kept
 from mfh._study.live import Live
 from mfh._study.looks import LookPlan, answers, keep_plan, take_look, with_looks
 from mfh._study.networks import Build, Networks, with_modalities
-from mfh._study.outcome import ALL_SAMPLES, SeedResult
+from mfh._study.outcome import SeedResult
 from mfh._study.preflight import require_networks
 from mfh._study.resume import Store
 from mfh._study.search.fit import check_search
@@ -32,10 +33,10 @@ from mfh._system.paths import label_folder
 from mfh._system.progress import Progress, is_shown
 from mfh._system.workers import TaskOutcome, WorkerPool, open_pool, require_backend, run_tasks
 from mfh.arms import BASELINE, STACK
-from mfh.config import FitConfig, StudyConfig
+from mfh.config import FitConfig, LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.selection import usable_only
-from mfh.results import FailedSeed, Look, StudyResult
+from mfh.results import ALL_SAMPLES, FailedSeed, Look, StudyResult, fit_words
 from mfh.training.device import Processes, make_accelerator
 
 logger = logging.getLogger(__name__)
@@ -116,13 +117,9 @@ def study(
         f"Got {config.jobs} and {config.backend!r}.",
     )
     require_backend(config.backend)
-    if networks.few_labels and any(arm.teacher for arm in networks.arms):
-        logger.info("%s", Budget.of(networks).describe())
     design = Design.of(data, config)
     design.require_labels(data, config)
-    if config.seeds is not None and config.seeds != (count := len(design.seeds)):
-        folds = f"{design.repeats} x {design.folds} folds"
-        logger.info("`seeds` %d becomes %d, for %s", config.seeds, count, folds)
+    _tell(networks, design)
     store = Store.open(out, networks.identity()) if out is not None else None
     fits = _Fits(networks, store, processes, is_shown(progress))
     try:
@@ -161,6 +158,20 @@ def study(
     return result
 
 
+def _tell(networks: Networks, design: Design) -> None:
+    """Log how much is trained, and where that is not what was asked for."""
+    data, config = networks.data, networks.config
+    if networks.few_labels and any(arm.teacher for arm in networks.arms):
+        logger.info("%s", Budget.of(networks).describe())
+    if config.seeds is not None and config.seeds != (count := len(design.seeds)):
+        folds = f"{design.repeats} x {design.folds} folds"
+        logger.info("`seeds` %d becomes %d, for %s", config.seeds, count, folds)
+    if config.labelled:
+        first = design.draw(data, config, design.first)
+        if short := describe_shortage(data, LabelCount.of(config.labelled[0]), [first]):
+            logger.warning("%s", short)
+
+
 def _study_curve(
     data: PairedDataset,
     teacher: Build | None,
@@ -177,6 +188,28 @@ def _study_curve(
         networks = Networks(data, replace(config, tracker=()), teacher, student)
         store = Store.open(out, networks.identity())
         store.claim()
+    try:
+        result = _join_curve(data, teacher, student, config, out, progress, sources)
+    except InputError:
+        if store is not None:
+            store.discard()
+        raise
+    if store is not None and Processes.on(make_accelerator(config).device).main:
+        result.save(store.folder)
+        store.end()
+    return result
+
+
+def _join_curve(
+    data: PairedDataset,
+    teacher: Build | None,
+    student: Build | None,
+    config: StudyConfig,
+    out: Path | str | None,
+    progress: Progress,
+    sources: Mapping[str, Any] | None,
+) -> StudyResult:
+    """Run the study of each number of labels, and put them together."""
     counts = dict.fromkeys(config.labelled, config.arms)
     counts = dict.fromkeys(config.label_curve, (BASELINE,)) | counts
     results, points = {}, {}
@@ -187,11 +220,7 @@ def _study_curve(
         found = study(data, teacher, student, config=part, out=inside, progress=progress, sources=sources)
         points[count] = make_point(count, found, (BASELINE, STACK), data.group)
         results[count] = found
-    result = join(results, list(points.values()), config)
-    if store is not None and Processes.on(make_accelerator(config).device).main:
-        result.save(store.folder)
-        store.end()
-    return result
+    return join(results, list(points.values()), config)
 
 
 def _until_decided(
@@ -299,7 +328,7 @@ def _go_on(
     none_left = finished == 0 and 1 + sum(failure.missing for failure in before) == seeds
     if none_left or (finished == 0 and alike):
         raise ended.exception
-    logger.warning("The study goes on without seed %d.\n%s", seed, ended.trace)
+    logger.warning("The study goes on without %s.\n%s", fit_words(seed), ended.trace)
 
 
 def _run(
@@ -328,7 +357,7 @@ def _run(
             run_seed,
             [(networks, seed, progress, threads, folders[seed]) for seed in seeds],
             pool,
-            names=[f"Seed {seed}" for seed in seeds],
+            names=[fit_words(seed).capitalize() for seed in seeds],
             retries=networks.config.retries,
         )
     for ended in outcomes:

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from mfh._checks import InputError, one_line, require
 from mfh._study.networks import Build, Networks, label_scale
-from mfh._study.outcome import fit_name
 from mfh._study.outputs import StudentKey
 from mfh._study.resume import checkpoint, written_weights
 from mfh._study.task import SeedTask
@@ -37,6 +36,7 @@ from mfh.data.prepared import fit_inputs
 from mfh.data.standardize import Standardize
 from mfh.models.mlp import HIDDEN
 from mfh.models.weights import read_state
+from mfh.results import fit_name, fit_words
 from mfh.training.students import StudentFit
 
 STUDENTS = "students"
@@ -89,7 +89,8 @@ class Kept:
             return self.tensors[seed]
         require(
             self.folder is not None,
-            f"No student of fit {seed} was kept in memory, as they are large: repeat the study with `out`.",
+            f"No student of {fit_words(seed)} was kept in memory, as they are large: repeat the study with "
+            "`out`.",
         )
         assert self.folder is not None  # noqa: S101 - was just required
         name = checkpoint(seed, STUDENTS)

@@ -148,7 +148,7 @@ class Live:
         ended = set(self.finished)
         waiting = [seed for seed in self.seeds if seed not in ended]
         RunState(
-            kind="study",
+            kind="fit" if self.config.searches else "study",
             seeds=self.seeds,
             finished=sorted(ended),
             running=waiting[0] if waiting and self.workers == 1 else None,

@@ -14,14 +14,6 @@ from mfh.influence import sample_values
 from mfh.metrics import Metric
 from mfh.results import Choice, FailedStudent, Record, TeacherRecord
 
-ALL_SAMPLES = -1
-"""Number of the fit of a search that holds out no sample."""
-
-
-def fit_name(seed: int) -> str:
-    """Return the name of a fit in the names of files."""
-    return "all-samples" if seed == ALL_SAMPLES else f"seed-{seed:04d}"
-
 
 @dataclass(frozen=True, eq=False)
 class Student:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mfh._checks import InputError, require
-from mfh._study.outcome import SeedResult, Student, fit_name
+from mfh._study.outcome import SeedResult, Student
 from mfh._system.files import (
     bytes_writer,
     checksum,
@@ -27,7 +27,7 @@ from mfh._system.files import (
 from mfh._system.progress import FILE
 from mfh.data.splits import Split
 from mfh.models.weights import sealed_weights
-from mfh.results import Choice, FailedStudent, Record, TeacherRecord, read_arrays
+from mfh.results import Choice, FailedStudent, Record, TeacherRecord, fit_name, fit_words, read_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Store:
         self.identity = identity
         self.partial = partial
         self.mark = identity_mark(identity)
+        self.claimed = False  # by an earlier call, or not at all
 
     @classmethod
     def open(cls, folder: Path | str, identity: Mapping[str, Any], *, partial: bool = False) -> "Store":
@@ -84,7 +85,12 @@ class Store:
         return cls(folder, mine, partial=partial)
 
     def discard(self) -> None:
-        """Remove what a run has written that finished no seed."""
+        """Remove what a run that was refused has written: nothing is left if it has computed nothing."""
+        work = [self.folder / "state", self.folder / "labels"]
+        if self.claimed and not any(path.is_file() for folder in work for path in folder.rglob("*")):
+            for folder in work:
+                shutil.rmtree(folder, ignore_errors=True)
+            (self.folder / "run.json").unlink(missing_ok=True)
         if not (self.folder / "run.json").exists():
             (self.folder / FILE).unlink(missing_ok=True)
 
@@ -96,6 +102,7 @@ class Store:
         """Record in the folder which run it belongs to."""
         if not (self.folder / "run.json").exists():
             write_json(self.folder / "run.json", self.identity, sealed=True)
+            self.claimed = True
 
     def base(self, seed: int) -> Path:
         """Return the path of a seed's files, without suffix; a folder of this name keeps unfinished work."""
@@ -187,7 +194,7 @@ class Store:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("Seed %d is run again. %s", seed, error)
+            logger.warning("%s is run again. %s", fit_words(seed).capitalize(), error)
             return None
 
 

@@ -9,8 +9,6 @@ from mfh.arms import BASELINE, CHOSEN, HEADLINE, STACK, Arm
 from mfh.comparing import ONE_OUTPUT, Decision, sees_teacher_side, source_arm
 from mfh.results import Comparison, FailedStudent, MetricInfo, Verdict
 
-HIDES = "Accuracy cannot show"
-"""How the sentence begins where nearly all samples, or outputs, are of one class."""
 NO_INTERVAL = {
     "one fit": "One fit cannot support a verdict: the gain in it was {difference}. Repeat with more.",
     "few units": "One or two groups cannot support a verdict: the gain was {difference}. More groups are "
@@ -75,7 +73,7 @@ def write_verdict(
     for name, why in (decision.absent or {}).items():
         lost = f"No {_names([name])} student was left to compare with: they diverged."
         reasons.append(lost if why == "diverged" else NO_SOFTENED[softens])
-    return Verdict(decision.verdict, decision.focusing, sentence, tuple(reasons))
+    return Verdict(decision.verdict, decision.focusing, sentence, tuple(reasons), decision.one_class)
 
 
 def _shown(decision: Decision, arms: Sequence[Arm], source: str) -> list[Comparison]:
@@ -113,7 +111,7 @@ def _on_distillation(
             arms = " and ".join(f"`{name}`" for name in decision.one_output)
             why = f"the students of {arms} give one class to over {100 * ONE_OUTPUT:g}% of the test samples"
         return (
-            f"{HIDES} whether crossmodal distillation helps ({span}): {why}. Repeat with "
+            f"Accuracy cannot show whether crossmodal distillation helps ({span}): {why}. Repeat with "
             "`--metric balanced-accuracy`, `auroc` or `average-precision`."
         )
     if decision.without_spread:

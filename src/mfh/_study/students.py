@@ -81,7 +81,7 @@ def student_jobs(task: SeedTask, data: PairedDataset, ranked: Ranked) -> dict[St
     return {
         key: StudentJob(
             model, objective, data, task.student, *rows, seed, ranked.student_layer,
-            name=f"The student of {key.words}, in seed {task.seed}", metric=task.metric,
+            name=f"The student of {key.words}, in {task.words}", metric=task.metric,
         )
         for key, objective in objectives.items()
     }  # fmt: skip

@@ -18,6 +18,7 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import Split
 from mfh.metrics import Metric
+from mfh.results import fit_words
 from mfh.training.device import make_accelerator
 from mfh.training.evaluate import predict
 from mfh.training.objectives import Distill
@@ -98,6 +99,11 @@ class SeedTask:
     def config(self) -> StudyConfig:
         """The design of the study."""
         return self.networks.config
+
+    @property
+    def words(self) -> str:
+        """What the fit is called in a sentence."""
+        return fit_words(self.seed)
 
     @property
     def teacher(self) -> str:

@@ -98,7 +98,7 @@ def _jobs(task: SeedTask, data: PairedDataset, train: Tensor, fold: str) -> dict
             task.having(train, side),
             task.having(task.validation, side),
             task.derived("batches" + fold),
-            name=f"The network `{role}` of seed {task.seed}",
+            name=f"The network `{role}` of {task.words}",
             metric=task.metric,
         )
 

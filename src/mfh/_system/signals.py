@@ -132,7 +132,9 @@ def leave(number: int, _frame: FrameType | None) -> None:
     if _again():
         return
     if _first is None:  # else the command has printed it, or will
-        os.write(2, b"\nmfh: stopped. Nothing was left unfinished: repeat the command to go on.\n")
+        os.write(
+            2, b"\nmfh: stopped. Nothing was left unfinished: repeat the command if results are missing.\n"
+        )
     os._exit(128 + number)
 
 

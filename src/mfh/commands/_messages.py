@@ -47,9 +47,11 @@ def in_words_of_the_command_line(parser: ArgumentParser, message: str) -> str:
         sentence = f"`{_program(whose)}` needs {steps.metavar}, one of {', '.join(steps.choices)}"
     elif found := re.match(WRONG_TYPE, message):
         sentence = f"`{_name(whose, found[1])}` must be {_kind(found[2])}. Got {found[3]} instead"
+        sentence += _in_digits(found[3])
     elif found := re.fullmatch(WRONG_TYPES, message):
         kinds = [_kind(kind) for kind in re.findall(UNION_PART, found[2]) if "NoneType" not in kind]
         sentence = f"`{_name(whose, found[1])}` must be {' or '.join(kinds)}. Got {found[3]} instead"
+        sentence += _in_digits(found[3])
     elif spelling := _moved(message):
         sentence = spelling
     elif found := re.match(r"argument (\S+): invalid choice: '?(.+?)'? \(choose from", message):
@@ -124,6 +126,11 @@ def _needed(parser: ArgumentParser, dest: str) -> str:
         return f"{name} {action.metavar}" if isinstance(action.metavar, str) else name
     meaning = f"one of {', '.join(map(str, action.choices))}" if action.choices else action.help
     return f"{name} ({meaning})" if meaning else name
+
+
+def _in_digits(value: str) -> str:
+    """Return the way out for a number that is not written in plain digits, as the end of a sentence."""
+    return ": write numbers in plain digits, such as 90 or 1.5" if re.match(r"[-+]?[0-9]", value) else ""
 
 
 def _kind(expected: str) -> str:

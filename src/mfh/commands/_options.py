@@ -185,18 +185,20 @@ def finish(result: "RunResult", out: Path, *, saved: bool = False) -> None:
 
 
 def require_complete(result: "StudyResult") -> None:
-    """Raise `IncompleteError` if seeds of a study are missing, with their errors and the way out."""
+    """Raise `IncompleteError` if fits are missing, with their errors and the way out."""
     from mfh._report.wording import plural
+    from mfh.results import fit_words
 
     if not result.missing:
         return
     lost = [failure for failure in result.failed_seeds if failure.missing]
     errors = "; ".join(
-        f"seed {f.seed} failed in {plural(f.tries, 'try', 'tries')} ({f.error.rstrip('.')})" for f in lost
+        f"{fit_words(f.seed)} failed in {plural(f.tries, 'try', 'tries')} ({f.error.rstrip('.')})"
+        for f in lost
     )
     planned = len(lost) + len({record.seed for record in result.records})
     raise IncompleteError(
-        f"{len(lost)} of {planned} seeds are missing from the results: {errors}. Repeat the command to run "
+        f"{len(lost)} of {planned} fits are missing from the results: {errors}. Repeat the command to run "
         f"{'it' if len(lost) == 1 else 'them'} again: what is finished is kept."
     )
 

@@ -15,7 +15,10 @@ from mfh.commands._yaml import File, Place, Scalar, text_of, text_value
 Problem = tuple[Place, str]
 _NUMBERS, _TEXTS = {int, float}, {str}
 _WORDS = dict.fromkeys(("true", "yes", "on"), True) | dict.fromkeys(("false", "no", "off"), False)
-_DECIMAL = re.compile(r"[-+]?[0-9][0-9_]*")
+_DECIMAL = re.compile(r"[-+]?[0-9]+")
+# Numbers are plain decimals, also with zeros in front; 1:30, 0x10 and 1_000 are refused everywhere.
+_PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_ODD = re.compile(r"\d_*[:_xXoObB]")
 # All YAML programs read these alike, and write them back as they were.
 _CLEAR = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d*)?([eE][-+]?\d+)?|[-+]?\.\d+([eE][-+]?\d+)?|[Tt]rue|[Ff]alse")
 
@@ -76,6 +79,61 @@ def argument_values(path: str, texts: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def flag_value(text: str) -> Any:
+    """Return the value of a flag: a mapping or a list as YAML has them, with plain decimals as numbers.
+
+    Anything else that YAML takes for a number, a date or a truth value is text, which options of numbers
+    refuse: 1:30 would be 90.
+
+    >>> flag_value("1:30"), flag_value("010"), flag_value("{ill: 2.5, well: 0x10}")
+    ('1:30', 10, {'ill': 2.5, 'well': '0x10'})
+    """
+    value = text_value(text)
+    alone = isinstance(value, Mapping) and all(item is None for item in value.values())
+    return text if alone else _plain(value)  # such as `name:`
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Scalar):
+        words = {"true": True, "false": False}
+        if value.text.lower() in words:
+            return words[value.text.lower()]
+        if _DECIMAL.fullmatch(value.text):
+            return int(value.text)
+        return value.value if _PLAIN.fullmatch(value.text) else value.text
+    if isinstance(value, Mapping):
+        return {text_of(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def require_plain(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """Check that the numbers that flags give are plain decimals.
+
+    Args:
+        parser: of the command.
+        words: the command line.
+
+    Raises:
+        InputError: one is written as 1:30, 0x10 or 1_000, which YAML reads as 90, 16 and 1000.
+    """
+    hints = option_types(parser)
+    flags = {flag: action.dest for action in parser._actions for flag in action.option_strings}
+    flag = ""
+    for word in words:
+        text = word
+        if word.startswith("--"):
+            flag, _, text = word.partition("=")
+        name = flags.get(flag.partition(".")[0], "")
+        if not name or not _ODD.search(text):
+            continue
+        made, hint = _Typed(), hints[name]
+        made.option(text_value(text), _inner(hint, (list,), 0) if get_origin(hint) is list else hint, (name,))
+        if made.unclear:
+            raise InputError(
+                f"`{flag}` must be written in plain digits, such as 90 or 1.5. Got {made.unclear[0]}."
+            )
+
+
 def as_yaml(value: Any) -> Any:
     """Return a value as YAML 1.1 reads it."""
     if isinstance(value, Scalar):
@@ -90,6 +148,7 @@ class _Typed:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.unclear: list[str] = []  # texts that programs read in different ways
 
     def option(self, value: Any, hint: Any, place: Place) -> Any:
         """Return the value of an option by its type; a number may be written as text, in quotes."""
@@ -105,7 +164,7 @@ class _Typed:
             return value
         if bool in kinds and value.lower() in _WORDS:
             return _WORDS[value.lower()]
-        for kind in (int, float):
+        for kind in (int, float) if _PLAIN.fullmatch(value) else ():
             if kind in kinds:
                 with suppress(ValueError):
                     return kind(value)
@@ -159,24 +218,25 @@ class _Typed:
         if str in kinds or not kinds.isdisjoint(_NUMBERS):
             return text
         if not _CLEAR.fullmatch(text):
-            self.problems.append((place, _unclear(place, text)))
+            self._note_unclear(place, text)
         return value
 
     def _number(self, scalar: Scalar, kinds: set[Any], place: Place) -> int | float:
         value, text = scalar.value, scalar.text
         if _DECIMAL.fullmatch(text):
-            value = int(text.replace("_", ""))  # 010 is 10, as in YAML 1.2 and for the flags
-        if ":" in text or (str in kinds and not _CLEAR.fullmatch(text)):
-            self.problems.append((place, _unclear(place, text)))
+            value = int(text)  # 010 is 10, as in YAML 1.2 and for the flags
+        if not (_CLEAR if str in kinds else _PLAIN).fullmatch(text):
+            self._note_unclear(place, text)
         return float(value) if float in kinds and int not in kinds else value
 
-
-def _unclear(place: Place, text: str) -> str:
-    name = next(part for part in reversed(place) if not part.isdigit())  # not the number in a list
-    return (
-        f"`{name}` is written as {text}, which programs read in different ways. Put it in quotes if it is "
-        f"text, '{text}'; write a number in plain digits, a truth value as true or false."
-    )
+    def _note_unclear(self, place: Place, text: str) -> None:
+        name = next(part for part in reversed(place) if not part.isdigit())  # not the number in a list
+        words = (
+            f"`{name}` is written as {text}, which programs read in different ways. Put it in quotes if it "
+            f"is text, '{text}'; write a number in plain digits, a truth value as true or false."
+        )
+        self.problems.append((place, words))
+        self.unclear.append(text)
 
 
 def _scalar_types(hint: Any, *, words: bool = True) -> Iterator[Any]:

@@ -135,9 +135,9 @@ def _show_unfinished(folder: Path, options: Namespace) -> None:
 
 
 def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
-    """Write one page about the studies among the folders, and warn of folders that cannot be compared."""
+    """Write one page about the runs that can be compared, and warn of the others."""
     from mfh._report import compare
-    from mfh._report.sections.comparison import names_of
+    from mfh._report.sections.comparison import kinds_in_words, names_of
     from mfh._report.sections.unfinished import is_unfinished
     from mfh.results import StudyResult, load_results
 
@@ -155,12 +155,12 @@ def _compare(folders: list[Path], out: Path, options: Namespace) -> None:
         if isinstance(result, StudyResult):
             runs[short] = result
         else:
-            left_out[short] = f"It is a {result.kind} run: only studies are compared."
+            left_out[short] = f"It is a {result.kind} run: studies, searches and diagnoses are compared."
     for short, why in left_out.items():
         logger.warning("%s is left out. %s", short, why)
-    require(len(runs) > 0, f"None of the {len(folders)} folders has the results of a study.")
+    require(len(runs) > 0, f"None of the {len(folders)} folders has the results of a study or a search.")
     with showing(*folders):
-        announce(f"The comparison of {len(runs)} studies:", compare(runs, out, left_out))
+        announce(f"The comparison of {kinds_in_words(runs.values())}:", compare(runs, out, left_out))
 
 
 def _common(folders: list[Path]) -> Path:

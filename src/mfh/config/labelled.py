@@ -34,10 +34,8 @@ class LabelCount:
             count = int(found[1])
             require(count >= 1, f"`{name}` must be 1/class or more. Got {text}.")
             return cls(per_class=count)
-        try:
-            share = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = 0.0
+        plain = re.fullmatch(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?%?", text)
+        share = float(text.rstrip("%")) / (100 if text.endswith("%") else 1) if plain else 0.0
         require(
             0 < share <= 1,
             f"`{name}` must be a share of the samples in (0, 1], such as 0.1, or a number for each class, "

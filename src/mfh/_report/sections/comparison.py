@@ -1,6 +1,7 @@
 """The gains of several studies on one page: the verdict of each, and the options in which they differ."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -23,6 +24,13 @@ HOW_NOT_WHAT = (
     "device", "engine", "tracker", "quiet",
 )  # fmt: skip
 """Options in which runs of one design may differ."""
+
+KINDS = {
+    "study": ("study", "studies"),
+    "fit": ("search", "searches"),
+    "diagnosis": ("diagnosis", "diagnoses"),
+}
+"""Kinds of runs that can be compared, with their plural."""
 
 HEAD_TEMPLATE = """
 <header>
@@ -62,11 +70,22 @@ class Runs:
 def _summarize_head(runs: Runs, summary: Summary) -> dict[str, Any]:
     return {
         "kind": "comparison",
-        "title": f"{plural(len(runs.results), 'study', 'studies')} side by side",
+        "title": f"{kinds_in_words(runs.results.values())} side by side",
         "headline": _headline(summary["runs"]),
         "environment": {"mfh": next(iter(runs.summaries.values()))["environment"].get("mfh")},
         "source_note": "All numbers of this page are in results.json, in the folder of each run.",
     }
+
+
+def kinds_in_words(runs: Iterable[StudyResult]) -> str:
+    """Return how many runs of each kind there are.
+
+    >>> from mfh.results import FitResult
+    >>> kinds_in_words([StudyResult(), FitResult(), StudyResult()])
+    '2 studies and 1 search'
+    """
+    counts = Counter(run.kind for run in runs)
+    return wording.sequence([plural(counts[kind], *words) for kind, words in KINDS.items() if counts[kind]])
 
 
 def _headline(rows: Sequence[Mapping[str, Any]]) -> str:

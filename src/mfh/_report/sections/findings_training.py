@@ -4,6 +4,7 @@ from mfh._report.section import Summary
 from mfh._report.sections.check import Check, Found, collect
 from mfh._report.wording import number, percent, plural, sequence
 from mfh.comparing import LARGEST_CLASS, ONE_OUTPUT
+from mfh.results import fit_words
 
 NEGATIVE_SHARE = 0.05
 LATE_SHARE = 0.5
@@ -136,13 +137,13 @@ def failed_seeds(summary: Summary) -> Found:
     lost = [row for row in summary["failed_seeds"] if row["missing"]]
     if not lost:
         return None
-    fits = sequence([str(row["seed"]) for row in lost])
-    be = "Fit {} is" if len(lost) == 1 else "Fits {} are"
+    names = [fit_words(row["seed"]) for row in lost]
     errors = "; ".join(
-        f"fit {row['seed']}, started {plural(row['tries'], 'time')}: {row['error'].rstrip('.')}"
-        for row in lost
+        f"{name}, started {plural(row['tries'], 'time')}: {row['error'].rstrip('.')}"
+        for name, row in zip(names, lost, strict=True)
     )
-    return be.format(fits) + " missing", f"{errors}. Repeat the command to run what is missing again."
+    title = f"{sequence(names).capitalize()} {'is' if len(lost) == 1 else 'are'} missing"
+    return title, f"{errors}. Repeat the command to run what is missing again."
 
 
 @check(

@@ -16,7 +16,7 @@ from mfh._system.files import read_json, run_mark
 from mfh._system.paths import label_folder
 from mfh._system.progress import RunState, load_progress
 from mfh.arms import ARMS
-from mfh.results import Record
+from mfh.results import ALL_SAMPLES, Record, fit_name, fit_words
 
 SILENT = 120.0
 """Seconds without news after which a run is probably not running."""
@@ -44,7 +44,7 @@ STAGES_TEMPLATE = """
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Return whether a study has begun in the folder and left no results."""
+    """Return whether a study or a search has begun in the folder and left no results."""
     return not (folder / "results.json").exists() and any(
         (folder / name).exists() for name in ("run.json", "progress.json", "state")
     )
@@ -83,8 +83,8 @@ class UnfinishedRun:
         strange = [fit for fit, values in finished.items() if values.get("run", mark) != mark]
         require(
             not mark or not strange,
-            f"Fits {listing(strange)} in `{folder}` are of another run than its `run.json`. Repeat the "
-            "command, which runs them again.",
+            f"The files of {listing(map(fit_words, strange))} in `{folder}` are of another run than its "
+            "`run.json`. Repeat the command, which runs them again.",
         )
         parts = {fit: sum(1 for _ in path.iterdir()) for fit, path in _fit_paths(folder).items()}
         return cls(folder, load_progress(folder), finished, parts, _labels_so_far(folder))
@@ -93,6 +93,16 @@ class UnfinishedRun:
     def planned(self) -> list[int]:
         """All fits; empty where that is not known."""
         return list(self.progress.seeds) if self.progress else []
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The options of the run."""
+        return dict(self.progress.config) if self.progress else _json(self.folder / "run.json")
+
+    @property
+    def searches(self) -> bool:
+        """Whether the run is a search."""
+        return self.progress.kind == "fit" if self.progress else "budget" in self.config
 
     @property
     def missing(self) -> list[int]:
@@ -128,6 +138,9 @@ def _fit_paths(folder: Path, ending: str = "") -> dict[int, Path]:
         number = path.name.removeprefix("seed-").removesuffix(ending)
         if number.isdigit() and path.is_dir() == (not ending):
             found[int(number)] = path
+    last = folder / "state" / f"{fit_name(ALL_SAMPLES)}{ending}"
+    if last.exists() and last.is_dir() == (not ending):
+        found[ALL_SAMPLES] = last
     return found
 
 
@@ -145,10 +158,10 @@ def _summarize_head(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
     environment = dict(progress.environment) if progress else {}
     return {
         "kind": "unfinished",
-        "title": f"A study that has not ended: {run.folder.resolve().name}",
+        "title": f"A {'search' if run.searches else 'study'} that has not ended: {run.folder.resolve().name}",
         "headline": _headline(run),
         "sentences": list(_sentences(run)),
-        "config": dict(progress.config) if progress else _json(run.folder / "run.json"),
+        "config": run.config,
         "command": command_line(environment.pop("command", None)),
         "environment": environment,
         "timings": {},
@@ -178,11 +191,12 @@ def _sentences(run: UnfinishedRun) -> list[str]:
     if progress and progress.seconds_left is not None:
         found.append(f"About {duration(progress.seconds_left)} left at the speed so far.")
     if run.missing:
-        found.append(f"Missing: {'fit' if len(run.missing) == 1 else 'fits'} {_some(run.missing)}.")
+        found.append(f"Missing: {_some(run.missing)}.")
     for fit, count in run.parts.items():
         if fit not in run.finished:
             found.append(
-                f"Fit {fit} was begun: {plural(count, 'part')} of it (networks, rankings) are on disk."
+                f"{fit_words(fit).capitalize()} was begun: {plural(count, 'part')} of it (networks, "
+                "rankings) are on disk."
             )
     found.append("Comparisons, intervals, verdict and report are written when the last fit ends.")
     return found
@@ -190,11 +204,16 @@ def _sentences(run: UnfinishedRun) -> list[str]:
 
 def _some(fits: Sequence[int]) -> str:
     """Return fits in words: a range where they follow each other, the first twenty where they are many."""
-    if len(fits) > 3 and fits[-1] - fits[0] == len(fits) - 1:
-        return f"{fits[0]} to {fits[-1]}"
-    if len(fits) > 20:
-        return ", ".join(map(str, fits[:20])) + " and more"
-    return sequence([str(fit) for fit in fits])
+    folds = [fit for fit in fits if fit != ALL_SAMPLES]
+    if len(folds) > 3 and folds[-1] - folds[0] == len(folds) - 1:
+        numbers = f"{folds[0]} to {folds[-1]}"
+    elif len(folds) > 20:
+        numbers = ", ".join(map(str, folds[:20])) + " and more"
+    else:
+        numbers = sequence([str(fit) for fit in folds])
+    parts = [f"fit{'s' * (len(folds) > 1)} {numbers}"] if folds else []
+    parts += [fit_words(ALL_SAMPLES)] if ALL_SAMPLES in fits else []
+    return ", and ".join(parts)
 
 
 def _age(moment: str) -> float | None:
@@ -207,7 +226,10 @@ def _age(moment: str) -> float | None:
 def _summarize_stages(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
     return {
         "stages": [asdict(stage) for stage in run.progress.stages] if run.progress else [],
-        "fits": [{"number": fit, "state": run.state(fit)} for fit in (run.planned or sorted(run.finished))],
+        "fits": [
+            {"number": "all samples" if fit == ALL_SAMPLES else fit, "state": run.state(fit)}
+            for fit in (run.planned or sorted(run.finished))
+        ],
     }
 
 
@@ -232,7 +254,8 @@ def _summarize_arms(run: UnfinishedRun, _: Summary) -> dict[str, Any]:
     """Return the mean test metric so far, by arm, ratio, loss and metric."""
     known = {spec.name for spec in fields(Record)}
     groups: dict[tuple[str, str], list[Record]] = {}
-    for values in run.finished.values():
+    tested = [values for fit, values in run.finished.items() if fit != ALL_SAMPLES]
+    for values in tested:
         for row in values.get("records", ()):
             record = Record(**{name: value for name, value in row.items() if name in known})
             groups.setdefault((record.metric, record.loss or ""), []).append(record)

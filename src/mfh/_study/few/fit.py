@@ -198,7 +198,7 @@ def _train(
                     taught=task.taught_by(teachers[key.arm]),
                 ),
                 data, task.student, train, rows, seed,
-                name=f"The student of {key.words}, in fit {task.seed}", metric=task.metric,
+                name=f"The student of {key.words}, in {task.words}", metric=task.metric,
             )  # fmt: skip
     named = {key.name: job for key, job in jobs.items()}
     fits = dict(zip(jobs, task.train_side_by_side(named, "students"), strict=True))

@@ -1,10 +1,14 @@
 """Which labels a fit may see: those of the labelled samples outside the test fold, or a share of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from mfh._checks import require
+from mfh._checks import listing, require
 from mfh.config import LabelCount
 from mfh.data.paired import PairedDataset
+from mfh.data.splits import Split
+from mfh.results import fit_words
 
 MOST_ADDED = 0.25
 """Share of the wanted labels that may come on top, so that every class has one."""
@@ -31,8 +35,8 @@ def draw_labelled(data: PairedDataset, rows: np.ndarray, count: LabelCount | Non
     classes = len(np.unique(data.label.numpy()[known])) if data.task == "single-label" else 2
     require(
         len(known) >= 2 and classes >= 2,
-        "Each fit must see two labels or more, of two classes or more, outside its test samples. Fit "
-        f"{seed} sees {len(known)} of {classes}: give more labels"
+        "Each fit must see two labels or more, of two classes or more, outside its test samples. "
+        f"{fit_words(seed)[0].upper()}{fit_words(seed)[1:]} sees {len(known)} of {classes}: give more labels"
         + ("." if count is None else f", or a larger `labelled`. Got {count}."),
     )
     return np.sort(known)
@@ -56,6 +60,30 @@ def _share_of(sizes: np.ndarray, share: float, seed: int) -> np.ndarray:
     found = np.empty_like(wanted)
     found[order] = np.diff(reached, prepend=0)
     return np.minimum(found, sizes)
+
+
+def describe_shortage(data: PairedDataset, count: LabelCount, splits: Sequence[Split]) -> str:
+    """Return how many labels of each class the fits see, if that is fewer than asked for; else nothing.
+
+    Args:
+        data: the samples, with all labels that are known.
+        count: the number of labels asked for.
+        splits: of the fits.
+    """
+    if not count.per_class or data.task != "single-label":
+        return ""
+    label, codes = data.label.numpy(), np.unique(data.label.numpy()[data.labelled])
+    seen = np.array([[(label[split.learnt] == code).sum() for code in codes] for split in splits])
+    short = (seen < count.per_class).any(axis=0)
+    if not short.any():
+        return ""
+    least, most = seen[:, short].min(), seen[:, short].max()
+    span = f"{least}" if least == most else f"{least} to {most}"
+    which = f"{listing([data.class_names[code] for code in codes[short]], limit=5)} of {len(codes)} classes"
+    return (
+        f"`labelled` asks for {count} labels. {'Every class has' if short.all() else f'{which} have'} fewer "
+        f"outside the test fold, so a fit sees all that there are: {span}."
+    )
 
 
 def _chosen(strata: np.ndarray, group: np.ndarray, count: LabelCount, seed: int) -> np.ndarray:

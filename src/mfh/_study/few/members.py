@@ -45,8 +45,8 @@ class Part:
 def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
     """Return the folds of the labelled samples, then all of them: stratified, groups kept together.
 
-    Where the labelled samples have fewer groups than folds, each group is a fold; those of a single group are
-    divided as if there were no groups.
+    Where the labelled samples have fewer groups than folds, each group is a fold; where they have too few
+    groups even for that, they are divided as if there were no groups; see `divides_groups`.
 
     Args:
         task: the fit.
@@ -54,10 +54,8 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
     """
     rows = task.labelled.numpy()
     strata = task.networks.data.kind.strata(data.label[task.labelled])
-    group = None if data.group is None else data.group[rows]
-    groups = 0 if group is None else len(np.unique(group))
-    group = group if groups > 1 else None
-    count = min(task.budget.folds, len(rows), *([groups] if groups > 1 else []))
+    group = None if data.group is None or divides_groups(task, data) else data.group[rows]
+    count = min(task.budget.folds, len(rows), *([] if group is None else [len(np.unique(group))]))
     rng = np.random.default_rng(task.derived("label folds"))
     parts = divide(strata, group, [1 / count] * count, rng)
     if not all(len(part) for part in parts):  # classes have fewer samples than there are folds
@@ -72,10 +70,20 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
         )
     require(
         all(len(task.having(part.labelled, "both")) for part in found),
-        f"Each fold of the labelled samples must leave complete pairs to train on. In fit {task.seed} one "
+        f"Each fold of the labelled samples must leave complete pairs to train on. In {task.words} one "
         "does not: give more labelled samples that have both modalities.",
     )
     return [*found, Part("", data, task.labelled, task.labelled)]
+
+
+def divides_groups(task: SeedTask, data: PairedDataset) -> bool:
+    """Return whether the labelled samples have too few groups for folds of whole groups.
+
+    Two are enough; a search needs three, as its teachers are trained without two folds.
+    """
+    if data.group is None:
+        return False
+    return len(np.unique(data.group[task.labelled.numpy()])) < (3 if task.config.searches else 2)
 
 
 def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
@@ -142,7 +150,7 @@ def labelled_job(
         seen,
         seen,  # the last weights are kept, so these choose nothing
         task.derived(batches + part.name),
-        name=f"The network `{name}` of fit {task.seed}",
+        name=f"The network `{name}` of {task.words}",
         metric=task.metric,
         rate=rate,
         weight_decay=weight_decay,

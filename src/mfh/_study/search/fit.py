@@ -14,7 +14,7 @@ from mfh._checks import listing, require
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
 from mfh._study.few.fit import visible_data
-from mfh._study.few.members import Part, divide_labelled, labelled_job, predict_rows
+from mfh._study.few.members import Part, divide_labelled, divides_groups, labelled_job, predict_rows
 from mfh._study.few.stack import with_labels
 from mfh._study.kept import STUDENTS, keep_students
 from mfh._study.networks import Build, Networks
@@ -107,7 +107,7 @@ class Candidates:
             lesson.train,
             task.having(part.labelled, "student"),  # the last weights are kept, so these choose nothing
             task.derived("batches" + part.name),
-            name=f"The {name} of fit {task.seed}",
+            name=f"The {name} of {task.words}",
             metric=task.metric,
             rate=recipe.rate,
             weight_decay=recipe.weight_decay,
@@ -184,6 +184,7 @@ def run_search(task: SeedTask) -> SeedResult:
             ],
             "winners": {BASELINE: _winner(untaught), SEARCHED: _winner(winner)},
             "anchor": str(anchor.recipe),
+            "divides_groups": divides_groups(task, data),
             **_thresholds(task, truth, students),
         },
     )
@@ -193,13 +194,13 @@ def require_searchable(candidates: Candidates) -> None:
     """Check what a search needs.
 
     Raises:
-        InputError: the labelled samples have too few groups.
+        InputError: there are too few labelled samples.
     """
     task, folds = candidates.task, len(candidates.parts) - 1
     require(
         folds >= 3,
-        "`data` must have labelled samples of three groups or more outside each test fold: teachers are "
-        f"trained without two of them. Got {folds} in fit {task.seed}.",
+        "`data` must have three labelled samples or more outside each test fold: teachers are trained "
+        f"without two folds of them. Got {folds} in {task.words}: give more labels.",
     )
 
 

@@ -10,7 +10,6 @@ from mfh._study.by_part import by_part
 from mfh._study.few.budget import Budget
 from mfh._study.outcome import SeedResult
 from mfh._study.search.words import describe_search
-from mfh._study.sentences import HIDES
 from mfh.arms import BASELINE, SEARCHED
 from mfh.config import FitConfig
 from mfh.recipe import Recipe
@@ -64,7 +63,7 @@ def as_fit(
     }
     untaught = all(not Recipe.from_dict(r).taught for r in winners if r["search"] == SEARCHED)
     verdict = result.verdict
-    if untaught and not verdict.sentence.startswith(HIDES):
+    if untaught and not verdict.one_class:
         verdict = replace(verdict, verdict="no-effect")
     search["untaught"] = untaught
     search["shipped"] = shipped(verdict, search["final"])
@@ -72,9 +71,10 @@ def as_fit(
     values["config"] = {**result.config, "losses": list(config.losses)}
     found = FitResult(**values, search=search)
     search["by_part"] = _by_part(found)
-    sentence, reasons = describe_search(found, untaught=untaught)
-    words = Verdict(verdict.verdict, None, sentence, (*reasons, *verdict.reasons))
-    return replace(found, verdict=words)
+    divided = sum(fit.search.get("divides_groups", False) for fit in fits)
+    sentence, reasons = describe_search(found, untaught=untaught, divided=divided)
+    every = (*reasons, *verdict.reasons)
+    return replace(found, verdict=replace(verdict, focusing=None, sentence=sentence, reasons=every))
 
 
 def shipped(verdict: Verdict, final: Mapping[str, Any] | None) -> str:

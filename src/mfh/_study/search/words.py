@@ -1,22 +1,22 @@
 """The sentences of a search."""
 
-from mfh._study.sentences import HIDES
 from mfh.arms import BASELINE, SEARCHED
 from mfh.recipe import Recipe
 from mfh.results import Comparison, FitResult, MetricInfo
 
 
-def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str]]:
+def describe_search(result: FitResult, *, untaught: bool, divided: int = 0) -> tuple[str, list[str]]:
     """Return the first sentences of a search: which student to ship, and how good it is; then the reasons.
 
     Args:
         result: the search, without its words.
         untaught: whether no fit took a teacher.
+        divided: number of fits whose labelled samples have too few groups for folds of whole groups.
     """
     metric, search = result.metrics[0], result.search
     gain = _comparison(result, BASELINE)
     final, ships = search["final"], _ships(result)
-    if result.verdict.sentence.startswith(HIDES):
+    if result.verdict.one_class:
         first = result.verdict.sentence
     elif untaught:
         first = (
@@ -39,6 +39,12 @@ def describe_search(result: FitResult, *, untaught: bool) -> tuple[str, list[str
     reasons = []
     if final is None:
         reasons.append("The search on all samples failed, so no student is ready. Repeat the command.")
+    if divided:
+        reasons.append(
+            f"In {divided} of {len(_taken(result))} fits the labelled samples have fewer than three groups, "
+            "so recipes are judged on folds that divide groups. Test folds do not, so the gain is not "
+            "affected; another recipe may be better for new groups."
+        )
     return f"{first} {ships}", reasons
 
 

@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ class WorkerPool:
         cores: cores for the workers; None in this process, and if a cluster places the workers.
         settings: for `joblib.parallel_config`.
         options: for `joblib.Parallel`.
+        shared: whether arrays of results belong to the cluster and cannot be written: they are copied.
     """
 
     count: int
@@ -42,6 +44,7 @@ class WorkerPool:
     cores: CoreGroups | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    shared: bool = False
 
     def run(self, calls: Iterable[tuple[Callable[..., R], tuple[Any, ...]]], width: int) -> Iterator[R]:
         """Yield results as they come in, `width` calls at a time, each from a process other than this one."""
@@ -54,8 +57,8 @@ class WorkerPool:
             with shield_workers():
                 results = parallel(tasks)
         try:
-            for result in results:  # noqa: UP028 - it would close them before warnings are silenced
-                yield result
+            for result in results:
+                yield deepcopy(result) if self.shared else result
         finally:
             with warnings.catch_warnings():  # joblib warns of what is cancelled
                 warnings.simplefilter("ignore", UserWarning)
@@ -140,7 +143,7 @@ def _ray(jobs: int | None, address: str | None) -> Iterator[WorkerPool]:
             cores >= LEAST_JOBS,
             f"`backend` ray needs a cluster of {LEAST_JOBS} CPUs or more, one for each worker. Got {cores}.",
         )
-        yield WorkerPool(min(jobs or cores, cores), settings={"backend": "mfh-ray"})
+        yield WorkerPool(min(jobs or cores, cores), settings={"backend": "mfh-ray"}, shared=True)
     finally:
         if mine:
             ray.shutdown()
