@@ -7,12 +7,15 @@ from benchmarks._study_tables import MINUS, Study, Table, pair, signed
 
 ARMS = ("no-kd", "self", "regular", "fused", "joint", "stack", "hard", "mismatched", "broken", "oracle")
 GAINS = ("no-kd", "self", "mismatched")
+PROBABILITIES = {"calibration-error": 1, "log-loss": 3, "brier": 3}
+"""Metrics of probabilities, and digits after the point."""
 FOCUSING = ("joint", "important (chosen)", "softened (chosen)")
 
 
 def points(study: Study) -> list[Study]:
     """Return the numbers of labels at which all arms were trained."""
-    return [point for point in study["labels"]["curve"] if any(r["arm"] == "stack" for r in point["arms"])]
+    curve = study["labels"].get("curve", ())  # empty with one number of labels
+    return [point for point in curve if any(row["arm"] == "stack" for row in point["arms"])]
 
 
 def by_labels(studies: Sequence[Study]) -> Table:
@@ -70,6 +73,33 @@ def means(studies: Sequence[Study]) -> Table:
     return columns, rows
 
 
+def probabilities(studies: Sequence[Study]) -> Table:
+    """Return how good the probabilities of `no-kd`, `self` and `stack` are, at the first number of labels."""
+    columns = (
+        "teacher → student",
+        "labels",
+        "arm",
+        "divided by",
+        "calibration error, %",
+        "log-loss",
+        "Brier",
+    )
+    rows = []
+    for study in studies:
+        for arm in (*GAINS[:2], "stack"):
+            told = [row["temperature"] for row in study["records"] if row["arm"] == arm]
+            divided = study["config"]["calibrate"] == "temperature"
+            found = {row["metric"]: row for row in study["summary"] if row["arm"] == arm}
+            shown = [_interval(found[name], digits) for name, digits in PROBABILITIES.items()]
+            mean = f"{sum(told) / len(told):.2f}" if divided else "1"
+            rows.append([pair(study), _count(study["labels"]["labelled"]), f"`{arm}`", mean, *shown])
+    return columns, rows
+
+
+def _interval(row: Study, digits: int) -> str:
+    return f"{row['mean']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
+
+
 def _versus(arm: str) -> str:
     return f"`stack` minus `{arm}`"
 
@@ -98,4 +128,10 @@ def _worth(found: Any, point: Study) -> str:
     return f"{round(found['further']):,} ({round(found['low']):,} to {high})"
 
 
-FEW_TABLES = {"few-arms": by_labels, "few-gains": gains, "few-focusing": focusing, "few-means": means}
+FEW_TABLES = {
+    "few-arms": by_labels,
+    "few-gains": gains,
+    "few-focusing": focusing,
+    "few-means": means,
+    "few-probabilities": probabilities,
+}

@@ -36,6 +36,7 @@ def retrain(
     teacher: Build | None,
     student: Build | None,
     all_labels: bool,
+    calibrated: bool,
 ) -> Refitted:
     """Return a student that was trained on all samples.
 
@@ -48,6 +49,7 @@ def retrain(
         teacher: what makes the teacher's network, if a folder cannot say it.
         student: the same for the student's network.
         all_labels: whether labels that the run hid are used too.
+        calibrated: whether its temperature is wanted.
 
     Raises:
         InputError: the data are missing or others, or a network cannot be made.
@@ -55,7 +57,10 @@ def retrain(
     find = partial(_networks, result, kept, data, teacher, student)
     if isinstance(result, FitResult):
         return _of_search(result, kept, chosen, find if all_labels else None)
-    return _of_study(result, chosen, find(), all_labels=all_labels)
+    networks = find()
+    if not calibrated:
+        networks = replace(networks, config=replace(networks.config, calibrate="none"))
+    return _of_study(result, chosen, networks, all_labels=all_labels)
 
 
 def _of_search(
@@ -99,8 +104,8 @@ def _of_search(
 def _of_study(result: StudyResult, chosen: Chosen, networks: Networks, *, all_labels: bool) -> Refitted:
     """Train a student of a study once more, on all samples.
 
-    Its ratio, smoothing and epochs are those that the fits chose most often, or their median; its temperature
-    is the median of those that calibrate students like it.
+    Its ratio, smoothing and epochs are those that the fits chose most often, or their median. So is its
+    temperature, but with few labels, where it is fitted anew to held-out labels.
     """
     records = like_it(result, chosen)
     (arm, ratio), _ = Counter((r.arm, r.ratio) for r in records).most_common(1)[0]
@@ -120,7 +125,9 @@ def _of_study(result: StudyResult, chosen: Chosen, networks: Networks, *, all_la
         labelled = result.predictions.get(f"labelled/{chosen.record.seed}")
     temperatures = [r.temperature for r in records if r.temperature is not None]
     done = refit(networks, winner, seed=chosen.record.seed, labelled=labelled)
-    return replace(done, temperature=float(np.median(temperatures)) if temperatures else None)
+    if networks.few_labels or not temperatures:
+        return done
+    return replace(done, temperature=float(np.median(temperatures)))
 
 
 def _networks(

@@ -12,7 +12,7 @@ from mfh._study.few.budget import members
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
 from mfh._study.teachers import Teachers, train_alone, trained
-from mfh.arms import FUSED
+from mfh.arms import BASELINE, FUSED
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
 from mfh.training.device import Processes
@@ -149,6 +149,27 @@ def labelled_job(
     )
 
 
+def lone_job(
+    task: SeedTask, part: Part, name: str, *, smoothing: float, weight_decay: float | None, rate: float = 1.0
+) -> StudentJob:
+    """Return a student network that has no teacher; see `labelled_job`.
+
+    Args:
+        task: the fit.
+        part: the labelled samples.
+        name: `no-kd`, or another name for a network that differs from it in its random numbers alone.
+        smoothing: label smoothing.
+        weight_decay: in place of that of the options.
+        rate: factor of the learning rate.
+    """
+    first = name == BASELINE
+    return labelled_job(
+        task, part, task.networks.build_student, "student", name + part.name,
+        smoothing=smoothing, weight_decay=weight_decay, rate=rate,
+        role=("student" if first else name) + part.name, batches="batches" if first else name,
+    )  # fmt: skip
+
+
 def _train_pair(task: SeedTask, part: Part, kind: type[Pair]) -> Pair:
     """Train networks of both modalities: fused, on the labels, or as step 1 of Algorithm 1, on all pairs."""
     role = "fused" if kind is Fused else "joint"
@@ -187,6 +208,8 @@ class Tuned:
             members of `self`, which differ in their random numbers alone.
         held_out: out-of-fold outputs of the labelled rows that have the student's modality.
         fit: the network of the arm `no-kd`.
+        by_fold: where students are calibrated, outputs of the networks that were trained without each fold,
+            for every sample.
     """
 
     smoothing: float
@@ -194,15 +217,16 @@ class Tuned:
     logits: Mapping[str, Tensor]
     held_out: HeldOut
     fit: StudentFit
+    by_fold: Sequence[Tensor] = ()
 
 
-def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
+def tune(task: SeedTask, parts: Sequence[Part], copies: Sequence[str]) -> Tuned:
     """Choose smoothing and weight decay by out-of-fold metric, then by likelihood; train on all labels.
 
     Args:
         task: the fit.
         parts: the folds, then all labelled samples.
-        copies: how many further networks to train, for self-training.
+        copies: names of further networks to train, for self-training.
     """
     *folds, complete = parts
     kind = complete.data.kind
@@ -213,40 +237,38 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     scored = []
     for smoothing, decay in tried:
         jobs = {
-            f"no-kd-{smoothing:g}-{decay:g}{fold.name}": labelled_job(
-                task, fold, task.networks.build_student, "student", "no-kd" + fold.name,
-                smoothing=smoothing, weight_decay=decay, role="student" + fold.name,
+            f"no-kd-{smoothing:g}-{decay:g}{fold.name}": lone_job(
+                task, fold, BASELINE, smoothing=smoothing, weight_decay=decay
             )
             for fold in folds
-        }  # fmt: skip
+        }
         fits = task.train_side_by_side(jobs, "teachers")
+        models = [trained(job, fit) for job, fit in zip(jobs.values(), fits, strict=True)]
         outputs = torch.cat(
             [
-                predict_rows(task, trained(job, fit), fold.data, mine)
-                for fold, mine, job, fit in zip(folds, held_out, jobs.values(), fits, strict=True)
+                predict_rows(task, model, fold.data, mine)
+                for fold, mine, model in zip(folds, held_out, models, strict=True)
             ]
         )
         metric = task.metric(outputs, truth, complete.data.weight_of(rows))
         merit = (task.metric.merit(metric), -float(kind.label_loss(outputs, truth, weight=each)))
-        scored.append((merit, outputs))
+        every = [task.predict(m, complete.data, "student") for m in models] if task.budget.calibrates else []
+        scored.append((merit, outputs, every))
     best = max(range(len(tried)), key=lambda place: scored[place][0])
     best = int(Processes.on(task.device).from_main(float(best)))
     smoothing, decay = tried[best]
     jobs = {
-        name: labelled_job(
-            task, complete, task.networks.build_student, "student", name,
-            smoothing=smoothing, weight_decay=decay,
-            role="student" if name == "no-kd" else name, batches="batches" if name == "no-kd" else name,
-        )
-        for name in ("no-kd", *(f"self-{number}" for number in range(copies)))
-    }  # fmt: skip
+        name: lone_job(task, complete, name, smoothing=smoothing, weight_decay=decay)
+        for name in (BASELINE, *copies)
+    }
     fits = task.train_side_by_side(jobs, "teachers")
     logits = {
         name: task.predict(trained(job, fit).to(task.device), complete.data, "student")
         for (name, job), fit in zip(jobs.items(), fits, strict=True)
     }
     order = torch.argsort(rows)
-    return Tuned(smoothing, decay, logits, HeldOut(rows[order], scored[best][1][order]), fits[0])
+    _, outputs, every = scored[best]
+    return Tuned(smoothing, decay, logits, HeldOut(rows[order], outputs[order]), fits[0], every)
 
 
 def predict_rows(task: SeedTask, model: nn.Module, data: PairedDataset, rows: Tensor) -> Tensor:
