@@ -74,7 +74,7 @@ def means(studies: Sequence[Study]) -> Table:
 
 
 def probabilities(studies: Sequence[Study]) -> Table:
-    """Return how good the probabilities of `no-kd`, `self` and `stack` are, at the first number of labels."""
+    """Return how good probabilities are; studies come in twos: without and with `--calibrate temperature`."""
     columns = (
         "teacher → student",
         "labels",
@@ -85,15 +85,22 @@ def probabilities(studies: Sequence[Study]) -> Table:
         "Brier",
     )
     rows = []
-    for study in studies:
+    for plain, calibrated in zip(studies[::2], studies[1::2], strict=True):
         for arm in (*GAINS[:2], "stack"):
-            told = [row["temperature"] for row in study["records"] if row["arm"] == arm]
-            divided = study["config"]["calibrate"] == "temperature"
-            found = {row["metric"]: row for row in study["summary"] if row["arm"] == arm}
-            shown = [_interval(found[name], digits) for name, digits in PROBABILITIES.items()]
-            mean = f"{sum(told) / len(told):.2f}" if divided else "1"
-            rows.append([pair(study), _count(study["labels"]["labelled"]), f"`{arm}`", mean, *shown])
+            for study in (plain, calibrated):
+                found = {row["metric"]: row for row in study["summary"] if row["arm"] == arm}
+                shown = [_interval(found[name], digits) for name, digits in PROBABILITIES.items()]
+                about = [pair(study), _count(study["labels"]["labelled"]), f"`{arm}`", _divided(study, arm)]
+                rows.append([*about, *shown])
     return columns, rows
+
+
+def _divided(study: Study, arm: str) -> str:
+    """Return the mean over fits of what the outputs of an arm were divided by."""
+    if study["config"]["calibrate"] == "none":
+        return "1"
+    told = [row["temperature"] for row in study["records"] if row["arm"] == arm]
+    return f"{sum(told) / len(told):.2f}"
 
 
 def _interval(row: Study, digits: int) -> str:

@@ -15,8 +15,7 @@ from mfh import InputError, PairedDataset, StudyConfig
 from mfh._study.design import Design
 from mfh._study.few import fit as few
 from mfh._study.few.budget import Budget
-from mfh._study.few.fit import units_per_fit, visible_data
-from mfh._study.few.lessons import training_rows
+from mfh._study.few.fit import units_per_fit
 from mfh._study.few.members import Part, divide_labelled
 from mfh._study.few.stack import RIDGE
 from mfh._study.networks import Networks
@@ -146,21 +145,6 @@ def test_held_out_labels_change_no_output_for_their_fold(monkeypatch: pytest.Mon
         before, after = (fit.out_of_fold["outputs"][place] for fit in (clean, other))
         np.testing.assert_array_equal(before[places], after[places], err_msg=record.arm)
         assert np.abs(before[~places] - after[~places]).max() > 1e-3, record.arm
-
-
-def test_students_of_a_fold_see_no_pair_of_the_groups_of_its_samples() -> None:
-    networks = Networks(DATA, CALIBRATED)
-    split = Design.of(DATA, CALIBRATED).draw(DATA, CALIBRATED, 0)
-    task = SeedTask(networks, 0, split, threads=1, arms=networks.arms)
-    parts = divide_labelled(task, visible_data(task)[0])
-    group = DATA.group
-    assert group is not None
-    for part in parts[:-1]:
-        rows = training_rows(task, part).numpy()
-        assert not set(group[rows]) & set(group[part.held_out.numpy()])
-        assert set(rows) <= set(split.train)
-        assert set(part.labelled.tolist()) <= set(rows)
-    assert training_rows(task, parts[-1]).tolist() == split.train.tolist()
 
 
 # --- what it takes

@@ -106,6 +106,7 @@ def export_run(
     )
     chosen = choose(result, kept, arm=arm, seed=seed, loss=loss)
     record = chosen.record
+    temperature = _temperature(result, chosen, calibrate or default)
     _log.info(
         "The student of arm %s%s, fit %d%s: validation %s %s",
         record.arm,
@@ -119,7 +120,6 @@ def export_run(
     described = _widths(described, chosen.state)
     model = _model(result, kept, described, chosen.state, chosen.tensors, student)
     _require_recorded(result, chosen, model)
-    temperature = _temperature(result, chosen, calibrate or default)
     refitted = None
     if refit:
         refitted = retrain(
