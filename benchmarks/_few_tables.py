@@ -16,12 +16,15 @@ SETTINGS = {
     "mfcc>au": "speech, mfcc → au",
     "au>mfcc": "speech, au → mfcc",
 }
+PROBABILITIES = {"calibration-error": 1, "log-loss": 3, "brier": 3}
+"""Metrics of probabilities, and digits after the point."""
 FOCUSING = ("joint", "important (chosen)", "softened (chosen)")
 
 
 def points(study: Study) -> list[Study]:
     """Return the numbers of labels at which all arms were trained."""
-    return [point for point in study["labels"]["curve"] if any(r["arm"] == "stack" for r in point["arms"])]
+    curve = study["labels"].get("curve", ())  # empty with one number of labels
+    return [point for point in curve if any(row["arm"] == "stack" for row in point["arms"])]
 
 
 def by_labels(studies: Sequence[Study]) -> Table:
@@ -77,6 +80,40 @@ def means(studies: Sequence[Study]) -> Table:
         shown = [_sign(value) for value in values]
         rows.append([count, str(len(chosen)), *shown, told])
     return columns, rows
+
+
+def probabilities(studies: Sequence[Study]) -> Table:
+    """Return how good probabilities are; studies come in twos: without and with `--calibrate temperature`."""
+    columns = (
+        "teacher → student",
+        "labels",
+        "arm",
+        "divided by",
+        "calibration error, %",
+        "log-loss",
+        "Brier",
+    )
+    rows = []
+    for plain, calibrated in zip(studies[::2], studies[1::2], strict=True):
+        for arm in (*GAINS[:2], "stack"):
+            for study in (plain, calibrated):
+                found = {row["metric"]: row for row in study["summary"] if row["arm"] == arm}
+                shown = [_interval(found[name], digits) for name, digits in PROBABILITIES.items()]
+                about = [pair(study), _count(study["labels"]["labelled"]), f"`{arm}`", _divided(study, arm)]
+                rows.append([*about, *shown])
+    return columns, rows
+
+
+def _divided(study: Study, arm: str) -> str:
+    """Return the mean over fits of what the outputs of an arm were divided by."""
+    if study["config"]["calibrate"] == "none":
+        return "1"
+    told = [row["temperature"] for row in study["records"] if row["arm"] == arm]
+    return f"{sum(told) / len(told):.2f}"
+
+
+def _interval(row: Study, digits: int) -> str:
+    return f"{row['mean']:.{digits}f} ({row['low']:.{digits}f} to {row['high']:.{digits}f})"
 
 
 def _versus(arm: str) -> str:
@@ -153,4 +190,5 @@ FEW_TABLES = {
     "few-gains": gains,
     "few-focusing": focusing,
     "few-means": means,
+    "few-probabilities": probabilities,
 }

@@ -127,7 +127,7 @@ def curve() -> Any:
 @pytest.mark.parametrize("name", sorted(FEW_TABLES.keys() - {"few-first"}))
 def test_every_table_of_few_labels_can_be_made(curve: Any, name: str) -> None:
     columns, rows = FEW_TABLES[name]([curve, curve])
-    assert len(rows) == (2 if name == "few-means" else 4)
+    assert len(rows) == {"few-means": 2, "few-probabilities": 6}.get(name, 4)
     assert {len(row) for row in rows} == {len(columns)}
 
 

@@ -22,8 +22,9 @@ class Record:
         loss: the distillation loss; None without a teacher.
         also: further metrics on the test split, in their units, by name.
         repeat, fold: which repeat of the resampling the fit belongs to, and which fold it tests.
-        temperature: what its outputs must be divided by so that its probabilities fit the validation labels
-            (`mfh.training.calibration`); None where outputs are no probabilities, or it was not fitted.
+        temperature: what its outputs must be divided by so that its probabilities fit labels that it did not
+            see (`mfh.training.calibration`): those of validation samples, or with few labels those that were
+            held out from students like it. None where outputs are no probabilities, or it was not fitted.
     """
 
     arm: str

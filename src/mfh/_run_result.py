@@ -159,7 +159,8 @@ class RunResult:
             seed: number of the fit; by default the one whose student has the best validation metric.
             loss: the distillation loss; by default the declared one.
             calibrate: `temperature` divides the scores by the temperature that minimises the log-loss on
-                validation samples; `none` does not. By default as the study did.
+                validation samples; `none` does not. By default as the study did. With few labels the study
+                itself must have been run with `calibrate="temperature"`.
             refit: whether to train this student once more, on all samples, with a fixed number of steps; by
                 default not, but for a search, which has done so. Labels that the run hid stay hidden unless
                 it is `all-labels`.

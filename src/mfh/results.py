@@ -70,7 +70,9 @@ class StudyResult(RunResult):
         predictions: test outputs by sample, the content of `predictions.npz`: `id`, `label` and, if there are
             groups, `group` of all samples; for each fit `rows/SEED`, the places of its test samples among
             them, and `outputs/SEED`, (student, test sample, output), in the order of the records of that fit;
-            where labels are missing `labelled/SEED`, the places of the samples whose labels the fit saw.
+            where labels are missing `labelled/SEED`, the places of the samples whose labels the fit saw, and
+            with `calibrate` `out_of_fold/SEED`, (student, sample, output): outputs of students like each that
+            did not see these samples, whose places are `out_of_fold_rows/SEED`, before any division.
         sample_values: arm -> rows of the tested samples, and the mean over fits of the metric's value for
             each; not written to disk.
         diagnosis: what was said before any student was trained, in the layout of `diagnosis` in

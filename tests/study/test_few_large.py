@@ -48,6 +48,11 @@ def test_large_networks_get_two_folds_and_try_smoothing_alone() -> None:
 
 
 @pytest.mark.usefixtures("large")
+def test_large_networks_get_three_folds_to_be_calibrated() -> None:
+    assert budget(replace(FEW, calibrate="temperature"), teacher=teacher, student=student).folds == 3
+
+
+@pytest.mark.usefixtures("large")
 def test_default_perceptrons_are_never_large() -> None:
     assert not budget().large
 

@@ -14,12 +14,13 @@ import mfh
 from mfh import FitConfig, FitResult, InputError, PairedDataset
 from mfh._study.design import Design
 from mfh._study.few.fit import visible_data
+from mfh._study.few.lessons import Lesson
 from mfh._study.few.members import divide_labelled
 from mfh._study.networks import Networks
 from mfh._study.search.choose import choose, standard_error
 from mfh._study.search.fit import units_per_fit
 from mfh._study.search.halving import Tried, round_cost, search
-from mfh._study.search.lessons import Lesson, make_lessons
+from mfh._study.search.lessons import make_lessons
 from mfh._study.search.space import Space
 from mfh._study.search.summary import worth
 from mfh._study.search.threshold import choose_threshold, judge_threshold
@@ -166,9 +167,10 @@ def test_no_lesson_depends_on_the_labels_that_it_holds_out() -> None:
     visible, _ = visible_data(other)
     parts = [replace(lesson.part, data=visible.without_labels(hidden(lesson))) for lesson in lessons]
     again, _ = make_lessons(replace(other, split=split), visible, parts, Recipe(), focused=True)
-    for name, logits in lessons[0].logits.items():
-        assert torch.equal(logits, again[0].logits[name]), name
-    assert any(not torch.equal(logits, again[1].logits[name]) for name, logits in lessons[1].logits.items())
+    (first, second, *_), (mine, other_mine, *_) = ([x.outputs.logits for x in y] for y in (lessons, again))
+    for name, logits in first.items():
+        assert torch.equal(logits, mine[name]), name
+    assert any(not torch.equal(logits, other_mine[name]) for name, logits in second.items())
 
 
 def hidden(lesson: Lesson) -> np.ndarray:
@@ -197,7 +199,7 @@ def test_labelled_samples_have_the_outputs_of_teachers_that_did_not_see_them() -
     lessons, _ = make_lessons(task, visible, divide_labelled(task, visible), Recipe(), focused=False)
     for lesson in lessons:
         rows = lesson.part.labelled
-        right = (lesson.logits["regular"][rows].argmax(dim=1) == visible.label[rows]).float().mean()
+        right = (lesson.outputs.logits["regular"][rows].argmax(dim=1) == visible.label[rows]).float().mean()
         assert right < 0.75  # in-sample it would be 1
 
 

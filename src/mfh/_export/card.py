@@ -195,10 +195,13 @@ def _results(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         span = f" (95% interval {gain['low']:+.2f} to {gain['high']:+.2f})" if gain["low"] is not None else ""
         lines += [f"Difference to a student without a teacher: {gain['difference']:+.2f} points{span}."]
     temperature = info["calibration"]["temperature"]
+    command = facts["calibrates"]
+    way = f": `mfh {command} --calibrate temperature` fits their probabilities" if command else ""
     lines += [
-        f"Scores are divided by the temperature {temperature:.3g}, fitted on validation samples."
+        f"Scores are divided by the temperature {temperature:.3g}, fitted on samples that the student, or "
+        "students like it, did not see."
         if temperature is not None
-        else "Scores are not calibrated: `mfh export --calibrate temperature` fits their probabilities."
+        else f"Scores are not calibrated{way}."
     ] * (info["task"] != "regression")
     if threshold := info.get("threshold"):
         lines += [

@@ -29,6 +29,7 @@ from mfh._system.paths import label_folder
 from mfh.data.paired import PairedDataset
 from mfh.models.mlp import Standardized, standardized
 from mfh.results import FitResult, RunResult, StudyResult
+from mfh.training.calibration import PROBABILITIES
 
 REPRODUCED = 1e-2
 """Largest difference to the recorded outputs, for outputs up to 1 in size: devices round differently."""
@@ -61,8 +62,8 @@ def export_run(
             helps, `no-kd` if it does not, and where that is open, the one with the better validation metric.
         seed: number of the fit; by default the one whose student has the best validation metric.
         loss: the distillation loss; by default the declared one.
-        calibrate: `temperature` divides the scores by the temperature that fits them to validation samples,
-            `none` does not. By default as the study did.
+        calibrate: `temperature` divides the scores by the temperature that fits them to validation samples
+            (with few labels: to held-out labels), `none` does not. By default as the study did.
         refit: whether the student is trained once more, on all samples; see `mfh._study.refit`. With
             `all-labels` it sees the labels that the study hid, too. By default not; after a search, which has
             trained it already, it is the student of all samples unless `seed` names a fit.
@@ -106,6 +107,7 @@ def export_run(
     )
     chosen = choose(result, kept, arm=arm, seed=seed, loss=loss)
     record = chosen.record
+    temperature = _temperature(result, chosen, calibrate or default)
     _log.info(
         "The student of arm %s%s, fit %d%s: validation %s %s",
         record.arm,
@@ -119,7 +121,6 @@ def export_run(
     described = _widths(described, chosen.state)
     model = _model(result, kept, described, chosen.state, chosen.tensors, student)
     _require_recorded(result, chosen, model)
-    temperature = _temperature(result, chosen, calibrate or default)
     refitted = None
     if refit:
         refitted = retrain(
@@ -130,6 +131,7 @@ def export_run(
             teacher=teacher,
             student=student,
             all_labels=refit == "all-labels",
+            calibrated=temperature is not None,
         )
         described = _widths(described, refitted.state)
         model = _model(result, kept, described, refitted.state, refitted.tensors, student)
@@ -144,6 +146,7 @@ def export_run(
         "environment": result.environment,
         "label_weight": result.config.get("label_weight"),
         "words": _words(result, chosen, refitted),
+        "calibrates": _calibrates(chosen, str(info["task"])),
         "refit": None,
     }
     if refitted is not None:
@@ -264,13 +267,26 @@ def _require_recorded(result: StudyResult, chosen: Chosen, model: Deployed) -> N
     )
 
 
+def _calibrates(chosen: Chosen, task: str) -> str:
+    """Return which command calibrates students like this one; empty if none can."""
+    if chosen.record.temperature is not None:
+        return "export"
+    return "study" if task in PROBABILITIES else ""
+
+
 def _temperature(result: StudyResult, chosen: Chosen, calibrate: str) -> float | None:
     """Return the temperature that the scores are divided by; None for 1."""
     if calibrate == "none":
         return None
+    task = str(result.data.get("task", "single-label"))
+    require(
+        chosen.record.temperature is not None or not result.labels or task not in PROBABILITIES,
+        "`calibrate` must be none: with few labels no samples are for validation, and this study fitted no "
+        "temperatures. Repeat the study with --calibrate temperature, and export that one.",
+    )
     require(
         chosen.record.temperature is not None,
-        f"`calibrate` must be none for the task {result.data.get('task')}: its outputs give no probabilities "
+        f"`calibrate` must be none for the task {task}: its outputs give no probabilities "
         "of a sample, or the run was written by a command that fits no temperature.",
     )
     return chosen.record.temperature

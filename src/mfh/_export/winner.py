@@ -39,6 +39,7 @@ def retrain(
     teacher: Build | None,
     student: Build | None,
     all_labels: bool,
+    calibrated: bool,
 ) -> Refitted:
     """Return a student that was trained on all samples.
 
@@ -51,6 +52,7 @@ def retrain(
         teacher: what makes the teacher's network, if a folder cannot say it.
         student: the same for the student's network.
         all_labels: whether labels that the run hid are used too.
+        calibrated: whether its temperature is wanted.
 
     Raises:
         InputError: the data are missing or others, or a network cannot be made.
@@ -64,7 +66,12 @@ def retrain(
         winner, same = _winner(result, chosen), _same(result, _given(data))
         done: Refitted = own.refit(result, winner, same, seed=chosen.record.seed)
     else:
-        done = _of_study(result, chosen, find(), all_labels=all_labels)
+        networks = find()
+        if not calibrated:
+            networks = replace(networks, config=replace(networks.config, calibrate="none"))
+        done = _of_study(result, chosen, networks, all_labels=all_labels)
+        if networks.few_labels:
+            return done
     temperatures = [r.temperature for r in like_it(result, chosen) if r.temperature is not None]
     return replace(done, temperature=float(np.median(temperatures)) if temperatures else None)
 
@@ -108,7 +115,10 @@ def _of_search(
 
 
 def _of_study(result: StudyResult, chosen: Chosen, networks: Networks, *, all_labels: bool) -> Refitted:
-    """Train a student of a study once more, on all samples."""
+    """Train a student of a study once more, on all samples.
+
+    With few labels its temperature is fitted anew, to held-out labels.
+    """
     labelled = None
     if networks.few_labels and not all_labels:
         labelled = result.predictions.get(f"labelled/{chosen.record.seed}")

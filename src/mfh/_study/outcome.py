@@ -80,6 +80,8 @@ class SeedResult:
             shape (epoch,), and `students_loss`, `students_validation` of shape (student, epoch), in the order
             of `students`; NaN after an early stop.
         failed: one per student that diverged; they are not among `students`.
+        out_of_fold: with few labels and `calibrate`, `rows` of the labelled samples, (row,), and `outputs` of
+            students that did not see them, (student, row, output); see `mfh._study.few.own`.
         search: of a search, what was tried and what won, as plain values; see `mfh.results.FitResult`.
     """
 
@@ -97,6 +99,7 @@ class SeedResult:
     layer: str = ""
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     failed: tuple[FailedStudent, ...] = ()
+    out_of_fold: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     search: Mapping[str, Any] = field(default_factory=dict)
 
     @property

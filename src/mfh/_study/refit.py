@@ -56,7 +56,7 @@ class Refitted:
         steps: number of its training steps.
         teachers: with few labels, the metric of each teacher on labelled samples that it did not see.
         weights: with few labels, the weight of each network in the stack.
-        temperature: what its outputs must be divided by to be calibrated; None if that is not known.
+        temperature: what its outputs must be divided by to be calibrated; None if that is not known here.
         recipe: after a search, what it learned from.
         threshold: after a search, the threshold of the positive class; None if none was asked for.
     """
@@ -172,6 +172,7 @@ def _refit_few(
         steps,
         {record.teacher: record.validation for record in result.teachers},
         weights or {},
+        next(r.temperature for r in result.records if (r.arm, r.ratio) == (winner.arm, winner.ratio)),
     )
 
 

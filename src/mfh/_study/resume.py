@@ -126,8 +126,9 @@ class Store:
         if result.split.labelled is not None:
             rows["split/labelled"] = result.split.labelled
         curves = {f"curves/{name}": values for name, values in result.curves.items()}
+        unseen = {f"out_of_fold/{name}": values for name, values in result.out_of_fold.items()}
         contents[f"state/{name}.npz"] = npz_bytes(
-            {"outputs": result.outputs, **values, **arrays, **curves, **rows}
+            {"outputs": result.outputs, **values, **arrays, **curves, **rows, **unseen}
         )
         summary = json_writer(
             {
@@ -189,6 +190,7 @@ class Store:
                 failed=tuple(FailedStudent(**row) for row in values.get("failed", ())),
                 repeat=values["place"][0],
                 fold=values["place"][1],
+                out_of_fold=_below("out_of_fold/", arrays),
                 search=values.get("search", {}),
             )
         except FileNotFoundError:

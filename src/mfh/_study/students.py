@@ -171,7 +171,8 @@ def evaluate(
     held_out: Mapping[StudentKey, HeldOut] | None = None,
     *,
     builds: Mapping[StudentKey, Build] | None = None,
-    own: bool = False,
+    own: Mapping[StudentKey, HeldOut] | None = None,
+    ridge: float | None = None,
 ) -> tuple[Student, ...]:
     """Compute the outputs and metrics of each student.
 
@@ -179,10 +180,12 @@ def evaluate(
         task: the fit.
         data: the samples, with all labels that are known.
         fits: the students.
-        held_out: where no samples are for validation: out-of-fold outputs of each student's teacher, or of
-            the student itself.
+        held_out: where no samples are for validation: the out-of-fold outputs that each student's validation
+            metric comes from, those of its teacher or of students with its recipe.
         builds: what makes the networks of students, where these differ.
-        own: whether `held_out` are the outputs of students with the same recipe, for every student.
+        own: where no samples are for validation: out-of-fold outputs of students with each student's recipe,
+            which its temperature is fitted to; without them it has none.
+        ridge: of the temperature; see `fit_temperature`.
     """
     model = seeded(task.networks.build_student, 0).to(task.device)
     drawn = {arm.name for arm in task.arms if arm.is_drawn}
@@ -193,10 +196,11 @@ def evaluate(
         model.load_state_dict(fit.state)
         logits = task.predict(model, data, "student")
         temperature = None
-        unseen = HeldOut.of(logits, validation) if held_out is None else held_out[key]
-        if data.task in PROBABILITIES and (held_out is None or own):  # else no outputs of its own are unseen
+        if data.task in PROBABILITIES and (held_out is None or own is not None):
+            unseen = HeldOut.of(logits, validation) if own is None else own[key]
             rows = unseen.rows
-            temperature = fit_temperature(unseen.outputs, data.label[rows], data.weight_of(rows))
+            weight = data.weight_of(rows)
+            temperature = fit_temperature(unseen.outputs, data.label[rows], weight, ridge=ridge)
             logits = logits / temperature if task.config.calibrate == "temperature" else logits
         record = make_record(
             key.arm,

@@ -65,4 +65,7 @@ def predictions_of(data: PairedDataset, seeds: Sequence[SeedResult]) -> dict[str
         arrays |= {f"rows/{seed.seed}": seed.split.test, f"outputs/{seed.seed}": seed.outputs}
         if seed.split.labelled is not None:
             arrays[f"labelled/{seed.seed}"] = seed.split.labelled
+        if seed.out_of_fold:
+            arrays[f"out_of_fold_rows/{seed.seed}"] = seed.out_of_fold["rows"]
+            arrays[f"out_of_fold/{seed.seed}"] = seed.out_of_fold["outputs"]
     return arrays

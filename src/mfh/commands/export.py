@@ -72,8 +72,8 @@ def add_options(parser: ArgumentParser) -> None:
         type=str | None,
         default=None,
         metavar="{none,temperature}",
-        help="temperature: divide the scores by the temperature that fits them to validation samples; by "
-        "default as the study did",
+        help="temperature: divide the scores by the temperature that fits them to validation samples (with "
+        "few labels to held-out labels; the study must have had this option); by default as the study did",
     )
     parser.add_argument(
         "--refit",

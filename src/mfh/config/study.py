@@ -95,7 +95,8 @@ class StudyConfig(DistillConfig):
         fix_split: with resampling splits, draw the split once, from the first seed, for all seeds.
         hidden: widths of the hidden layers of the default networks.
         calibrate: none, or temperature (divide the outputs of every student by the temperature that
-            minimises their log-loss on validation data).
+            minimises their log-loss on validation data). With few labels no data are for validation: students
+            are trained without each fold of the labels too, which takes two to four times as long.
         engine: many (students of a seed at once, where the networks allow), loop (one by one), or auto.
         jobs: workers that train seeds side by side, 1 or more; by default 1, or all of a cluster.
         backend: where they run: loky (processes of this machine), ray or dask (a cluster, by joblib).

@@ -66,7 +66,7 @@ def build(summary: Summary) -> Table | None:
     columns = ("Arm", *(f"{heading} #" for heading, _ in METRICS.values()), "Temperature #")
     caption = (
         "Probabilities of the students on test data; less is better. Temperature: what the outputs must be "
-        "divided by to fit the validation data, above 1 for students that are too sure"
+        "divided by to fit labels that the students did not see, above 1 for students that are too sure"
     )
     return table("calibration", caption, columns, rows)
 
@@ -91,7 +91,9 @@ def _intro(summary: Summary) -> str:
         return (
             text + "The outputs of every student were divided by its temperature (`--calibrate temperature`)."
         )
-    return text + "`--calibrate temperature` divides the outputs of a study or an export by the temperature."
+    fitted = any(row["temperature"] is not None for row in summary["calibration"]["arms"])
+    what = "of a study or an export" if fitted else "of a study"
+    return text + f"`--calibrate temperature` divides the outputs {what} by the temperature."
 
 
 SECTION = Section(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mfh._study.networks import Networks
 from mfh.arms import BASELINE, FUSED
 from mfh.config import FitConfig
+from mfh.training.calibration import PROBABILITIES
 
 STEPS = 300
 """Steps of a training; a large network is trained for `epochs` passes over the pairs instead."""
@@ -13,8 +14,9 @@ FOLDS = 4
 """Folds of the labelled samples."""
 FEW_FOLDS = 2
 """The same for large networks."""
-SEARCH_FOLDS = 3
-"""The same for large networks in a search, where teachers must be trained without two folds."""
+TWICE_FOLDS = 3
+"""The same for large networks where teachers must be trained without two folds: in a search, and to calibrate
+students."""
 STUDENTS, FEW_STUDENTS = 200, 24
 """Students that the two searches of a fit train by default, and for large networks."""
 COMPLETE = ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (0.0, 0.01), (0.1, 0.01), (0.0, 0.03), (0.1, 0.03))
@@ -50,6 +52,7 @@ class Budget:
         large: whether the networks are large; see `is_large`.
         teachers: teachers, or pairs of them, that each part of the labels trains.
         students: students that each search of a fit trains; 0 without a search.
+        calibrates: whether each student is trained without each fold too, to fit its temperature.
     """
 
     folds: int
@@ -57,13 +60,14 @@ class Budget:
     large: bool
     teachers: int = 4
     students: int = 0
+    calibrates: bool = False
 
     @classmethod
     def of(cls, networks: Networks) -> "Budget":
         """Return the folds and trials that the options ask for, by default those for these networks."""
         config, large = networks.config, is_large(networks)
         if isinstance(config, FitConfig):
-            folds = config.label_folds or (SEARCH_FOLDS if large else FOLDS)
+            folds = config.label_folds or (TWICE_FOLDS if large else FOLDS)
             students = config.budget or (FEW_STUDENTS if large else STUDENTS)
             return cls(folds, (), large, _teachers(networks), students // 2)
         tuning = config.label_tuning
@@ -75,8 +79,15 @@ class Budget:
             "none": ((0.0, config.weight_decay),),
         }[tuning]
         kept = (pair for pair in trials if networks.data.kind.smooths or not pair[0])
-        folds = config.label_folds or (FEW_FOLDS if large else FOLDS)
-        return cls(folds, tuple(kept), large, _teachers(networks))
+        calibrates = config.calibrate == "temperature" and networks.data.task in PROBABILITIES
+        least = TWICE_FOLDS if calibrates else FEW_FOLDS
+        folds = config.label_folds or (least if large else FOLDS)
+        return cls(folds, tuple(kept), large, _teachers(networks), calibrates=calibrates)
+
+    @property
+    def pairs(self) -> int:
+        """How many sets of teachers are trained without two folds."""
+        return self.folds * (self.folds - 1) // 2
 
     def steps(self, networks: Networks, num_pairs: int) -> int:
         """Return the number of steps of a training.
@@ -109,7 +120,16 @@ class Budget:
             f"Few labels, {size} networks: {count} folds of the labelled samples, and {trials} of label "
             "smoothing and weight decay for the network without a teacher, which `no-kd`, `self` and the "
             f"stack share. Each fit trains {self.teachers * (count + 1)} teachers and {tried * count} "
-            "networks of these trials. `label_folds` and `label_tuning` change this."
+            f"networks of these trials.{self._calibration()} `label_folds` and `label_tuning` change this."
+        )
+
+    def _calibration(self) -> str:
+        """Return in words what the temperatures of the students cost."""
+        if not self.calibrates:
+            return ""
+        return (
+            f" Temperatures take {(self.teachers + 1) * self.pairs} more teachers, and train each student "
+            f"{self.folds} more times."
         )
 
 

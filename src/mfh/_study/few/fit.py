@@ -1,27 +1,22 @@
 """One fit with few labels: the members of the stack, their out-of-fold outputs, and the students."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
-from mfh._study.few.budget import MEMBERS, Budget, members
-from mfh._study.few.members import (
-    Part,
-    Tuned,
-    divide_labelled,
-    labelled_job,
-    train_members,
-    tune,
-)
-from mfh._study.few.stack import combine, fit_weights, with_labels
+from mfh._study.few.budget import Budget, members
+from mfh._study.few.lessons import Lesson, add_stack, require_folds, training_rows
+from mfh._study.few.members import Part, Tuned, divide_labelled, train_members, tune
+from mfh._study.few.own import lessons_by_fold, own_outputs
+from mfh._study.few.stack import RIDGE, combine
+from mfh._study.few.students import make_targets, train_taught
 from mfh._study.kept import STUDENTS, keep_students
 from mfh._study.networks import Networks, label_scale
 from mfh._study.outcome import SeedResult
-from mfh._study.outputs import StudentKey, TeacherOutputs, soft_labels
+from mfh._study.outputs import StudentKey, TeacherOutputs
 from mfh._study.parts import Ranked
 from mfh._study.ranking import rank
 from mfh._study.students import evaluate
@@ -30,10 +25,7 @@ from mfh._study.teachers import Teachers, named_focused, teacher_records
 from mfh.arms import BASELINE, STACK
 from mfh.data.paired import PairedDataset
 from mfh.results import Choice
-from mfh.training.objectives import Distill
 from mfh.training.scores import HeldOut
-from mfh.training.students import StudentFit, StudentJob, seeded
-from mfh.training.weights import row_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,16 +33,18 @@ class Taught:
     """What the students of a fit learn from.
 
     Attributes:
-        ranked: outputs of all teachers for every sample, out-of-fold for labelled ones; the ranked channels.
+        ranked: the ranked channels.
+        lesson: outputs of all teachers for every sample, out-of-fold for labelled ones.
         full: outputs of the teachers trained on all labels, for every sample.
-        weights: of the networks in the stack.
         tuned: the networks without a teacher.
+        by_fold: where students are calibrated, outputs of the teachers that were trained without each fold.
     """
 
     ranked: Ranked
+    lesson: Lesson
     full: Mapping[str, Tensor]
-    weights: Mapping[str, float]
     tuned: Tuned
+    by_fold: Sequence[TeacherOutputs]
 
 
 def run_few(task: SeedTask) -> SeedResult:
@@ -58,17 +52,25 @@ def run_few(task: SeedTask) -> SeedResult:
     timer, networks = Timer(), task.networks
     data, truth = visible_data(task)
     parts = divide_labelled(task, data)
+    twice = _learns_twice(networks)
+    if twice:
+        require_folds(task, parts)
     stacked, copies = _asked(networks)
     teachers = train_members(task, parts) if stacked else []
     tuned = tune(task, parts, copies)
     timer.lap("teachers")
     taught = _stack(task, parts, teachers, tuned)
     timer.lap("saliency")
-    targets = _targets(task, taught.ranked.outputs)
-    fits = _train(task, data, truth, targets, tuned)
+    targets = make_targets(task, taught.lesson)
+    done = train_taught(task, taught.lesson, truth, targets, tuned)
+    fits = {key: fit for key, (_, fit) in done.items()}
     fits = {StudentKey(BASELINE): tuned.fit, **fits} if _has(task, BASELINE) else fits
+    timer.lap("students")
+    lessons = lessons_by_fold(task, parts, taught.by_fold, tuned, copies) if twice else []
+    timer.lap("teachers")
+    own = own_outputs(task, truth, lessons, tuned) if task.budget.calibrates else None
     held_out = {key: _held_out(task, key, targets, taught) for key in fits}
-    students = evaluate(task, truth, fits, held_out)
+    students = evaluate(task, truth, fits, held_out, own=own, ridge=RIDGE)
     timer.lap("students")
     merits = dict(zip(fits, (task.metric.merit(s.record.validation or 0.0) for s in students), strict=True))
     return SeedResult(
@@ -85,12 +87,18 @@ def run_few(task: SeedTask) -> SeedResult:
         },
         chosen=(
             Choice(BASELINE, task.seed, smoothing=tuned.smoothing, weight_decay=tuned.weight_decay),
-            Choice(STACK, task.seed, weights=dict(taught.weights)),
+            Choice(STACK, task.seed, weights=dict(taught.lesson.weights)),
         ),
         layer=taught.ranked.layer,
         repeat=task.place[0],
         fold=task.place[1],
+        out_of_fold={} if own is None else _arrays([own[key] for key in fits]),
     )
+
+
+def _arrays(own: Sequence[HeldOut]) -> dict[str, np.ndarray]:
+    """Return out-of-fold outputs of students as they are kept; see `SeedResult`."""
+    return {"rows": own[0].rows.numpy(), "outputs": torch.stack([one.outputs for one in own]).numpy()}
 
 
 def visible_data(task: SeedTask) -> tuple[PairedDataset, PairedDataset]:
@@ -112,17 +120,31 @@ def units_per_fit(networks: Networks) -> dict[str, int]:
         for arm in networks.arms
         if arm.name != BASELINE
     )
-    return {
-        "teachers": budget.teachers * parts * stacked + tried * (parts - 1) + 1 + copies,
+    once = {
+        "teachers": budget.teachers * parts * stacked + tried * (parts - 1) + 1 + len(copies),
         "saliency": parts * stacked,
         "students": students,
     }
+    if not _learns_twice(networks):
+        return once
+    more = {
+        "teachers": (budget.teachers * stacked + 1) * budget.pairs + len(copies) * budget.folds,
+        "saliency": budget.pairs * stacked,
+        "students": students * budget.folds,
+    }
+    return {stage: count + more[stage] for stage, count in once.items()}
 
 
-def _asked(networks: Networks) -> tuple[bool, int]:
-    """Return whether an arm needs the teachers, and how many networks `self` needs beside `no-kd`."""
+def _asked(networks: Networks) -> tuple[bool, tuple[str, ...]]:
+    """Return whether an arm needs the teachers, and the names of the networks of `self` beside `no-kd`."""
     needed = set(teachers_needed(networks.arms, networks.config.teacher_source))
-    return bool(needed - {"self"}), (len(members(networks)) - 1) * ("self" in needed)
+    copies = len(members(networks)) - 1 if "self" in needed else 0
+    return bool(needed - {"self"}), tuple(f"self-{number}" for number in range(copies))
+
+
+def _learns_twice(networks: Networks) -> bool:
+    """Return whether students are trained without each fold too; `no-kd` always is, to be tuned."""
+    return Budget.of(networks).calibrates and any(arm.name != BASELINE for arm in networks.arms)
 
 
 def _has(task: SeedTask, name: str) -> bool:
@@ -131,88 +153,26 @@ def _has(task: SeedTask, name: str) -> bool:
 
 def _stack(task: SeedTask, parts: list[Part], trained: list[Teachers], tuned: Tuned) -> Taught:
     """Return the outputs of all teachers and of their stack; those of labelled samples are out-of-fold."""
-    ranked = Ranked(TeacherOutputs(task.config.temperature, {}, task=task.networks.data.task), {}, {}, "")
+    kind, complete = task.networks.data.task, parts[-1]
+    ranked = Ranked(TeacherOutputs(task.config.temperature, {}, task=kind), {}, {}, "")
     if trained:
         ranked = rank(task, trained[-1])
         task.progress("saliency", 1)
-    full, outputs = dict(ranked.outputs.logits), ranked.outputs
+    full, outputs, by_fold = dict(ranked.outputs.logits), ranked.outputs, []
     for part, teachers in zip(parts[:-1], trained[:-1], strict=False):
         theirs = rank(task, teachers, fold=part.name).outputs
         task.progress("saliency", 1)
         outputs = outputs.with_rows_of(theirs, part.held_out)
-    kind, own, rows = task.networks.data.task, tuned.held_out, task.having(task.labelled, "both")
+        by_fold += [theirs] * task.budget.calibrates
+    own = tuned.held_out
     full[BASELINE] = tuned.logits[BASELINE]
     outputs.logits[BASELINE] = full[BASELINE].index_copy(0, own.rows, own.outputs)
-    held_out = {name: logits[rows] for name, logits in outputs.logits.items() if name in MEMBERS}
-    seen = parts[-1].data
-    weights = fit_weights(kind, held_out, seen.label[rows], BASELINE, row_weights(seen, rows))
+    weights = add_stack(task, complete.data, task.labelled, outputs)
     equal = dict.fromkeys(tuned.logits, 1 / len(tuned.logits))
     full |= {STACK: combine(kind, full, weights), "self": combine(kind, tuned.logits, equal)}
-    outputs.logits[STACK] = combine(kind, outputs.logits, weights)
     outputs.logits["self"] = full["self"].index_copy(0, own.rows, own.outputs)
-    return Taught(replace(ranked, outputs=outputs), full, weights, tuned)
-
-
-def _targets(task: SeedTask, outputs: TeacherOutputs) -> dict[StudentKey, Tensor]:
-    """Return what each taught student learns from; half of it is the label where there is one."""
-    shuffled, broken = _shuffle(task, outputs.logits[STACK])
-    pairs = task.having(task.train, "both")
-    return soft_labels(outputs, task.arms, task.source, train=pairs, shuffled=shuffled, broken=broken)
-
-
-def _shuffle(task: SeedTask, logits: Tensor) -> tuple[Int[Tensor, " sample"], Int[Tensor, " sample"]]:
-    """Return for each training pair another one that the stack predicts alike, and any other one."""
-    kind, train = task.networks.data.kind, task.having(task.train, "both").numpy()
-    rng = np.random.default_rng(task.derived("mismatched"))
-    alike, other = np.arange(len(logits)), np.arange(len(logits))
-    codes = kind.strata(kind.predicted(logits[torch.from_numpy(train)]))
-    for code in np.unique(codes):
-        rows = train[codes == code]
-        alike[rows] = rng.permutation(rows)
-    other[train] = rng.permutation(train)
-    return torch.from_numpy(alike), torch.from_numpy(other)
-
-
-def _train(
-    task: SeedTask,
-    data: PairedDataset,
-    truth: PairedDataset,
-    targets: Mapping[StudentKey, Tensor],
-    tuned: Tuned,
-) -> dict[StudentKey, StudentFit]:
-    """Train the students of every arm but `no-kd`: on all pairs, and labelled samples that are none."""
-    teachers = {arm.name: str(arm.teacher_name(task.source)) for arm in task.arms}
-    train, rows = (task.having(every, "student") for every in (task.train, task.labelled))
-    label = data.label[rows]
-    teach = Distill(label_weight=0.0, distill_weight=1.0, temperature=1.0, task=data.task)
-    model, seed = seeded(task.networks.build_student, task.derived("student")), task.derived("batches")
-    jobs = {}
-    for key, logits in targets.items():
-        for name, loss in task.networks.losses.items():
-            jobs[replace(key, loss=name)] = StudentJob(
-                model,
-                replace(
-                    teach,
-                    teacher_logits=with_labels(data.task, logits, label, rows),
-                    loss=None if name == "kl" else loss,
-                    taught=task.taught_by(teachers[key.arm]),
-                ),
-                data, task.student, train, rows, seed,
-                name=f"The student of {key.words}, in {task.words}", metric=task.metric,
-            )  # fmt: skip
-    named = {key.name: job for key, job in jobs.items()}
-    fits = dict(zip(jobs, task.train_side_by_side(named, "students"), strict=True))
-    for arm in task.arms:
-        if arm.hidden_labels:
-            known = task.train[torch.from_numpy(truth.labelled[task.split.train])]
-            part = Part("", truth, known, rows)
-            job = labelled_job(
-                task, part, task.networks.build_student, "student", arm.name,
-                smoothing=tuned.smoothing, weight_decay=tuned.weight_decay, role="student",
-            )  # fmt: skip
-            (fit,) = task.train_side_by_side({arm.name: job}, "students")
-            fits[StudentKey(arm.name)] = fit
-    return fits
+    lesson = Lesson(complete, training_rows(task, complete), outputs, weights)
+    return Taught(ranked, lesson, full, tuned, by_fold)
 
 
 def _held_out(
@@ -228,5 +188,5 @@ def _held_out(
 
 def _of_teachers(taught: Taught) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the outputs of each teacher, of the focused ones too: trained on all labels, and out-of-fold."""
-    found = {**taught.ranked.outputs.logits, **named_focused(taught.ranked.outputs)}
+    found = {**taught.lesson.outputs.logits, **named_focused(taught.lesson.outputs)}
     return {name: taught.full.get(name, logits) for name, logits in found.items()}, found

@@ -12,7 +12,7 @@ from mfh._study.few.budget import members
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
 from mfh._study.teachers import Teachers, train_alone, trained
-from mfh.arms import FUSED
+from mfh.arms import BASELINE, FUSED
 from mfh.data.paired import PairedDataset
 from mfh.data.splits import divide
 from mfh.training.device import Processes
@@ -79,11 +79,12 @@ def divide_labelled(task: SeedTask, data: PairedDataset) -> list[Part]:
 def divides_groups(task: SeedTask, data: PairedDataset) -> bool:
     """Return whether the labelled samples have too few groups for folds of whole groups.
 
-    Two are enough; a search needs three, as its teachers are trained without two folds.
+    Two are enough, but three where teachers are trained without two folds: in a search, and for temperatures.
     """
     if data.group is None:
         return False
-    return len(np.unique(data.group[task.labelled.numpy()])) < (3 if task.config.searches else 2)
+    least = 3 if task.config.searches or task.budget.calibrates else 2
+    return len(np.unique(data.group[task.labelled.numpy()])) < least
 
 
 def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
@@ -157,6 +158,27 @@ def labelled_job(
     )
 
 
+def lone_job(
+    task: SeedTask, part: Part, name: str, *, smoothing: float, weight_decay: float | None, rate: float = 1.0
+) -> StudentJob:
+    """Return a student network that has no teacher; see `labelled_job`.
+
+    Args:
+        task: the fit.
+        part: the labelled samples.
+        name: `no-kd`, or another name for a network that differs from it in its random numbers alone.
+        smoothing: label smoothing.
+        weight_decay: in place of that of the options.
+        rate: factor of the learning rate.
+    """
+    first = name == BASELINE
+    return labelled_job(
+        task, part, task.networks.build_student, "student", name + part.name,
+        smoothing=smoothing, weight_decay=weight_decay, rate=rate,
+        role=("student" if first else name) + part.name, batches="batches" if first else name,
+    )  # fmt: skip
+
+
 def _train_pair(task: SeedTask, part: Part, kind: type[Pair]) -> Pair:
     """Train networks of both modalities: fused, on the labels, or as step 1 of Algorithm 1, on all pairs."""
     role = "fused" if kind is Fused else "joint"
@@ -195,6 +217,8 @@ class Tuned:
             members of `self`, which differ in their random numbers alone.
         held_out: out-of-fold outputs of the labelled rows that have the student's modality.
         fit: the network of the arm `no-kd`.
+        by_fold: where students are calibrated, outputs of the networks that were trained without each fold,
+            for every sample.
     """
 
     smoothing: float
@@ -202,15 +226,16 @@ class Tuned:
     logits: Mapping[str, Tensor]
     held_out: HeldOut
     fit: StudentFit
+    by_fold: Sequence[Tensor] = ()
 
 
-def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
+def tune(task: SeedTask, parts: Sequence[Part], copies: Sequence[str]) -> Tuned:
     """Choose smoothing and weight decay by out-of-fold metric, then by likelihood; train on all labels.
 
     Args:
         task: the fit.
         parts: the folds, then all labelled samples.
-        copies: how many further networks to train, for self-training.
+        copies: names of further networks to train, for self-training.
     """
     *folds, complete = parts
     kind = complete.data.kind
@@ -221,52 +246,61 @@ def tune(task: SeedTask, parts: Sequence[Part], copies: int) -> Tuned:
     scored = []
     together = 1 if task.budget.large else len(tried)  # those of large networks fill the memory one by one
     for start in range(0, len(tried), together):
-        for outputs in _out_of_fold(task, folds, held_out, tried[start : start + together]):
+        for outputs, every in _out_of_fold(task, folds, held_out, tried[start : start + together]):
             metric = task.metric(outputs, truth, complete.data.weight_of(rows))
             merit = (task.metric.merit(metric), -float(kind.label_loss(outputs, truth, weight=each)))
-            scored.append((merit, outputs))
+            scored.append((merit, outputs, every))
     best = max(range(len(tried)), key=lambda place: scored[place][0])
     best = int(Processes.on(task.device).from_main(float(best)))
     smoothing, decay = tried[best]
     jobs = {
-        name: labelled_job(
-            task, complete, task.networks.build_student, "student", name,
-            smoothing=smoothing, weight_decay=decay,
-            role="student" if name == "no-kd" else name, batches="batches" if name == "no-kd" else name,
-        )
-        for name in ("no-kd", *(f"self-{number}" for number in range(copies)))
-    }  # fmt: skip
+        name: lone_job(task, complete, name, smoothing=smoothing, weight_decay=decay)
+        for name in (BASELINE, *copies)
+    }
     fits = task.train_side_by_side(jobs, "teachers")
     logits = {
         name: task.predict(trained(job, fit).to(task.device), complete.data, "student")
         for (name, job), fit in zip(jobs.items(), fits, strict=True)
     }
     order = torch.argsort(rows)
-    return Tuned(smoothing, decay, logits, HeldOut(rows[order], scored[best][1][order]), fits[0])
+    _, outputs, every = scored[best]
+    return Tuned(smoothing, decay, logits, HeldOut(rows[order], outputs[order]), fits[0], every)
 
 
 def _out_of_fold(
     task: SeedTask, folds: Sequence[Part], held_out: Sequence[Tensor], trials: Sequence[tuple[float, float]]
-) -> list[Tensor]:
-    """Return the outputs for the held-out rows of all folds, for each trial of smoothing and weight decay."""
+) -> list[tuple[Tensor, list[Tensor]]]:
+    """Return for each trial of smoothing and weight decay the outputs for the held-out rows of all folds.
+
+    Where students are calibrated, the outputs of each fold's network for every sample come with them.
+    """
     jobs = {}
     for fold in folds:
-        name, role = "no-kd" + fold.name, "student" + fold.name
-        job = labelled_job(task, fold, task.networks.build_student, "student", name, role=role)
+        job = lone_job(task, fold, BASELINE, smoothing=0.0, weight_decay=None)
         for smoothing, decay in trials:
-            jobs[f"no-kd-{smoothing:g}-{decay:g}{fold.name}"] = replace(
+            jobs[_trial_name(smoothing, decay, fold)] = replace(
                 job, objective=replace(job.objective, smoothing=smoothing), weight_decay=decay
             )
     fits = dict(zip(jobs, task.train_side_by_side(jobs, "teachers"), strict=True))
     found = []
     for smoothing, decay in trials:
-        names = [f"no-kd-{smoothing:g}-{decay:g}{fold.name}" for fold in folds]
+        names = [_trial_name(smoothing, decay, fold) for fold in folds]
+        models = [trained(jobs[name], fits[name]) for name in names]
         parts = [
-            predict_rows(task, trained(jobs[name], fits[name]), fold.data, rows)
-            for name, fold, rows in zip(names, folds, held_out, strict=True)
+            predict_rows(task, model, fold.data, rows)
+            for model, fold, rows in zip(models, folds, held_out, strict=True)
         ]
-        found.append(torch.cat(parts))
+        every = [
+            task.predict(model, fold.data, "student")
+            for model, fold in zip(models, folds, strict=True)
+            if task.budget.calibrates
+        ]
+        found.append((torch.cat(parts), every))
     return found
+
+
+def _trial_name(smoothing: float, decay: float, fold: Part) -> str:
+    return f"no-kd-{smoothing:g}-{decay:g}{fold.name}"
 
 
 def predict_rows(task: SeedTask, model: nn.Module, data: PairedDataset, rows: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from mfh._checks import listing, require
 from mfh._study.design import Design
 from mfh._study.few.budget import Budget
 from mfh._study.few.fit import visible_data
+from mfh._study.few.lessons import Lesson, require_folds
 from mfh._study.few.members import Part, divide_labelled, divides_groups, labelled_job, predict_rows
 from mfh._study.few.stack import with_labels
 from mfh._study.kept import STUDENTS, keep_students
@@ -22,7 +23,7 @@ from mfh._study.outcome import SeedResult, Student
 from mfh._study.outputs import StudentKey
 from mfh._study.search.choose import ERRORS, Taken, choose
 from mfh._study.search.halving import Merit, Tried, round_cost, search
-from mfh._study.search.lessons import COPIES, Lesson, make_lessons
+from mfh._study.search.lessons import COPIES, make_lessons
 from mfh._study.search.space import Space
 from mfh._study.search.threshold import choose_threshold, judge_threshold
 from mfh._study.students import evaluate
@@ -115,7 +116,7 @@ class Candidates:
 
     def _objective(self, recipe: Recipe, lesson: Lesson) -> Distill:
         kind, rows = self.data.task, self.task.having(lesson.part.labelled, "student")
-        logits = lesson.logits[recipe.source]
+        logits = lesson.outputs.logits[recipe.source]
         logits = TASKS[kind].hardened(logits) if recipe.hard else logits
         label = self.data.label[rows]
         return Distill(
@@ -149,12 +150,13 @@ def run_search(task: SeedTask) -> SeedResult:
     data, truth = visible_data(task)
     space, rng = Space.of(task.networks), np.random.default_rng(task.derived("search"))
     alone = Candidates(task, data, divide_labelled(task, data))
-    require_searchable(alone)
+    require_folds(task, alone.parts)
     plain = _search(alone, space, rng, [Recipe()])
     untaught = _choose(alone, plain, plain[0])
     timer.lap("students")
     recipe = untaught.best.recipe
     lessons, ranked = make_lessons(task, data, alone.parts, recipe, focused=bool(space.ratios))
+    complete = lessons[-1]
     timer.lap("teachers")
     both = replace(alone, lessons=lessons)
     taught = _search(both, space, rng, [Recipe(teacher=STACK)])
@@ -167,7 +169,7 @@ def run_search(task: SeedTask) -> SeedResult:
         seed=task.seed,
         split=task.split,
         students=students.evaluated,
-        teachers=teacher_records(task, truth, lessons[-1].logits, lessons[-1].logits),
+        teachers=teacher_records(task, truth, complete.outputs.logits, complete.outputs.logits),
         channels=ranked.channels,
         overlap=ranked.overlap,
         timings=timer.seconds,
@@ -175,7 +177,7 @@ def run_search(task: SeedTask) -> SeedResult:
         layer=ranked.layer,
         repeat=task.place[0],
         fold=task.place[1],
-        chosen=(Choice(STACK, task.seed, weights=dict(lessons[-1].weights)),),
+        chosen=(Choice(STACK, task.seed, weights=dict(complete.weights)),),
         search={
             "trials": [
                 _describe(one, name, task.metric)
@@ -187,20 +189,6 @@ def run_search(task: SeedTask) -> SeedResult:
             "divides_groups": divides_groups(task, data),
             **_thresholds(task, truth, students),
         },
-    )
-
-
-def require_searchable(candidates: Candidates) -> None:
-    """Check what a search needs.
-
-    Raises:
-        InputError: there are too few labelled samples.
-    """
-    task, folds = candidates.task, len(candidates.parts) - 1
-    require(
-        folds >= 3,
-        "`data` must have three labelled samples or more outside each test fold: teachers are trained "
-        f"without two folds of them. Got {folds} in {task.words}: give more labels.",
     )
 
 
@@ -246,7 +234,7 @@ def check_search(networks: Networks) -> None:
 def units_per_fit(networks: Networks) -> dict[str, int]:
     """Return the work of each stage of one fit: networks to train, or rankings of channels."""
     budget = Budget.of(networks)
-    parts = budget.folds + budget.folds * (budget.folds - 1) // 2 + 1
+    parts = budget.folds + budget.pairs + 1
     return {
         "teachers": (budget.teachers + 1 + COPIES) * parts,
         "saliency": parts,
@@ -325,7 +313,7 @@ def _train(both: Candidates, chosen: Mapping[str, Tried], truth: PairedDataset) 
         fits,
         held_out,
         builds={key: both.build(one.recipe) for key, one in keys.items()},
-        own=True,
+        own=held_out,
     )
     kept = keep_students(task, fits, lambda key: keys[key].merit[0])
     return _Students(evaluated, kept, tuple(held_out.values()))
