@@ -257,3 +257,21 @@ def test_the_cost_of_a_teacher_depends_on_what_it_sees(monkeypatch: Any) -> None
     assert each(arms=("self",))["teachers"] == 1.0
     assert each(arms=("joint",))["teachers"] == 4.0
     assert each(arms=("regular", "joint", "self"))["teachers"] == 8 / 3
+
+
+@pytest.mark.parametrize("labelled", [12, 60])
+def test_the_cost_with_few_labels_depends_on_steps_and_not_on_the_number_of_labels(
+    labelled: int, monkeypatch: Any
+) -> None:
+    data = make_paired(60).without_labels(np.arange(labelled, 60))
+    config = replace(QUICK, labelled=("1",), steps=50, arms=("no-kd", "stack"))
+    clock = [0.0]
+
+    def train(jobs: Any, options: Any, **_: Any) -> None:
+        clock[0] += len(jobs) * options.steps * options.batch_size
+
+    monkeypatch.setattr(cost, "train_students", train)
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+    found = cost.measure(Networks(data, config), threads=1)
+    size = 3 * config.batch_size // 2
+    assert found["students"] == pytest.approx(50 * size)

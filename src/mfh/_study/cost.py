@@ -96,12 +96,10 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
     count = units_per_seed(networks)["students"] // (1 if networks.few_labels else networks.config.epochs)
     side_by_side = min(threads, max(count, 1)) if _in_threads(networks) else 1
     if networks.few_labels:  # one teacher of each side, and pairs of both
-        steps, size = _steps(networks)
-        passes = steps * size / (TRAINING * networks.data.labelled.sum())
         count = Budget.of(networks).teachers
         return {
-            "teachers": (count - 1) / count * (teacher + student) * passes,
-            "students": student * passes / side_by_side,
+            "teachers": (count - 1) / count * (teacher + student),
+            "students": student / side_by_side,
         }
     needed = teachers_needed(networks.arms, networks.config.teacher_source)
     trained = [name for name in needed if not (given and name == GIVEN)]
@@ -156,8 +154,41 @@ def _load_code(networks: Networks) -> None:
         metric(outputs, data.label[rows], data.weight_of(rows))
 
 
+def _few_seconds(networks: Networks, build: Build, modality: str, side: str) -> float:
+    """Return the seconds of a training with few labels, all of whose steps see full batches.
+
+    Samples without a label get one for this: which labels are learnt does not matter for the time.
+    """
+    steps, size = _steps(networks)
+    config = networks.config
+    config = replace(config, epochs=1, batch_size=size, lr=0.001 if config.lr == "auto" else config.lr)
+    data = networks.prepared(torch.arange(len(networks.data)))
+    label = data.label.nan_to_num() if data.label.is_floating_point() else data.label.clamp(min=0)
+    data, rows = replace(data, label=label), networks.having(torch.arange(len(data)), side)
+
+    def seconds(count: int) -> float:
+        job = StudentJob(seeded(build, 0), Distill(task=data.task), data, modality, rows, rows[:1], 0)
+        start = time.perf_counter()
+        train_students([job], replace(config, steps=count), engine=config.engine, tolerant=True)
+        return time.perf_counter() - start
+
+    if (first := seconds(1)) > LONG and (first := seconds(1)) > LONG:
+        return first * steps
+    count = min(BATCHES, steps)
+    while (spent := seconds(count)) < ENOUGH and count < steps:
+        count = min(4 * count, steps)
+    if spent < 2 * ENOUGH:  # a short measurement may have been disturbed
+        spent = min(spent, seconds(count))
+    return spent / count * steps
+
+
 def _epoch_seconds(networks: Networks, build: Build, modality: str, side: str) -> float:
-    """Return the seconds of one epoch of a network on the training samples of a side."""
+    """Return the seconds of one epoch of a network on the training samples of a side.
+
+    With few labels they are those of a whole training.
+    """
+    if networks.few_labels:
+        return _few_seconds(networks, build, modality, side)
     config = networks.config
     config = replace(config, patience=0, lr=0.001 if config.lr == "auto" else config.lr)
     rows = networks.having(torch.from_numpy(np.flatnonzero(networks.data.labelled)), side)
