@@ -1,16 +1,19 @@
 """Tables of searches (`mfh fit`) for docs/results.md; see `benchmarks.studies`."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks._study_tables import Study, Table, pair, signed
+from benchmarks._study_tables import MINUS, Study, Table, pair, signed
 from mfh.stats import t_interval
 
 ARMS = ("no-kd", "stack", "searched")
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+FIXED = ("stack", "mismatched", "hard", "joint", "self", "fused", "no-kd", "regular")
 SEARCHES = Path(__file__).with_name("search.json")
 DRIVERS = {
     "tpe": "Optuna's TPE, test",
@@ -96,4 +99,36 @@ def drivers(_: Sequence[Study] = ()) -> Table:
     return columns, rows
 
 
-FIT_TABLES = {"drivers": drivers, "fits": fits, "shipped": shipped}
+def fixed(_: Sequence[Study] = ()) -> Table:
+    """Return how far searches are above each fixed recipe, from the tables `fits` and `few-arms` of the page.
+
+    A fixed recipe is an arm of a study with the same teacher, student and number of labels.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    arms = {(row["teacher → student"], row["labels"]): row for row in _rows_of(text, "few-arms")}
+    both = [
+        (float(row["searched"]), arms[key])
+        for row in _rows_of(text, "fits")
+        if (key := (row["teacher → student"], row["labels"])) in arms
+    ]
+    columns = ("fixed recipe", "settings", "`searched` minus it, mean", "worst", "best")
+    rows = []
+    for arm in FIXED:
+        gaps = [searched - float(row[arm]) for searched, row in both]
+        told = [f"{value:+.1f}".replace("-", MINUS) for value in (np.mean(gaps), min(gaps), max(gaps))]
+        rows.append([f"`{arm}`", str(len(gaps)), *told])
+    return columns, rows
+
+
+def _rows_of(text: str, name: str) -> list[dict[str, str]]:
+    """Return the rows of all tables of a name in a page, by column."""
+    found = []
+    for table in re.findall(rf"<!-- table: {name} [^\n]*-->\n\n(.*?)\n\n<!-- end", text, re.DOTALL):
+        head, _, *lines = [
+            [cell.strip(" `") for cell in line.strip("|").split("|")] for line in table.splitlines()
+        ]
+        found += [dict(zip(head, line, strict=True)) for line in lines]
+    return found
+
+
+FIT_TABLES = {"fixed": fixed, "drivers": drivers, "fits": fits, "shipped": shipped}

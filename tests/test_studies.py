@@ -167,7 +167,7 @@ def test_the_drivers_of_a_search_are_compared_with_halving() -> None:
     assert [len(row) for row in rows] == [len(columns)] * len(rows)
 
 
-@pytest.mark.parametrize("name", ["drivers", "few-first"])
+@pytest.mark.parametrize("name", ["drivers", "few-first", "fixed"])
 def test_tables_of_recorded_figures_are_on_the_page(name: str) -> None:
     page = studies.PAGE.read_text(encoding="utf-8")
     columns, rows = (studies.FEW_TABLES | studies.FIT_TABLES)[name]([])
