@@ -162,7 +162,7 @@ import mfh._study.networks
 from few_networks import ONE_FIT, make_signals, student, teacher
 import mfh
 mfh._study.networks.SMALL_NETWORK = 0
-config = replace(ONE_FIT, arms={arms!r})
+config = replace(ONE_FIT, arms={arms!r}, calibrate="temperature")
 mfh.study(make_signals(), teacher, student, config=config, out={out!r})
 torch.distributed.barrier()
 torch.distributed.destroy_process_group()
@@ -173,7 +173,7 @@ torch.distributed.destroy_process_group()
 @pytest.mark.usefixtures("large")
 def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     arms = (*ARMS, "general", "oracle")
-    config = replace(ONE_FIT, arms=arms)
+    config = replace(ONE_FIT, arms=arms, calibrate="temperature")
     one = mfh.study(make_signals(), teacher, student, config=config)
     script, out = tmp_path / "script.py", tmp_path / "out"
     helpers = str(Path(__file__).parents[1] / "helpers")
@@ -185,6 +185,8 @@ def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     two = mfh.load_results(out)
     assert two.frame().test.tolist() == one.frame().test.tolist()
+    temperatures = [[record.temperature for record in result.records] for result in (one, two)]
+    assert temperatures[0] == pytest.approx(temperatures[1], abs=1e-2)
     weights = [[c.weights for c in r.chosen if c.arm == "stack"] for r in (one, two)]
     for mine, theirs in zip(*weights, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-3)
