@@ -389,7 +389,7 @@ def test_two_groups_of_labels_are_enough() -> None:
 def test_two_labels_are_too_few() -> None:
     data = make_data(60, 2).without_labels(np.arange(4, 60))
     with pytest.raises(
-        InputError, match=r"must have three labelled samples or more .*\. Got 2 in fit 0: give"
+        InputError, match=r"must have three labelled samples or more .*\. Got 2 folds in fit 0: give"
     ):
         mfh.fit(data, config=replace(QUICK, labelled=(), folds=2, retries=0))
 

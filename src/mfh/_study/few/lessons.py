@@ -60,7 +60,7 @@ def require_folds(task: SeedTask, parts: Sequence[Part]) -> None:
         folds >= LEAST_FOLDS,
         "Teachers are trained without two folds of the labelled samples, so `label_folds` must be 3 or more, "
         "and `data` must have three labelled samples or more outside each test fold. Got "
-        f"{folds} folds in {task.words}.",
+        f"{folds} folds in {task.words}: give more labels, or more folds.",
     )
 
 
