@@ -73,7 +73,7 @@ def test_every_step_from_clips_to_the_report(
     assert info["student"]["network"]["class_path"] == "mfh.models.vggsound.video_network"
     assert (info["teacher"]["modality"], info["teacher"]["layer"]) == ("audio", "flatten")
     mine = [(r.arm, r.ratio) for r in result.records]
-    recorded = result.predictions["outputs/0"][mine.index(("general", 0.25))]
+    recorded = result.predictions["outputs/0"][mine.index((info["student"]["arm"], info["student"]["ratio"]))]
     clips = load(str(prepared), frames=4, workers=1).read(
         ["video"], torch.from_numpy(result.predictions["rows/0"])
     )
