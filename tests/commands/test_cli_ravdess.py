@@ -1,6 +1,7 @@
 """`mfh ravdess`: from encoded clips to a report, the authors' files, and bad input in one line."""
 
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -116,6 +117,30 @@ def test_every_step_takes_the_metric_that_the_first_one_names(
     assert {r.metric for r in (*result.records, *result.teachers)} == {"log-loss"}
     assert call("verify", prepared, out, "--mode", "joint", "--metric", "auroc") == 2
     assert "`metric` was 'log-loss', is 'auroc'" in capsys.readouterr().err
+
+
+def test_clips_without_a_label_teach_students(
+    prepared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, out = shutil.copytree(prepared, tmp_path / "data"), tmp_path / "out"
+    path = data / "data" / "data_file" / "spa_dl.csv"
+    lines = path.read_text().splitlines()
+    lines[1:4] = [f"{line.rpartition(',')[0]}," for line in lines[1:4]]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    sums = data / "checksums.csv"
+    sums.write_text("".join(line for line in sums.open() if "spa_dl.csv" not in line))
+    with caplog.at_level(logging.INFO, "mfh"):
+        assert call("train", data, out, *SMALL) == 0
+    assert "3 of 24 samples have no label." in caplog.messages
+    left = "learns from 5 labelled samples: 3 training samples without a label are left out"
+    assert [f"{name} {left}" in caplog.messages for name in ("teacher-regular", "no-kd", "joint")] == [
+        True, True, False
+    ]  # fmt: skip
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "mfh"):
+        assert call("verify", data, out, "--mode", "joint") == 0
+    assert left not in caplog.text
+    assert load_results(out).data["unlabelled_training_samples"] == 3
 
 
 def test_sizes_are_those_asked_for(prepared: Path) -> None:

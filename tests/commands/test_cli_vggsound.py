@@ -1,5 +1,7 @@
 """`mfh vggsound`: from encoded clips to students and a report, and bad input in one line."""
 
+import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -135,6 +137,32 @@ def test_a_checkpoint_of_other_classes_is_named(
     assert call("saliency", prepared, tmp_path / "out", *more) == 2
     assert "must have 3 classes, as the data have. It has 309" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_clips_without_labels_is_a_study_of_few_labels(
+    prepared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = shutil.copytree(prepared, tmp_path / "data")
+    known = load(data)
+    gone = known.id[known.split == "train"][::2]
+    lines = (data / "clips.csv").read_text().splitlines()
+    for name in gone:
+        place = next(i for i, line in enumerate(lines) if line.startswith(f"{name},"))
+        lines[place] = re.sub("class [0-2]", "", lines[place])
+    (data / "clips.csv").write_text("".join(f"{line}\n" for line in lines))
+    sums = (data / "checksums.csv").read_text().splitlines()
+    kept = [line for line in sums if not line.startswith("clips.csv,")]
+    (data / "checksums.csv").write_text("".join(f"{line}\n" for line in kept))
+    quick = ["--seeds", "1", "--resampling", "splits", "--arms", "no-kd", "stack", "--label-tuning", "none"]
+    with caplog.at_level(logging.INFO, "mfh"):
+        assert call("study", data, tmp_path / "out", *quick, *SMALL) == 0
+    assert f"{len(gone)} of 45 samples have no label." in caplog.messages
+    result = load_results(tmp_path / "out")
+    tested = int((known.split == "test").sum())
+    assert result.labels["unlabelled"] == len(gone)
+    assert result.labels["labelled"] == 45 - tested - len(gone)
+    assert result.data["splits"]["test"] == tested
+    assert {record.arm for record in result.records} == {"no-kd", "stack"}
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from mfh import InputError, PairedDataset
-from mfh.data.selection import labelled_only
 from mfh.data.splits import divide, draw_split
 from mfh.tasks import TASKS
 
@@ -178,20 +177,6 @@ def test_files_and_datasets_may_lack_labels(tmp_path: Path) -> None:
         assert data.class_names == ("angry", "calm", "happy")
     rows = [{"a": A[i], "b": B[i], "label": None if GONE[i] else torch.tensor(SETS[i])} for i in range(COUNT)]
     assert PairedDataset.from_torch(rows).labelled.tolist() == (~GONE).tolist()
-
-
-def test_samples_without_a_label_can_be_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    data = read(CLASSES["-1"], group=np.arange(COUNT) // 2)
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, "mfh"):
-        kept = labelled_only(data, "this test")
-    assert caplog.messages == [
-        "6 of 24 samples have no label and are left out: this test needs a label for every sample."
-    ]
-    assert torch.equal(kept.read(["a"], slice(None))["a"], torch.tensor(A[~GONE]).float())
-    assert kept.id.tolist() == data.id[~GONE].tolist()
-    assert kept.label.tolist() == CODES[~GONE].tolist()
-    assert labelled_only(kept, "this test") is kept
 
 
 def test_rows_of_decoded_samples_are_decoded_when_read() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_the_crop_is_cut_before_resizing(source: Path, tmp_path: Path) -> None:
         prepare(source, clips, tmp_path / "out", **{**settings, "crop": None})
 
 
-def test_a_clip_may_have_no_label(source: Path, tmp_path: Path) -> None:
+def test_a_clip_may_have_no_label(source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     for i in (0, 1, 4, 8):
@@ -200,7 +201,10 @@ def test_a_clip_may_have_no_label(source: Path, tmp_path: Path) -> None:
         csv.writer(file).writerows(lines)
     for shards in (None, 1.0):
         out = tmp_path / f"out{shards}"
-        prepare(tmp_path / "vggsound.csv", clips, out, **SMALL, shards=shards)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "mfh"):
+            prepare(tmp_path / "vggsound.csv", clips, out, **SMALL, shards=shards)
+        assert [text for text in caplog.messages if "label" in text] == ["1 of 4 clips have no label"]
         if shards is None:
             assert "video1" not in json.loads((out / "label.json").read_text())
         data = load(out)

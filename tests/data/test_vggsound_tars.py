@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from mfh import InputError, PairedDataset
 from mfh.data.manifest import Manifest
-from mfh.data.sources.vggsound.index import INDEX_FILE
+from mfh.data.sources.vggsound.index import INDEX_FILE, held_out
 from mfh.data.sources.vggsound.pack import pack
 from mfh.data.sources.vggsound.prepare import prepare
 from mfh.data.sources.vggsound.reader import load
@@ -310,7 +310,7 @@ def test_the_authors_folder_as_it_is(
     (authors / "train" / "audio_npy" / f"{pictures[1].stem}.npy").unlink()
     array = authors / "train" / "audio_npy" / f"{pictures[2].stem}.npy"
     array.write_bytes(array.read_bytes()[:500])
-    shutil.copy(pictures[3], pictures[3].with_name("stranger_000001.jpg"))
+    shutil.copy(pictures[3], pictures[3].with_name("stranger.jpg"))
     test = sorted((authors / "test" / "audio_npy").iterdir())[0]
     test.unlink()  # its wav is still there
     with caplog.at_level(logging.WARNING):
@@ -323,12 +323,50 @@ def test_the_authors_folder_as_it_is(
     torch.testing.assert_close(found, expected, atol=5e-2, rtol=1e-2)
 
 
+def test_clips_that_the_labels_do_not_name_have_none(
+    folder: Path, authors: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mfh.data.sources.vggsound.reader.FRAMES", 4)
+    known = json.loads((authors / "label.json").read_text())
+    gone = sorted(known)[0]
+    (authors / "label.json").write_text(json.dumps({name: known[name] for name in known if name != gone}))
+    with caplog.at_level(logging.INFO, "mfh"):
+        data = load(authors)
+    assert [message for message in caplog.messages if "label" in message] == [
+        "1 of 18 samples have no label."
+    ]
+    reference = load(folder)
+    order = np.argsort(data.id)
+    assert data.id[order].tolist() == reference.id.tolist()
+    without = reference.without_labels(
+        np.array([row for row, name in enumerate(reference.id) if name.startswith(f"{gone}_")])
+    )
+    assert data.label[order].tolist() == without.label.tolist()
+    assert -1 in data.label
+
+
+def test_clips_without_a_label_are_not_held_out_but_for_their_video() -> None:
+    splits, videos = ["train"] * 40, [f"v{i // 2}" for i in range(40)]
+    labels: list[object] = [i // 2 % 2 for i in range(40)]
+    known = held_out(splits[:20], labels[:20], videos[:20], seed=0)
+    assert known.count("validation") == 2
+    for mark in ("", -1):
+        alone = [*labels[:20], *[mark] * 20]
+        assert held_out(splits, alone, videos, seed=0) == [*known, *["train"] * 20]
+    held = known.index("validation")
+    more = held_out(
+        [*splits[:20], "train", "test"], [*labels[:20], -1, -1], [*videos[:20], videos[held], "x"], seed=0
+    )
+    assert more == [*known, "validation", "test"]
+    assert held_out(splits[:20], [*labels[:9], *[-1] * 11], videos[:20], seed=0) == splits[:20]
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
         (lambda out: (out / "label.json").unlink(), "does not"),
         (lambda out: (out / "label.json").write_text("[]"), "must map youtube ids to classes"),
-        (lambda out: (out / "label.json").write_text('{"other": 1}'), "It has no such clip; 18 cannot"),
+        (lambda out: (out / "label.json").write_text('{"other": 1}'), "It names none of 18 clips"),
     ],
 )
 def test_what_is_no_folder_of_the_authors(authors: Path, change: Any, text: str) -> None:

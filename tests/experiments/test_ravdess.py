@@ -24,7 +24,7 @@ from mfh.metrics import find_metric
 from mfh.models.ravdess import RavdessNetwork
 from mfh.training.evaluate import predict
 from mfh.training.loop import fit
-from mfh.training.objectives import Pair, joint
+from mfh.training.objectives import Joint, Pair
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*have a negative increase")
 SMALL = RavdessConfig(width=2, epochs=2, batch_size=8, lr=0.05, device="cpu")
@@ -88,7 +88,7 @@ def test_the_joint_pair_keeps_its_last_epoch(data: PairedDataset, trained: Path)
     fit(
         pair,
         data,
-        joint,
+        Joint(),
         modalities=("audio", "image"),
         train=torch.arange(24),
         config=SMALL,

@@ -21,7 +21,7 @@ from mfh.training.batches import epoch_order, shares
 from mfh.training.evaluate import predict
 from mfh.training.fitting import Fitting
 from mfh.training.loop import fit
-from mfh.training.objectives import Batch, Distill, Pair, joint
+from mfh.training.objectives import Batch, Distill, Joint, Pair
 
 
 def plain_loop(data: PairedDataset, config: TrainConfig, schedule: Any = None) -> tuple[Tensor, list[float]]:
@@ -81,7 +81,7 @@ def test_equals_a_loop_in_plain_pytorch(
 def test_joint_training_and_distillation_learn(paired: PairedDataset) -> None:
     student = seeded(lambda: nn.Linear(7, 3), 1)
     pair = Pair(network(), student)
-    result = train(paired, pair, objective=joint, modalities=("audio", "image"))
+    result = train(paired, pair, objective=Joint(), modalities=("audio", "image"))
     assert result.history[-1].loss < 0.8 * result.history[0].loss
     teacher = predict(pair.teacher, paired, "audio", torch.arange(240))
     distilled = train(
@@ -188,7 +188,7 @@ def test_memory_mapped_data_train_the_same(paired: PairedDataset, tmp_path: Path
     for data in (paired, mapped):
         pair = Pair(network(dropout=0.3), seeded(lambda: nn.Linear(7, 3), 1))
         data = data.with_transforms({"audio": noisy})
-        both.append(train(data, pair, objective=joint, modalities=("audio", "image")))
+        both.append(train(data, pair, objective=Joint(), modalities=("audio", "image")))
     assert [epoch.loss for epoch in both[0].history] == [epoch.loss for epoch in both[1].history]
     assert torch.equal(flat(both[0].model), flat(both[1].model))
 
@@ -207,7 +207,7 @@ def test_decoded_data_train_and_answer_the_same(paired: PairedDataset, workers: 
     both = []
     for data in (paired, replace(paired, modalities=source.rows())):
         pair = Pair(network(), seeded(lambda: nn.Linear(7, 3), 1))
-        result = train(data, pair, objective=joint, modalities=("audio", "image"))
+        result = train(data, pair, objective=Joint(), modalities=("audio", "image"))
         both.append((result.history, predict(result.model.teacher, data, "audio", TRAIN)))
     assert both[0][0] == both[1][0]
     assert torch.equal(both[0][1], both[1][1])

@@ -1,6 +1,5 @@
 """Distil one student from one teacher: compute the teacher's outputs once, train, describe the result."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ from mfh.config import DistillConfig
 from mfh.data.paired import SPLITS, PairedDataset
 from mfh.data.prepared import fit_inputs, prepared_when_read
 from mfh.data.selection import complete_only, usable_only
-from mfh.data.splits import Split, draw_split
+from mfh.data.splits import Split, draw_pairs
 from mfh.metrics import find_metric, metrics_of
 from mfh.models.both import with_inputs
 from mfh.models.copies import copied
@@ -40,7 +39,6 @@ from mfh.training.scores import make_record, make_teacher_record
 from mfh.training.students import seeded
 from mfh.training.teacher_outputs import teacher_logits
 
-logger = logging.getLogger(__name__)
 Teacher = nn.Module | Tensor | np.ndarray | Path | str | None
 Student = nn.Module | Callable[[], nn.Module] | None
 
@@ -198,33 +196,6 @@ def distill(
         result.save(out)
         return replace(result, kept=Path(out))
     return result
-
-
-def draw_pairs(data: PairedDataset, seed: int, *, unlabelled: bool) -> Split:
-    """Return a split of the labelled samples, with unlabelled ones among the training samples.
-
-    Args:
-        data: all samples.
-        seed: of the draw.
-        unlabelled: whether the student can learn from samples without a label.
-
-    Raises:
-        InputError: see `draw_split`.
-    """
-    if data.labelled.all():
-        return draw_split(data, seed)
-    known, free = np.flatnonzero(data.labelled), ~data.labelled
-    drawn = draw_split(data.rows(known), seed)
-    train, validation, test = known[drawn.train], known[drawn.validation], known[drawn.test]
-    if data.split is not None:
-        free &= data.split == "train"
-    if data.group is not None:
-        free &= ~np.isin(data.group, data.group[np.concatenate([validation, test])])
-    pairs = np.flatnonzero(free) if unlabelled else train[:0]
-    logger.info(
-        "Unlabelled samples: %d train, %d are left out", len(pairs), len(data) - len(known) - len(pairs)
-    )
-    return Split(np.union1d(train, pairs), validation, test, drawn.redrawn, labelled=train)
 
 
 def modalities(

@@ -24,6 +24,7 @@ from mfh.config import StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.prepared import fit_inputs
 from mfh.data.selection import usable_only
+from mfh.data.splits import draw_pairs
 from mfh.metrics import find_metric
 from mfh.results import StudyResult
 
@@ -124,7 +125,10 @@ class FinishedTeacher:
         sides_of = result.config.get("networks", {}).get("student", {}).get("network") or {}
         # a student's own network takes its modality as it is, and so does a teacher that sees it too
         networks = Networks(data, self.config, spec, None if "mlp" in sides_of else nn.Identity)
-        drawn = Design.of(data, self.config).draw(data, self.config, seed)
+        if data.labelled.all() or result.labels:
+            drawn = Design.of(data, self.config).draw(data, self.config, seed)
+        else:  # the steps of an experiment validate, also where labels are missing
+            drawn = draw_pairs(data, self.config.seed)
         self.split = drawn.only(networks.present["teacher"])
         self.train = torch.from_numpy(self.split.train)
         self.rows = networks.having(torch.arange(len(data)), "teacher")

@@ -119,6 +119,11 @@ def _of_study(result: StudyResult, chosen: Chosen, networks: Networks, *, all_la
 
     With few labels its temperature is fitted anew, to held-out labels.
     """
+    require(
+        bool(result.labels) or not networks.few_labels,
+        "`refit` needs a label for every sample, or a study. The steps of this run taught students samples "
+        "without a label, and their recipe needs validation samples: leave out `refit`, or run `study`.",
+    )
     labelled = None
     if networks.few_labels and not all_labels:
         labelled = result.predictions.get(f"labelled/{chosen.record.seed}")

@@ -296,10 +296,9 @@ def _config(options: Namespace, files: dict[str, str | None]) -> RavdessConfig:
 
 
 def _load(options: Namespace, config: RavdessConfig) -> "PairedDataset":
-    from mfh.data.selection import labelled_only
     from mfh.data.sources.ravdess.reader import load
 
-    return labelled_only(load(**_load_arguments(options, config)), "`ravdess`")
+    return load(**_load_arguments(options, config))
 
 
 def _load_arguments(options: Namespace, config: RavdessConfig) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def _add_prepare(parser: ArgumentParser) -> None:
     places = {
         "--csv": (
             "FILE",
-            "YouTube id, start second, label, split, as in vggsound.csv, with or without header",
+            "YouTube id, start second, label (or none), split, as in vggsound.csv, with or without header",
         ),
         "--clips": (
             "DIR|TARS",

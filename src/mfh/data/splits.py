@@ -1,5 +1,6 @@
 """Training, validation and test splits: stratified by label, without shared groups, drawn by seed."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,8 @@ LEAST_OF_PART = 0.5
 """Size of a part, relative to its share, below which rare classes are spread over all parts."""
 _TRIES = 100
 """Orders of groups that are tried where the first leaves a class out of a part."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,37 @@ def draw_split(data: PairedDataset, seed: int, *, shares: Sequence[float] = SHAR
         split = Split(rows["train"], rows["validation"], rows["test"], redrawn)
     require_classes(data, split, seed)
     return split
+
+
+def draw_pairs(data: PairedDataset, seed: int, *, unlabelled: bool = True) -> Split:
+    """Return a split of the labelled samples, with unlabelled ones among the training samples.
+
+    Unlabelled samples of the validation or test split, or of a group with samples in one of these, are left
+    out. A line of the log counts both.
+
+    Args:
+        data: all samples.
+        seed: of the draw.
+        unlabelled: whether samples without a label are training samples at all.
+
+    Raises:
+        InputError: see `draw_split`.
+    """
+    if data.labelled.all():
+        return draw_split(data, seed)
+    known, free = np.flatnonzero(data.labelled), ~data.labelled
+    # labels, groups and splits are all that a draw reads
+    drawn = draw_split(replace(data, modalities={}).rows(known), seed)
+    train, validation, test = known[drawn.train], known[drawn.validation], known[drawn.test]
+    if data.split is not None:
+        free &= data.split == "train"
+    if data.group is not None:
+        free &= ~np.isin(data.group, data.group[np.concatenate([validation, test])])
+    pairs = np.flatnonzero(free) if unlabelled else train[:0]
+    logger.info(
+        "Unlabelled samples: %d train, %d are left out", len(pairs), len(data) - len(known) - len(pairs)
+    )
+    return Split(np.union1d(train, pairs), validation, test, drawn.redrawn, labelled=train)
 
 
 def require_classes(data: PairedDataset, split: Split, seed: int) -> None:

@@ -22,7 +22,6 @@ from mfh._system.lock import holds
 from mfh.config import StudyConfig
 from mfh.data.augment import Augment, SpectrogramAugment, VideoAugment
 from mfh.data.paired import PairedDataset
-from mfh.data.selection import labelled_only
 from mfh.data.sources.vggsound.reader import load
 from mfh.experiments import _steps as steps
 from mfh.experiments.modes import find_mode
@@ -90,7 +89,7 @@ def open_data(folder: Path | str, inputs: InputConfig | None = None) -> PairedDa
         augment["video"] = VideoAugment(
             shift=config.pixel_shift, frames=config.frame_shift, contrast=config.contrast, flip=config.flip
         )
-    return labelled_only(data.with_augment(augment), "`vggsound`")
+    return data.with_augment(augment)
 
 
 @holds()

@@ -273,6 +273,3 @@ def label_loss(task: str, logits: Tensor, batch: Batch, *, smoothing: float = 0.
         return 0 * logits.sum()
     weight = None if weight is None else weight[known]
     return known.float().mean() * loss(logits[known], label[known], smoothing=smoothing, weight=weight)
-
-
-joint = Joint()

@@ -8,6 +8,9 @@ The folder has the layout of a study's. What a study does for each seed at once,
 - `state/seed-0000.json` and `.npz`: records of the students and teachers of a seed.
 - `state/seed-0000/`: trainings that are not finished.
 
+Training samples without a label teach the students of a teacher, and the distance of Algorithm 1's pair. All
+other networks learn from labelled samples alone, and all are validated and tested on labelled samples.
+
 Teachers and split are those of the first seed. All seeds differ in their students alone. Beside these files
 are `saliency-<layer>.npz`, the list `supplied.json` (see `supplied.py`), the outputs of teachers in
 `teacher-outputs/`, and the curves that trackers wrote in `logs/`. If several processes train together, only
@@ -32,7 +35,7 @@ from mfh._study.resume import Store, checkpoint
 from mfh._study.task import derived_seed
 from mfh._system.files import bytes_writer, plain, read_json, write_atomic
 from mfh.data.paired import PairedDataset
-from mfh.data.splits import draw_split
+from mfh.data.splits import draw_pairs
 from mfh.experiments._steps.parts import in_parts
 from mfh.experiments._steps.recipe import Recipe
 from mfh.experiments._steps.supplied import supplied_files
@@ -66,8 +69,9 @@ class PartialStudy:
         self.metrics = metrics_of(data.task, find_metric(config.metric, data.task))
         self.device = make_accelerator(replace(config, tracker=())).device
         self.processes = Processes.on(self.device)
-        self.split = draw_split(data, config.seed)
+        self.split = draw_pairs(data, config.seed)
         self.train, self.validation = map(torch.from_numpy, (self.split.train, self.split.validation))
+        self.labelled = torch.from_numpy(self.split.learnt)
         self.out = Path(out)
         inputs = short({"transforms": data.transforms, "augment": data.augment})
         settings = {name: getattr(config, name) for name in recipe.identity}

@@ -33,6 +33,7 @@ def collect(partial: PartialStudy) -> StudyResult:
     students = [student for seed in seeds for student in seed.students]
     plan = Resampling(fits_of(data, seeds), groups=data.group is not None)
     metrics = tuple(metric.info() for metric in partial.metrics)
+    unlabelled = len(partial.train) - len(partial.labelled)
     layers = {layer.name: layer for layer in partial.recipe.layers(config)}
     common = {name: value for student in students for name, value in student.settings.items()}
     layer = layers[common.get("layer", next(iter(layers)))]
@@ -64,9 +65,12 @@ def collect(partial: PartialStudy) -> StudyResult:
         saliency=describe_saliency(saliency, layer) if saliency else {},
         metrics=metrics,
         chosen=table.chosen,
-        data=describe_data(
-            data, partial.split, teacher=config.teacher, student=config.student, redrawn=False
-        ),
+        data={
+            **describe_data(
+                data, partial.split, teacher=config.teacher, student=config.student, redrawn=False
+            ),
+            **({"unlabelled_training_samples": unlabelled} if unlabelled else {}),
+        },
         channels=saliency.arrays if saliency else {},
         predictions=predictions_of(data, seeds),
     )

@@ -127,16 +127,16 @@ def _objective(
     name = arm.teacher_name(layer.source)
     if name is None:
         return {}, Distill()
-    teacher = partial.trained(f"teacher-{name}")
+    teacher, labelled = partial.trained(f"teacher-{name}"), len(partial.labelled) == len(partial.train)
     settings: dict[str, object] = {option: getattr(config, option) for option in LEARNING}
     settings[f"{name} teacher"] = network_fingerprint(teacher)
     if ratio is None:
-        return settings, learn_from(config, describe_teacher(partial, name, teacher))
+        return settings, learn_from(config, describe_teacher(partial, name, teacher), labelled=labelled)
     focused = _focused(partial, teacher, arm, ratio, seed, layer)
     settings |= {"layer": layer.name, "channels": short(focused.removed)}
     drawn = seed if arm.is_drawn else None
     logits = describe_teacher(partial, f"{arm.name}@{ratio:g}", focused, drawn=drawn)
-    return settings, learn_from(config, logits)
+    return settings, learn_from(config, logits, labelled=labelled)
 
 
 def _focused(

@@ -1,5 +1,7 @@
 """The trainings of a partial study: Algorithm 1's pair, and networks that are trained alone."""
 
+import logging
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -13,12 +15,17 @@ from mfh.experiments._steps.parts import cached_samples
 from mfh.experiments._steps.saliency import OUTPUTS
 from mfh.training.evaluate import predict
 from mfh.training.loop import LoopResult, fit
-from mfh.training.objectives import Distill, Pair, joint
+from mfh.training.objectives import Distill, Joint, Pair
 from mfh.training.teacher_outputs import teacher_logits
+
+logger = logging.getLogger(__name__)
 
 
 def train_pair(partial: PartialStudy, progress: bool) -> None:
-    """Train Algorithm 1's pair (step 1) and keep its last epoch, as released; skip it if it is finished."""
+    """Train Algorithm 1's pair (step 1) and keep its last epoch, as released; skip it if it is finished.
+
+    Labels count where there are any, and the distance on every training sample; see `Joint`.
+    """
     if all(partial.has(name) for name in ("teacher-joint", "student-joint")):
         return
     config, seed = partial.config, partial.config.seed
@@ -28,7 +35,7 @@ def train_pair(partial: PartialStudy, progress: bool) -> None:
     fit(
         pair,
         partial.data,
-        joint,
+        Joint(label_share=len(partial.labelled) / len(partial.train)),
         modalities=(config.teacher, config.student),
         train=partial.train,
         config=partial.train_config(config.teacher, config.student),
@@ -88,15 +95,24 @@ def fit_alone(
     seed: int,
     progress: bool,
 ) -> LoopResult:
-    """Train one network and load the weights of its best validation epoch; the caller must save them."""
+    """Train one network and load the weights of its best validation epoch; the caller must save them.
+
+    Without a teacher it learns from the labelled training samples alone.
+    """
     require_fits(partial, model, modality)
+    train = partial.train if objective.distils else partial.labelled
+    if len(train) < len(partial.train):
+        logger.info(
+            "%s learns from %d labelled samples: %d training samples without a label are left out",
+            name, len(train), len(partial.train) - len(train),
+        )  # fmt: skip
     metric, labels = partial.metrics[0], partial.data.label[partial.validation]
     return fit(
         model,
         partial.data,
         objective,
         modalities=(modality,),
-        train=partial.train,
+        train=train,
         score=lambda m: metric(predict_rows(m, partial.data, modality, partial.validation), labels),
         metric=metric,
         config=partial.train_config(modality),

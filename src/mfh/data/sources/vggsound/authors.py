@@ -12,7 +12,7 @@ from mfh._checks import InputError, listing, parse_json, require
 from mfh._system.files import read_npy
 from mfh.data import media
 from mfh.data.riff import require_whole
-from mfh.data.sources.vggsound.index import LABEL_FILE, MOST_CLASSES, Record
+from mfh.data.sources.vggsound.index import LABEL_FILE, MOST_CLASSES, UNLABELLED, Record
 
 FRAMES = 32
 _THREADS = 8
@@ -23,10 +23,11 @@ logger = logging.getLogger(__name__)
 def scan(root: Path) -> tuple[list[str], list[Record]]:
     """Return the names of the classes, which are their numbers, and the clips, ordered by name.
 
-    Clips without sound, without a label or cut short are left out; a warning counts them and names the first.
+    A clip that `label.json` does not name has no label. Clips without sound, cut short or of another name are
+    left out; a warning counts them and names the first.
 
     Raises:
-        InputError: there is no `label.json` or no clip, or `label.json` is damaged.
+        InputError: there is no `label.json` or no clip, or `label.json` is damaged or names no clip.
     """
     labels = _read_labels(root / LABEL_FILE)
     clips: list[Record] = []
@@ -45,6 +46,10 @@ def scan(root: Path) -> tuple[list[str], list[Record]]:
         len(clips) > 0,
         f"`{root}` must have <split>/video_jpg/<name>.jpg and <split>/audio_npy/<name>.npy. It has no such "
         f"clip; {len(left_out)} cannot be used{': ' + listing(left_out, limit=1) if left_out else ''}.",
+    )
+    require(
+        any(clip.label != UNLABELLED for clip in clips),
+        f"`{root / LABEL_FILE}` must have the class of a clip or more. It names none of {len(clips)} clips.",
     )
     clips.sort(key=attrgetter("name"))
     return [str(code) for code in range(1 + max(labels.values()))], clips
@@ -84,9 +89,10 @@ def label_of(name: str, labels: Mapping[str, int]) -> int | None:
 def _clip(folder: Path, labels: Mapping[str, int], picture: Path) -> Record | str:
     """Return a clip, or why it cannot be used; its files are not decoded."""
     name = picture.stem
-    label = label_of(name, labels)
-    if re.fullmatch(r".+_\d+", name) is None or label is None:
-        return f"{name}: no label"
+    if re.fullmatch(r".+_\d+", name) is None:
+        return f"{name}: the name must be <id>_<start second>"
+    known = label_of(name, labels)
+    label = UNLABELLED if known is None else known
     array, wav = folder / "audio_npy" / f"{name}.npy", folder / "audio" / f"{name}.wav"
     sound = array if array.exists() else wav
     try:

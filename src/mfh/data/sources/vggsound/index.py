@@ -171,12 +171,12 @@ def held_out(
 ) -> list[str]:
     """Return the split of each clip, with 10% of the training clips held out for validation.
 
-    They are stratified by label, and clips of one video stay together. Nothing is held out if there are
-    validation clips already, or fewer than ten training clips.
+    They are labelled clips, stratified by label. Clips of one video stay together, those without a label
+    too. Nothing is held out if there are validation clips already, or fewer than ten labelled training clips.
 
     Args:
         splits: split of each clip.
-        labels: class of each clip.
+        labels: class of each clip, or its name; `UNLABELLED` or '' if it has none.
         videos: video of each clip.
         seed: of the choice.
     """
@@ -184,12 +184,15 @@ def held_out(
 
     result = list(splits)
     train = [row for row, split in enumerate(splits) if split == "train"]
-    if "validation" in splits or len(train) < 1 / VALIDATION_OF_TRAIN:
+    known = [row for row in train if labels[row] not in (UNLABELLED, "")]
+    if "validation" in splits or len(known) < 1 / VALIDATION_OF_TRAIN:
         return result
-    names = np.array([videos[row] for row in train])
+    names = np.array([videos[row] for row in known])
     groups = names if len(set(names)) < len(names) else None
     shares = (1 - VALIDATION_OF_TRAIN, VALIDATION_OF_TRAIN)
     generator = np.random.default_rng([seed, 0x5EED])
-    for place in divide(np.array([labels[row] for row in train]), groups, shares, generator)[1]:
-        result[train[place]] = "validation"
+    held = set(names[divide(np.array([labels[row] for row in known]), groups, shares, generator)[1]])
+    for row in train:
+        if videos[row] in held:
+            result[row] = "validation"
     return result

@@ -24,6 +24,7 @@ from mfh.data.sources.vggsound.index import (
     CLASSES_FILE,
     INDEX_FILE,
     LABEL_FILE,
+    UNLABELLED,
     Record,
     codes_of_classes,
     held_out,
@@ -104,7 +105,8 @@ def prepare(
     file are listed and counted; they are no error.
 
     Args:
-        csv: youtube id, start second, label, split (`vggsound.csv`), with or without a header.
+        csv: youtube id, start second, label, split (`vggsound.csv`), with or without a header. The label may
+            be empty; such clips are prepared whatever `classes` says.
         clips: folder of clips, at any depth, in tar files or zips too, or tar files as
             `mirror/shard-{000000..000009}.tar`. A clip is named `<id>_<start>.mp4`, the start with zeros
             before it or not.
@@ -277,6 +279,9 @@ def _warn(found: _Found, records: Sequence[Record]) -> None:
     if found.absent:
         count = len(found.absent), len(found.absent) + len(found.present)
         logger.info("%d of %d clips of the csv have no file: see absent.csv", *count)
+    unlabelled = sum(record.label == UNLABELLED for record in records)
+    if unlabelled:
+        logger.info("%d of %d clips have no label", unlabelled, len(records))
     train = Counter(record.label for record in records if record.split == "train")
     few = [f"{name} ({train[code]})" for code, name in enumerate(found.names) if train[code] < 2]
     if few:

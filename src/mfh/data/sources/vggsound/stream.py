@@ -31,8 +31,8 @@ class ClipStream(IterableDataset):
     `DataLoader`. The tar files are shuffled by seed and epoch and distributed in turn, so nodes get unequal
     numbers of clips, and a node without a file gets none. Use at least nodes times workers files.
 
-    A sample is a dict: `id`, `label`, `audio` (float32, (1, samples), NaN after its end) and `video` (uint8,
-    (frames, height, width, 3)), as in `load` before its transforms.
+    A sample is a dict: `id`, `label` (-1 if it has none), `audio` (float32, (1, samples), NaN after its end)
+    and `video` (uint8, (frames, height, width, 3)), as in `load` before its transforms.
 
     Attributes:
         archives: paths or URLs of the tar files.
