@@ -16,6 +16,7 @@ from torch import Tensor
 from mfh._study.few.budget import members
 from mfh._study.few.members import Part, labelled_job, train_members
 from mfh._study.few.stack import combine, fit_weights
+from mfh._study.given import recipe_name
 from mfh._study.outputs import StudentKey, TeacherOutputs
 from mfh._study.parts import Ranked
 from mfh._study.ranking import rank
@@ -48,16 +49,37 @@ class Lesson:
     weights: Mapping[str, float]
 
 
-def make_lessons(
-    task: SeedTask, data: PairedDataset, parts: Sequence[Part], untaught: Recipe, *, focused: bool
-) -> tuple[list[Lesson], Ranked]:
-    """Train the teachers and return a lesson for each part, and the ranking of the channels by all labels.
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Teachers of every part of the labels, all but the networks without a teacher.
+
+    Attributes:
+        folds: the folds of the labelled samples.
+        without: numbers of two folds -> the labelled samples of all others.
+        complete: all labelled samples.
+        ranked: outputs of the teachers of each part, with their channels ranked, by its name.
+    """
+
+    folds: Sequence[Part]
+    without: Mapping[frozenset[int], Part]
+    complete: Part
+    ranked: Mapping[str, Ranked]
+
+    @property
+    def parts(self) -> list[Part]:
+        """All parts of the labels."""
+        return [*self.folds, *self.without.values(), self.complete]
+
+
+def prepare_teachers(
+    task: SeedTask, data: PairedDataset, parts: Sequence[Part], *, focused: bool
+) -> Prepared:
+    """Train the teachers that do not depend on the untaught recipe, and rank their channels.
 
     Args:
         task: the fit.
         data: its samples, without hidden labels.
         parts: the folds of the labelled samples, then all of them.
-        untaught: the recipe of the network without a teacher, which is a member of the stack.
         focused: whether teachers without some of their channels teach too.
     """
     *folds, complete = parts
@@ -65,21 +87,33 @@ def make_lessons(
     without = {frozenset(pair): _without(data, task.labelled, folds, pair) for pair in pairs}
     every = [*folds, *without.values(), complete]
     ranking = replace(task, arms=tuple(FEW_LABELS[name] for name in RANKED) if focused else ())
-    found: list[Ranked] = []
+    found: dict[str, Ranked] = {}
     for part, teachers in zip(every, train_members(task, every), strict=True):
-        found.append(rank(ranking, teachers, fold=part.name))
+        found[part.name] = rank(ranking, teachers, fold=part.name)
         task.progress("saliency", 1)
-    alone = _alone(task, every, untaught)
-    outputs = {
-        part.name: replace(ranked.outputs, logits={**ranked.outputs.logits, **mine})
-        for part, ranked, mine in zip(every, found, alone, strict=True)
-    }
+    return Prepared(folds, without, complete, found)
+
+
+def make_lessons(task: SeedTask, data: PairedDataset, prepared: Prepared, untaught: Recipe) -> list[Lesson]:
+    """Train the networks without a teacher, and return a lesson for each fold and for all labels.
+
+    Args:
+        task: the fit.
+        data: its samples, without hidden labels.
+        prepared: the other teachers.
+        untaught: the recipe of the network without a teacher, which is a member of the stack.
+    """
+    folds, without, complete = prepared.folds, prepared.without, prepared.complete
+    outputs = {}
+    for part, mine in zip(prepared.parts, _alone(task, prepared.parts, untaught), strict=True):
+        theirs = prepared.ranked[part.name].outputs
+        outputs[part.name] = replace(theirs, logits={**theirs.logits, **mine})
     lessons = []
     for number, part in enumerate(folds):
         others = {fold: without[frozenset((number, k))] for k, fold in enumerate(folds) if k != number}
         lessons.append(_lesson(task, data, part, outputs, others))
     lessons.append(_lesson(task, data, complete, outputs, {fold: fold for fold in folds}))
-    return lessons, found[-1]
+    return lessons
 
 
 def training_rows(task: SeedTask, part: Part) -> Tensor:
@@ -151,10 +185,13 @@ def _lesson(
     known = members(task.networks)
     held_out = {name: logits[rows] for name, logits in mine.logits.items() if name in known}
     weights = fit_weights(kind, held_out, data.label[rows], BASELINE, row_weights(data, rows))
+    stack = combine(kind, mine.logits, weights)
     focused = {_source(task, key): logits for key, logits in mine.focused.items()}
-    logits = {**mine.logits, **focused, STACK: combine(kind, mine.logits, weights)}
-    return Lesson(part, training_rows(task, part), logits, weights)
+    named = {recipe_name(task.config, name): logits for name, logits in mine.logits.items()}
+    weights = {recipe_name(task.config, name): weight for name, weight in weights.items()}
+    return Lesson(part, training_rows(task, part), {**named, **focused, STACK: stack}, weights)
 
 
 def _source(task: SeedTask, key: StudentKey) -> str:
-    return Recipe(teacher=task.source, focus=key.arm, ratio=key.ratio or 0.0).source
+    teacher = recipe_name(task.config, task.source)
+    return Recipe(teacher=teacher, focus=key.arm, ratio=key.ratio or 0.0).source
