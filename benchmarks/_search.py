@@ -28,7 +28,7 @@ from mfh._study.networks import Networks, with_modalities
 from mfh._study.search.choose import ERRORS, choose
 from mfh._study.search.fit import Candidates
 from mfh._study.search.halving import Tried, search
-from mfh._study.search.lessons import make_lessons
+from mfh._study.search.lessons import make_lessons, prepare_teachers
 from mfh._study.search.space import Space
 from mfh._study.task import SeedTask
 from mfh._study.teachers import trained
@@ -93,7 +93,8 @@ def run_fit(networks: Networks, seed: int, budget: int) -> dict[str, float]:
     task = SeedTask(networks=networks, seed=seed, split=split, threads=1, arms=networks.arms)
     data, truth = visible_data(task)
     space, parts = Space.of(networks), divide_labelled(task, data)
-    lessons, _ = make_lessons(task, data, parts, Recipe(), focused=True)
+    prepared = prepare_teachers(task, data, parts, focused=True)
+    lessons = make_lessons(task, data, prepared, Recipe())
     both = Candidates(task, data, parts, lessons)
     folds, found = len(parts) - 1, {}
     rows = both.judged

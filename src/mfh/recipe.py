@@ -6,6 +6,8 @@ from typing import Any
 
 NONE = "none"
 """Name of the teacher of a student that learns from labels alone."""
+GIVEN_TEACHER = "given"
+"""Name of a teacher that exists, of which nothing is trained."""
 RANKED = {"general": "by saliency", "important": "by importance"}
 """How the channels of a focused teacher are ranked: the arm of a study that does the same, and its words."""
 
@@ -15,7 +17,7 @@ class Recipe:
     """What a student learns from, and how.
 
     Attributes:
-        teacher: `none`, or a name of `mfh.arms.TEACHERS`.
+        teacher: `none`, `given` (a teacher that exists), or a name of `mfh.arms.TEACHERS`.
         focus: `general` or `important`: how the channels of the teacher are ranked before the lowest are
             removed; empty where nothing is removed.
         ratio: share of channels that are removed, in [0, 1).

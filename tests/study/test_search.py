@@ -1,8 +1,10 @@
 """`mfh.fit`: the search, what its students learn from, what is taken, and that hidden labels stay hidden."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,10 +19,12 @@ from mfh._study.few.fit import visible_data
 from mfh._study.few.lessons import Lesson
 from mfh._study.few.members import divide_labelled
 from mfh._study.networks import Networks
+from mfh._study.search import clock as clock_module
 from mfh._study.search.choose import choose, standard_error
+from mfh._study.search.clock import Clock, Share
 from mfh._study.search.fit import units_per_fit
-from mfh._study.search.halving import Tried, round_cost, search
-from mfh._study.search.lessons import make_lessons
+from mfh._study.search.halving import ROUND, Tried, round_cost, search
+from mfh._study.search.lessons import make_lessons, prepare_teachers
 from mfh._study.search.space import Space
 from mfh._study.search.summary import worth
 from mfh._study.search.threshold import choose_threshold, judge_threshold
@@ -97,8 +101,33 @@ def test_no_round_begins_after_the_time_is_over() -> None:
     calls: list[tuple[int, int]] = []
     values = {str(Recipe()): [1.0] * 2}
     judge = judged(values, calls)
-    search(lambda n: [Recipe()] * n, judge, fixed=[Recipe()], folds=2, budget=99, until=0.0)
+    over = Clock(time.monotonic())
+    search(lambda n: [Recipe()] * n, judge, fixed=[Recipe()], folds=2, budget=None, clock=over)
     assert calls == [(0, 1), (1, 1)]
+
+
+def test_a_round_is_as_large_as_the_time_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(clock_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    calls: list[tuple[int, int]] = []
+    quick = judged({str(Recipe()): [1.0] * 4}, calls)
+
+    def judge(recipes: Sequence[Recipe], fold: int) -> list[tuple[tuple[float, float], Tensor]]:
+        now[0] += len(recipes)  # a second for each student
+        return quick(recipes, fold)
+
+    search(lambda n: [Recipe()] * n, judge, fixed=[Recipe()], folds=4, budget=None, clock=Clock(51.0))
+    rounds = [count for fold, count in calls if fold == 0]
+    assert rounds == [1, ROUND, 9, 1]  # 4, 30 and 16 seconds, then the smallest round in the last one
+    assert now[0] == 54
+
+
+def test_what_is_left_of_the_time_is_divided_evenly() -> None:
+    shares = Share.of_all(20.0, left=4, fits=8)
+    assert [share.rounds for share in shares] == [4, 3, 2, 1]
+    begun = [share.begin() - time.monotonic() for share in shares]
+    assert begun == pytest.approx([150, 200, 300, 600], abs=5)  # each as if those before had taken no time
+    assert Share(time.time() - 5, 2).begin() == pytest.approx(time.monotonic(), abs=5)
 
 
 # the choice
@@ -151,8 +180,8 @@ def make_task(data: PairedDataset, config: FitConfig = QUICK) -> SeedTask:
 def lessons_of(data: PairedDataset) -> tuple[SeedTask, list[Lesson]]:
     task = make_task(data)
     visible, _ = visible_data(task)
-    lessons, _ = make_lessons(task, visible, divide_labelled(task, visible), Recipe(), focused=True)
-    return task, lessons
+    prepared = prepare_teachers(task, visible, divide_labelled(task, visible), focused=True)
+    return task, make_lessons(task, visible, prepared, Recipe())
 
 
 def test_no_lesson_depends_on_the_labels_that_it_holds_out() -> None:
@@ -166,7 +195,9 @@ def test_no_lesson_depends_on_the_labels_that_it_holds_out() -> None:
     other = replace(task, networks=Networks(replace(data, label=label), task.config))
     visible, _ = visible_data(other)
     parts = [replace(lesson.part, data=visible.without_labels(hidden(lesson))) for lesson in lessons]
-    again, _ = make_lessons(replace(other, split=split), visible, parts, Recipe(), focused=True)
+    other = replace(other, split=split)
+    prepared = prepare_teachers(other, visible, parts, focused=True)
+    again = make_lessons(other, visible, prepared, Recipe())
     (first, second, *_), (mine, other_mine, *_) = ([x.outputs.logits for x in y] for y in (lessons, again))
     for name, logits in first.items():
         assert torch.equal(logits, mine[name]), name
@@ -196,7 +227,8 @@ def test_labelled_samples_have_the_outputs_of_teachers_that_did_not_see_them() -
     )
     task = make_task(data, replace(QUICK, labelled=("0.5",), steps=150))
     visible, _ = visible_data(task)
-    lessons, _ = make_lessons(task, visible, divide_labelled(task, visible), Recipe(), focused=False)
+    prepared = prepare_teachers(task, visible, divide_labelled(task, visible), focused=False)
+    lessons = make_lessons(task, visible, prepared, Recipe())
     for lesson in lessons:
         rows = lesson.part.labelled
         right = (lesson.outputs.logits["regular"][rows].argmax(dim=1) == visible.label[rows]).float().mean()
@@ -268,6 +300,44 @@ def test_a_clear_teacher_helps_where_labels_are_few() -> None:
     found = mfh.fit(data, config=replace(QUICK, labelled=("0.05",), steps=150, budget=24, folds=5))
     gain = next(row for row in found.comparisons if (row.a, row.b) == (SEARCHED, BASELINE))
     assert gain.difference > 3
+
+
+def test_time_takes_the_place_of_the_budget(tmp_path: Path) -> None:
+    """The run ends in time, with more students than fixed recipes need; finished fits stay as they are."""
+    config = replace(QUICK, budget=None, minutes=0.12, folds=2, steps=5)
+    start = time.monotonic()
+    found = mfh.fit(make_data(120), config=config, out=tmp_path)
+    elapsed = time.monotonic() - start
+    assert elapsed < 60  # 7 s, what follows the searches, and a slow machine
+    assert found.search["budget"] is None
+    trials, short = found.frame("trials"), found.search["fixed_alone"]
+    assert len(short) < 3
+    assert bool(short) == ("Nothing was searched in" in found.verdict.sentence)
+    for fit in {0, 1} - set(short):
+        spent = trials[trials.fit == fit].groupby("search").folds.sum()
+        assert 4 < spent[SEARCHED] <= spent[BASELINE]
+    (tmp_path / "state" / "seed-0001.json").unlink()
+    again = mfh.fit(make_data(120), config=config, out=tmp_path)
+    assert again.frame("trials").query("fit == 0").equals(trials.query("fit == 0"))
+    assert set(again.frame("trials").fit) == {0, 1}
+    with pytest.raises(InputError, match="`minutes` was"):
+        mfh.fit(make_data(120), config=replace(config, minutes=1.0), out=tmp_path)
+
+
+def test_too_little_time_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    found = mfh.fit(make_data(120), config=replace(QUICK, budget=None, minutes=1e-6, folds=2))
+    says = "Nothing was searched: `minutes` 1e-06 allowed the fixed recipes alone."
+    assert says in found.verdict.sentence
+    assert says in caplog.text
+    trials = found.frame("trials")
+    assert trials.fixed.all()
+    assert len(trials) == 2 * 2
+    assert found.search["shipped"] in (BASELINE, SEARCHED)
+
+
+def test_too_small_a_budget_is_said() -> None:
+    found = mfh.fit(make_data(120), config=replace(QUICK, budget=8, folds=2))
+    assert "Nothing was searched: `budget` 8 allowed the fixed recipes alone." in found.verdict.sentence
 
 
 def test_the_fit_on_all_samples_hides_the_labels_that_were_hidden() -> None:

@@ -96,7 +96,7 @@ def assemble(
         largest_class=largest,
         level=level,
     )
-    left_out = describe_left_out(config, arms)
+    left_out = describe_left_out(config, arms, few_labels=networks.few_labels)
     notes = [*describe_failed(failed, config.losses), *([left_out] if left_out else [])]
     notes += [*_notes(metric, seeds, resampling), *_absent(data, seeds), *_unweighted(networks)]
     if config.labelled:

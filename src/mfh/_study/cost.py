@@ -17,6 +17,7 @@ from mfh._study.networks import Build, Networks
 from mfh._study.task import teachers_needed
 from mfh._system.progress import about, write_line
 from mfh.arms import FUSED
+from mfh.config import FitConfig
 from mfh.training.device import make_accelerator
 from mfh.training.many.perceptron import Perceptron
 from mfh.training.objectives import Distill, Fused, Pair
@@ -45,6 +46,10 @@ def announce(networks: Networks, *, fits: int, left: int, workers: int, threads:
         Seconds of a unit of work by stage (see `units_per_seed`); empty if they could not be measured.
     """
     cost: Mapping[str, float] = {}
+    if isinstance(networks.config, FitConfig) and networks.config.minutes is not None:
+        time_left = about(60 * networks.config.minutes * left / fits)
+        write_line(f"{left if left == fits else f'{left} of {fits}'} fits: {time_left} for their searches")
+        return cost
     with suppress(InputError):  # the training raises it again, and names the network
         cost = measure(networks, threads)
     epochs = 1 if networks.few_labels else networks.config.epochs
@@ -98,7 +103,7 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
     if networks.few_labels:  # one teacher of each side, and pairs of both
         count = Budget.of(networks).teachers
         return {
-            "teachers": (count - 1) / count * (teacher + student),
+            "teachers": student if given else (count - 1) / count * (teacher + student),
             "students": student / side_by_side,
         }
     needed = teachers_needed(networks.arms, networks.config.teacher_source)

@@ -24,6 +24,7 @@ from mfh._study.networks import Build, Networks, with_modalities
 from mfh._study.outcome import SeedResult
 from mfh._study.preflight import require_networks
 from mfh._study.resume import Store
+from mfh._study.search.clock import Share
 from mfh._study.search.fit import check_search
 from mfh._study.search.summary import as_fit
 from mfh._study.seed import run_seed
@@ -105,7 +106,8 @@ def study(
     if config.given_teacher:
         teachers = networks.build_teacher(), networks.build_teacher()
         require_given(data, config, *teachers, networks.losses)
-        logger.info("%s", describe_left_out(config, networks.arms) or "The teacher is given.")
+        left_out = describe_left_out(config, networks.arms, few_labels=networks.few_labels)
+        logger.info("%s", left_out or "The teacher is given.")
     elif networks.both:
         logger.info("%s", describe_left_out(config, networks.arms))
     check_search(networks)
@@ -294,7 +296,8 @@ class _Fits:
                 cost=self._announced(len(seeds), len(left), pool, threads),
             ) as live,
         ):
-            for ended in _run(self.networks, left, self.store, live, pool, processes):
+            shares = self._shares(len(left), len(seeds), pool)
+            for ended in _run(self.networks, left, self.store, live, pool, processes, shares):
                 seed = left[ended.number]
                 if ended.result is not None:
                     self.done[seed] = ended.result
@@ -304,6 +307,13 @@ class _Fits:
                     _go_on(ended, seed, self.failures, finished=len(self.done), seeds=len(seeds))
                 if ended.error:
                     self.failures.append(FailedSeed(seed, ended.tries, ended.error, missing=ended.failed))
+
+    def _shares(self, left: int, fits: int, pool: WorkerPool) -> Sequence[Share | None]:
+        """Return what each fit that is left may use of the time for searches; None without such a time."""
+        config = self.networks.config
+        if not isinstance(config, FitConfig) or config.minutes is None:
+            return [None] * left
+        return Share.of_all(config.minutes, left=left, fits=fits, workers=pool.count)
 
     def _announced(self, fits: int, left: int, pool: WorkerPool, threads: int) -> Mapping[str, float]:
         """Say once what the study will cost, and return the seconds of an epoch by stage."""
@@ -338,6 +348,7 @@ def _run(
     live: Live,
     pool: WorkerPool,
     processes: Processes,
+    shares: Sequence[Share | None],
 ) -> Iterator[TaskOutcome[SeedResult]]:
     """Run the seeds that are left; save each as it ends, and yield it."""
     folders: dict[int, Path | None] = dict.fromkeys(seeds)
@@ -347,15 +358,18 @@ def _run(
             store.claim()
     if processes.count > 1:  # a process that retried by itself would wait for the others forever
         outcomes: Iterator[TaskOutcome[SeedResult]] = (
-            TaskOutcome(number, run_seed(networks, seed, live.advance, folder=folders[seed]), 1)
-            for number, seed in enumerate(seeds)
+            TaskOutcome(number, run_seed(networks, seed, live.advance, folder=folders[seed], share=share), 1)
+            for number, (seed, share) in enumerate(zip(seeds, shares, strict=True))
         )
     else:
         progress = live.advance if pool.here else _silent
         threads = None if pool.here else pool.threads
         outcomes = run_tasks(
             run_seed,
-            [(networks, seed, progress, threads, folders[seed]) for seed in seeds],
+            [
+                (networks, seed, progress, threads, folders[seed], share)
+                for seed, share in zip(seeds, shares, strict=True)
+            ],
             pool,
             names=[fit_words(seed).capitalize() for seed in seeds],
             retries=networks.config.retries,

@@ -191,6 +191,8 @@ class Live:
         remaining = self.total[stage] - self.done[stage]
         if not remaining:
             return 0.0
+        if getattr(self.config, "minutes", None) is not None:
+            return None  # the time decides how many students there will be
         if self.worked[stage]:
             return remaining * self.seconds[stage] / self.worked[stage]
         return remaining * self.cost[stage] / self.workers if stage in self.cost else None

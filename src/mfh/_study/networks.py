@@ -1,6 +1,6 @@
 """The networks of a study, given or default, and the data as they see them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -117,7 +117,7 @@ def study_arms(data: PairedDataset, config: StudyConfig) -> tuple[Arm, ...]:
     arms = find_arms(config.arms, few_labels=few, both=config.teacher_source if both else "")
     # without labels that the study hid, `oracle` would be another `no-kd`
     arms = tuple(arm for arm in arms if config.labelled or not arm.hidden_labels)
-    return arms_for(arms, config)
+    return arms_for(arms, config, few_labels=few)
 
 
 @dataclass(eq=False)
@@ -266,11 +266,10 @@ class Networks:
             **({"augment": short(self.data.augment)} if self.data.augment else {}),
         }
 
-    def small(self) -> bool:
-        """Return whether both networks read short vectors and have few weights."""
-        modalities = (str(self.config.teacher), str(self.config.student))
-        values = max(self.data.num_values(name) for name in modalities)
-        networks = (self.build_teacher(), self.build_student())
+    def small(self, sides: Sequence[str] = ("teacher", "student")) -> bool:
+        """Return whether the networks of some sides, by default both, are small and read short vectors."""
+        values = max(self.data.num_values(str(getattr(self.config, side))) for side in sides)
+        networks = [self.build_teacher() if side == "teacher" else self.build_student() for side in sides]
         weights = max(sum(p.numel() for p in network.parameters()) for network in networks)
         return values <= SMALL_INPUT and weights <= SMALL_NETWORK
 

@@ -40,7 +40,10 @@ def rank(task: SeedTask, teachers: Teachers, *, fold: str = "") -> Ranked:
 
 def _rank(task: SeedTask, teachers: Teachers) -> Ranked:
     config, data = task.config, teachers.data
-    logits = {name: _outputs(task, name, network, data) for name, network in teachers.networks.items()}
+    logits = {
+        name: teachers.known[name] if name in teachers.known else _outputs(task, name, network, data)
+        for name, network in teachers.networks.items()
+    }
     outputs = TeacherOutputs(config.temperature, logits, task=data.task)
     layer = config.layer or ""
     channels: dict[str, np.ndarray] = {}

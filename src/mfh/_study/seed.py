@@ -15,10 +15,12 @@ from mfh._study.outcome import SeedResult
 from mfh._study.outputs import TeacherOutputs
 from mfh._study.parts import Parts
 from mfh._study.ranking import rank
+from mfh._study.search.clock import Share
 from mfh._study.search.fit import run_search
 from mfh._study.students import train_and_evaluate
 from mfh._study.task import Progress, SeedTask, Timer
 from mfh._study.teachers import named_focused, teacher_records, train_teachers
+from mfh.config import FitConfig
 from mfh.data.splits import divide
 from mfh.results import Choice
 from mfh.training.fingerprint import short
@@ -30,6 +32,7 @@ def run_seed(
     progress: Progress,
     threads: int | None = None,
     folder: Path | None = None,
+    share: Share | None = None,
 ) -> SeedResult:
     """Run one seed in this process.
 
@@ -39,11 +42,15 @@ def run_seed(
         progress: is told what has been done.
         threads: for networks that are trained side by side; by default those that torch uses.
         folder: where unfinished work is kept; None keeps none.
+        share: of a search, what it may use of `minutes`; by default the same part of them as every fit.
     """
     before = torch.get_num_threads()
     # a small network's step is over before a second thread has woken up, and waiting for it costs both cores
     torch.set_num_threads(1 if networks.small() else threads or before)
     design = Design.of(networks.data, networks.config)
+    config = networks.config
+    if share is None and isinstance(config, FitConfig) and config.minutes is not None:
+        (share,) = Share.of_all(config.minutes, left=1, fits=len(design.seeds) + 1)
     split = design.draw(networks.data, networks.config, seed)
     require_pairs(networks.present["both"], split, seed)
     searched = networks.config.lr == "auto"
@@ -57,6 +64,7 @@ def run_seed(
         parts=Parts(folder, f"{short(networks.identity())} {seed}"),
         progress=progress,
         arms=networks.arms,
+        until=None if share is None else share.begin(),
     )
     try:
         result = _protocol(task)(task)

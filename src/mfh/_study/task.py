@@ -83,6 +83,7 @@ class SeedTask:
         progress: is told what has been done.
         arms: the arms to train.
         more_teachers: teachers to train although no arm learns from them.
+        until: when the searches of the fit should be over, `time.monotonic`; None for no such time.
     """
 
     networks: Networks
@@ -94,6 +95,7 @@ class SeedTask:
     progress: Progress = lambda _stage, _count: None
     arms: tuple[Arm, ...] = ()
     more_teachers: tuple[str, ...] = ()
+    until: float | None = None
 
     @property
     def config(self) -> StudyConfig:

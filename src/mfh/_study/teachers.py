@@ -34,6 +34,7 @@ class Teachers:
         data: the samples as these networks see them.
         train: rows that they were fitted on.
         curves: training loss and validation metric of each by epoch.
+        known: outputs for every sample of networks that need not be run for them, by name.
     """
 
     networks: Mapping[str, nn.Module]
@@ -42,6 +43,7 @@ class Teachers:
     data: PairedDataset
     train: Tensor
     curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    known: Mapping[str, Tensor] = field(default_factory=dict)
 
     def partner(self, source: str) -> nn.Module | None:
         """Return the student network that the channels of the source teacher are ranked against."""

@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, table
-from mfh.commands._sources import add_sources, load_data, name_source, networks
+from mfh.commands._sources import add_sources, frozen_teacher, load_data, name_source, networks
 from mfh.config import DiagnoseConfig
 
 name = "diagnose"
@@ -41,7 +41,9 @@ def add_options(parser: ArgumentParser) -> None:
 @holds_out
 def run(options: Namespace) -> None:
     """Diagnose, write results and report, print companions, reasons and the verdict."""
-    config = make_config(DiagnoseConfig, options)  # before anything slow is imported
+    config = make_config(
+        DiagnoseConfig, options, **frozen_teacher(options)
+    )  # before anything slow is imported
 
     import mfh
 

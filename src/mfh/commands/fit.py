@@ -6,7 +6,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mfh._system.lock import holds_out
 from mfh.commands._options import add_common, add_config, finish, make_config, require_complete, summary_table
-from mfh.commands._sources import add_sources, described, load_data, networks
+from mfh.commands._sources import add_sources, described, frozen_teacher, load_data, networks
 from mfh.config import FitConfig
 
 name = "fit"
@@ -22,12 +22,14 @@ examples:
   mfh fit --data mfeat.npz --teacher fou --student zer --labelled 0.1 --out out/fit
   mfh fit --data patients.csv --modality lab=crp,wbc --modality 'vitals=vital_*' --label diagnosis --group patient --teacher lab --student vitals --metric auroc --threshold recall:0.9 --out out/fit
   mfh fit --data mfeat.npz --teacher fou --student zer --budget 300 --repeats 2 --jobs 2 --out out/fit
+  mfh fit --data mfeat.npz --teacher fou --student zer --minutes 10 --out out/fit
+  mfh fit --data soft.npz --teacher-logits soft --student zer --labelled 0.1 --out out/fit
   mfh export out/fit --to student
 """  # noqa: E501 - a command is one line
 LEFT_OUT = (
-    "arms", "loss", "label_curve", "label_tuning", "until", "max_repeats", "teacher_logits", "frozen_teacher",
-    "teacher_outputs", "cross_fit_folds", "smoothing", "random_draws", "fix_split", "label_weight",
-    "distill_weight", "temperature", "saliency_split",
+    "arms", "loss", "label_curve", "label_tuning", "until", "max_repeats", "teacher_outputs",
+    "cross_fit_folds", "smoothing", "random_draws", "fix_split", "label_weight", "distill_weight",
+    "temperature", "saliency_split",
 )  # fmt: skip
 """Options of a study that a search chooses itself, or that have no meaning for it."""
 
@@ -45,7 +47,7 @@ def add_options(parser: ArgumentParser) -> None:
 @holds_out
 def run(options: Namespace) -> None:
     """Run the search, write results and report, print the summary."""
-    config = make_config(FitConfig, options)  # before anything slow is imported
+    config = make_config(FitConfig, options, **frozen_teacher(options))  # before anything slow is imported
 
     import mfh
 

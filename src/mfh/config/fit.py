@@ -16,9 +16,11 @@ class FitConfig(StudyConfig):
     Attributes:
         budget: students that the two searches of a fit train, 2 or more: half of them without a teacher,
             half with one. There is a fit for each outer fold, and one for all samples. By default 200; 24
-            for large networks of yours.
-        minutes: time for all searches together, above 0; none by default. With it the result depends on how
-            fast the machine is.
+            for large networks of yours; with `minutes` no number.
+        minutes: time for the searches of the whole run, above 0, in place of `budget`; with both, what is
+            reached first ends a search. What is left of the time is divided evenly among the fits to come;
+            a fit trains its teachers, then half of its time is for each search. Fixed recipes are tried
+            even if there is no time. The result depends on how fast the machine is.
         threshold: where there are two classes, what the threshold of their probability is chosen for:
             cost:A:B (what a false positive and a false negative cost), precision:0.9 or recall:0.9. By
             default 0.5 is used.
@@ -67,9 +69,3 @@ class FitConfig(StudyConfig):
             ThresholdRule.of(self.threshold)
         check(self.until == "fixed", "until", "be fixed for a search", self.until)
         check(len(self.labelled) < 2, "labelled", "be one number of labels for a search", list(self.labelled))
-        check(
-            not self.given_teacher,
-            "frozen_teacher` or `teacher_logits",
-            "be left out: a search trains its teachers",
-            True,
-        )

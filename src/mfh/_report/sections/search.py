@@ -25,6 +25,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
         "tried": {
             "recipes": len({tuple(sorted((k, str(v)) for k, v in row.items())) for row in tried}),
             "budget": search.get("budget"),
+            "minutes": view.config.get("minutes"),
             "folds": search.get("folds"),
             "training": search.get("training"),
         },
@@ -139,8 +140,10 @@ def _intro_winners(summary: Summary) -> str:
             f" The student to ship is that of `{summary['shipped']}`, trained on "
             f"{plural(final['labelled'], 'label')} and {plural(final['samples'], 'sample')}: {recipe}."
         )
+    limits = [] if tried["budget"] is None else [f"up to {plural(tried['budget'], 'student')}"]
+    limits += [] if tried["minutes"] is None else [f"for its share of {tried['minutes']:g} min"]
     return (
-        f"Each search trained up to {plural(tried['budget'], 'student')} in each fit, the one without a "
+        f"Each search trained {', '.join(limits)} in each fit, the one without a "
         "teacher and the one with teachers alike; no search saw a test sample. A recipe is judged on "
         f"{tried['folds']} folds of the labelled samples: half of the recipes go on from one fold to the "
         f"next.{shares} Teachers that the fits took: {_taken(summary)}.{ships}"

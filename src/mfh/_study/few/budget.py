@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from mfh._study.given import GIVEN
 from mfh._study.networks import Networks
 from mfh.arms import BASELINE, FUSED
 from mfh.config import FitConfig
@@ -30,12 +31,18 @@ MEMBERS = ("regular", "unimodal", FUSED, "joint", "joint-student", BASELINE)
 
 
 def members(networks: Networks) -> tuple[str, ...]:
-    """Return the networks of a study's stack: where the teacher sees both modalities, those that it needs."""
-    if not networks.both:
-        return MEMBERS
-    left_out = (
-        {"regular"} if networks.config.teacher_source == "joint" else {"regular", "joint", "joint-student"}
-    )
+    """Return the networks of a study's stack.
+
+    Where the teacher sees both modalities they are those that it needs; where it is given, none that would be
+    trained in its place.
+    """
+    config = networks.config
+    if config.given_teacher:
+        left_out = {FUSED, "joint", "joint-student"}
+    elif not networks.both:
+        left_out = set()
+    else:
+        left_out = {"regular"} if config.teacher_source == "joint" else {"regular", "joint", "joint-student"}
     return tuple(name for name in MEMBERS if name not in left_out)
 
 
@@ -51,7 +58,8 @@ class Budget:
         trials: label smoothing and weight decay of each trial.
         large: whether the networks are large; see `is_large`.
         teachers: teachers, or pairs of them, that each part of the labels trains.
-        students: students that each search of a fit trains; 0 without a search.
+        students: students that each search of a fit trains at most; 0 without a search, None if time alone
+            limits them.
         calibrates: whether each student is trained without each fold too, to fit its temperature.
     """
 
@@ -59,7 +67,7 @@ class Budget:
     trials: tuple[tuple[float, float], ...]
     large: bool
     teachers: int = 4
-    students: int = 0
+    students: int | None = 0
     calibrates: bool = False
 
     @classmethod
@@ -68,8 +76,11 @@ class Budget:
         config, large = networks.config, is_large(networks)
         if isinstance(config, FitConfig):
             folds = config.label_folds or (TWICE_FOLDS if large else FOLDS)
-            students = config.budget or (FEW_STUDENTS if large else STUDENTS)
-            return cls(folds, (), large, _teachers(networks), students // 2)
+            students = config.budget
+            if students is None and config.minutes is None:
+                students = FEW_STUDENTS if large else STUDENTS
+            half = None if students is None else students // 2
+            return cls(folds, (), large, _teachers(networks), half)
         tuning = config.label_tuning
         if tuning == "auto":
             tuning = "smoothing" if large else "complete"
@@ -108,11 +119,12 @@ class Budget:
     def describe(self) -> str:
         """Return in words how much is trained in a fit."""
         size = "large" if self.large else "small"
-        if self.students:
+        if self.students != 0:
+            trains = f"{self.students} students without a teacher and {self.students} with one"
+            trains = "as many students as its share of the time allows" if self.students is None else trains
             return (
                 f"A search with {size} networks: {self.folds} folds of the labelled samples judge a recipe. "
-                f"Each fit trains {self.students} students without a teacher and {self.students} with one. "
-                "`budget` and `label_folds` change this."
+                f"Each fit trains {trains}. `budget`, `minutes` and `label_folds` change this."
             )
         count, tried = self.folds, len(self.trials)
         trials = "one trial" if tried == 1 else f"{tried} trials"
@@ -135,10 +147,12 @@ class Budget:
 
 def _teachers(networks: Networks) -> int:
     """Return how many teachers, or pairs of them, each part of the labels trains."""
-    return len(set(members(networks)) - {"joint-student", BASELINE})
+    given = {GIVEN} if networks.config.given_teacher else set()
+    return len(set(members(networks)) - {"joint-student", BASELINE} - given)
 
 
 def is_large(networks: Networks) -> bool:
-    """Return whether a network was given that is too large for many trainings in a fit."""
-    given = networks.teacher is not None or networks.student is not None
-    return given and not networks.small()
+    """Return whether a network to train was given that is too large for many trainings in a fit."""
+    sides = ("student",) if networks.config.given_teacher else ("teacher", "student")
+    given = any(getattr(networks, side) is not None for side in sides)
+    return given and not networks.small(sides)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mfh._checks import require
 from mfh._study.few.budget import members
+from mfh._study.given import GIVEN
 from mfh._study.networks import Build
 from mfh._study.task import SeedTask
 from mfh._study.teachers import Teachers, train_alone, trained
@@ -88,31 +89,44 @@ def divides_groups(task: SeedTask, data: PairedDataset) -> bool:
 
 
 def train_members(task: SeedTask, parts: Sequence[Part]) -> list[Teachers]:
-    """Train the teachers of each part: on labels those of one modality and of both; the pair on all pairs."""
+    """Train the teachers of each part: on labels those of one modality and of both; the pair on all pairs.
+
+    Of a given teacher nothing is trained, and its outputs are the same in every part.
+    """
     networks, wanted = task.networks, members(task.networks)
+    given, known = _given(task, parts[-1].data)
     first = FUSED if networks.both else "regular"
+    sides = {"unimodal": (networks.build_student, "student")}
+    sides = sides if given else {first: (networks.build_teacher, "teacher"), **sides}
     jobs = {}
     for part in parts:
-        for name, build, side in (
-            (f"teacher-{first}", networks.build_teacher, "teacher"),
-            ("teacher-unimodal", networks.build_student, "student"),
-        ):
-            jobs[name + part.name] = labelled_job(task, part, build, side, name + part.name)
+        for name, (build, side) in sides.items():
+            role = f"teacher-{name}{part.name}"
+            jobs[role] = labelled_job(task, part, build, side, role)
     fits = train_alone(task, jobs)
     found = []
     for part in parts:
-        made: dict[str, nn.Module] = {
+        made = given | {
             name: trained(jobs[key], fits[key]).to(task.device)
-            for name in (first, "unimodal")
+            for name in sides
             for key in [f"teacher-{name}{part.name}"]
         }
-        if not networks.both:
+        if FUSED in wanted and not networks.both:
             made[FUSED] = _train_pair(task, part, Fused)
         if "joint" in wanted:
             joint = _train_pair(task, part, Pair)
             made |= {"joint": joint.teacher, "joint-student": joint.student}
-        found.append(Teachers(made, made.get("joint-student"), made["unimodal"], part.data, task.train))
+        alone = made["unimodal"]
+        found.append(Teachers(made, made.get("joint-student"), alone, part.data, task.train, known=known))
     return found
+
+
+def _given(task: SeedTask, data: PairedDataset) -> tuple[dict[str, nn.Module], dict[str, Tensor]]:
+    """Return the network of a given teacher, and its outputs for every sample; nothing if none is given."""
+    if not task.config.given_teacher:
+        return {}, {}
+    network = task.networks.build_teacher().to(task.device).eval()
+    return {GIVEN: network}, {GIVEN: task.predict(network, data, "teacher")}
 
 
 def labelled_job(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mfh._checks import listing, require
-from mfh._study.design import Design
+from mfh._study.few.budget import STUDENTS as USUAL_STUDENTS
 from mfh._study.few.budget import Budget
 from mfh._study.few.fit import visible_data
 from mfh._study.few.lessons import Lesson, require_folds
@@ -22,8 +22,9 @@ from mfh._study.networks import Build, Networks
 from mfh._study.outcome import SeedResult, Student
 from mfh._study.outputs import StudentKey
 from mfh._study.search.choose import ERRORS, Taken, choose
+from mfh._study.search.clock import Clock
 from mfh._study.search.halving import Merit, Tried, round_cost, search
-from mfh._study.search.lessons import COPIES, make_lessons
+from mfh._study.search.lessons import COPIES, make_lessons, prepare_teachers
 from mfh._study.search.space import Space
 from mfh._study.search.threshold import choose_threshold, judge_threshold
 from mfh._study.students import evaluate
@@ -36,6 +37,7 @@ from mfh.metrics import Metric
 from mfh.recipe import Recipe
 from mfh.results import Choice
 from mfh.tasks import TASKS
+from mfh.training.device import Processes
 from mfh.training.objectives import Distill
 from mfh.training.scores import HeldOut
 from mfh.training.students import StudentFit, StudentJob, seeded
@@ -151,15 +153,26 @@ def run_search(task: SeedTask) -> SeedResult:
     space, rng = Space.of(task.networks), np.random.default_rng(task.derived("search"))
     alone = Candidates(task, data, divide_labelled(task, data))
     require_folds(task, alone.parts)
-    plain = _search(alone, space, rng, [Recipe()])
+    prepared = prepare_teachers(task, data, alone.parts, focused=bool(space.ratios))
+    ranked = prepared.ranked[""]
+    timer.lap("teachers")
+    plain = _search(
+        alone,
+        space,
+        rng,
+        [Recipe()],
+        most=task.budget.students,
+        until=_half_time(task, timer.seconds["teachers"]),
+    )
     untaught = _choose(alone, plain, plain[0])
     timer.lap("students")
-    recipe = untaught.best.recipe
-    lessons, ranked = make_lessons(task, data, alone.parts, recipe, focused=bool(space.ratios))
+    lessons = make_lessons(task, data, prepared, untaught.best.recipe)
     complete = lessons[-1]
     timer.lap("teachers")
-    both = replace(alone, lessons=lessons)
-    taught = _search(both, space, rng, [Recipe(teacher=STACK)])
+    both, most = replace(alone, lessons=lessons), task.budget.students
+    if task.until is not None:  # no more students with a teacher than without one
+        most = sum(len(one.merits) for one in plain)
+    taught = _search(both, space, rng, [Recipe(teacher=STACK)], most=most, until=task.until)
     unlabelled = 1 - len(task.labelled) / len(task.train)
     anchor = taught[0] if unlabelled >= MANY_UNLABELLED else untaught.best
     winner = _choose(both, [untaught.best, *taught], anchor, errors=ERRORS)
@@ -221,7 +234,7 @@ def check_search(networks: Networks) -> None:
     require_threshold(networks.data, networks.config)
     budget = Budget.of(networks)
     least = 2 * (budget.folds + round_cost(1, budget.folds))
-    if 2 * budget.students < least:
+    if budget.students is not None and 2 * budget.students < least:
         logger.warning(
             "`budget` %d allows the fixed recipe of each search alone, on %d folds, so nothing is searched. "
             "Give %d or more.",
@@ -234,26 +247,42 @@ def check_search(networks: Networks) -> None:
 def units_per_fit(networks: Networks) -> dict[str, int]:
     """Return the work of each stage of one fit: networks to train, or rankings of channels."""
     budget = Budget.of(networks)
+    students = USUAL_STUDENTS // 2 if budget.students is None else budget.students
     parts = budget.folds + budget.pairs + 1
     return {
         "teachers": (budget.teachers + 1 + COPIES) * parts,
         "saliency": parts,
-        "students": 2 * budget.students + 3,
+        "students": 2 * students + 3,
     }
 
 
 def _search(
-    candidates: Candidates, space: Space, rng: np.random.Generator, fixed: Sequence[Recipe]
+    candidates: Candidates,
+    space: Space,
+    rng: np.random.Generator,
+    fixed: Sequence[Recipe],
+    *,
+    most: int | None,
+    until: float | None,
 ) -> list[Tried]:
-    """Run one search: of taught recipes if there are teachers, else of recipes without one."""
+    """Run one search: of taught recipes if there are teachers, else of recipes without one.
+
+    Args:
+        candidates: trains and judges.
+        space: what recipes are drawn from.
+        rng: what they are drawn with.
+        fixed: recipes that are tried whatever the limits.
+        most: students to train at most; None for no such number.
+        until: when to end, `time.monotonic`; None for no such time.
+    """
     task, taught = candidates.task, bool(candidates.lessons)
     return search(
         lambda count: space.draw(count, rng, taught=taught),
         candidates.judge,
         fixed=fixed,
         folds=len(candidates.parts) - 1,
-        budget=task.budget.students,
-        until=_until(task),
+        budget=most,
+        clock=Clock(until, Processes.on(task.device).from_main),
     )
 
 
@@ -272,14 +301,18 @@ def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, er
     )
 
 
-def _until(task: SeedTask) -> float | None:
-    """Return when a search that begins now must not begin another round; None for no limit."""
-    config = task.config
-    if not isinstance(config, FitConfig) or config.minutes is None:
+def _half_time(task: SeedTask, seconds: float) -> float | None:
+    """Return when the search without a teacher should be over: the other one needs as long, and teachers.
+
+    Args:
+        task: the fit.
+        seconds: that the first teachers took, by which the time for the others is estimated.
+    """
+    if task.until is None:
         return None
-    design = Design.of(task.networks.data, config)
-    searches = 2 * (len(design.seeds) + 1)  # in every outer fold, and on all samples
-    return time.monotonic() + 60 * config.minutes / searches
+    now = time.monotonic()
+    others = seconds * (COPIES + 1) / max(1, task.budget.teachers)
+    return now + max(0.0, task.until - now - others) / 2
 
 
 @dataclass(frozen=True, eq=False)

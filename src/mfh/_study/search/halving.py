@@ -4,12 +4,13 @@ A recipe that is judged on all folds costs as many students as there are folds; 
 Jamieson and Talwalkar (2016) describe successive halving; here the resource is the number of folds.
 """
 
-import time
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from mfh._study.search.clock import Clock
 from mfh.recipe import Recipe
 
 KEPT = 2
@@ -55,8 +56,8 @@ def search(
     *,
     fixed: Sequence[Recipe],
     folds: int,
-    budget: int,
-    until: float | None = None,
+    budget: int | None,
+    clock: Clock | None = None,
     kept: int = KEPT,
     learn: Callable[[Tried], None] = lambda _: None,
 ) -> list[Tried]:
@@ -67,22 +68,28 @@ def search(
         judge: trains and judges.
         fixed: recipes that are judged on all folds, whatever the budget.
         folds: number of folds.
-        budget: most students to train, those of the fixed recipes included.
-        until: time (`time.monotonic`) after which no round begins; None for no such time.
+        budget: most students to train, those of the fixed recipes included; None for no such number.
+        clock: says how many students the time still allows; None for no limit. No round begins after the time
+            is over, and a round is no larger than the time allows, but for its smallest size.
         kept: one in this number of recipes goes on to the next fold; 1 judges all recipes on all folds.
         learn: is told of each drawn recipe when its round is over.
     """
     tried = [Tried(recipe, fixed=True) for recipe in fixed]
     for fold in range(folds if tried else 0):
         _judge(tried, judge, fold)
-    left = budget - folds * len(tried)
-    while left >= folds and (until is None or time.monotonic() < until):
-        size = next(n for n in range(min(ROUND, left), 0, -1) if round_cost(n, folds, kept) <= left)
+    clock = clock or Clock(None)
+    assert budget is not None or clock.until is not None  # noqa: S101 - else it would never end
+    spent = folds * len(tried)
+    while (left := math.inf if budget is None else budget - spent) >= folds:
+        if not (in_time := clock.allows(spent)):
+            break
+        most = min(left, max(in_time, folds))
+        size = next(n for n in range(ROUND, 0, -1) if round_cost(n, folds, kept) <= most)
         found = [Tried(recipe) for recipe in draw(size)]
         going = found
         for fold in range(folds):
             _judge(going, judge, fold)
-            left -= len(going)
+            spent += len(going)
             going = sorted(going, key=lambda one: one.merit, reverse=True)[: go_on(len(going), kept)]
         for one in found:
             learn(one)

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from mfh._study.few.budget import is_large, members
+from mfh._study.given import recipe_name
 from mfh._study.networks import Networks
 from mfh.arms import STACK
-from mfh.recipe import NONE, Recipe
+from mfh.recipe import GIVEN_TEACHER, NONE, Recipe
 
-TEACHERS = (STACK, STACK, "fused", "joint", "regular", "self")
-"""Teachers that are drawn; the stack twice as often as another one."""
+TEACHERS = (STACK, STACK, "fused", "joint", "regular", GIVEN_TEACHER, "self")
+"""Teachers that are drawn, of those that there are; the stack twice as often as another one."""
+LARGE_TEACHERS = (STACK, "fused", GIVEN_TEACHER)
+"""The same for large networks."""
 FOCUSED_SHARE = 0.5
 """Share of the recipes of a teacher whose channels can be ranked in which some are removed."""
 HARD_SHARE = 0.15
@@ -45,21 +48,21 @@ class Space:
     def of(cls, networks: Networks) -> "Space":
         """Return the space for some networks: smaller for large ones, which are trained one by one."""
         large, kind = is_large(networks), networks.data.kind
-        own = networks.student is not None
-        known = (STACK, "self", *members(networks))
-        tried = (STACK, "fused") if large else TEACHERS
+        own, config = networks.student is not None, networks.config
+        known = (STACK, "self", *(recipe_name(config, name) for name in members(networks)))
+        tried = LARGE_TEACHERS if large else TEACHERS
         options = {
             "teacher": tuple(name for name in tried if name in known),
             "temperature": TEMPERATURES if kind.softens else (1.0,),
             "label_weight": LABEL_WEIGHTS,
             "loss": tuple(networks.losses),
             "smoothing": SMOOTHINGS if kind.smooths else (0.0,),
-            "weight_decay": (networks.config.weight_decay,) if large else WEIGHT_DECAYS,
+            "weight_decay": (config.weight_decay,) if large else WEIGHT_DECAYS,
             "rate": (1.0,) if large else RATES,
             "width": (1.0,) if own else WIDTHS,
         }
-        ratios = () if large else tuple(r for r in networks.config.ratio if r)
-        return cls(options, ratios, networks.config.teacher_source, kind.softens)
+        ratios = () if large or config.teacher_logits else tuple(r for r in config.ratio if r)
+        return cls(options, ratios, recipe_name(config, config.teacher_source), kind.softens)
 
     def draw(self, count: int, rng: np.random.Generator, *, taught: bool) -> list[Recipe]:
         """Return recipes, drawn independently of each other.

@@ -1,5 +1,6 @@
 """From the fits of a search to its result: what was tried, what won, what each choice is worth."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -9,13 +10,14 @@ import numpy as np
 from mfh._study.by_part import by_part
 from mfh._study.few.budget import Budget
 from mfh._study.outcome import SeedResult
-from mfh._study.search.words import describe_search
+from mfh._study.search.words import describe_limits, describe_search
 from mfh.arms import BASELINE, SEARCHED
 from mfh.config import FitConfig
 from mfh.recipe import Recipe
 from mfh.results import FitResult, StudyResult, Verdict
 from mfh.stats import t_interval
 
+logger = logging.getLogger(__name__)
 CHOICES = {
     "source": "teacher",
     "hard": "the teacher's class alone",
@@ -58,6 +60,7 @@ def as_fit(
         "trials": trials,
         "winners": winners,
         "worth": worth([row for row in trials if row["search"] == SEARCHED]),
+        "fixed_alone": _fixed_alone([*fits, *final]),
         "threshold": _threshold(fits, final),
         "final": describe_final(final[0]) if final else None,
     }
@@ -73,6 +76,8 @@ def as_fit(
     search["by_part"] = _by_part(found)
     divided = sum(fit.search.get("divides_groups", False) for fit in fits)
     sentence, reasons = describe_search(found, untaught=untaught, divided=divided)
+    if config.minutes is not None and (limits := describe_limits(found)):
+        logger.warning("%s", limits)  # that of `budget` is known before the fits
     every = (*reasons, *verdict.reasons)
     return replace(found, verdict=replace(verdict, focusing=None, sentence=sentence, reasons=every))
 
@@ -129,6 +134,12 @@ def worth(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def _fixed_alone(fits: Sequence[SeedResult]) -> list[int]:
+    """Return the fits of which a search tried nothing but its fixed recipe."""
+    drawn = {(fit.seed, row["search"]) for fit in fits for row in fit.search["trials"] if not row["fixed"]}
+    return [fit.seed for fit in fits if not {(fit.seed, name) for name in (BASELINE, SEARCHED)} <= drawn]
 
 
 def _by_part(result: FitResult) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def describe_search(result: FitResult, *, untaught: bool, divided: int = 0) -> t
             f"{words}: the searched recipe is {_span(gain, metric)} against the best recipe without a "
             "teacher, searched with the same budget."
         )
+    first = " ".join(filter(None, (first, describe_limits(result))))
     reasons = []
     if final is None:
         reasons.append("The search on all samples failed, so no student is ready. Repeat the command.")
@@ -46,6 +47,18 @@ def describe_search(result: FitResult, *, untaught: bool, divided: int = 0) -> t
             "affected; another recipe may be better for new groups."
         )
     return f"{first} {ships}", reasons
+
+
+def describe_limits(result: FitResult) -> str:
+    """Return in how many fits the limits allowed no search; empty if every search drew recipes."""
+    found, search, config = result.search["fixed_alone"], result.search, result.config
+    if not found:
+        return ""
+    fits = len({row["fit"] for row in search["winners"]}) + (search["final"] is not None)
+    given = [f"`{name}` {config[name]:g}" for name in ("minutes", "budget") if config[name] is not None]
+    limits = " and ".join(given) or f"the budget of {2 * search['budget']} students"
+    where = "" if len(found) == fits else f" in {len(found)} of {fits} fits"
+    return f"Nothing was searched{where}: {limits} allowed the fixed recipes alone."
 
 
 def _ships(result: FitResult) -> str:
