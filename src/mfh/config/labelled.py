@@ -8,7 +8,7 @@ from mfh._checks import require
 
 @dataclass(frozen=True)
 class LabelCount:
-    """A number of labels: a share of the samples outside the test fold, or a number for each class.
+    """A number of labels: a share of the labelled samples outside the test fold, or a number for each class.
 
     Attributes:
         share: in (0, 1]; 0 if the number is for each class.

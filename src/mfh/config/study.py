@@ -66,8 +66,8 @@ class StudyConfig(DistillConfig):
             is answered, with an error of .05 over all looks).
         max_repeats: repeats after which a study stops that is not decided.
         ratio: shares of channels to remove, each in (0, 1).
-        labelled: labels that each fit may see: a share of the samples outside its test fold, such as 0.1, or
-            a number for each class, such as 20/class; the others are hidden. Several values give a curve. By
+        labelled: labels that each fit may see: a share of the labelled samples outside its test fold, such as
+            0.1, or a number for each class, such as 20/class; the others are hidden. Several give a curve. By
             default all labels that the data have. Where some are missing, or this is given, teachers of both
             modalities and their stack teach on all pairs.
         label_curve: further numbers of labels, like `labelled`, with which no-kd alone is trained, to say how

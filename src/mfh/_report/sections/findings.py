@@ -209,8 +209,8 @@ def sweep_edge(summary: Summary) -> Found:
 @check(
     "MFH109",
     "nothing removed",
-    "Ratio 0, which removes no channels, is one of the ratios. If validation chooses it, `general` is the "
-    "same as its control.",
+    "Ratio 0, which removes no channels, is one of the ratios. Where it is chosen, `general` is the same as "
+    "its control.",
 )
 def nothing_removed(summary: Summary) -> Found:
     """Find a choice of ratio 0 in most fits."""
