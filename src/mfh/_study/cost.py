@@ -100,9 +100,9 @@ def measure(networks: Networks, threads: int) -> dict[str, float]:
         steps, size = _steps(networks)
         passes = steps * size / (TRAINING * networks.data.labelled.sum())
         count = Budget.of(networks).teachers
-        each = student if given else (count - 1) / count * (teacher + student)
+        mean = student if given else (count - 1) / count * (teacher + student)
         return {
-            "teachers": each * passes,
+            "teachers": mean * passes,
             "students": student * passes / side_by_side,
         }
     needed = teachers_needed(networks.arms, networks.config.teacher_source)
