@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -79,6 +80,7 @@ def test_labels_of_samples_that_have_none_do_not_matter_and_are_marked_for_each_
         found = CrossmodalClassifier(**SMALL).fit(x, texts, privileged=privileged)
         assert found.classes_.tolist() == ["a", "b", "c"]
         np.testing.assert_array_equal(found.predict(x), names[:3][numbers.predict(x)])
+        assert found.score(x, texts) == numbers.score(x[:30], y[:30])
 
 
 @pytest.mark.parametrize("teacher", ["stack", "regular", "self"])
@@ -100,6 +102,91 @@ def test_minus_one_and_one_alone_are_two_classes() -> None:
     found = CrossmodalClassifier(teacher="none", **SMALL).fit(x, 2 * y - 1)
     assert found.classes_.tolist() == [-1, 1]
     assert found.report_["unlabelled"] == 0
+
+
+def test_samples_without_a_class_are_not_scored() -> None:
+    x, _, y = paired(120)
+    seen, weight = hide(y, 30), np.linspace(0, 1, 120)
+    model = CrossmodalClassifier(teacher="none", **SMALL).fit(x, seen)
+    right = model.predict(x[:30]) == y[:30]
+    assert 0.5 < right.mean() == model.score(x, seen) < 1
+    assert model.score(x, seen, sample_weight=weight) == pytest.approx(np.average(right, weights=weight[:30]))
+    assert model.score(x, y) == (model.predict(x) == y).mean()
+    where = (seen == 1) | (seen == -1)  # no two classes: the student knows that -1 is none
+    assert model.score(x[where], seen[where]) == right[y[:30] == 1].mean()
+    with pytest.raises(InputError, match=r"a label for one sample or more that is scored. All 90 lack one"):
+        model.score(x[30:], seen[30:])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(x, seen[:-1])
+
+
+def test_minus_one_is_scored_where_it_is_a_class() -> None:
+    x, _, y = paired(80, classes=2)
+    model = CrossmodalClassifier(teacher="none", **SMALL).fit(x, 2 * y - 1)
+    minus = x[y == 0]
+    assert model.score(minus, np.full(40, -1)) == (model.predict(minus) == -1).mean() > 0.5
+
+
+def test_samples_without_a_number_are_not_scored() -> None:
+    x = np.random.default_rng(0).normal(size=(90, 2))
+    seen = np.where(np.arange(90) < 40, x[:, 0], np.nan)
+    model = CrossmodalRegressor(teacher="none", **SMALL).fit(x, seen)
+    weight = np.linspace(0.1, 1, 90)
+    given, found = seen[:40], model.predict(x[:40])
+    assert model.score(x, seen) == pytest.approx(r2_score(given, found))
+    expected = r2_score(given, found, sample_weight=weight[:40])
+    assert model.score(x, seen, sample_weight=weight) == pytest.approx(expected)
+    with pytest.raises(InputError, match="All 50 lack one"):
+        model.score(x[40:], seen[40:])
+
+
+@pytest.mark.usefixtures("routing")
+def test_cross_validation_with_few_labels_scores_the_labelled_samples() -> None:
+    x, privileged, y = paired(180)
+    seen = hide(y, 60)
+    student = CrossmodalClassifier(teacher="regular", **SMALL).set_fit_request(privileged=True)
+    student.set_score_request(sample_weight=True)
+    folds = list(StratifiedKFold(2).split(x, seen))
+    expected = []
+    for train, test in folds:
+        model = clone(student).fit(x[train], seen[train], privileged=privileged[train])
+        rows = test[seen[test] != -1]
+        expected.append((model.predict(x[rows]) == y[rows]).mean())
+    given = {"privileged": privileged, "sample_weight": np.ones(180)}
+    scores = cross_val_score(student, x, seen, cv=2, params=given)
+    np.testing.assert_allclose(scores, expected)
+    assert scores.mean() > 0.6
+    grid = {"teacher": ["none", "regular"]}
+    search = GridSearchCV(student, grid, cv=folds, refit=False).fit(x, seen, **given)
+    assert search.cv_results_["mean_test_score"][1] == pytest.approx(scores.mean())
+    texts = np.append(["a", "b", "c"], "")[seen]  # place -1 is the last
+    np.testing.assert_allclose(cross_val_score(student, x, texts, cv=2, params=given), expected)
+
+
+def test_cross_validation_of_numbers_that_some_samples_lack() -> None:
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    seen = np.where(np.arange(120) % 3 == 0, x[:, 0], np.nan)
+    model = CrossmodalRegressor(teacher="none", hidden=(8,), steps=100, label_folds=2)
+    assert cross_val_score(model, x, seen, cv=2).min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark"), [(CrossmodalClassifier, -1), (CrossmodalRegressor, np.nan)], ids=["classes", "numbers"]
+)
+def test_folds_without_labels_say_how_to_spread_them(kind: type[CrossmodalClassifier], mark: float) -> None:
+    x, _, y = paired(90)
+    model = kind(teacher="none", **SMALL)
+    seen = np.where(np.arange(90) < 30, y, mark)
+    with pytest.raises(InputError, match=r"spread the labelled samples .* `cv=StratifiedKFold"):
+        cross_val_score(model, x, seen, cv=KFold(3), error_score="raise")
+    with pytest.warns(UserWarning, match="All 30 lack one") as caught:
+        scores = cross_val_score(
+            model, x[:60], seen[:60], cv=[(range(30), range(30, 60)), (range(20), range(60))]
+        )
+    assert len(caught) == 1
+    assert np.isnan(scores).tolist() == [True, False]
+    spread = StratifiedKFold(3).split(x, seen == y)
+    assert np.isfinite(cross_val_score(model, x, seen, cv=spread)).all()
 
 
 def test_it_is_cloned_and_pickled_and_repeats() -> None:
@@ -139,7 +226,8 @@ def test_numbers_are_predicted_in_their_unit() -> None:
     [({"teacher": "best"}, "`teacher` must be one of `auto`"),
      ({"teacher": "fused", "privileged": None}, "where `fit` gets no `privileged` modality. Got 'fused'"),
      ({"privileged": np.zeros((3, 2))}, "one row for each of the 90 samples. Got 3"),
-     ({"y": np.zeros(90, dtype=int)}, "two classes or more. Got 1 class")],
+     ({"y": np.zeros(90, dtype=int)}, "two classes or more. Got 1 class: `0`.$"),
+     ({"y": np.full(90, -1)}, "Got no sample with a label. In cross-validation, spread .* `cv=Strat")],
 )  # fmt: skip
 def test_mistakes_are_named(change: dict[str, object], text: str) -> None:
     x, privileged, y = paired(90)
@@ -148,3 +236,13 @@ def test_mistakes_are_named(change: dict[str, object], text: str) -> None:
         CrossmodalClassifier(teacher=given["teacher"], **SMALL).fit(
             x, given["y"], privileged=given["privileged"]
         )
+
+
+@pytest.mark.parametrize("known", [0, 1, 5])
+def test_numbers_must_differ(known: int) -> None:
+    x, _, _ = paired(30)
+    y = np.where(np.arange(30) < known, 2.5, np.nan)
+    with pytest.raises(
+        InputError, match=rf"two different numbers or more. Got {known} samples with a number"
+    ):
+        CrossmodalRegressor(**SMALL).fit(x, y)

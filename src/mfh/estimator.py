@@ -5,6 +5,7 @@ modality, of both and of the student's own learn from the labelled samples, and 
 student on all samples.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -21,7 +22,8 @@ from mfh.models.mlp import mlp, standardized
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.utils import check_random_state
+    from sklearn.metrics import accuracy_score, r2_score
+    from sklearn.utils import check_consistent_length, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
@@ -35,6 +37,7 @@ TEACHERS = {
 """Values of `teacher`, and the arms of a study that they are."""
 ALONE = ("auto", "self", "none")
 """Those that need no privileged modality."""
+SPREAD = "In cross-validation, spread the labelled samples over the folds: "
 
 
 class _Crossmodal(BaseEstimator):
@@ -143,6 +146,28 @@ class _Crossmodal(BaseEstimator):
             scores: np.ndarray = model(torch.tensor(values)).numpy()
         return scores
 
+    def _score(
+        self, inputs: Any, y: np.ndarray, known: np.ndarray, weight: Any, metric: Callable[..., Any]
+    ) -> float:
+        """Return a metric of the samples that have a label.
+
+        Args:
+            inputs: features of the student, (sample, feature).
+            y: labels, (sample,).
+            known: whether each sample has a label.
+            weight: how much each sample counts, (sample,); None if all count alike.
+            metric: takes labels, predictions and `sample_weight`.
+        """
+        check_consistent_length(inputs, y, weight)
+        if not known.any():
+            raise InputError(
+                f"`y` must have a label for one sample or more that is scored. All {len(y)} lack one. "
+                + SPREAD
+                + "`cv=StratifiedKFold(3).split(X, labelled)`, where `labelled` is true or false."
+            )
+        weight = None if weight is None else np.asarray(weight)[known]
+        return float(metric(y[known], self.predict(inputs)[known], sample_weight=weight))
+
 
 class CrossmodalClassifier(ClassifierMixin, _Crossmodal):
     """Classify samples of one modality; a second one, which is needed in training alone, teaches.
@@ -202,10 +227,15 @@ class CrossmodalClassifier(ClassifierMixin, _Crossmodal):
         X, y = validate_data(self, X, y, dtype=np.float32, ensure_min_samples=2)  # noqa: N806
         y = column_or_1d(y, warn=True)
         known = _labelled(y)
-        check_classification_targets(y[known])
+        if known.any():
+            check_classification_targets(y[known])
         self.classes_, codes = np.unique(y[known], return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"`y` must have two classes or more. Got 1 class: {listing(self.classes_)}.")
+            found = f"1 class: {listing(self.classes_)}" if known.any() else "no sample with a label"
+            raise InputError(
+                f"`y` must have two classes or more. Got {found}."
+                + ("" if known.all() else f" {SPREAD}`cv=StratifiedKFold(3)`.")
+            )
         label = np.zeros(len(y), dtype=np.int64)
         label[known] = codes
         self._fit(X, label, known, [str(name) for name in self.classes_], privileged)
@@ -221,6 +251,24 @@ class CrossmodalClassifier(ClassifierMixin, _Crossmodal):
         places = self._scores(X).argmax(axis=1)
         found: np.ndarray = self.classes_[places]
         return found
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """Return the accuracy on the samples that have a label.
+
+        Args:
+            X: features that the student sees, (sample, feature).
+            y: classes, (sample,), without a label as in `fit`. If -1 is one of `classes_`, it is a label.
+            sample_weight: how much each sample counts, (sample,); by default all count alike.
+
+        Returns:
+            The share of labelled samples whose class is predicted, 0 to 1.
+
+        Raises:
+            InputError: no sample has a label. It is a `ValueError`.
+        """
+        check_is_fitted(self)
+        y = column_or_1d(y)
+        return self._score(X, y, _labelled(y, self.classes_.tolist()), sample_weight, accuracy_score)
 
 
 class CrossmodalRegressor(RegressorMixin, _Crossmodal):
@@ -255,18 +303,21 @@ class CrossmodalRegressor(RegressorMixin, _Crossmodal):
             The estimator itself.
 
         Raises:
-            InputError: no sample has a label, or an argument breaks a rule. It is a `ValueError`.
+            InputError: no two numbers differ, or an argument breaks a rule. It is a `ValueError`.
         """
         if y is None:
             raise InputError("CrossmodalRegressor requires y to be passed, but the target y is None.")
         X = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)  # noqa: N806
-        y = check_array(y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
-        y = column_or_1d(y, warn=True)
+        y = _numbers(y)
         if len(y) != len(X):
             raise InputError(f"`y` must have one number for each of the {len(X)} samples. Got {len(y)}.")
         known = ~np.isnan(y)
-        if not known.any():
-            raise InputError("`y` must have a number for one sample or more: Input y contains NaN alone.")
+        if len(np.unique(y[known])) < 2:
+            raise InputError(
+                f"`y` must have two different numbers or more. Got {int(known.sum())} samples with a number, "
+                f"and {len(y) - int(known.sum())} with NaN."
+                + ("" if known.all() else f" {SPREAD}`cv=StratifiedKFold(3).split(X, np.isnan(y))`.")
+            )
         self._fit(X, np.where(known, y, y[known].mean()), known, None, privileged)
         return self
 
@@ -274,10 +325,40 @@ class CrossmodalRegressor(RegressorMixin, _Crossmodal):
         """Return a number for each sample, (sample,)."""
         return self._scores(X)[:, 0]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """Return R2, the share of the variance that is explained, on the samples that have a number.
 
-def _labelled(y: np.ndarray) -> np.ndarray:
-    """Return whether each sample has a class; see `CrossmodalClassifier`."""
+        Args:
+            X: features that the student sees, (sample, feature).
+            y: numbers, (sample,); NaN where a sample has no label.
+            sample_weight: how much each sample counts, (sample,); by default all count alike.
+
+        Returns:
+            At most 1; 0 for a constant, the mean.
+
+        Raises:
+            InputError: no sample has a number. It is a `ValueError`.
+        """
+        y = _numbers(y)
+        return self._score(X, y, ~np.isnan(y), sample_weight, r2_score)
+
+
+def _numbers(y: Any) -> np.ndarray:
+    """Return the targets of a regression, (sample,), NaN where a sample has none."""
+    y = check_array(y, dtype=np.float64, ensure_2d=False, ensure_all_finite="allow-nan", input_name="y")
+    numbers: np.ndarray = column_or_1d(y, warn=True)
+    return numbers
+
+
+def _labelled(y: np.ndarray, classes: list[Any] | None = None) -> np.ndarray:
+    """Return whether each sample has a class; see `CrossmodalClassifier`.
+
+    Args:
+        y: classes, (sample,).
+        classes: the known classes; None takes -1 for a class if `y` has just -1 and 1.
+    """
     if y.dtype.kind in "OUS":
         return np.array([value is not None and value != "" and value != -1 for value in y.tolist()])
-    known: np.ndarray = y != -1
-    return np.ones(len(y), dtype=bool) if set(np.unique(y).tolist()) == {-1, 1} else known
+    is_class = set(np.unique(y).tolist()) == {-1, 1} if classes is None else -1 in classes
+    known: np.ndarray = np.ones(len(y), dtype=bool) if is_class else y != -1
+    return known

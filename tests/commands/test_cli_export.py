@@ -150,3 +150,17 @@ def test_a_table_with_categories_and_gaps_is_predicted_by_its_own_columns() -> N
     assert main(["predict", "to", "--data", "patients.csv", "--out", "all.csv", "--quiet"]) == 0
     right = [int(row["prediction"]) == k for row, k in zip(rows("all.csv"), label, strict=True)]
     assert np.mean(right) > 0.8
+
+
+def test_the_target_of_a_table_is_called_as_its_column() -> None:
+    rng = np.random.default_rng(0)
+    size, place = rng.normal(size=(2, 80))
+    table = np.stack([size, size + place, 3 * size + place], axis=1)
+    np.savetxt("homes.csv", table, delimiter=",", header="size,place,price", comments="")
+    words = "--data homes.csv --modality a=size --modality b=place --label price --teacher a --student b"
+    assert main(["study", *words.split(), *QUICK[4:], "--out", "out"]) == 0
+    assert main(["export", "out", "--to", "to", "--arm", "no-kd", "--quiet"]) == 0
+    assert json.loads(Path("to/export.json").read_text())["class_names"] == ["price"]
+    assert "Targets, in the order of the outputs: `price`." in Path("to/README.md").read_text()
+    assert main(["predict", "to", "--data", "homes.csv", "--out", "p.csv", "--quiet"]) == 0
+    assert list(rows("p.csv")[0]) == ["id", "price"]

@@ -111,8 +111,20 @@ def test_several_labels_and_targets() -> None:
     assert (data.task, data.class_names) == ("multi-label", ("mood_sad", "mood_calm"))
     targets = read(table(), "wbc", label="crp", task="regression")
     assert targets.label.flatten().tolist() == pytest.approx(NUMBER.tolist())
+    assert targets.class_names == ("crp",)
+    assert read(table(), "wbc", label="crp", task="regression", class_names=["mg/l"]).class_names == ("mg/l",)
     with pytest.raises(InputError, match=r"Several columns of labels must hold numbers.*`patient` does not"):
         PairedDataset.from_frame(table(), {"a": "crp", "b": "wbc"}, label=["vital_pulse", "patient"])
+
+
+def test_whole_numbers_that_become_targets_are_called_as_their_column() -> None:
+    stages = read(table(stage=CODES), label="stage")
+    assert (stages.task, stages.class_names) == ("single-label", ("0", "1", "2"))
+    numbers = stages.with_task("regression")
+    assert numbers.class_names == stages.rows(np.arange(12)).with_task("regression").class_names == ("stage",)
+    again = read(table(stage=CODES), label="stage", task="regression")
+    assert numbers.fingerprint == again.fingerprint
+    assert numbers.with_task("single-label").class_names == ("0", "1", "2")
 
 
 def test_the_fingerprint_sees_names() -> None:

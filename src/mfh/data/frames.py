@@ -24,13 +24,13 @@ class Frame:
         modalities: name -> values, float64 (sample, value), NaN where a number, or the modality, is missing.
         features: name -> what the values mean.
         columns: role (`label`, `group`, ...) -> one value, or row, per sample.
-        class_names: names of several labels or targets; None for one column.
+        labels: names of the columns of labels or targets.
     """
 
     modalities: Mapping[str, np.ndarray]
     features: Mapping[str, Features]
     columns: Mapping[str, Any]
-    class_names: Sequence[str] | None
+    labels: Sequence[str]
 
     def filled(self) -> dict[str, np.ndarray]:
         """Return the modalities without gaps: a missing number is the first that its column has."""
@@ -77,7 +77,7 @@ def read_frame(
         {name: values for name, (values, _) in encoded.items()},
         {name: features for name, (_, features) in encoded.items()},
         columns,
-        None if len(labels) == 1 else labels,
+        labels,
     )
 
 

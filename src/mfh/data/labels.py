@@ -160,6 +160,15 @@ def labels_before(label: Tensor, names: Sequence[str], task: str) -> tuple[np.nd
     return np.ma.masked_array(values, array == UNLABELLED), None
 
 
+def output_names(names: tuple[str, ...], task: str, column: str | None) -> tuple[str, ...]:
+    """Return the names of a network's outputs; the only target of a regression is called as its column.
+
+    >>> output_names(("0",), "regression", "age"), output_names(("0", "1"), "single-label", "ill")
+    (('age',), ('0', '1'))
+    """
+    return (column,) if column is not None and task == "regression" and len(names) == 1 else names
+
+
 def _checked_names(names: Sequence[str]) -> tuple[str, ...]:
     require(not isinstance(names, (str, bytes)), f"`class_names` must be a list of names. Got {names!r:.60}.")
     texts = tuple(str(name) for name in as_array("class_names", names).ravel())

@@ -18,7 +18,7 @@ from mfh.data.decoded import Index, Values, present_rows, read_rows, take_rows
 from mfh.data.features import Features
 from mfh.data.fingerprint import fingerprint
 from mfh.data.held_out import read_folds, read_splits, split_by_time
-from mfh.data.labels import labels_before, read_labels
+from mfh.data.labels import labels_before, output_names, read_labels
 from mfh.data.overview import overview
 from mfh.data.parts import join_names, split_name
 from mfh.data.readers import Readers
@@ -60,6 +60,8 @@ class PairedDataset(Readers):
             from files; see `SampleSource.identity`.
         features: modality -> names of its values, for those of a table; see `Features`. Missing numbers are
             NaN where they are to be filled in.
+        label_name: the column of a table that has the labels, if it is one column; a regression's target is
+            called so.
     """
 
     modalities: Mapping[str, Values]
@@ -77,6 +79,7 @@ class PairedDataset(Readers):
     task: str = "single-label"
     sources: Mapping[str, str] = field(default_factory=dict)
     features: Mapping[str, Features] = field(default_factory=dict)
+    label_name: str | None = None
 
     @classmethod
     def from_arrays(
@@ -211,7 +214,7 @@ class PairedDataset(Readers):
             label = np.where(self.labelled[:, None], np.eye(self.num_classes)[self.label], np.nan)
             names = self.class_names
         values, names, task = read_labels(label, names, task)
-        return replace(self, label=values, class_names=names, task=task)
+        return replace(self, label=values, class_names=output_names(names, task, self.label_name), task=task)
 
     @cached_property
     def labelled(self) -> np.ndarray:

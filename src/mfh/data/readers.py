@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from mfh.data.frames import read_frame
+from mfh.data.labels import output_names
 from mfh.data.map_style import read_samples
 from mfh.data.npz import read_npz
 from mfh.data.tables import Columns
@@ -104,7 +105,7 @@ class Readers:
             fold: name of the column of folds.
             time: name of the column of times.
             weight: name of the column of weights of samples; see `from_arrays`.
-            class_names: see `from_arrays`.
+            class_names: see `from_arrays`. By default targets are called as their columns.
             task: see `from_arrays`.
             impute: `median` replaces a missing number by the median of the training samples, whenever
                 networks are trained, and adds a value that is 1 where a column is missing. By default missing
@@ -128,10 +129,12 @@ class Readers:
             "group": group, "id": id, "split": split, "fold": fold, "time": time, "weight": weight
         }  # fmt: skip
         found = read_frame(table, modalities, label=label, roles=roles, impute=impute)
-        settings: dict[str, Any] = {"task": task, "class_names": class_names or found.class_names}
-        data = cls.from_arrays(found.filled(), **found.columns, **settings)
+        one = found.labels[0] if len(found.labels) == 1 else None
+        names = class_names or (None if one else found.labels)
+        data = cls.from_arrays(found.filled(), **found.columns, task=task, class_names=names)
         values = {**data.modalities, **found.with_gaps()}
-        return replace(data, modalities=values, features=found.features)
+        outputs = data.class_names if class_names else output_names(data.class_names, data.task, one)
+        return replace(data, modalities=values, features=found.features, class_names=outputs, label_name=one)
 
     @classmethod
     def from_torch(
