@@ -1,7 +1,6 @@
 """`mfh ravdess`: from encoded clips to a report, the authors' files, and bad input in one line."""
 
 import json
-import logging
 import re
 import shutil
 from pathlib import Path
@@ -120,26 +119,25 @@ def test_every_step_takes_the_metric_that_the_first_one_names(
 
 
 def test_clips_without_a_label_teach_students(
-    prepared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = shutil.copytree(prepared, tmp_path / "data"), tmp_path / "out"
-    path = data / "data" / "data_file" / "spa_dl.csv"
+    path, sums = data / "data" / "data_file" / "spa_dl.csv", data / "checksums.csv"
     lines = path.read_text().splitlines()
     lines[1:4] = [f"{line.rpartition(',')[0]}," for line in lines[1:4]]
     path.write_text("".join(f"{line}\n" for line in lines))
-    sums = data / "checksums.csv"
-    sums.write_text("".join(line for line in sums.open() if "spa_dl.csv" not in line))
-    with caplog.at_level(logging.INFO, "mfh"):
-        assert call("train", data, out, *SMALL) == 0
-    assert "3 of 24 samples have no label." in caplog.messages
+    kept = [line for line in sums.read_text().splitlines() if "spa_dl.csv" not in line]
+    sums.write_text("".join(f"{line}\n" for line in kept))
+    places = ["--data", str(data), "--out", str(out)]
+    assert main(["ravdess", "train", *places, *SMALL]) == 0
+    told = capsys.readouterr().err
+    assert "3 of 24 samples have no label." in told
     left = "learns from 5 labelled samples: 3 training samples without a label are left out"
-    assert [f"{name} {left}" in caplog.messages for name in ("teacher-regular", "no-kd", "joint")] == [
-        True, True, False
-    ]  # fmt: skip
-    caplog.clear()
-    with caplog.at_level(logging.INFO, "mfh"):
-        assert call("verify", data, out, "--mode", "joint") == 0
-    assert left not in caplog.text
+    assert [f"{name} {left}" in told for name in ("teacher-regular", "no-kd")] == [True, True]
+    assert main(["ravdess", "verify", *places, "--mode", "joint"]) == 0
+    told = capsys.readouterr().err
+    assert "Unlabelled samples: 3 train, 0 are left out" in told
+    assert left not in told
     assert load_results(out).data["unlabelled_training_samples"] == 3
 
 

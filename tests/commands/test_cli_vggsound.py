@@ -1,6 +1,5 @@
 """`mfh vggsound`: from encoded clips to students and a report, and bad input in one line."""
 
-import logging
 import re
 import shutil
 from pathlib import Path
@@ -140,9 +139,9 @@ def test_a_checkpoint_of_other_classes_is_named(
 
 
 def test_a_folder_of_clips_without_labels_is_a_study_of_few_labels(
-    prepared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = shutil.copytree(prepared, tmp_path / "data")
+    data, out = shutil.copytree(prepared, tmp_path / "data"), tmp_path / "out"
     known = load(data)
     gone = known.id[known.split == "train"][::2]
     lines = (data / "clips.csv").read_text().splitlines()
@@ -154,10 +153,9 @@ def test_a_folder_of_clips_without_labels_is_a_study_of_few_labels(
     kept = [line for line in sums if not line.startswith("clips.csv,")]
     (data / "checksums.csv").write_text("".join(f"{line}\n" for line in kept))
     quick = ["--seeds", "1", "--resampling", "splits", "--arms", "no-kd", "stack", "--label-tuning", "none"]
-    with caplog.at_level(logging.INFO, "mfh"):
-        assert call("study", data, tmp_path / "out", *quick, *SMALL) == 0
-    assert f"{len(gone)} of 45 samples have no label." in caplog.messages
-    result = load_results(tmp_path / "out")
+    assert main(["vggsound", "study", "--data", str(data), "--out", str(out), *quick, *SMALL]) == 0
+    assert f"{len(gone)} of 45 samples have no label." in capsys.readouterr().err
+    result = load_results(out)
     tested = int((known.split == "test").sum())
     assert result.labels["unlabelled"] == len(gone)
     assert result.labels["labelled"] == 45 - tested - len(gone)

@@ -151,7 +151,7 @@ def test_the_focused_teacher_is_exported_and_the_student_not_trained_on_all_samp
     trunk, _ = mfh.split(plain.eval(), "flatten")
     with torch.no_grad():
         means = trunk(data.inputs("audio", rows)).mean(dim=0)
-    np.testing.assert_allclose(focused.fill, means[list(focused.removed)], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(focused.fill, means[torch.as_tensor(focused.removed)], rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match="`refit` needs a label for every sample, or a study"):
         export_run(out, tmp_path / "again", arm="general", refit=True, data=data)
 
