@@ -1,9 +1,11 @@
 """One seed of a study: what all of its steps share."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,8 @@ from mfh.data.splits import Split
 from mfh.metrics import Metric
 from mfh.training.device import make_accelerator
 from mfh.training.evaluate import predict
-from mfh.training.objectives import Distill
+from mfh.training.objectives import Distill, Pair
+from mfh.training.pairs import PairFit, train_pair
 from mfh.training.students import StudentFit, StudentJob, train_students
 
 CLIP = 5.0
@@ -55,7 +58,7 @@ def derived_seed(seed: int, role: str) -> int:
 
 
 class Timer:
-    """Counts seconds by stage."""
+    """Counts seconds by stage: of laps that follow each other, or of blocks of code."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -66,6 +69,15 @@ class Timer:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+    @contextmanager
+    def during(self, stage: str) -> Iterator[None]:
+        """Add the time that a block of code takes to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +94,7 @@ class SeedTask:
         progress: is told what has been done.
         arms: the arms to train.
         more_teachers: teachers to train although no arm learns from them.
+        training_time: the seconds (`training`) inside the calls that train networks.
     """
 
     networks: Networks
@@ -93,6 +106,7 @@ class SeedTask:
     progress: Progress = lambda _stage, _count: None
     arms: tuple[Arm, ...] = ()
     more_teachers: tuple[str, ...] = ()
+    training_time: Timer = field(default_factory=Timer)
 
     @property
     def config(self) -> StudyConfig:
@@ -223,16 +237,30 @@ class SeedTask:
         inside = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            return train_students(
-                list(jobs.values()),
-                self.training,
-                engine=self.config.engine,
-                on_progress=lambda count: self.progress(stage, count),
-                folders=folders or None,
-                tolerant=tolerant,
-            )
+            with self.training_time.during("training"):
+                return train_students(
+                    list(jobs.values()),
+                    self.training,
+                    engine=self.config.engine,
+                    on_progress=lambda count: self.progress(stage, count),
+                    folders=folders or None,
+                    tolerant=tolerant,
+                )
         finally:
             torch.set_num_threads(inside)
+
+    def train_pair(self, pair: Pair, data: PairedDataset, **options: Any) -> PairFit:
+        """Train networks of both modalities; `options` are those of `mfh.training.pairs.train_pair`."""
+        with self.training_time.during("training"):
+            return train_pair(
+                pair,
+                data,
+                config=self.training,
+                metric=self.metric,
+                engine=self.config.engine,
+                on_progress=lambda count: self.progress("teachers", count),
+                **options,
+            )
 
 
 def predict_all(

@@ -11,6 +11,8 @@ from mfh._study.networks import Networks
 from mfh.arms import STACK
 from mfh.recipe import NONE, Recipe
 
+FIXED = Recipe(teacher=STACK)
+"""The taught recipe that is always judged, and that the arm `stack` has."""
 TEACHERS = (STACK, STACK, "fused", "joint", "regular", "self")
 """Teachers that are drawn; the stack twice as often as another one."""
 FOCUSED_SHARE = 0.5
