@@ -67,7 +67,7 @@ def _fewer_labels(facts: Mapping[str, Any]) -> list[str]:
     if not theirs or round(theirs) == mine:
         return []
     return [
-        f"The figures here are of students with {theirs:.0f} labels (mean of the fits); this network had {mine}."
+        f"These figures are of students with {theirs:.0f} labels (mean of fits); this network had {mine}."
     ]
 
 

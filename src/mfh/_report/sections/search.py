@@ -92,9 +92,7 @@ def build_tried(summary: Summary) -> Table | None:
         )
     return table(
         "tried",
-        "Recipes that the searches on all samples tried: folds that each was judged on, mean "
-        f"{summary['metric']} on held-out labelled samples, points by which it is better than the anchor, "
-        "and their standard error; those on most folds come first, then the best",
+        "Recipes that the searches on all samples tried, the best first",
         ("Recipe", "Teachers", "Folds #", "Held-out #", "Better by #", "Error #"),
         rows,
         most=MOST_TRIED,
@@ -140,16 +138,20 @@ def build_parts(summary: Summary) -> Table | None:
                 ]
             )
     at = ", at the thresholds of the students" if summary["threshold"] else ""
-    counts = {kind: len(arms[SEARCHED]) for kind, arms in summary["by_part"].items()}
-    for kind, many in (("by_class", "classes"), ("by_group", "groups")):
-        shown, count = counts.get(kind, 0), summary["num_parts"].get(kind, 0)
-        at += f"; of {count} {many} the {shown} in which `{summary['shipped']}` is worst" * (shown < count)
+    at += _worst(summary, "by_class", "classes") + _worst(summary, "by_group", "groups")
     return table(
         "parts",
         f"Test samples of all fits: accuracy within each class, and the metric within each group{at}",
         ("Part", "Samples #", f"{BASELINE} #", f"{SEARCHED} #"),
         rows,
     )
+
+
+def _worst(summary: Summary, kind: str, many: str) -> str:
+    """Return which of many classes or groups a table shows, in words; nothing if it shows all."""
+    shown = len((summary["by_part"].get(kind) or {}).get(SEARCHED, ()))
+    count = summary["num_parts"].get(kind, 0)
+    return f"; the {shown} of {count} {many} in which {summary['shipped']} is worst" if shown < count else ""
 
 
 def build_threshold(summary: Summary) -> Table | None:
@@ -185,7 +187,8 @@ def build_group_threshold(summary: Summary) -> Table | None:
     ]
     return table(
         "threshold-groups",
-        f"Students of {summary['shipped']} at their thresholds, by group: test samples of all fits",
+        f"Test samples of all fits, at the thresholds of {summary['shipped']}, by group"
+        f"{_worst(summary, 'by_group', 'groups')}",
         ("Group", "Samples #", "Precision #", "Recall #", "Cost #"),
         rows,
     )
@@ -227,14 +230,15 @@ def _intro_tried(summary: Summary) -> str:
         return ""
     taken = final["winners"][SEARCHED]
     if taken["recipe"] == final["anchor"]:
-        end = "No recipe was, so the anchor was taken."
+        end = "No recipe was that much better, so the anchor was taken."
     else:
         error = "" if taken["error"] is None else f", with a standard error of {number(taken['error'], 2)}"
         end = f"Taken: {taken['recipe']}, at {signed(taken['difference'], 2)} {points}{error}."
     return (
-        f"The anchor of the search on all samples is: {final['anchor']}. Another recipe is taken if it is "
-        f"better by more than {final['errors']:g} standard errors of the difference, on the same held-out "
-        f"samples. {end} The search without teachers takes the best recipe as it is."
+        "Each recipe was judged on one fold of held-out labelled samples or more. Those that got furthest "
+        f"come first, then the best mean {summary['metric']}. The anchor is: {final['anchor']}. Another recipe "
+        f"is taken if it is better by more than {final['errors']:g} standard errors of the difference, on the "
+        f"same samples. {end} The search without teachers takes the best recipe as it is."
     )
 
 
