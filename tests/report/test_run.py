@@ -3,7 +3,7 @@
 import pytest
 
 from mfh._report.pages import summarize
-from mfh._report.sections.run import command_line
+from mfh._system.environment import command_line
 
 
 def test_the_command_is_shown_as_typed(make_study):

@@ -6,6 +6,9 @@ from typing import Any
 import yaml
 
 from mfh._checks import one_line
+from mfh._export.card_results import describe_results
+from mfh._system.environment import command_line
+from mfh.recipe import Recipe
 
 PIPELINES = {
     ("single-label", 1): "tabular-classification",
@@ -29,8 +32,8 @@ def write_card(info: Mapping[str, Any], facts: Mapping[str, Any], files: Sequenc
 
     Args:
         info: content of `export.json`.
-        facts: `score`, `data`, `environment`, `words` (what the student learned from) and `refit`; see
-            `mfh._export.facts`.
+        facts: `score`, `data`, `environment`, `commands`, `recipe` (after a search), `words` (what the
+            student learned from) and `refit`; see `mfh._export.facts`.
         files: names of the files of the export.
     """
     head = yaml.safe_dump(_metadata(info, facts), sort_keys=False, allow_unicode=True)
@@ -39,7 +42,7 @@ def write_card(info: Mapping[str, Any], facts: Mapping[str, Any], files: Sequenc
         _about(info, facts),
         _use(info, files),
         _data(info, facts),
-        _results(info, facts),
+        describe_results(info, facts),
         _limits(info, facts),
         _made(facts),
     ]
@@ -52,7 +55,9 @@ def _metadata(info: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
     found: dict[str, Any] = {"library_name": "mfh"}
     if pipeline:
         found["pipeline_tag"] = pipeline
-    found["tags"] = ["mfh", "knowledge-distillation", "crossmodal", "pytorch", "onnx"]
+    learned = ["knowledge-distillation"] if _is_taught(info, facts) else []
+    learned += ["crossmodal"] if facts["data"]["needs"] else []
+    found["tags"] = ["mfh", *learned, "pytorch", "onnx"]
     found["metrics"] = [score["metric"]]
     value = score["mean"] if score["mean"] is not None else score["test"]
     task = {
@@ -60,9 +65,19 @@ def _metadata(info: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, An
         "name": info["task"],
     }
     if value is not None:
-        metric = {"type": score["metric"], "value": round(float(value), 4), "name": f"test {score['metric']}"}
+        named = {f"test {score['metric']}": (score["metric"], value)}
+        if at := score["threshold"]:
+            where = f"test {score['metric']}, likelier class" if score["of_classes"] else next(iter(named))
+            known = {name: at["mean"][name] for name in ("precision", "recall")}
+            named = {where: (score["metric"], value)} | {
+                f"test {name} at the threshold": (name, share) for name, share in known.items() if share
+            }
+        metrics = [
+            {"type": kind, "value": round(float(number), 4), "name": name}
+            for name, (kind, number) in named.items()
+        ]
         dataset = {"name": _source(facts), "type": "custom"}
-        result = {"task": task, "dataset": dataset, "metrics": [metric]}
+        result = {"task": task, "dataset": dataset, "metrics": metrics}
         found["model-index"] = [{"name": _title(info), "results": [result]}]
     return found
 
@@ -154,9 +169,8 @@ def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     elif data["labelled"]:
         hidden = " (the study hid the others)" if data["hidden"] else ""
         lines += [f"- Labelled samples in training: {data['labelled']:.0f}{hidden}."]
-    taught = info["student"]["arm"] not in ("no-kd", "no-kd-smoothed")
-    if taught and data["teacher"] not in (None, info["student"]["modality"]):
-        lines += [f"- Needed in training alone: the modality `{data['teacher']}`."]
+    if data["needs"]:
+        lines += [f"- Needed in training alone: the modality `{data['needs']}`."]
     if data["fingerprint"]:
         lines += [f"- Fingerprint of the data: `{data['fingerprint']}`."]
     return "\n".join(lines)
@@ -164,6 +178,8 @@ def _data(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def _label_use(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     weight = facts.get("label_weight")
+    if facts["recipe"] is not None:
+        return _label_use_of(facts["recipe"], info["task"])
     if info["student"]["loss"] is None:
         return "to train the student."
     if info["student"]["arm"] == "distilled":
@@ -175,56 +191,30 @@ def _label_use(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return "to train the teachers, and to choose among students; the student learned from soft labels alone."
 
 
-def _results(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    score = facts["score"]
-    unit = score["unit"]
-    lines = ["## Results", ""]
-    if score["mean"] is not None:
-        interval = (
-            f" (95% interval {score['low']:.2f} to {score['high']:.2f})" if score["low"] is not None else ""
-        )
-        lines += [
-            f"Test {score['metric']} of students trained in this way: **{score['mean']:.2f}{unit}**{interval}"
-            f", mean of {score['fits']} fits, each on samples that its training did not see."
-        ]
-    if facts.get("refit"):
-        lines += ["The exported network was then trained on all samples, so none is left to test it on."]
-    else:
-        lines += [f"This student alone: {score['test']:.2f}{unit}."]
-    if gain := score["gain"]:
-        span = f" (95% interval {gain['low']:+.2f} to {gain['high']:+.2f})" if gain["low"] is not None else ""
-        lines += [f"Difference to a student without a teacher: {gain['difference']:+.2f} points{span}."]
-    temperature = info["calibration"]["temperature"]
-    command = facts["calibrates"]
-    way = f": `mfh {command} --calibrate temperature` fits their probabilities" if command else ""
-    lines += [
-        f"Scores are divided by the temperature {temperature:.3g}, fitted on samples that the student, or "
-        "students like it, did not see."
-        if temperature is not None
-        else f"Scores are not calibrated{way}."
-    ] * (info["task"] != "regression")
-    if threshold := info.get("threshold"):
-        lines += [
-            f"A sample counts as `{one_line(threshold['positive'])}` if its probability is "
-            f"{threshold['probability']:.3g} or more (rule `{threshold['rule']}`, chosen on labelled samples "
-            "that the student's like did not see)."
-        ]
-    others = {name: value for name, value in score["also"].items() if value == value}
-    if others:
-        shown = ", ".join(f"{name} {value:.3g}" for name, value in others.items())
-        whose = "of one student trained in this way" if facts.get("refit") else "of this student"
-        lines += [f"Other metrics {whose}: {shown}."]
-    text = [*lines[:2], " ".join(lines[2:])]
-    for title, rows, name in (
-        ("By class", score["by_class"], "share that is right"),
-        ("By group", score["by_group"], score["metric"]),
-    ):
-        if rows:
-            text += ["", f"### {title}", "", f"| {title[3:]} | test samples | {name} |", "|---|---|---|"]
-            text += [f"| {one_line(r['name'])} | {r['samples']} | {r['value']:.1f} |" for r in rows]
-    if score["by_group"] is None:
-        text += ["", "The data have no groups, so nothing is known of how it does by group."]
-    return "\n".join(text)
+def _label_use_of(recipe: Recipe, task: str) -> str:
+    """Return how a searched student used the labels."""
+    if not recipe.taught:
+        return "to choose the recipe and to train the student. It had no teacher."
+    output = "output"
+    if recipe.hard:
+        output = "decisions" if task == "multi-label" else "class"
+    teachers = (
+        "networks of the student's own modality, which teach it" if recipe.teacher == "self" else "teachers"
+    )
+    start = f"to choose the recipe, and to train the {teachers}"
+    share = recipe.label_weight
+    if not share:
+        return f"{start}. The student learned from the teacher's {output} alone."
+    return (
+        f"{start}. In the target of a labelled sample the label has the weight {share:g} and the teacher's "
+        f"{output} {1 - share:g}; samples without a label have the teacher's {output} alone."
+    )
+
+
+def _is_taught(info: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    if facts["recipe"] is not None:
+        return bool(facts["recipe"].taught)
+    return info["student"]["loss"] is not None
 
 
 def _limits(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -239,12 +229,12 @@ def _limits(info: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         if info["calibration"]["temperature"] is None and info["task"] != "regression"
         else ""
     )
-    other = facts["data"]["teacher"]
-    other = "other" if other in (None, modality) else other
+    other = facts["data"]["needs"]
+    where = f", where the modality `{other}` of training is not available" if other else ""
     return f"""## Intended use
 
-Predictions from `{modality}`, measured and prepared as in the data above, where the `{other}` modality
-of training is not available. The results above hold for samples drawn like those of the data.
+Predictions from `{modality}`, measured and prepared as in the data above{where}.
+The results above hold for samples drawn like those of the data.
 
 ### What it must not be used for
 
@@ -256,7 +246,8 @@ of training is not available. The results above hold for samples drawn like thos
 
 def _made(facts: Mapping[str, Any]) -> str:
     environment = facts["environment"]
-    command = " ".join(map(str, environment.get("command", ()))) or "not recorded"
+    known = [command_line(command) for command in facts["commands"]]
+    command = "\n".join(dict.fromkeys(filter(None, known))) or "not recorded"
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     python, system = environment.get("python", "?"), environment.get("system", "")
     return f"""## How it was made

@@ -3,20 +3,37 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
+
 from mfh._export.choose import Chosen
-from mfh._study.by_part import by_part
+from mfh._study.by_part import OF_CLASSES, by_part, test_outputs, worst
+from mfh._study.search.threshold import Decision
+from mfh._study.task import side_of
 from mfh.arms import BASELINE, CHOSEN, Arm
 from mfh.comparing import source_arm
+from mfh.metrics import METRICS, find_metric
+from mfh.recipe import Recipe
 from mfh.results import MetricInfo, Record, StudyResult
 
 
-def describe_score(result: StudyResult, chosen: Chosen) -> dict[str, Any]:
+def describe_score(result: StudyResult, chosen: Chosen, temperature: float | None) -> dict[str, Any]:
     """Return how good students like this one are on test data.
+
+    Args:
+        result: the run.
+        chosen: the student.
+        temperature: what the exported scores are divided by; None for 1.
 
     Returns:
         `metric`, its `unit`, `mean`, `low` and `high` over `fits`, `gain` over the student without a teacher
         with its interval (None for that student itself), `test` of this student alone, and `by_class` and
-        `by_group`, each a list of `name`, `samples` and `value`; None where they are not known.
+        `by_group`, each a list of `name`, `samples` and `value`; None where they are not known. Of many
+        parts they have the worst, and `num_parts` says how many there are. `also` has the other metrics of
+        this student, with its temperature if the exported scores have one. `threshold` says what the students
+        do at their thresholds; None for the likeliest class. `of_classes` says whether the metric depends on
+        the class that is decided alone, `rescaled` whether the exported scores have a temperature and those
+        of the run had none, or the reverse.
     """
     info, key = result.metrics[0], _key(result, chosen)
     row = next(
@@ -39,7 +56,10 @@ def describe_score(result: StudyResult, chosen: Chosen) -> dict[str, Any]:
         "fits": None if row is None else row.n,
         "test": chosen.record.test,
         "gain": _gain(result, chosen),
-        "also": dict(chosen.record.also),
+        "also": _also(result, chosen, temperature),
+        "of_classes": info.name in OF_CLASSES,
+        "rescaled": _rescaled(result, temperature),
+        "threshold": _at_threshold(result, chosen, info),
         **_by_part(result, chosen, info),
     }
 
@@ -61,9 +81,74 @@ def _gain(result: StudyResult, chosen: Chosen) -> dict[str, Any] | None:
 
 def _by_part(result: StudyResult, chosen: Chosen, info: MetricInfo) -> dict[str, Any]:
     """Return the metric by class and by group, over the test samples of all fits."""
+    found: dict[str, Any] = {"by_class": None, "by_group": None, "num_parts": {}}
     if "label" not in result.predictions:
-        return {"by_class": None, "by_group": None}
-    return by_part(result, like_it(result, chosen), info)
+        return found
+    decision = Decision.of(result, chosen.record.arm)
+    for kind, rows in by_part(result, like_it(result, chosen), info, decision).items():
+        if rows is not None:
+            better = kind == "by_class" or info.higher_is_better
+            found[kind] = worst(rows, higher_is_better=better)
+            found["num_parts"][kind] = len(rows)
+    return found
+
+
+def _rescaled(result: StudyResult, temperature: float | None) -> bool:
+    return (temperature is not None) != (result.config.get("calibrate") == "temperature")
+
+
+def _also(result: StudyResult, chosen: Chosen, temperature: float | None) -> dict[str, float]:
+    """Return the other metrics of a student, for scores and classes as they are exported."""
+    record, task = chosen.record, str(result.data.get("task", "single-label"))
+    decision = Decision.of(result, record.arm)
+    if decision is None and not _rescaled(result, temperature):
+        return dict(record.also)
+    outputs, label, weight = _tested(result, record)
+    scaled = torch.from_numpy(outputs)
+    if _rescaled(result, temperature) and record.temperature:
+        scaled = scaled * record.temperature if temperature is None else scaled / record.temperature
+    decided = scaled
+    if decision is not None:
+        decided = torch.from_numpy(decision.outputs(decision.positive(outputs, record.seed)))
+    found = {}
+    for name in record.also:
+        if name.lower() in METRICS:  # of others the function is not known
+            mine = decided if name in OF_CLASSES else scaled
+            found[name] = find_metric(name, task)(mine, torch.from_numpy(label), weight)
+    return found
+
+
+def _at_threshold(result: StudyResult, chosen: Chosen, info: MetricInfo) -> dict[str, Any] | None:
+    """Return what students like this one, and this one alone, do at the thresholds of their own.
+
+    Returns:
+        `mean` over `fits` and `alone`, each with `precision`, `recall` and `cost`, and `value`, the metric if
+        it depends on the class that is decided, else None.
+    """
+    decision = Decision.of(result, chosen.record.arm)
+    if decision is None or "label" not in result.predictions:
+        return None
+    found = {}
+    for record in like_it(result, chosen):
+        outputs, label, weight = _tested(result, record)
+        told = decision.positive(outputs, record.seed)
+        each = None if weight is None else weight.double().numpy()
+        row = decision.judge(told, label, each) | {"value": None}
+        if info.name in OF_CLASSES:
+            metric = find_metric(info.name, "single-label")
+            row["value"] = metric(torch.from_numpy(decision.outputs(told)), torch.from_numpy(label), weight)
+        found[record.seed] = row
+    values = [row["value"] for row in found.values() if row["value"] is not None]
+    mean = {**decision.test, "value": float(np.mean(values)) if values else None}
+    return {"fits": len(found), "mean": mean, "alone": found[chosen.record.seed]}
+
+
+def _tested(result: StudyResult, record: Record) -> tuple[np.ndarray, np.ndarray, torch.Tensor | None]:
+    """Return outputs, labels and weights of the test samples of a student."""
+    rows = result.predictions[f"rows/{record.seed}"]
+    weight = result.predictions.get("weight")
+    each = None if weight is None else torch.from_numpy(weight)[rows]
+    return test_outputs(result, record), result.predictions["label"][rows], each
 
 
 def like_it(result: StudyResult, chosen: Chosen) -> list[Record]:
@@ -86,8 +171,14 @@ def like_it(result: StudyResult, chosen: Chosen) -> list[Record]:
     return list(mine.values())
 
 
-def describe_data(result: StudyResult, arm: Arm) -> dict[str, Any]:
-    """Return what the data of a run are, and how they were used for the students of an arm."""
+def describe_data(result: StudyResult, arm: Arm, recipe: Recipe | None) -> dict[str, Any]:
+    """Return what the data of a run are, and how they were used for the students of an arm.
+
+    Args:
+        result: the run.
+        arm: the arm.
+        recipe: of the exported student, after a search; None for the student of a study.
+    """
     data: Mapping[str, Any] = result.data
     config: Mapping[str, Any] = result.config
     own = config.get("experiment") and arm.teacher  # named after what it sees
@@ -103,5 +194,16 @@ def describe_data(result: StudyResult, arm: Arm) -> dict[str, Any]:
         "labelled": result.labels.get("labelled"),
         "hidden": result.labels.get("hidden"),
         "teacher": own or config.get("teacher"),
+        "needs": _needs(own or config.get("teacher"), config, arm, recipe),
         "student": config.get("student"),
     }
+
+
+def _needs(teacher: Any, config: Mapping[str, Any], arm: Arm, recipe: Recipe | None) -> str | None:
+    """Return the modality that the student's training needed besides its own; None if it needed no other."""
+    taught = arm.teacher_name(str(config.get("teacher_source", "joint")))
+    if recipe is not None:
+        taught = recipe.teacher if recipe.taught else None
+    if taught is None or side_of(taught) == "student" or teacher == config.get("student"):
+        return None
+    return None if teacher is None else str(teacher)

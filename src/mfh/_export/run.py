@@ -23,11 +23,14 @@ from mfh._export.write import write_model
 from mfh._study.kept import Kept
 from mfh._study.networks import Build
 from mfh._study.refit import Refitted
+from mfh._study.search.space import FIXED
 from mfh._system.import_paths import ClassSpec
 from mfh._system.lock import holds
 from mfh._system.paths import label_folder
+from mfh.arms import SEARCHED
 from mfh.data.paired import PairedDataset
 from mfh.models.mlp import Standardized, standardized
+from mfh.recipe import Recipe
 from mfh.results import FitResult, RunResult, StudyResult
 from mfh.training.calibration import PROBABILITIES
 
@@ -52,6 +55,7 @@ def export_run(
     with_teacher: bool = False,
     teacher: ClassSpec | None = None,
     ratio: float | None = None,
+    command: Sequence[str] = (),
 ) -> Path:
     """Write a student of a finished run, ready for use without the run; see `RunResult.export`.
 
@@ -72,6 +76,7 @@ def export_run(
         with_teacher: whether the focused teacher of the arm is written too, into `teacher/`.
         teacher: what makes the teacher's network; None for the default network of the study.
         ratio: share of channels that this teacher loses; by default what its student was trained with.
+        command: the command line of the export, for the model card; empty if there is none.
 
     Returns:
         Path of `export.json`.
@@ -140,13 +145,16 @@ def export_run(
         model.temperature.fill_(temperature)
     info = describe_export(result, kept, described, chosen, temperature)
     info |= _threshold(result, chosen, refitted, temperature)
+    recipe = _recipe(result, chosen, refitted)
     facts = {
-        "score": describe_score(result, chosen),
-        "data": describe_data(result, chosen.arm),
+        "score": describe_score(result, chosen, temperature),
+        "data": describe_data(result, chosen.arm, recipe),
         "environment": result.environment,
+        "commands": [result.environment.get("command", ()), command],
         "label_weight": result.config.get("label_weight"),
-        "words": _words(result, chosen, refitted),
         "calibrates": _calibrates(chosen, str(info["task"])),
+        "recipe": recipe,
+        "words": _words(result, chosen, recipe),
         "refit": None,
     }
     if refitted is not None:
@@ -319,16 +327,21 @@ def _threshold(
     return {"threshold": about | {"probability": 1 / (1 + math.exp(-margin)), "margin": margin}}
 
 
-def _words(result: StudyResult, chosen: Chosen, refitted: Refitted | None) -> str:
-    """Return what a student learned from, or the student of all samples that takes its place."""
-    if isinstance(result, FitResult):
-        rows = [row for row in result.search["winners"] if row["fit"] == chosen.record.seed]
-        recipe = next((row["recipe"] for row in rows if row["search"] == chosen.record.arm), "")
-        recipe = recipe if refitted is None else refitted.recipe
-        if recipe.startswith("no teacher"):
-            return f"the labels alone{recipe.removeprefix('no teacher')}"
-        if recipe:
-            return f"a recipe that was searched: {recipe}"
+def _recipe(result: StudyResult, chosen: Chosen, refitted: Refitted | None) -> Recipe | None:
+    """Return the recipe of a searched student, or of the one of all samples that takes its place."""
+    if refitted is not None or not isinstance(result, FitResult):
+        return None if refitted is None else refitted.recipe
+    key = chosen.record.seed, chosen.record.arm
+    rows = (row for row in result.search["winners"] if (row["fit"], row["search"]) == key)
+    return Recipe.from_dict(next(rows, FIXED.to_dict()))
+
+
+def _words(result: StudyResult, chosen: Chosen, recipe: Recipe | None) -> str:
+    """Return what a student learned from."""
+    if recipe is not None and not recipe.taught:
+        return f"the labels alone{str(recipe).removeprefix('no teacher')}"
+    if recipe is not None and chosen.record.arm == SEARCHED:
+        return f"a recipe that was searched: {recipe}"
     arm = next(arm for arm in result.arms if arm.name == chosen.record.arm)
     config = result.config
     words = arm.explain(

@@ -17,6 +17,7 @@ from mfh._study.kept import STUDENTS, Kept
 from mfh._study.networks import Build, Networks
 from mfh._study.outputs import StudentKey
 from mfh._study.refit import Refitted, Winner, refit
+from mfh._study.search.space import FIXED
 from mfh._study.search.summary import describe_final
 from mfh._study.seed import run_seed
 from mfh._system.import_paths import ClassSpec
@@ -24,6 +25,7 @@ from mfh.config import FitConfig, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.selection import usable_only
 from mfh.metrics import merit
+from mfh.recipe import Recipe
 from mfh.results import ALL_SAMPLES, FitResult, StudyResult
 
 PROTOCOLS = {"avmnist": "mfh.experiments.avmnist_training"}
@@ -109,7 +111,7 @@ def _of_search(
         final["labelled"],
         steps,
         temperature=final["temperature"][arm],
-        recipe=final["winners"][arm]["recipe"] if arm in final["winners"] else "",
+        recipe=Recipe.from_dict(final["winners"].get(arm, FIXED.to_dict())),
         threshold=None if found is None or arm not in found else found[arm]["threshold"],
     )
 

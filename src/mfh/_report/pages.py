@@ -43,6 +43,7 @@ STUDY = (
     search.WINNERS,
     differences.SECTION,
     labels.SECTION,
+    search.TRIED,
     search.WORTH,
     search.PARTS,
     search.THRESHOLD,

@@ -23,8 +23,10 @@ def ratio_cell(ratio: Number) -> Cell:
     return cell(wording.NOTHING if ratio is None else f"{ratio:g}", ratio)
 
 
-def table(name: str, caption: str, columns: Iterable[str], rows: Sequence[Sequence[Cell]]) -> Table | None:
-    """Return a table; None without rows.
+def table(
+    name: str, caption: str, columns: Iterable[str], rows: Sequence[Sequence[Cell]], *, most: int = MAX_ROWS
+) -> Table | None:
+    """Return a table of at most `most` rows; None without rows.
 
     A column whose name ends in `#` has numbers; it is left out if it has none.
     """
@@ -38,8 +40,8 @@ def table(name: str, caption: str, columns: Iterable[str], rows: Sequence[Sequen
         "name": name,
         "caption": caption,
         "columns": [heads[i] for i in kept],
-        "rows": [[row[i] for i in kept] for row in rows[:MAX_ROWS]],
-        "left_out": max(len(rows) - MAX_ROWS, 0),
+        "rows": [[row[i] for i in kept] for row in rows[:most]],
+        "left_out": max(len(rows) - most, 0),
     }
 
 

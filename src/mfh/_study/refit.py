@@ -21,6 +21,7 @@ from mfh._study.teachers import train_teachers
 from mfh.arms import STACK, TEACHERS, Arm
 from mfh.config import TrainConfig
 from mfh.data.splits import Split
+from mfh.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Refitted:
         teachers: with few labels, the metric of each teacher on labelled samples that it did not see.
         weights: with few labels, the weight of each network in the stack.
         temperature: what its outputs must be divided by to be calibrated; None if that is not known here.
-        recipe: after a search, what it learned from.
+        recipe: after a search, what it learned from, and how; None for the student of a study.
         threshold: after a search, the threshold of the positive class; None if none was asked for.
     """
 
@@ -69,7 +70,7 @@ class Refitted:
     teachers: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     temperature: float | None = None
-    recipe: str = ""
+    recipe: Recipe | None = None
     threshold: float | None = None
 
 

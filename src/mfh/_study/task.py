@@ -1,9 +1,11 @@
 """One seed of a study: what all of its steps share."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +23,8 @@ from mfh.metrics import Metric
 from mfh.results import fit_words
 from mfh.training.device import make_accelerator
 from mfh.training.evaluate import predict
-from mfh.training.objectives import Distill
+from mfh.training.objectives import Distill, Pair
+from mfh.training.pairs import PairFit, train_pair
 from mfh.training.students import StudentFit, StudentJob, train_students
 
 CLIP = 5.0
@@ -56,7 +59,7 @@ def derived_seed(seed: int, role: str) -> int:
 
 
 class Timer:
-    """Counts seconds by stage."""
+    """Counts seconds by stage: of laps that follow each other, or of blocks of code."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -67,6 +70,15 @@ class Timer:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+    @contextmanager
+    def during(self, stage: str) -> Iterator[None]:
+        """Add the time that a block of code takes to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +96,7 @@ class SeedTask:
         arms: the arms to train.
         more_teachers: teachers to train although no arm learns from them.
         until: when the searches of the fit should be over, `time.monotonic`; None for no such time.
+        training_time: the seconds (`training`) inside the calls that train networks.
     """
 
     networks: Networks
@@ -96,6 +109,7 @@ class SeedTask:
     arms: tuple[Arm, ...] = ()
     more_teachers: tuple[str, ...] = ()
     until: float | None = None
+    training_time: Timer = field(default_factory=Timer)
 
     @property
     def config(self) -> StudyConfig:
@@ -231,16 +245,30 @@ class SeedTask:
         inside = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            return train_students(
-                list(jobs.values()),
-                self.training,
-                engine=self.config.engine,
-                on_progress=lambda count: self.progress(stage, count),
-                folders=folders or None,
-                tolerant=tolerant,
-            )
+            with self.training_time.during("training"):
+                return train_students(
+                    list(jobs.values()),
+                    self.training,
+                    engine=self.config.engine,
+                    on_progress=lambda count: self.progress(stage, count),
+                    folders=folders or None,
+                    tolerant=tolerant,
+                )
         finally:
             torch.set_num_threads(inside)
+
+    def train_pair(self, pair: Pair, data: PairedDataset, **options: Any) -> PairFit:
+        """Train networks of both modalities; `options` are those of `mfh.training.pairs.train_pair`."""
+        with self.training_time.during("training"):
+            return train_pair(
+                pair,
+                data,
+                config=self.training,
+                metric=self.metric,
+                engine=self.config.engine,
+                on_progress=lambda count: self.progress("teachers", count),
+                **options,
+            )
 
 
 def predict_all(

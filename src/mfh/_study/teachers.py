@@ -17,7 +17,6 @@ from mfh.models.both import SideBySide
 from mfh.models.copies import copied
 from mfh.results import TeacherRecord
 from mfh.training.objectives import Fused, Pair
-from mfh.training.pairs import train_pair
 from mfh.training.scores import HeldOut, make_teacher_record
 from mfh.training.students import StudentFit, StudentJob, seeded
 
@@ -135,17 +134,13 @@ def _train_halves(task: SeedTask, name: str, job: StudentJob) -> StudentFit:
     assert isinstance(network, SideBySide)  # noqa: S101 - `train_alone` takes no others here
     teacher, student = network.halves()
     pair = Fused(teacher, student)
-    fit = train_pair(
+    fit = task.train_pair(
         pair,
         job.data,
         modalities=(first, second),
         train=job.train,
         validation=job.validation,
-        config=task.training,
         seed=job.seed,
-        metric=job.metric,
-        engine=task.config.engine,
-        on_progress=lambda count: task.progress("teachers", count),
         folder=task.parts.folder(name),
     )
     network.load_halves([teacher.cpu(), student.cpu()])
@@ -160,17 +155,13 @@ def _train_joint(
         seeded(task.networks.build_teacher, task.derived("teacher" + fold)),
         seeded(task.networks.build_student, task.derived("joint student" + fold)),
     )
-    fit = train_pair(
+    fit = task.train_pair(
         pair,
         data,
         modalities=(task.teacher, task.student),
         train=task.having(train, "both"),
         validation=task.having(task.validation, "both"),
-        config=task.config,
         seed=task.derived("batches" + fold),
-        metric=task.metric,
-        engine=task.config.engine,
-        on_progress=lambda count: task.progress("teachers", count),
         folder=task.parts.folder("pair" + fold),
     )
     return pair, {"joint_loss": curve(fit.loss), "joint_validation": curve(fit.validation)}

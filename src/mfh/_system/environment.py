@@ -1,9 +1,11 @@
 """Describe the machine and the versions of a run."""
 
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import PurePath
 from typing import Any
 
 from mfh._version import __version__
@@ -26,3 +28,16 @@ def environment(command: Sequence[str] | None = None) -> dict[str, Any]:
         "machine": platform.machine(),
         "command": list(command if command is not None else sys.argv),
     }
+
+
+def command_line(argv: object) -> str:
+    """Return a command line as it is typed."""
+    if isinstance(argv, str):
+        return argv
+    if not isinstance(argv, Sequence) or not argv:
+        return ""
+    program = PurePath(str(argv[0]))
+    words = [str(word) for word in argv[1:]]
+    if program.name == "__main__.py":
+        return shlex.join(["python", "-m", program.parent.name, *words])
+    return shlex.join([program.name if program.name == "mfh" else str(program), *words])

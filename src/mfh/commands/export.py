@@ -1,5 +1,6 @@
 """`mfh export`: write a student of a run to files that are ready for use."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def run(options: Namespace) -> None:
         with_teacher=options.with_teacher,
         teacher=teacher,
         ratio=options.export_ratio,
+        command=sys.argv,
     )
     announce("Wrote", path)
     announce("The model card:", path.with_name("README.md"))

@@ -239,7 +239,9 @@ def _intro(summary: Summary) -> str:
         "choose what must be chosen, and then all labelled pairs train."
     ]
     if labels.get("hidden"):
-        words.append("The study hid the other labels. Only `oracle` and the test metric see them.")
+        arms = {row["name"] for row in summary["arms"]}
+        others = "Only `oracle` and the test metric see" if "oracle" in arms else "Only the test metric sees"
+        words.append(f"The study hid the other labels. {others} them.")
     known = labels.get("known")
     if total and known and known < total:
         words.append(

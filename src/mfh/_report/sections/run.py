@@ -1,14 +1,12 @@
 """How a run was made: command, configuration, versions, machine, and the time of each stage."""
 
-import shlex
-from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 from mfh._report import wording
 from mfh._report.section import Section, Summary
 from mfh._report.tables import Table, cell, is_number, label, pairs, plain_text, table
 from mfh._report.wording import duration, percent
+from mfh._system.environment import command_line
 from mfh.results import RunResult
 
 TEMPLATE = """
@@ -39,19 +37,6 @@ def circumstances(result: RunResult) -> dict[str, Any]:
         "timings": dict(result.timings),
         "command": command_line(command),
     }
-
-
-def command_line(argv: object) -> str:
-    """Return a command line as it is typed."""
-    if isinstance(argv, str):
-        return argv
-    if not isinstance(argv, Sequence) or not argv:
-        return ""
-    program = PurePath(str(argv[0]))
-    words = [str(word) for word in argv[1:]]
-    if program.name == "__main__.py":
-        return shlex.join(["python", "-m", program.parent.name, *words])
-    return shlex.join([program.name if program.name == "mfh" else str(program), *words])
 
 
 def build_config(summary: Summary) -> Table | None:

@@ -1,4 +1,4 @@
-"""A search: what each fit took, what each choice is worth, the winner by class and group, the threshold."""
+"""A search: what was tried and taken, what each choice is worth, by class and group, the threshold."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,6 +10,11 @@ from mfh._report.view import StudyView
 from mfh._report.wording import interval, number, plural, signed
 from mfh.arms import BASELINE, SEARCHED
 
+MOST_TRIED = 40
+"""Recipes that the table of the tried ones shows."""
+SEARCHES = {BASELINE: "without", SEARCHED: "with"}
+"""Arm of a search -> whether it is the one with teachers, in a word."""
+
 
 def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
     """Return what was tried and what won."""
@@ -19,6 +24,7 @@ def summarize(view: StudyView, _: Summary) -> dict[str, Any]:
         "winners": _winners(search),
         "worth": list(search.get("worth", ())),
         "by_part": search.get("by_part") or {},
+        "num_parts": search.get("num_parts") or {},
         "threshold": search.get("threshold"),
         "shipped": search.get("shipped"),
         "final": search.get("final"),
@@ -65,6 +71,35 @@ def build_winners(summary: Summary) -> Table | None:
     )
 
 
+def build_tried(summary: Summary) -> Table | None:
+    """Return the recipes that the searches on all samples tried, the best first."""
+    final, digits = summary["final"] or {}, summary["digits"]
+    sign = 1 if summary["higher_is_better"] else -1
+    known = [row for row in final.get("trials", ()) if row["validation"] is not None]
+    most, rows = max((row["folds"] for row in known), default=0), []
+    for row in sorted(known, key=lambda r: (r["folds"], sign * r["validation"]), reverse=True):
+        marks = {"the anchor": final["anchor"]}
+        marks |= {f"taken as {arm}": final["winners"][arm]["recipe"] for arm in SEARCHES}
+        notes = [words for words, recipe in marks.items() if recipe == row["recipe"] and row["folds"] == most]
+        rows.append(
+            [
+                cell(row["recipe"], note=", ".join(notes)),
+                cell(SEARCHES[row["search"]]),
+                cell(str(row["folds"]), row["folds"]),
+                cell(number(row["validation"], digits), row["validation"]),
+                cell(signed(row["difference"], digits), row["difference"]),
+                cell(number(row["error"], digits), row["error"]),
+            ]
+        )
+    return table(
+        "tried",
+        "Recipes that the searches on all samples tried, the best first",
+        ("Recipe", "Teachers", "Folds #", "Held-out #", "Better by #", "Error #"),
+        rows,
+        most=MOST_TRIED,
+    )
+
+
 def build_worth(summary: Summary) -> Table | None:
     """Return how good recipes with each value are, against all recipes of the same fit."""
     digits = summary["digits"]
@@ -103,12 +138,21 @@ def build_parts(summary: Summary) -> Table | None:
                     cell(number(row["value"], digits), row["value"]),
                 ]
             )
+    at = ", at the thresholds of the students" if summary["threshold"] else ""
+    at += _worst(summary, "by_class", "classes") + _worst(summary, "by_group", "groups")
     return table(
         "parts",
-        "Test samples of all fits: accuracy within each class, and the metric within each group",
+        f"Test samples of all fits: accuracy within each class, and the metric within each group{at}",
         ("Part", "Samples #", f"{BASELINE} #", f"{SEARCHED} #"),
         rows,
     )
+
+
+def _worst(summary: Summary, kind: str, many: str) -> str:
+    """Return which of many classes or groups a table shows, in words; nothing if it shows all."""
+    shown = len((summary["by_part"].get(kind) or {}).get(SEARCHED, ()))
+    count = summary["num_parts"].get(kind, 0)
+    return f"; the {shown} of {count} {many} in which {summary['shipped']} is worst" if shown < count else ""
 
 
 def build_threshold(summary: Summary) -> Table | None:
@@ -130,9 +174,35 @@ def build_threshold(summary: Summary) -> Table | None:
     )
 
 
+def build_group_threshold(summary: Summary) -> Table | None:
+    """Return what the shipped students' thresholds lead to in each group."""
+    found = summary["by_part"].get("by_group") or {}
+    rows = [
+        [
+            cell(row["name"]),
+            cell(str(row["samples"]), row["samples"]),
+            *(cell(number(row[name], 3), row[name]) for name in ("precision", "recall", "cost")),
+        ]
+        for row in found.get(summary["shipped"], ())
+        if "recall" in row
+    ]
+    return table(
+        "threshold-groups",
+        f"Test samples of all fits, at the thresholds of {summary['shipped']}, by group"
+        f"{_worst(summary, 'by_group', 'groups')}",
+        ("Group", "Samples #", "Precision #", "Recall #", "Cost #"),
+        rows,
+    )
+
+
 def _intro_winners(summary: Summary) -> str:
     tried, final = summary["tried"], summary["final"]
-    shares = "" if tried["training"] is None else f" Training was {tried['training']:.0%} of the time."
+    shares = ""
+    if tried["training"] is not None:
+        shares = (
+            f" {tried['training']:.0%} of the time of the fits was spent inside trainings; the rest went to "
+            "judging, predicting, ranking channels and stacking."
+        )
     ships = ""
     if final is not None:
         recipe = final["winners"][summary["shipped"]]["recipe"]
@@ -155,6 +225,24 @@ def _taken(summary: Summary) -> str:
     rows = [row[SEARCHED] for row in summary["winners"] if row["fit"].isdigit()]
     counts = Counter(row["teacher"] + (f", {row['focus']}" if row["focus"] else "") for row in rows)
     return ", ".join(f"{name} in {count}" for name, count in counts.most_common())
+
+
+def _intro_tried(summary: Summary) -> str:
+    final, points = summary["final"] or {}, summary["points"]
+    if "anchor" not in final:
+        return ""
+    taken = final["winners"][SEARCHED]
+    if taken["recipe"] == final["anchor"]:
+        end = "No recipe was that much better, so the anchor was taken."
+    else:
+        error = "" if taken["error"] is None else f", with a standard error of {number(taken['error'], 2)}"
+        end = f"Taken: {taken['recipe']}, at {signed(taken['difference'], 2)} {points}{error}."
+    return (
+        "Each recipe was judged on one fold of held-out labelled samples or more. Those that got furthest "
+        f"come first, then the best mean {summary['metric']}. The anchor is: {final['anchor']}. Another "
+        f"recipe is taken if it is better by more than {final['errors']:g} standard errors of the difference, "
+        f"on the same samples. {end} The search without teachers takes the best recipe as it is."
+    )
 
 
 def _intro_worth(_: Summary) -> str:
@@ -186,11 +274,12 @@ WINNERS = Section(
     intro=_intro_winners,
     tables=(build_winners,),
 )
+TRIED = Section(name="tried", heading="What was tried", intro=_intro_tried, tables=(build_tried,))
 WORTH = Section(name="worth", heading="What each choice is worth", intro=_intro_worth, tables=(build_worth,))
 PARTS = Section(name="parts", heading="By class and by group", intro=_intro_parts, tables=(build_parts,))
 THRESHOLD = Section(
     name="threshold",
     heading="The threshold",
     intro=_intro_threshold,
-    tables=(build_threshold,),
+    tables=(build_threshold, build_group_threshold),
 )

@@ -8,10 +8,10 @@ from typing import Any
 
 from mfh._checks import InputError, listing, require
 from mfh._report.section import Section, Summary
-from mfh._report.sections.run import command_line
 from mfh._report.tables import Table, cell, ratio_cell, table
 from mfh._report.view import arm_order, by_fit
 from mfh._report.wording import duration, number, percent, plural, sequence
+from mfh._system.environment import command_line
 from mfh._system.files import read_json, run_mark
 from mfh._system.paths import label_folder
 from mfh._system.progress import RunState, load_progress

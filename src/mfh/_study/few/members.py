@@ -19,7 +19,6 @@ from mfh.data.splits import divide
 from mfh.training.device import Processes
 from mfh.training.evaluate import predict
 from mfh.training.objectives import Fused, Pair
-from mfh.training.pairs import train_pair
 from mfh.training.scores import HeldOut
 from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
@@ -204,17 +203,13 @@ def _train_pair(task: SeedTask, part: Part, kind: type[Pair]) -> Pair:
     seen = task.having(part.labelled, "both")
     train = task.having(task.train, "both") if joint else seen
     labelled = torch.isin(train, seen).nonzero()[:, 0]
-    train_pair(
+    task.train_pair(
         pair,
         part.data,
         modalities=(task.teacher, task.student),
         train=train,
         validation=seen,
-        config=task.training,
         seed=task.derived("batches" + part.name),
-        metric=task.metric,
-        engine=task.config.engine,
-        on_progress=lambda count: task.progress("teachers", count),
         folder=task.parts.folder(f"pair-{role}{part.name}"),
         labelled=labelled if joint else None,
     )

@@ -59,10 +59,31 @@ def choose(
         errors: standard errors by which a recipe must be better than the anchor.
         weight: of the held-out samples; None lets all count alike.
     """
+    chosen = Taken(anchor, 0.0, math.nan)
+    for one, (gain, error) in compare(tried, anchor, label, group, metric, weight=weight).items():
+        better = (gain, one.merit[1]) > (chosen.difference, chosen.best.merit[1])
+        if better and gain > errors * error:
+            chosen = Taken(one, gain, error)
+    return chosen
+
+
+def compare(
+    tried: Sequence[Tried],
+    anchor: Tried,
+    label: Shaped[Tensor, "row ..."],
+    group: np.ndarray | None,
+    metric: Metric,
+    *,
+    weight: Float[Tensor, " row"] | None = None,
+) -> dict[Tried, tuple[float, float]]:
+    """Return how much better than the anchor each recipe is, with the standard error; see `choose`.
+
+    The anchor itself and recipes that were not judged on all folds are left out.
+    """
     folds = len(anchor.merits)
     complete = [one for one in tried if len(one.merits) == folds and one is not anchor]
     start = _values(anchor, label, metric, weight)
-    chosen = Taken(anchor, 0.0, math.nan)
+    found = {}
     for one in complete:
         values = _values(one, label, metric, weight)
         if start is None or values is None:
@@ -72,10 +93,8 @@ def choose(
         else:
             gain = metric.merit(float(values.mean())) - metric.merit(float(start.mean()))
             error = standard_error(values - start, group)
-        better = (gain, one.merit[1]) > (chosen.difference, chosen.best.merit[1])
-        if better and gain > errors * error:
-            chosen = Taken(one, gain, error)
-    return chosen
+        found[one] = (gain, error)
+    return found
 
 
 def standard_error(values: Float[np.ndarray, " row"], group: np.ndarray | None) -> float:

@@ -2,9 +2,10 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +22,11 @@ from mfh._study.kept import STUDENTS, keep_students
 from mfh._study.networks import Build, Networks
 from mfh._study.outcome import SeedResult, Student
 from mfh._study.outputs import StudentKey
-from mfh._study.search.choose import ERRORS, Taken, choose
+from mfh._study.search.choose import ERRORS, Taken, choose, compare
 from mfh._study.search.clock import Clock
 from mfh._study.search.halving import Merit, Tried, round_cost, search
 from mfh._study.search.lessons import COPIES, make_lessons, prepare_teachers
-from mfh._study.search.space import Space
+from mfh._study.search.space import FIXED, Space
 from mfh._study.search.threshold import choose_threshold, judge_threshold
 from mfh._study.students import evaluate
 from mfh._study.task import SeedTask, Timer
@@ -44,6 +45,7 @@ from mfh.training.students import StudentFit, StudentJob, seeded
 from mfh.training.weights import row_weights
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 ARMS = {arm.name: arm for arm in SEARCH_ARMS}
 MANY_UNLABELLED = 0.5
 """Share of the pairs without a label from which on the stack is the anchor, not the untaught student."""
@@ -164,7 +166,7 @@ def run_search(task: SeedTask) -> SeedResult:
         most=task.budget.students,
         until=_half_time(task, timer.seconds["teachers"]),
     )
-    untaught = _choose(alone, plain, plain[0])
+    untaught = _against(choose, alone, plain, plain[0])
     timer.lap("students")
     lessons = make_lessons(task, data, prepared, untaught.best.recipe)
     complete = lessons[-1]
@@ -172,10 +174,11 @@ def run_search(task: SeedTask) -> SeedResult:
     both, most = replace(alone, lessons=lessons), task.budget.students
     if task.until is not None:  # no more students with a teacher than without one
         most = sum(len(one.merits) for one in plain)
-    taught = _search(both, space, rng, [Recipe(teacher=STACK)], most=most, until=task.until)
+    taught = _search(both, space, rng, [FIXED], most=most, until=task.until)
     unlabelled = 1 - len(task.labelled) / len(task.train)
     anchor = taught[0] if unlabelled >= MANY_UNLABELLED else untaught.best
-    winner = _choose(both, [untaught.best, *taught], anchor, errors=ERRORS)
+    winner = _against(partial(choose, errors=ERRORS), both, [untaught.best, *taught], anchor)
+    margins = _against(compare, both, [*plain, *taught], anchor)
     students = _train(both, {BASELINE: untaught.best, STACK: taught[0], SEARCHED: winner.best}, truth)
     timer.lap("students")
     return SeedResult(
@@ -193,13 +196,14 @@ def run_search(task: SeedTask) -> SeedResult:
         chosen=(Choice(STACK, task.seed, weights=dict(complete.weights)),),
         search={
             "trials": [
-                _describe(one, name, task.metric)
+                _describe(one, name, task.metric, margins.get(one))
                 for name, tried in ((BASELINE, plain), (SEARCHED, taught))
                 for one in tried
             ],
             "winners": {BASELINE: _winner(untaught), SEARCHED: _winner(winner)},
             "anchor": str(anchor.recipe),
             "divides_groups": divides_groups(task, data),
+            "training": task.training_time.seconds.get("training", 0.0),
             **_thresholds(task, truth, students),
         },
     )
@@ -286,17 +290,15 @@ def _search(
     )
 
 
-def _choose(candidates: Candidates, tried: Sequence[Tried], anchor: Tried, *, errors: float = 0.0) -> Taken:
-    task = candidates.task
-    rows = candidates.judged
-    group = candidates.data.group
-    return choose(
+def _against(function: Callable[..., T], candidates: Candidates, tried: Sequence[Tried], anchor: Tried) -> T:
+    """Return what `choose` or `compare` gives for recipes and an anchor."""
+    rows, group = candidates.judged, candidates.data.group
+    return function(
         tried,
         anchor,
         candidates.data.label[rows],
         None if group is None else group[rows.numpy()],
-        task.metric,
-        errors,
+        candidates.task.metric,
         weight=candidates.data.weight_of(rows),
     )
 
@@ -386,8 +388,9 @@ def _weights(data: PairedDataset, rows: Tensor) -> np.ndarray | None:
     return None if weight is None else weight.double().numpy()
 
 
-def _describe(one: Tried, search: str, metric: Metric) -> dict[str, Any]:
-    """Return a recipe that was tried, as a row of a table."""
+def _describe(one: Tried, search: str, metric: Metric, margin: tuple[float, float] | None) -> dict[str, Any]:
+    """Return a recipe that was tried, as a row of a table; `margin` is that of `compare`."""
+    difference, error = (None if x is None or not np.isfinite(x) else x for x in margin or (None, None))
     sign = 1.0 if metric.higher_is_better else -1.0
     (value, loss), (first, _) = one.merit, one.merits[0]
     known = np.isfinite(value)
@@ -399,6 +402,8 @@ def _describe(one: Tried, search: str, metric: Metric) -> dict[str, Any]:
         "first": sign * float(first) if np.isfinite(first) else None,
         "validation": sign * float(value) if known else None,
         "loss_on_labels": -float(loss) if known else None,
+        "difference": difference,
+        "error": error,
     }
 
 

@@ -12,6 +12,8 @@ from mfh._study.networks import Networks
 from mfh.arms import STACK
 from mfh.recipe import GIVEN_TEACHER, NONE, Recipe
 
+FIXED = Recipe(teacher=STACK)
+"""The taught recipe that is always judged, and that the arm `stack` has."""
 TEACHERS = (STACK, STACK, "fused", "joint", "regular", GIVEN_TEACHER, "self")
 """Teachers that are drawn, of those that there are; the stack twice as often as another one."""
 LARGE_TEACHERS = (STACK, "fused", GIVEN_TEACHER)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mfh._study.by_part import by_part
+from mfh._study.by_part import by_part, worst
 from mfh._study.few.budget import Budget
 from mfh._study.outcome import SeedResult
+from mfh._study.search.choose import ERRORS
+from mfh._study.search.threshold import Decision
 from mfh._study.search.words import describe_limits, describe_search
 from mfh.arms import BASELINE, SEARCHED
 from mfh.config import FitConfig
@@ -56,7 +58,7 @@ def as_fit(
     search: dict[str, Any] = {
         "budget": budget.students,
         "folds": budget.folds,
-        "training": _training_share(result),
+        "training": training_share([*fits, *final]),
         "trials": trials,
         "winners": winners,
         "worth": worth([row for row in trials if row["search"] == SEARCHED]),
@@ -73,7 +75,7 @@ def as_fit(
     values = {spec.name: getattr(result, spec.name) for spec in fields(StudyResult)}
     values["config"] = {**result.config, "losses": list(config.losses)}
     found = FitResult(**values, search=search)
-    search["by_part"] = _by_part(found)
+    search |= _by_part(found)
     divided = sum(fit.search.get("divides_groups", False) for fit in fits)
     sentence, reasons = describe_search(found, untaught=untaught, divided=divided)
     if config.minutes is not None and (limits := describe_limits(found)):
@@ -143,22 +145,38 @@ def _fixed_alone(fits: Sequence[SeedResult]) -> list[int]:
 
 
 def _by_part(result: FitResult) -> dict[str, Any]:
-    """Return the metric of both procedures by class and by group: kind of part -> arm -> rows."""
+    """Return the metric of both procedures by class and by group, at their thresholds where there are some.
+
+    Returns:
+        `by_part`, kind of part -> arm -> rows: of many parts, those in which the shipped students are worst;
+        `num_parts`, kind of part -> how many there are.
+    """
+    found: dict[str, Any] = {"by_part": {}, "num_parts": {}}
     if "label" not in result.predictions:
-        return {}
-    found: dict[str, Any] = {}
-    for arm in (BASELINE, SEARCHED):
+        return found
+    info, arms = result.metrics[0], (BASELINE, SEARCHED)
+    every = {}
+    for arm in arms:
         mine = [record for record in result.records if record.arm == arm]
-        for kind, rows in by_part(result, mine, result.metrics[0]).items():
-            if rows is not None:
-                found.setdefault(kind, {})[arm] = rows
+        every[arm] = by_part(result, mine, info, Decision.of(result, arm))
+    for kind, rows in every[result.search["shipped"]].items():
+        if rows is None:
+            continue
+        shown = worst(rows, higher_is_better=kind == "by_class" or info.higher_is_better)
+        place = {row["name"]: number for number, row in enumerate(shown)}
+        found["num_parts"][kind] = len(rows)
+        found["by_part"][kind] = {
+            arm: sorted((r for r in every[arm][kind] if r["name"] in place), key=lambda r: place[r["name"]])
+            for arm in arms
+        }
     return found
 
 
-def _training_share(result: StudyResult) -> float | None:
-    """Return the share of the time that networks were trained and judged, of the fits that this call ran."""
-    spent = sum(seconds for stage, seconds in result.timings.items() if stage != "total")
-    return min(1.0, spent / result.timings["total"]) if result.timings.get("total") else None
+def training_share(fits: Sequence[SeedResult]) -> float | None:
+    """Return the share of the time of some fits that was spent inside trainings; None if it is not known."""
+    total = sum(sum(fit.timings.values()) for fit in fits)
+    inside = [fit.search["training"] for fit in fits if "training" in fit.search]
+    return sum(inside) / total if total and len(inside) == len(fits) else None
 
 
 def _words(value: Any) -> str:
@@ -180,6 +198,9 @@ def describe_final(fit: SeedResult) -> dict[str, Any]:
     """Return what the search on all samples took."""
     return {
         "winners": {name: _recipe(row) for name, row in fit.search["winners"].items()},
+        "trials": [_recipe(row) for row in fit.search["trials"]],
+        "anchor": fit.search["anchor"],
+        "errors": ERRORS,
         "validation": {record.arm: record.validation for record in fit.records},
         "temperature": {record.arm: record.temperature for record in fit.records},
         "weights": dict(fit.chosen[0].weights or {}),

@@ -1,11 +1,15 @@
 """The threshold of the probability of one of two classes, and what it leads to."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
 from mfh.config import ThresholdRule
+from mfh.results import FitResult, StudyResult
 
 Probability = Float[np.ndarray, " sample"]
 Positive = Bool[np.ndarray, " sample"]
@@ -70,3 +74,42 @@ def judge_threshold(
         "recall": float(hits / (hits + missed)) if hits + missed else None,
         "cost": float(cost / each.sum()),
     }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the students of an arm decide between two classes: each by its own threshold.
+
+    Attributes:
+        rule: what the thresholds are for.
+        index: the positive class.
+        by_fit: the threshold of the student of each fit.
+        test: what they lead to on test samples: means over fits of `precision`, `recall` and `cost`.
+    """
+
+    rule: ThresholdRule
+    index: int
+    by_fit: Mapping[int, float]
+    test: Mapping[str, float | None]
+
+    @classmethod
+    def of(cls, result: StudyResult, arm: str) -> "Decision | None":
+        """Return the decision of an arm; None if its students give each sample the likeliest class."""
+        found = result.search.get("threshold") if isinstance(result, FitResult) else None
+        if found is None or arm not in found:
+            return None
+        by_fit = {int(fit): float(value) for fit, value in found[arm]["by_fit"].items()}
+        return cls(ThresholdRule.of(found["rule"]), int(found["index"]), by_fit, found[arm]["test"])
+
+    def positive(self, outputs: Float[np.ndarray, "sample 2"], fit: int) -> Positive:
+        """Return which samples the student of a fit counts as positive."""
+        probability = torch.softmax(torch.from_numpy(outputs).double(), dim=1)[:, self.index].numpy()
+        return np.asarray(probability >= self.by_fit[fit])
+
+    def outputs(self, told: Positive) -> Float[np.ndarray, "sample 2"]:
+        """Return outputs of which the larger one is that of the class that was decided."""
+        return np.eye(2, dtype=np.float32)[np.where(told, self.index, 1 - self.index)]
+
+    def judge(self, told: Positive, label: np.ndarray, weight: Weight | None = None) -> dict[str, Any]:
+        """Return what decisions lead to; see `judge_threshold`."""
+        return judge_threshold(told.astype(np.float64), label == self.index, 0.5, self.rule, weight)
