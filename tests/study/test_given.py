@@ -155,7 +155,7 @@ def test_a_search_has_the_same_outputs_of_a_given_teacher_in_every_fold(data: Pa
     lessons = make_lessons(task, visible, prepared, Recipe())
     assert len(lessons) == 5
     for lesson in lessons:
-        assert torch.equal(lesson.logits["given"], data.modalities["soft"])
+        assert torch.equal(lesson.outputs.logits["given"], data.modalities["soft"])
         assert set(lesson.weights) == {"given", "unimodal", "no-kd"}
         assert set(lesson.logits) == {"given", "unimodal", "no-kd", "self", "stack"}
 

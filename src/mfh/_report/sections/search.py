@@ -240,8 +240,8 @@ def _intro_tried(summary: Summary) -> str:
     return (
         "Each recipe was judged on one fold of held-out labelled samples or more. Those that got furthest "
         f"come first, then the best mean {summary['metric']}. The anchor is: {final['anchor']}. Another "
-        f"recipe is taken if it is better by more than {final['errors']:g} standard errors of the difference, "
-        f"on the same samples. {end} The search without teachers takes the best recipe as it is."
+        f"recipe is taken if it is better by more than {final['errors']:g} standard errors of the "
+        f"difference, on the same samples. {end} The search without teachers takes the best recipe as it is."
     )
 
 
