@@ -157,7 +157,7 @@ def test_a_search_has_the_same_outputs_of_a_given_teacher_in_every_fold(data: Pa
     for lesson in lessons:
         assert torch.equal(lesson.outputs.logits["given"], data.modalities["soft"])
         assert set(lesson.weights) == {"given", "unimodal", "no-kd"}
-        assert set(lesson.logits) == {"given", "unimodal", "no-kd", "self", "stack"}
+        assert set(lesson.outputs.logits) == {"given", "unimodal", "no-kd", "self", "stack"}
 
 
 def test_logits_and_their_network_are_searched_alike(data: PairedDataset, teacher: nn.Module) -> None:
