@@ -28,6 +28,7 @@ from mfh._study.search.lessons import make_lessons, prepare_teachers
 from mfh._study.search.space import Space
 from mfh._study.search.summary import worth
 from mfh._study.search.threshold import choose_threshold, judge_threshold
+from mfh._study.search.words import describe_limits
 from mfh._study.seed import run_seed
 from mfh._study.task import SeedTask
 from mfh.arms import BASELINE, SEARCH_ARMS, SEARCHED
@@ -331,9 +332,19 @@ def test_time_takes_the_place_of_the_budget(tmp_path: Path, caplog: pytest.LogCa
         mfh.fit(make_data(120), config=config, out=tmp_path)
 
 
-def test_too_small_a_budget_is_said() -> None:
-    found = mfh.fit(make_data(120), config=replace(QUICK, budget=8, folds=2))
-    assert "Nothing was searched: `budget` 8 allowed the fixed recipes alone." in found.verdict.sentence
+def test_limits_that_allowed_no_search_are_named(result: FitResult) -> None:
+    assert result.search["fixed_alone"] == []
+    assert describe_limits(result) == ""
+
+    def told(fits: list[int], **options: object) -> str:
+        config = {**result.config, **options}
+        return describe_limits(replace(result, config=config, search={**result.search, "fixed_alone": fits}))
+
+    alone = "allowed the fixed recipes alone."
+    assert told([0, 1, 2, -1], budget=8) == f"Nothing was searched: `budget` 8 {alone}"
+    assert told([1], budget=8, minutes=0.5) == (
+        f"Nothing was searched in 1 of 4 fits: `minutes` 0.5 and `budget` 8 {alone}"
+    )
 
 
 def test_the_fit_on_all_samples_hides_the_labels_that_were_hidden() -> None:

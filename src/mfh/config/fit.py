@@ -19,7 +19,7 @@ class FitConfig(StudyConfig):
             for large networks of yours; with `minutes` no number.
         minutes: time for the searches of the whole run, above 0, in place of `budget`; with both, what is
             reached first ends a search. What is left of the time is divided evenly among the fits to come;
-            a fit trains its teachers, then half of its time is for each search. Fixed recipes are tried
+            a fit trains its teachers, and half of the rest is for each search. Fixed recipes are tried
             even if there is no time. The result depends on how fast the machine is.
         threshold: where there are two classes, what the threshold of their probability is chosen for:
             cost:A:B (what a false positive and a false negative cost), precision:0.9 or recall:0.9. By
