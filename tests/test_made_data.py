@@ -43,5 +43,5 @@ def test_neighbours_of_cora_are_averages_at_one_step_and_at_two() -> None:
 def test_other_pickles_are_not_read(tmp_path: Path) -> None:
     for part in PARTS:
         (tmp_path / f"ind.cora.{part}").write_bytes(b"cposix\nabort\n(tR.")
-    with pytest.raises(ValueError, match="The files of Cora in .* are others: their SHA-256 is"):
+    with pytest.raises(ValueError, match=r"The files of Cora in .* are others: their SHA-256 is"):
         read(tmp_path)
