@@ -41,6 +41,7 @@ SLOW = ("quickstart.md", "own-data.md", "yaml.md")  # they train studies and dra
 NEEDS = {"trackers.md": "mlflow", "huggingface.md": "datasets"}
 FILE_GIVES = {  # required options that a file of --config contains
     "study": "--data FILE.npz --out DIR",
+    "fit": "--data FILE.npz --out DIR",
     "layers": "--data FILE.npz",
     "export": "--out DIR",
 }
