@@ -13,6 +13,9 @@ from mfh.metrics import METRICS
 collect_ignore_glob = ["helpers/*"]
 
 
+os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_OFFLINE": "1"}  # no test uses the network
+
+
 @pytest.fixture(autouse=True)
 def _registered_metrics() -> Iterator[None]:
     """Take back the metrics that a test, or the code of a page, registers."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,44 @@ def test_a_student_is_trained_again_on_all_samples_by_the_recorded_path(folder: 
     with np.load(folder / "data.npz") as data:
         np.testing.assert_allclose(mean[0], data["image"].mean(axis=0), atol=1e-5)
     assert "Trained on all 240 samples" in Path("refit/README.md").read_text()
+
+
+NETS = """
+from torch import nn
+
+def small(width=4):
+    return nn.Sequential(nn.Linear(7, width), nn.ReLU(), nn.Linear(width, 3))
+"""
+
+
+def test_a_network_of_a_module_of_the_runs_folder_is_found_from_elsewhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = Path.cwd()
+    (folder / "nets_of_a_run.py").write_text(NETS)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(folder)
+    own = [*QUICK, "--student-network", "nets_of_a_run.small"]
+    assert main(["study", "--data", "data.npz", *own, "--out", "own"]) == 0
+    monkeypatch.chdir(elsewhere)
+
+    def export(*flags: str) -> int:
+        """Export as a new process does, which knows neither the folder nor the module."""
+        sys.path[:] = [entry for entry in sys.path if entry != str(folder)]
+        sys.modules.pop("nets_of_a_run", None)
+        return main(["export", str(folder / "own"), "--to", "to", "--arm", "no-kd", "--quiet", *flags])
+
+    capsys.readouterr()
+    assert export("--no-imports") == 2
+    assert "`nets_of_a_run.small` is refused" in capsys.readouterr().err
+    assert "nets_of_a_run" not in sys.modules
+    assert str(folder) not in sys.path
+    for flags in ((), ("--refit",)):
+        assert export(*flags) == 0
+        assert sys.path[-1] == str(folder), "installed modules come first"
+    (folder / "nets_of_a_run.py").unlink()
+    assert export() == 2
+    assert "There is no module `nets_of_a_run`" in capsys.readouterr().err
 
 
 def test_the_teacher_is_written_too_if_it_is_asked_for(folder: Path) -> None:

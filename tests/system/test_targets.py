@@ -1,11 +1,12 @@
 """Classes, functions and class methods by import path."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from mfh._checks import InputError
-from mfh._system.import_paths import ClassSpec, find_target, own_classes_only
+from mfh._system.import_paths import ClassSpec, find_target, own_classes_only, search_folder_of
 
 MODULE = """
 import functools
@@ -96,3 +97,19 @@ def test_a_typed_config_may_take_arguments_that_only_a_decorator_knows(module: s
     ((place, text),) = ClassSpec(f"{module}.Typed", {"config": wrong}).problems()
     assert place == ("init_args", "config", "init_args", "width")
     assert "must be int. Got 'wide'" in text
+
+
+def test_the_folder_of_a_run_is_searched_last_if_imports_are_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(before))
+    unusable = [None, [], {}, "text", *({"folder": f} for f in (None, 3, "", ".", "/no/such", "/a\0b"))]
+    for sources in unusable:
+        search_folder_of(sources)
+    with own_classes_only():
+        search_folder_of({"folder": str(tmp_path)})
+    assert sys.path == before
+    for _ in range(2):
+        search_folder_of({"folder": str(tmp_path)})
+        assert sys.path == [*before, str(tmp_path)]

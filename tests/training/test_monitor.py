@@ -1,7 +1,7 @@
 """What a training shows: a bar on stderr, curves in trackers."""
 
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,31 +58,47 @@ def test_tensorboard_gets_the_curves(paired: PairedDataset, tmp_path: Path) -> N
         np.testing.assert_allclose(curve, wanted, rtol=1e-6)
 
 
-def test_mlflow_writes_into_the_folder_unless_a_place_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """MLflow without a place to write to; both forget afterwards what the test named."""
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # so that it is taken back, whoever sets it
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(None)
+    yield mlflow
+    mlflow.set_tracking_uri(None)
+
+
+def test_mlflow_writes_the_curves_into_the_folder_of_the_run(
+    mlflow: Any, paired: PairedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Mlflow:
-        place = ""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    config = replace(CONFIG, tracker="mlflow")
+    result = train(paired, config=config, score=on_validation(paired), checkpoint=tmp_path / "out")
+    assert not list(Path().iterdir()), "nothing is written into the working folder"
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'logs' / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'mfh'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params["epochs"] == str(config.epochs)
+    for name in ("loss", "validation"):
+        curve = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        wanted = [(5 * epoch.number, getattr(epoch, name)) for epoch in result.history]
+        np.testing.assert_allclose(curve, wanted, rtol=1e-6)
 
-        def is_tracking_uri_set(self) -> bool:
-            return bool(self.place)
 
-        def get_tracking_uri(self) -> str:
-            return self.place
-
-        def set_tracking_uri(self, place: str) -> None:
-            self.place = place
-
-    mlflow = Mlflow()
-    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name in ("first", "second"):  # the place of the first run is ours to change
+def test_every_run_has_its_own_mlflow_unless_a_place_is_named(
+    mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def place(name: str) -> str:
         monitor._keep_mlflow_in(tmp_path / name)
-        assert mlflow.place == f"sqlite:///{tmp_path / name / 'mlflow.db'}"
-    mlflow.place = "http://somewhere"
-    monitor._keep_mlflow_in(tmp_path / "third")
-    assert mlflow.place == "http://somewhere"
-    mlflow.place = ""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
-    monitor._keep_mlflow_in(tmp_path / "third")
-    assert mlflow.place == ""
+        return mlflow.get_tracking_uri().removeprefix("sqlite:///")
+
+    for name in ("first", "second"):  # the place of the first run is ours to change
+        assert place(name) == str(tmp_path / name / "mlflow.db")
+    mlflow.set_tracking_uri("http://somewhere")
+    assert place("third") == "http://somewhere"
+    mlflow.set_tracking_uri(None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    assert place("third") == "http://elsewhere"
+    assert not (tmp_path / "third").exists()

@@ -24,7 +24,7 @@ from mfh._study.kept import Kept
 from mfh._study.networks import Build
 from mfh._study.refit import Refitted
 from mfh._study.search.space import FIXED
-from mfh._system.import_paths import ClassSpec
+from mfh._system.import_paths import ClassSpec, search_folder_of
 from mfh._system.lock import holds
 from mfh._system.paths import label_folder
 from mfh.arms import SEARCHED
@@ -90,6 +90,7 @@ def export_run(
         require_no_protocol(refit=refit, with_teacher=with_teacher)
         student = student or found.build
     result = as_study(found)
+    search_folder_of(result.config.get("sources"))
     kept = _kept(result)
     require(
         kept.folder is not None or bool(kept.tensors),

@@ -22,6 +22,7 @@ from mfh._system.targets import find_target as find_target
 from mfh._system.targets import is_own_only as is_own_only
 from mfh._system.targets import own_classes_only as own_classes_only
 from mfh._system.targets import require_own as require_own
+from mfh._system.targets import search_folder_of as search_folder_of
 from mfh._system.targets import with_place
 
 Problem = tuple[tuple[str, ...], str]

@@ -7,8 +7,9 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from mfh._checks import InputError, fail, listing
@@ -53,6 +54,21 @@ def require_own(path: str) -> None:
     own = path.startswith(OWN_CLASSES) or path in (*OWN_FUNCTIONS, *OWN_PARTS)
     if is_own_only() and not own:
         raise _refused(path)
+
+
+def search_folder_of(sources: Any) -> None:
+    """Let `find_target` find modules of the folder in which a run was made, unless imports are off.
+
+    Modules of the current folder and installed ones come first.
+
+    Args:
+        sources: `config.sources` of the run; without the absolute path of a folder nothing changes.
+    """
+    folder = sources.get("folder") if isinstance(sources, Mapping) else None
+    if is_own_only() or not isinstance(folder, str) or folder in sys.path:
+        return
+    if Path(folder).is_absolute() and Path(folder).is_dir():
+        sys.path.append(folder)
 
 
 def _refused(path: str) -> InputError:

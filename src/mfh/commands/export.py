@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mfh._checks import fail, require
-from mfh._system.import_paths import ClassSpec, is_own_only
+from mfh._system.import_paths import ClassSpec, is_own_only, search_folder_of
 from mfh._system.paths import is_inside
 from mfh.commands._config import spec_paths
 from mfh.commands._options import add_common
@@ -138,6 +138,7 @@ def run(options: Namespace) -> None:
 def _sources(options: Namespace, config: Any, folder: str) -> Namespace:
     """Return the options that name data and networks: those given here, else those that the run recorded."""
     recorded = config.get("sources")
+    search_folder_of(recorded)
     given = {name: value for name, value in options.as_dict().items() if value is not None}
     require(
         not (options.refit or options.with_teacher) or options.data is not None or recorded is not None,

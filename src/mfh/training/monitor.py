@@ -90,8 +90,10 @@ def _keep_mlflow_in(folder: Path) -> None:
     """Let MLflow write into a folder, unless the user named a place; it would use the current folder."""
     import mlflow
 
-    chosen = "MLFLOW_TRACKING_URI" in os.environ
-    if chosen or (mlflow.is_tracking_uri_set() and mlflow.get_tracking_uri() not in _mlflow_places):
+    named = os.environ.get("MLFLOW_TRACKING_URI")  # MLflow itself sets it to the place that it is told
+    if named is None and mlflow.is_tracking_uri_set():
+        named = mlflow.get_tracking_uri()
+    if named is not None and named not in _mlflow_places:
         return
     folder.mkdir(parents=True, exist_ok=True)
     place = f"sqlite:///{folder / 'mlflow.db'}"
