@@ -236,9 +236,9 @@ def _intro_tried(summary: Summary) -> str:
         end = f"Taken: {taken['recipe']}, at {signed(taken['difference'], 2)} {points}{error}."
     return (
         "Each recipe was judged on one fold of held-out labelled samples or more. Those that got furthest "
-        f"come first, then the best mean {summary['metric']}. The anchor is: {final['anchor']}. Another recipe "
-        f"is taken if it is better by more than {final['errors']:g} standard errors of the difference, on the "
-        f"same samples. {end} The search without teachers takes the best recipe as it is."
+        f"come first, then the best mean {summary['metric']}. The anchor is: {final['anchor']}. Another "
+        f"recipe is taken if it is better by more than {final['errors']:g} standard errors of the "
+        f"difference, on the same samples. {end} The search without teachers takes the best recipe as it is."
     )
 
 
