@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,55 @@ def test_the_export_decides_by_the_threshold(
     script = [sys.executable, str(tmp_path / "to" / "predict.py"), str(tmp_path / "new.npy")]
     told = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()[1:]
     assert told == [row["prediction"] for row in rows]
+
+
+def test_card_and_report_show_what_students_do_at_their_thresholds(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Precision, recall and cost are computed once more here, from the stored outputs."""
+    monkeypatch.setattr(write, "missing_for_onnx", lambda: ["onnx"])
+    words = [
+        "export",
+        str(folder / "out"),
+        "--arm",
+        "searched",
+        "--export-seed",
+        "1",
+        "--to",
+        str(tmp_path / "to"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/mfh", *words])
+    assert main([*words, "--quiet"]) == 0
+    text = (tmp_path / "to" / "README.md").read_text()
+    result = mfh.load_results(folder / "out")
+    assert isinstance(result, mfh.FitResult)
+    found = result.search["threshold"]["searched"]
+    told, truth = {}, {}
+    for fit in range(3):
+        mine = [r for r in result.records if r.seed == fit]
+        place = next(k for k, r in enumerate(mine) if r.arm == "searched")
+        outputs = result.predictions[f"outputs/{fit}"][place].astype(float)
+        probability = 1 / (1 + np.exp(outputs[:, 0] - outputs[:, 1]))
+        told[fit] = probability >= found["by_fit"][str(fit)] * (1 - 1e-12)
+        truth[fit] = result.predictions["label"][result.predictions[f"rows/{fit}"]] == 1
+    recall = [(told[fit] & truth[fit]).sum() / truth[fit].sum() for fit in range(3)]
+    precision = [(told[fit] & truth[fit]).sum() / told[fit].sum() for fit in range(3)]
+    cost = [(told[fit] != truth[fit]).mean() for fit in range(3)]
+    means = [np.mean(values) for values in (precision, recall, cost)]
+    assert "have precision {:.3f}, recall {:.3f} and a cost of {:.3f} for each".format(*means) in text
+    alone = [values[1] for values in (precision, recall, cost)]
+    assert "threshold: precision {:.3f}, recall {:.3f} and a cost of {:.3f}".format(*alone) in text
+    every, positive = np.concatenate(list(told.values())), np.concatenate(list(truth.values()))
+    rows = {row["name"]: row["value"] for row in result.search["by_part"]["by_class"]["searched"]}
+    assert rows["yes"] == pytest.approx(100 * every[positive].mean())
+    assert rows["no"] == pytest.approx(100 * (~every[~positive]).mean())
+    assert f"| yes | {positive.sum()} | {rows['yes']:.1f} |" in text
+    assert "share that is right at the threshold" in text
+    assert "| group | test samples | auroc | precision | recall | cost |" in text
+    page = (folder / "out" / "report.html").read_text()
+    assert "accuracy within each class, and the metric within each group, at the thresholds" in page
+    assert "at the thresholds of " in page
+    assert f"mfh {shlex.join(words)}" in text  # below the command of the run
 
 
 def test_all_labels_search_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

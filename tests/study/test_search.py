@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +15,21 @@ from torch import Tensor
 
 import mfh
 from mfh import FitConfig, FitResult, InputError, PairedDataset
+from mfh._study import task as task_module
 from mfh._study.design import Design
 from mfh._study.few.fit import visible_data
 from mfh._study.few.lessons import Lesson
-from mfh._study.few.members import divide_labelled
+from mfh._study.few.members import divide_labelled, train_members
 from mfh._study.networks import Networks
+from mfh._study.outcome import SeedResult
 from mfh._study.search import clock as clock_module
-from mfh._study.search.choose import choose, standard_error
+from mfh._study.search.choose import choose, compare, standard_error
 from mfh._study.search.clock import Clock, Share
 from mfh._study.search.fit import units_per_fit
 from mfh._study.search.halving import ROUND, Tried, round_cost, search
 from mfh._study.search.lessons import make_lessons, prepare_teachers
 from mfh._study.search.space import Space
-from mfh._study.search.summary import worth
+from mfh._study.search.summary import training_share, worth
 from mfh._study.search.threshold import choose_threshold, judge_threshold
 from mfh._study.search.words import describe_limits
 from mfh._study.seed import run_seed
@@ -155,6 +158,16 @@ def test_a_recipe_must_be_better_than_the_anchor_by_standard_errors() -> None:
     assert found.error == pytest.approx(error)
     assert choose([anchor, better], anchor, label, None, metric, errors=1.01 * 10 / error).best is anchor
     assert choose([anchor, replace_merits(better)], anchor, label, None, metric).best is anchor
+
+
+def test_every_recipe_on_all_folds_is_compared_with_the_anchor() -> None:
+    label, metric = torch.ones(40, dtype=torch.long), find_metric("accuracy", "single-label")
+    anchor, worse = tried_with(range(20), Recipe()), tried_with(range(16), Recipe(smoothing=0.1))
+    short = replace_merits(tried_with(range(24), Recipe(smoothing=0.2)))
+    found = compare([anchor, worse, short], anchor, label, None, metric)
+    values = np.repeat([-100.0, 0.0], [4, 36])
+    assert list(found) == [worse]
+    assert found[worse] == pytest.approx((-10, values.std(ddof=1) / np.sqrt(40)))
 
 
 def replace_merits(one: Tried) -> Tried:
@@ -369,6 +382,39 @@ def test_the_cost_that_is_announced_is_what_is_trained(result: FitResult) -> Non
     assert counts["teachers"] == units["teachers"]
     assert counts["saliency"] == units["saliency"]
     assert counts["students"] <= units["students"]
+
+
+def test_the_share_of_training_is_that_of_the_calls_that_train() -> None:
+    task = make_task(make_data())
+    split = task.split
+    fits = [
+        SeedResult(seed, split, timings={"teachers": 3.0, "students": 5.0}, search={"training": inside})
+        for seed, inside in enumerate((2.0, 4.0))
+    ]
+    assert training_share(fits) == pytest.approx(6 / 16)
+    assert training_share([*fits, replace(fits[0], search={})]) is None  # of an earlier version
+    found = run_seed(task.networks, 0, lambda _stage, _count: None)
+    assert 0 < found.search["training"] < sum(found.timings.values())
+
+
+def test_both_ways_to_train_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, spent = make_task(make_data()), {"train_students": 0.0, "train_pair": 0.0}
+    for name in spent:
+
+        def timed(
+            *args: Any, _name: str = name, _real: Any = getattr(task_module, name), **options: Any
+        ) -> Any:
+            start = time.perf_counter()
+            done = _real(*args, **options)
+            spent[_name] += time.perf_counter() - start
+            return done
+
+        monkeypatch.setattr(task_module, name, timed)
+    visible, _ = visible_data(task)
+    start = time.perf_counter()
+    train_members(task, divide_labelled(task, visible)[-1:])
+    assert all(spent.values())
+    assert sum(spent.values()) <= task.training_time.seconds["training"] <= time.perf_counter() - start
 
 
 # worth, threshold
