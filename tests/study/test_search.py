@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -399,17 +400,16 @@ def test_the_share_of_training_is_that_of_the_calls_that_train() -> None:
 
 def test_both_ways_to_train_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     task, spent = make_task(make_data()), {"train_students": 0.0, "train_pair": 0.0}
+    real = {name: getattr(task_module, name) for name in spent}
+
+    def timed(name: str, *args: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        done = real[name](*args, **options)
+        spent[name] += time.perf_counter() - start
+        return done
+
     for name in spent:
-
-        def timed(
-            *args: Any, _name: str = name, _real: Any = getattr(task_module, name), **options: Any
-        ) -> Any:
-            start = time.perf_counter()
-            done = _real(*args, **options)
-            spent[_name] += time.perf_counter() - start
-            return done
-
-        monkeypatch.setattr(task_module, name, timed)
+        monkeypatch.setattr(task_module, name, partial(timed, name))
     visible, _ = visible_data(task)
     start = time.perf_counter()
     train_members(task, divide_labelled(task, visible)[-1:])
