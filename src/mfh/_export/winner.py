@@ -205,10 +205,15 @@ def _spec(described: Mapping[str, Any] | None, side: str) -> ClassSpec | None:
 
 
 def _teacher_epochs(result: StudyResult, arm: str) -> int:
-    """Return the median best epoch of the teacher of an arm, or all epochs where it is not recorded."""
+    """Return the median best epoch of the teacher of an arm, or all epochs where it is not recorded.
+
+    An arm without a teacher has 1.
+    """
     found = next(a for a in result.arms if a.name == arm)
-    source = str(result.config.get("teacher_source", "joint"))
-    curves = result.curves.get(f"{found.teacher_name(source)}_validation")
+    name = found.teacher_name(str(result.config.get("teacher_source", "joint")))
+    if name is None:
+        return 1
+    curves = result.curves.get(f"{name}_validation")
     if curves is None:
         return int(result.config["epochs"])
     higher = result.metrics[0].higher_is_better
