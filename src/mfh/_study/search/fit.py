@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mfh._checks import listing, require
 from mfh._study.few.budget import STUDENTS as USUAL_STUDENTS
 from mfh._study.few.budget import Budget
 from mfh._study.few.fit import visible_data
@@ -27,7 +26,7 @@ from mfh._study.search.clock import Clock
 from mfh._study.search.halving import Merit, Tried, round_cost, search
 from mfh._study.search.lessons import COPIES, make_lessons, prepare_teachers
 from mfh._study.search.space import FIXED, Space
-from mfh._study.search.threshold import choose_threshold, judge_threshold
+from mfh._study.search.threshold import choose_threshold, judge_threshold, require_threshold
 from mfh._study.students import evaluate
 from mfh._study.task import SeedTask, Timer
 from mfh._study.teachers import teacher_records, trained
@@ -206,24 +205,6 @@ def run_search(task: SeedTask) -> SeedResult:
             "training": task.training_time.seconds.get("training", 0.0),
             **_thresholds(task, truth, students),
         },
-    )
-
-
-def require_threshold(data: PairedDataset, config: FitConfig) -> None:
-    """Check that there are two classes if a threshold is asked for, and that the positive one exists.
-
-    Raises:
-        InputError: they are more or fewer, or the positive class has another name.
-    """
-    if config.threshold is None:
-        return
-    require(
-        data.task == "single-label" and data.num_classes == 2,
-        f"`threshold` needs two classes. Got {data.num_classes} for the task {data.task}.",
-    )
-    require(
-        config.positive is None or config.positive in data.class_names,
-        f"`positive` must be one of the classes, {listing(data.class_names)}. Got {config.positive!r}.",
     )
 
 

@@ -8,12 +8,32 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from mfh.config import ThresholdRule
+from mfh._checks import listing, require
+from mfh.config import FitConfig, ThresholdRule
+from mfh.data.paired import PairedDataset
 from mfh.results import FitResult, StudyResult
 
 Probability = Float[np.ndarray, " sample"]
 Positive = Bool[np.ndarray, " sample"]
 Weight = Float[np.ndarray, " sample"]
+
+
+def require_threshold(data: PairedDataset, config: FitConfig) -> None:
+    """Check that there are two classes if a threshold is asked for, and that the positive one exists.
+
+    Raises:
+        InputError: they are more or fewer, or the positive class has another name.
+    """
+    if config.threshold is None:
+        return
+    require(
+        data.task == "single-label" and data.num_classes == 2,
+        f"`threshold` needs two classes. Got {data.num_classes} for the task {data.task}.",
+    )
+    require(
+        config.positive is None or config.positive in data.class_names,
+        f"`positive` must be one of the classes, {listing(data.class_names)}. Got {config.positive!r}.",
+    )
 
 
 def choose_threshold(
