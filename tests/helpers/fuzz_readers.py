@@ -276,7 +276,8 @@ def _export() -> dict[str, bytes]:
 
 def _exported(path: Path) -> None:
     exported = mfh.load_export(path)
-    exported.teacher(torch.zeros(4, 2))
+    if exported.teacher is not None:  # most exports hold a student alone
+        exported.teacher(torch.zeros(4, 2))
     exported.student(torch.zeros(4, 2))
 
 
