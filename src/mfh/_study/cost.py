@@ -67,10 +67,13 @@ def describe(
     '14 students and 2 teachers x 10 fits, about 6 minutes (measured on one of each)'
     >>> describe(units | {"teachers": 0}, {}, 60, 10, 4, 1)
     '14 students x 4 of 10 fits'
+    >>> describe(units | {"students": 0}, {}, 60, 10, 10, 1)
+    '2 networks x 10 fits'
     """
     students, teachers = units["students"] // epochs, units["teachers"] // epochs
-    counts = [f"{students} student{'s' * (students != 1)}"]
-    counts += [f"{teachers} teacher{'s' * (teachers != 1)}"] if teachers else []
+    counts = [f"{students} student{'s' * (students != 1)}"] if students else []
+    name = "teacher" if students else "network"  # of labels alone, and its trials
+    counts += [f"{teachers} {name}{'s' * (teachers != 1)}"] if teachers else []
     text = f"{' and '.join(counts)} x {left if left == fits else f'{left} of {fits}'} fit{'s' * (fits != 1)}"
     if not cost:
         return text
