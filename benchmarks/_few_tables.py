@@ -160,17 +160,10 @@ def first(_: Sequence[Study]) -> Table:
     rows = []
     for key in sorted(found, key=lambda key: (list(SETTINGS).index(key.split()[0]), float(key.split()[1]))):
         (name, share), row = key.split(), found[key]
-        if "limit" in row:
-            allowed = f"±{row['limit']:g}"
-        else:
-            low, high = row.get("range", (None, None))
-            allowed = (
-                ""
-                if low is None
-                else f"at least {_sign(low)}"
-                if high > 50
-                else f"{_sign(low)} to {_sign(high)}"
-            )
+        allowed = f"±{row['limit']:g}" if "limit" in row else ""
+        if "range" in row:
+            low, high = row["range"]
+            allowed = f"at least {_sign(low)}" if high > 50 else f"{_sign(low)} to {_sign(high)}"
         within = "" if "holds" not in row else "yes" if row["holds"] else "**no**"
         now = f"{_sign(row['stack'])} ± {1.96 * row['error']:.1f}"
         given = "" if "first" not in row else _sign(row["first"])

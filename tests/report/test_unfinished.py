@@ -1,6 +1,8 @@
 """The page of a run that has not ended, made from what a real run has left."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,9 +30,9 @@ QUICK = StudyConfig(
 )
 
 
-@pytest.fixture
-def interrupted(tmp_path, monkeypatch):
-    """The folder of a study that was stopped while its second seed was being saved."""
+@contextmanager
+def stopped_at_its_second_fit(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stop a run while its second fit is being saved."""
     original = experiment.Store.save
 
     def save_one(self: Any, result: Any) -> None:
@@ -41,7 +43,14 @@ def interrupted(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(experiment.Store, "save", save_one)
         with pytest.raises(KeyboardInterrupt):
-            mfh.study(make_paired(), config=QUICK, out=tmp_path)
+            yield
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch):
+    """The folder of a study that was stopped while its second seed was being saved."""
+    with stopped_at_its_second_fit(monkeypatch):
+        mfh.study(make_paired(), config=QUICK, out=tmp_path)
     return tmp_path
 
 
@@ -95,17 +104,8 @@ def test_a_run_that_was_killed_before_it_wrote_a_word(tmp_path):
 
 def test_an_unfinished_search_names_the_search_on_all_samples(tmp_path, monkeypatch):
     config = FitConfig(teacher="a", student="b", folds=2, budget=8, steps=2, ratio=(0.5,), hidden=(4,))
-    original = experiment.Store.save
-
-    def save_one(self: Any, result: Any) -> None:
-        if result.seed == 1:
-            raise KeyboardInterrupt
-        original(self, result)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(experiment.Store, "save", save_one)
-        with pytest.raises(KeyboardInterrupt):
-            mfh.fit(make_clear_and_noisy(60), config=config, out=tmp_path)
+    with stopped_at_its_second_fit(monkeypatch):
+        mfh.fit(make_clear_and_noisy(60), config=config, out=tmp_path)
     found = load_progress(tmp_path)
     assert found.kind == "fit"
     summary = summarize_unfinished(tmp_path)

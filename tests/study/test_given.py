@@ -217,28 +217,25 @@ def test_the_work_of_a_search_with_a_given_teacher_is_announced(data: PairedData
     assert counts["students"] <= units["students"]
 
 
-def test_fit_takes_a_given_teacher_on_the_command_line(
-    data: PairedDataset,
-    teacher: nn.Module,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def module(data: PairedDataset, teacher: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The module of a network, in the working folder, with its weights `t.pt` and the data `d.npz`."""
     monkeypatch.chdir(tmp_path)
-    name = f"searched_{tmp_path.name}".replace("-", "_")
+    name = f"given_{tmp_path.name}".replace("-", "_")
     Path(f"{name}.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(str(tmp_path))
     torch.save(teacher.state_dict(), "t.pt")
     np.savez("d.npz", label=data.label, **data.modalities)
+    return name
+
+
+def test_fit_takes_a_given_teacher_on_the_command_line(
+    data: PairedDataset, module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     quick = ["--student", "image", "--labelled", "0.2", "--folds", "2", "--budget", "20", "--steps", "20"]
     quick += ["--hidden", "8", "--ratio", "0", "--device", "cpu", "--quiet", "--data", "d.npz"]
-    given = [
-        "--teacher",
-        "audio",
-        "--teacher-network",
-        f"{name}.network",
-        "--teacher-network.checkpoint=t.pt",
-    ]
+    given = ["--teacher", "audio", "--teacher-network", f"{module}.network"]
+    given += ["--teacher-network.checkpoint=t.pt"]
     frozen = [*given, "--teacher-network.frozen", "true"]
     assert main(["fit", *quick, *frozen, "--out", "o"]) == 0
     plain = mfh.fit(data, config=SEARCH)
@@ -288,20 +285,10 @@ def test_teachers_that_cannot_be_used(data: PairedDataset, teacher: nn.Module) -
 
 
 def test_a_checkpoint_and_frozen_in_a_file_and_as_flags(
-    data: PairedDataset,
-    teacher: nn.Module,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    data: PairedDataset, teacher: nn.Module, module: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    name = f"given_{tmp_path.name}".replace("-", "_")
-    Path(f"{name}.py").write_text(NETWORK)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    torch.save(teacher.state_dict(), "t.pt")
-    np.savez("d.npz", label=data.label, **data.modalities)
     common = "student: image\nrepeats: 1\nfolds: 3\nepochs: 2\nhidden: [8]\narms: [no-kd, regular]\nout: o\n"
-    spec = f"{{class_path: {name}.network, checkpoint: t.pt, frozen: true}}"
+    spec = f"{{class_path: {module}.network, checkpoint: t.pt, frozen: true}}"
     Path("f.yaml").write_text(f"data: d.npz\nteacher: audio\nteacher_network: {spec}\n{common}")
     assert main(["study", "--config", "f.yaml"]) == 0
     config = replace(FROZEN, arms=("no-kd", "regular"))
@@ -310,7 +297,7 @@ def test_a_checkpoint_and_frozen_in_a_file_and_as_flags(
     assert trained(result, "regular") == trained(plain, "regular")
     assert result.config["frozen_teacher"] is True
 
-    words = ["study", "--config", "f.yaml", "--out", "p", "--teacher-network", f"{name}.network"]
+    words = ["study", "--config", "f.yaml", "--out", "p", "--teacher-network", f"{module}.network"]
     given = ["--teacher-network.checkpoint=t.pt", "--teacher-network.frozen", "true"]
     assert main([*words, *given, "--quiet"]) == 0
     assert trained(mfh.load_results("p"), "regular") == trained(plain, "regular")  # type: ignore[arg-type]

@@ -63,12 +63,15 @@ class Design:
         """The seeds of all fits."""
         return range(self.first, self.first + self.repeats * self.folds)
 
-    def require_labels(self, data: PairedDataset, config: StudyConfig) -> None:
+    def require_labels(self, data: PairedDataset, config: StudyConfig) -> list[Split]:
         """Check before any training that the fits can be drawn: the first one, with few labels a repeat.
 
         Args:
             data: all samples.
             config: the options of the study.
+
+        Returns:
+            The splits that were drawn for this; that of the first fit comes first.
 
         Raises:
             InputError: labelled samples are fewer than two for each fold, or of one group, or a fit cannot be
@@ -90,8 +93,7 @@ class Design:
                 f"`folds` must leave two labelled samples or more to test in each fold. Got {found}: give "
                 f"more labels{fewer}.",
             )
-        for seed in self.seeds[: self.folds if few else 1]:
-            self.draw(data, config, seed)
+        return [self.draw(data, config, seed) for seed in self.seeds[: self.folds if few else 1]]
 
     def place(self, seed: int) -> tuple[int, int]:
         """Return the repeat and the fold of a fit."""

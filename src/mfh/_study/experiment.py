@@ -37,6 +37,7 @@ from mfh.arms import BASELINE, STACK
 from mfh.config import FitConfig, LabelCount, StudyConfig
 from mfh.data.paired import PairedDataset
 from mfh.data.selection import usable_only
+from mfh.data.splits import Split
 from mfh.results import ALL_SAMPLES, FailedSeed, Look, StudyResult, fit_words
 from mfh.training.device import Processes, make_accelerator
 
@@ -120,8 +121,8 @@ def study(
     )
     require_backend(config.backend)
     design = Design.of(data, config)
-    design.require_labels(data, config)
-    _tell(networks, design)
+    first, *_ = design.require_labels(data, config)
+    _tell(networks, design, first)
     store = Store.open(out, networks.identity()) if out is not None else None
     fits = _Fits(networks, store, processes, is_shown(progress))
     try:
@@ -160,18 +161,17 @@ def study(
     return result
 
 
-def _tell(networks: Networks, design: Design) -> None:
-    """Log how much is trained, and where that is not what was asked for."""
+def _tell(networks: Networks, design: Design, first: Split) -> None:
+    """Log how much is trained, and where that is not what was asked for; `first` is the first fit's split."""
     data, config = networks.data, networks.config
     if networks.few_labels and any(arm.teacher for arm in networks.arms):
         logger.info("%s", Budget.of(networks).describe())
     if config.seeds is not None and config.seeds != (count := len(design.seeds)):
         folds = f"{design.repeats} x {design.folds} folds"
         logger.info("`seeds` %d becomes %d, for %s", config.seeds, count, folds)
-    if config.labelled:
-        first = design.draw(data, config, design.first)
-        if short := describe_shortage(data, LabelCount.of(config.labelled[0]), [first]):
-            logger.warning("%s", short)
+    wanted = LabelCount.of(config.labelled[0]) if config.labelled else None
+    if wanted is not None and (short := describe_shortage(data, wanted, [first])):
+        logger.warning("%s", short)
 
 
 def _study_curve(
